@@ -1,0 +1,97 @@
+"""What a training engine does, whatever runs it: ExecuTorch on a phone or eager PyTorch.
+
+A host needs only this and arithmetic on flat vectors. All arrays are numpy, C-contiguous.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from protocol.parameters import FlatVector, Float32Array
+from protocol.task import Bucket, TaskManifest
+
+Int64Array = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of one bucket, padded to its shapes.
+
+    features: float32 [B, T * stack, mel_bins], normalised, unstacked, zero beyond each length.
+    targets: int64 [B, U] token ids, 0 beyond each length.
+    frame_counts: int64 [B] encoder (stacked) frames, 1 in padding rows.
+    target_counts: int64 [B] tokens, 0 in padding rows.
+    example_weights: float32 [B]; 0 in padding rows. The loss is their weighted sum of losses.
+    """
+
+    features: Float32Array
+    targets: Int64Array
+    frame_counts: Int64Array
+    target_counts: Int64Array
+    example_weights: Float32Array
+
+
+@dataclass(frozen=True)
+class Example:
+    """One utterance ready to train on.
+
+    features: float32 [frames, mel_bins], normalised. targets: token ids.
+    """
+
+    features: Float32Array
+    targets: Sequence[int]
+
+
+class Engine(Protocol):
+    """Runs the methods of one task package."""
+
+    @property
+    def manifest(self) -> TaskManifest:
+        """The task that this engine was loaded for."""
+
+    def features(self, waveform: Float32Array) -> Float32Array:
+        """Log-mel [frames, mel_bins] of a waveform [samples] in +-1; not yet normalised."""
+
+    def step(self, bucket: Bucket, weights: FlatVector, batch: Batch) -> tuple[float, FlatVector]:
+        """Weighted loss and its flat gradient [P] at `weights` [P].
+
+        The gradient may lie in memory that the next call overwrites: copy what must last.
+        """
+
+    def decode(
+        self, bucket: Bucket, weights: FlatVector, features: Float32Array, frame_counts: Int64Array
+    ) -> list[list[int]]:
+        """Greedy transcripts as token ids, one list a row of features [B, T * stack, mel_bins]."""
+
+
+def make_batch(
+    examples: Sequence[Example], bucket: Bucket, manifest: TaskManifest, *, weight: float
+) -> Batch:
+    """Pad at most B examples to a bucket's shapes, each with loss weight `weight`."""
+    stack, bins = manifest.features.stack, manifest.features.mel_bins
+    features = np.zeros((bucket.batch, bucket.frames * stack, bins), dtype=np.float32)
+    targets = np.zeros((bucket.batch, bucket.labels), dtype=np.int64)
+    frame_counts = np.ones(bucket.batch, dtype=np.int64)
+    target_counts = np.zeros(bucket.batch, dtype=np.int64)
+    weights = np.zeros(bucket.batch, dtype=np.float32)
+    for row, example in enumerate(examples):
+        frames = example.features.shape[0]
+        features[row, :frames] = example.features
+        targets[row, : len(example.targets)] = example.targets
+        frame_counts[row] = manifest.features.stacked_frames(frames)
+        target_counts[row] = len(example.targets)
+        weights[row] = weight
+    return Batch(features, targets, frame_counts, target_counts, weights)
+
+
+def normalise_features(features: Float32Array) -> Float32Array:
+    """Zero mean and unit variance over the utterance for every mel bin: [frames, mel_bins]."""
+    mean = features.mean(axis=0, keepdims=True)
+    deviation = features.std(axis=0, keepdims=True)
+    normalised: Float32Array = ((features - mean) / np.maximum(deviation, 1e-2)).astype(np.float32)
+    return normalised

@@ -1,0 +1,69 @@
+"""One error type for everything a user can get wrong or run into.
+
+An error says where it happened, what was got, what was wanted and what to do next, and carries
+a stable code; `docs/errors.md` has a line for every code.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class ErrorCode(StrEnum):
+    """Stable names of the failures that fedvoice answers for (`docs/errors.md`)."""
+
+    BAD_CONFIG = "bad-config"
+    BAD_MANIFEST = "bad-manifest"
+    MISSING_AUDIO = "missing-audio"
+    UNREADABLE_AUDIO = "unreadable-audio"
+    WRONG_SAMPLE_RATE = "wrong-sample-rate"
+    EMPTY_TRANSCRIPT = "empty-transcript"
+    UNKNOWN_TOKEN = "unknown-token"
+    BAD_PACKAGE = "bad-package"
+    WRONG_DIGEST = "wrong-digest"
+    WRONG_SHAPE = "wrong-shape"
+    BAD_ENCODING = "bad-encoding"
+    NOT_FINITE = "not-finite"
+    GRADIENT_CHECK = "gradient-check"
+    MISSING_OPERATOR = "missing-operator"
+    MISSING_EXTRA = "missing-extra"
+    SERVER_UNREACHABLE = "server-unreachable"
+    SERVER_REJECTED = "server-rejected"
+    ADDRESS_IN_USE = "address-in-use"
+    NO_SPACE = "no-space"
+    STORE_FULL = "store-full"
+    CLIENT_LOST = "client-lost"
+    ROUND_ABANDONED = "round-abandoned"
+    EXISTS = "exists"
+    NOT_FOUND = "not-found"
+
+
+class FedvoiceError(Exception):
+    """A failure with its place, the facts and the way out.
+
+    Args:
+        code: stable name, one of `ErrorCode`.
+        where: file, field, address or method concerned.
+        got: what was found there.
+        wanted: what would have been right.
+        next_step: what the person should do now.
+    """
+
+    def __init__(
+        self, code: ErrorCode, *, where: str, got: str, wanted: str, next_step: str
+    ) -> None:
+        self.code = code
+        self.where = where
+        self.got = got
+        self.wanted = wanted
+        self.next_step = next_step
+        super().__init__(f"{where}: got {got}, wanted {wanted}. {next_step} [{code.value}]")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Exceptions with keyword-only arguments do not survive the way back from a worker
+        # process by themselves.
+        return (_rebuild, (self.code, self.where, self.got, self.wanted, self.next_step))
+
+
+def _rebuild(code: ErrorCode, where: str, got: str, wanted: str, next_step: str) -> FedvoiceError:
+    return FedvoiceError(code, where=where, got=got, wanted=wanted, next_step=next_step)

@@ -1,0 +1,1 @@
+"""Stubs made by `python -m protocol.generate`; never edited by hand."""

@@ -1,0 +1,250 @@
+"""The task package: a directory that fully describes a training task.
+
+    task.json            this module's `TaskManifest`
+    program.pte          the ExecuTorch program; no weights inside
+    weights.safetensors  the initial model, one float32 tensor per parameter
+
+Files are known by the sha256 of their bytes. Flipped bytes crash the ExecuTorch runtime, so a
+program is never loaded before its digest was checked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from protocol.codec import digest_of
+from protocol.errors import ErrorCode, FedvoiceError
+from protocol.parameters import FlatVector, ParameterTable
+from protocol.plan import TrainingPlan
+from protocol.vocabulary import Vocabulary
+
+MANIFEST_FILE = "task.json"
+PROGRAM_FILE = "program.pte"
+WEIGHTS_FILE = "weights.safetensors"
+FORMAT_VERSION = 1
+
+
+class FeatureSettings(BaseModel):
+    """Log-mel front end; the program's `features` method computes it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sample_rate: int = 16000
+    fft_size: int = 512
+    window_samples: int = 400
+    hop_samples: int = 160
+    mel_bins: int = 40
+    stack: int = Field(default=8, ge=1)
+    """Feature frames that make one encoder frame."""
+    log_floor: float = 1e-6
+    max_secs: float = 30.0
+
+    def frames(self, samples: int) -> int:
+        """Feature frames of `samples` samples (uncentred framing); at least 0."""
+        return max(0, (samples - self.fft_size) // self.hop_samples + 1)
+
+    def stacked_frames(self, frames: int) -> int:
+        """Encoder frames of `frames` feature frames, the last one padded."""
+        return -(-frames // self.stack)
+
+
+class Bucket(BaseModel):
+    """Fixed shapes of one pair of methods `step_<name>`, `decode_<name>`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    frames: int = Field(gt=0)
+    """T, encoder (stacked) frames at most."""
+    labels: int = Field(gt=0)
+    """U, target tokens at most."""
+    batch: int = Field(gt=0)
+    """B, rows; fewer examples are padded with rows of weight 0."""
+    step_arena_bytes: int = 0
+    decode_arena_bytes: int = 0
+
+    @property
+    def step_method(self) -> str:
+        """Name of the training method."""
+        return f"step_{self.name}"
+
+    @property
+    def decode_method(self) -> str:
+        """Name of the greedy decoding method."""
+        return f"decode_{self.name}"
+
+
+class TaskManifest(BaseModel):
+    """Contents of `task.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: int = FORMAT_VERSION
+    name: str
+    model_kind: str
+    """rnnt | ctc."""
+    model: dict[str, int | float | bool | str]
+    """The exporter's model settings, from which an eager reference is rebuilt."""
+    parameters: ParameterTable
+    features: FeatureSettings
+    buckets: tuple[Bucket, ...] = Field(min_length=1)
+    """In ascending order of frames."""
+    vocabulary: Vocabulary
+    plan: TrainingPlan = TrainingPlan()
+    operators: tuple[str, ...] = ()
+    delegates: tuple[str, ...] = ()
+    program_digest: str
+    weights_digest: str
+    """Of weights.safetensors as exported."""
+
+    def bucket_for(self, frames: int, labels: int) -> Bucket | None:
+        """The smallest bucket that holds `frames` encoder frames and `labels` tokens."""
+        for bucket in self.buckets:
+            if frames <= bucket.frames and labels <= bucket.labels:
+                return bucket
+        return None
+
+
+@dataclass(frozen=True)
+class TaskPackage:
+    """A task directory whose files were checked against their digests."""
+
+    directory: Path
+    manifest: TaskManifest
+
+    @property
+    def program_path(self) -> Path:
+        """The checked program."""
+        return self.directory / PROGRAM_FILE
+
+    @property
+    def weights_path(self) -> Path:
+        """The initial model."""
+        return self.directory / WEIGHTS_FILE
+
+    def weights(self) -> FlatVector:
+        """The initial model as a flat float32 vector [P]."""
+        return load_weights(self.weights_path, self.manifest.parameters)
+
+
+def parse_manifest(data: bytes, where: str) -> TaskManifest:
+    """Read task.json's bytes.
+
+    Raises:
+        FedvoiceError: `bad-package` with the first field that is wrong.
+    """
+    try:
+        manifest = TaskManifest.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise FedvoiceError(
+            ErrorCode.BAD_PACKAGE,
+            where=f"{where}, field {'.'.join(map(str, first['loc'])) or '(whole file)'}",
+            got=first["msg"],
+            wanted="a task manifest",
+            next_step="Export the task again with `fedvoice export`.",
+        ) from error
+    if manifest.format_version != FORMAT_VERSION:
+        raise FedvoiceError(
+            ErrorCode.BAD_PACKAGE,
+            where=where,
+            got=f"format version {manifest.format_version}",
+            wanted=f"format version {FORMAT_VERSION}",
+            next_step="Export the task with this version of fedvoice, or update fedvoice.",
+        )
+    return manifest
+
+
+def load_package(directory: Path) -> TaskPackage:
+    """Read a task package and check its files' digests.
+
+    Raises:
+        FedvoiceError: `not-found`, `bad-package`, `wrong-digest`.
+    """
+    manifest_bytes = _read(directory / MANIFEST_FILE)
+    manifest = parse_manifest(manifest_bytes, str(directory / MANIFEST_FILE))
+    for name, wanted in (
+        (PROGRAM_FILE, manifest.program_digest),
+        (WEIGHTS_FILE, manifest.weights_digest),
+    ):
+        check_digest(_read(directory / name), wanted, str(directory / name))
+    return TaskPackage(directory=directory, manifest=manifest)
+
+
+def write_package(directory: Path, manifest: TaskManifest, program: bytes) -> TaskPackage:
+    """Write task.json and program.pte beside an existing weights.safetensors.
+
+    `manifest` names the digests of the program and of the weights file; both are checked.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / PROGRAM_FILE).write_bytes(program)
+    (directory / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
+    return load_package(directory)
+
+
+def check_digest(data: bytes, wanted: str, where: str) -> None:
+    """Raise `wrong-digest` unless sha256(data) is `wanted` (hex)."""
+    got = digest_of(data)
+    if got != wanted:
+        raise FedvoiceError(
+            ErrorCode.WRONG_DIGEST,
+            where=where,
+            got=f"sha256 {got[:16]}..., {len(data)} bytes",
+            wanted=f"sha256 {wanted[:16]}...",
+            next_step="The file is damaged or not of this package: fetch or export it again.",
+        )
+
+
+def save_weights(path: Path, flat: FlatVector, table: ParameterTable) -> None:
+    """Write a flat vector [P] as safetensors, one tensor per parameter."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(table.unpack(flat), path)
+
+
+def load_weights(path: Path, table: ParameterTable) -> FlatVector:
+    """Read safetensors into a flat float32 vector [P].
+
+    Raises:
+        FedvoiceError: `not-found`, `bad-package`, `wrong-shape`, `not-finite`.
+    """
+    if not path.is_file():
+        _read(path)
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise FedvoiceError(
+            ErrorCode.BAD_PACKAGE,
+            where=str(path),
+            got=str(error),
+            wanted="a safetensors file",
+            next_step="The file is damaged or cut short: copy it again.",
+        ) from error
+    flat = table.pack(tensors, where=str(path))
+    if not np.isfinite(flat).all():
+        raise FedvoiceError(
+            ErrorCode.NOT_FINITE,
+            where=str(path),
+            got="NaN or infinity among the weights",
+            wanted="finite weights",
+            next_step="Take the weights of an earlier round.",
+        )
+    return flat
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise FedvoiceError(
+            ErrorCode.NOT_FOUND,
+            where=str(path),
+            got=str(error.strerror or error),
+            wanted="a file of a task package",
+            next_step="Check the path; `fedvoice export` makes task packages.",
+        ) from error
