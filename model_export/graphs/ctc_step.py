@@ -1,0 +1,45 @@
+"""Training step of the LSTM CTC model."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from model_export.graphs.ctc_loss import ctc_loss_gradient
+from model_export.graphs.encoder import EncoderGraph
+from model_export.graphs.ops import linear, permute, product, row_sums
+from model_export.graphs.step import StepGraph
+from model_export.models.config import CtcConfig
+from protocol.parameters import ParameterTable
+
+
+class CtcStep(StepGraph):
+    """Step at fixed T and B; U comes with the labels."""
+
+    def __init__(self, config: CtcConfig, table: ParameterTable, frames: int, batch: int) -> None:
+        super().__init__(table)
+        self.encoder = EncoderGraph(config.encoder, frames, batch)
+
+    def gradients(
+        self,
+        parameters: dict[str, Tensor],
+        x: Tensor,
+        y: Tensor,
+        x_lens: Tensor,
+        y_lens: Tensor,
+        example_weights: Tensor,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """See `StepGraph`."""
+        frames, batch = self.encoder.frames, self.encoder.batch
+        encoder = self.encoder.forward(parameters, x, x_lens)
+        rows = encoder.output()
+        logits = linear(rows, parameters["output.weight"]) + parameters["output.bias"]
+        by_row = permute(logits.reshape(frames, batch, -1), 1, 0, 2)
+        nll, by_logits = ctc_loss_gradient(by_row, y, x_lens, y_lens, example_weights)
+        grad = permute(by_logits, 1, 0, 2).reshape(frames * batch, -1)
+        grad_t = permute(grad, 1, 0)
+        gradients = {
+            "output.weight": product(grad_t, rows),
+            "output.bias": row_sums(grad_t),
+        }
+        gradients |= encoder.backward(linear(grad, permute(parameters["output.weight"], 1, 0)))
+        return nll, gradients

@@ -1,0 +1,167 @@
+"""One LSTM direction and its gradient as scan loops, feature-major.
+
+Everything here is in *scan order*: step 0 is the first frame for the forward direction and the
+last frame for the reverse direction. Gradients walk the scan backwards, so their inputs are in
+*reverse scan order*, which for the reverse direction is the natural order of time.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from model_export.graphs.ops import (
+    Tensors,
+    linear,
+    permute,
+    product,
+    reversal,
+    reverse_time,
+    row_sums,
+    scan,
+    settled,
+)
+
+
+class LstmWeights(NamedTuple):
+    """weight_ih [4H, I], weight_hh [4H, H], bias [4H]; gate order input, forget, cell, output."""
+
+    weight_ih: Tensor
+    weight_hh: Tensor
+    bias: Tensor
+
+    @property
+    def hidden_size(self) -> int:
+        return int(self.weight_hh.shape[1])
+
+
+class LstmTrace(NamedTuple):
+    """What the gradient needs, in scan order: hidden [T, H, B], cell [T, H, B], gates [T, 4H, B]."""
+
+    hidden: Tensor
+    cell: Tensor
+    gates: Tensor
+
+
+class LstmGradients(NamedTuple):
+    """Gradients of the weights, and of the inputs [I, T*B] in reverse scan order if asked for."""
+
+    weight_ih: Tensor
+    weight_hh: Tensor
+    bias: Tensor
+    inputs: Tensor | None
+
+
+def lstm_cell(gates: Tensor, cell: Tensor, hidden_size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """gates [4H, B] before the non-linearities, cell [H, B] -> hidden, cell, activated gates."""
+    h = hidden_size
+    i, f = torch.sigmoid(gates[:h]), torch.sigmoid(gates[h : 2 * h])
+    g, o = torch.tanh(gates[2 * h : 3 * h]), torch.sigmoid(gates[3 * h :])
+    new_cell = f * cell + i * g
+    return o * torch.tanh(new_cell), new_cell, torch.cat([i, f, g, o], 0)
+
+
+def lstm_forward(
+    inputs: Tensor, weights: LstmWeights, batch: int, reverse_valid: Tensor | None = None
+) -> LstmTrace:
+    """Run one direction over inputs [I, T*B] (natural order of time).
+
+    Args:
+        reverse_valid: None for the forward direction. For the reverse direction the validity
+            [T, 1, B] (1 inside, 0 past the length) in scan order: multiplying the state by it
+            keeps the state zero until a row's last frame, which equals a packed LSTM.
+    """
+    h = weights.hidden_size
+    frames = inputs.shape[1] // batch
+    projected = product(weights.weight_ih, inputs) + weights.bias.reshape(4 * h, 1)
+    by_frame = permute(projected.reshape(4 * h, frames, batch), 1, 0, 2)
+
+    def forward(carry: Tensors, xs: Tensors) -> tuple[Tensors, Tensors]:
+        hidden, cell = carry
+        hidden, cell, gates = lstm_cell(xs[0] + weights.weight_hh.mm(hidden), cell, h)
+        return (hidden, cell), (hidden.clone(), cell.clone(), gates)
+
+    def reverse(carry: Tensors, xs: Tensors) -> tuple[Tensors, Tensors]:
+        hidden, cell = carry
+        index, valid = xs
+        projected_frame = by_frame.index_select(0, index).reshape(4 * h, batch)
+        gates_in = projected_frame + weights.weight_hh.mm(hidden)
+        hidden, cell, gates = lstm_cell(gates_in, cell, h)
+        hidden, cell = hidden * valid, cell * valid
+        return (hidden, cell), (hidden.clone(), cell.clone(), gates)
+
+    start = torch.zeros(h, batch)
+    if reverse_valid is None:
+        _, traced = scan(forward, (start, start.clone()), (by_frame,))
+    else:
+        order = reversal(frames).reshape(frames, 1)
+        _, traced = scan(reverse, (start, start.clone()), (order, reverse_valid))
+    hidden, cell, gates = traced
+    return LstmTrace(settled(hidden), settled(cell), settled(gates))
+
+
+def lstm_backward(
+    grad_hidden: Tensor,
+    inputs: Tensor,
+    weights: LstmWeights,
+    trace: LstmTrace,
+    *,
+    valid: Tensor | None = None,
+    need_inputs: bool = True,
+) -> LstmGradients:
+    """Gradients of one direction.
+
+    Saved gates and cells are read by index inside the loop, never reversed as a whole.
+
+    Args:
+        grad_hidden: gradient of the outputs [T, H, B], reverse scan order.
+        inputs: inputs [I, T*B], reverse scan order.
+        valid: validity [T, 1, B] in reverse scan order, for the reverse direction only.
+    """
+    frames, h, batch = trace.hidden.shape
+    before = torch.zeros(1, h, batch)
+    cells = torch.cat([before, trace.cell], 0)
+    gates = trace.gates
+    weight_t = permute(weights.weight_hh, 1, 0)
+    previous = reverse_time(torch.cat([before, trace.hidden[:-1]], 0))
+    previous = permute(previous, 1, 0, 2).reshape(h, frames * batch)
+
+    def backward(carry: Tensors, xs: Tensors) -> tuple[Tensors, Tensors]:
+        grad_h, grad_c = carry
+        grad_y, this, after = xs[:3]
+        activated = gates.index_select(0, this).reshape(4 * h, batch)
+        cell = cells.index_select(0, after).reshape(h, batch)
+        cell_before = cells.index_select(0, this).reshape(h, batch)
+        i, f = activated[:h], activated[h : 2 * h]
+        g, o = activated[2 * h : 3 * h], activated[3 * h :]
+        grad_h = grad_h + grad_y
+        if valid is not None:
+            grad_h, grad_c = grad_h * xs[3], grad_c * xs[3]
+        squashed = torch.tanh(cell)
+        grad_c = grad_c + grad_h * o * (1 - squashed * squashed)
+        grad_gates = torch.cat(
+            [
+                grad_c * g * i * (1 - i),
+                grad_c * cell_before * f * (1 - f),
+                grad_c * i * (1 - g * g),
+                grad_h * squashed * o * (1 - o),
+            ],
+            0,
+        )
+        return (weight_t.mm(grad_gates), grad_c * f), (grad_gates.clone(),)
+
+    order = reversal(frames)
+    xs: Tensors = (grad_hidden, order.reshape(frames, 1), (order + 1).reshape(frames, 1))
+    if valid is not None:
+        xs = (*xs, valid)
+    end = torch.zeros(h, batch)
+    _, (stacked,) = scan(backward, (end, end.clone()), xs)
+    grad_gates = permute(settled(stacked), 1, 0, 2).reshape(4 * h, frames * batch)
+    return LstmGradients(
+        weight_ih=linear(grad_gates, inputs),
+        weight_hh=linear(grad_gates, previous),
+        bias=row_sums(grad_gates),
+        inputs=product(permute(weights.weight_ih, 1, 0), grad_gates) if need_inputs else None,
+    )

@@ -1,0 +1,95 @@
+"""The few operators that graphs are built from, in the forms that the XNNPACK delegate runs fast.
+
+Activations are feature-major ([F, T*B], T*B columns with batch innermost), so that no weight or
+activation has to be transposed for a product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._higher_order_ops.scan import scan as _scan
+from torch.nn import functional
+
+LOG_ZERO = -1e30
+"""Stands for log 0: large enough to vanish in a sum, small enough to stay finite in float32."""
+
+SMALLEST_PROBABILITY = 1e-30
+
+
+def permute(a: Tensor, *dims: int) -> Tensor:
+    """`a.permute(dims)` as one copy that the delegate can run."""
+    result: Tensor = torch.ops.aten.permute_copy.default(a, list(dims))
+    return result
+
+
+def linear(a: Tensor, w: Tensor) -> Tensor:
+    """a [N, K], w [M, K] -> a w^T [N, M]."""
+    return functional.linear(a, w)
+
+
+def product(a: Tensor, b: Tensor) -> Tensor:
+    """a [N, K], b [K, M] -> a b [N, M], as a batch product of one (no transposition inside)."""
+    stacked = a.reshape(1, *a.shape).bmm(b.reshape(1, *b.shape))
+    return stacked.reshape(a.shape[0], b.shape[1])
+
+
+def row_sums(a: Tensor) -> Tensor:
+    """a [N, M] -> [N]; a product with ones, because portable reductions are 3-22x slower."""
+    return linear(a, torch.ones(1, a.shape[1])).reshape(a.shape[0])
+
+
+def reversal(n: int) -> Tensor:
+    """Indices n-1 .. 0, int64 [n]."""
+    return torch.arange(n - 1, -1, -1)
+
+
+def reverse_time(a: Tensor) -> Tensor:
+    """a [T, ...] with the first axis turned round."""
+    return a.index_select(0, reversal(a.shape[0]))
+
+
+def one_hot(ids: Tensor, size: int) -> Tensor:
+    """ids int64 [...] -> float [..., size]."""
+    return (ids.unsqueeze(-1) == torch.arange(size)).to(torch.float32)
+
+
+def log_sum_exp(*terms: Tensor) -> Tensor:
+    """Element-wise log of the sum of exponentials of equally shaped tensors."""
+    top = terms[0]
+    for term in terms[1:]:
+        top = torch.maximum(top, term)
+    total = torch.exp(terms[0] - top)
+    for term in terms[1:]:
+        total = total + torch.exp(term - top)
+    return top + torch.log(total)
+
+
+def shift_right(a: Tensor, by: int, fill: float) -> Tensor:
+    """a [N, M] with its columns moved right by `by`, `fill` moving in."""
+    return functional.pad(a[:, :-by], (by, 0), value=fill)
+
+
+Tensors = tuple[Tensor, ...]
+
+
+def scan(
+    body: Callable[[Tensors, Tensors], tuple[Tensors, Tensors]], carry: Tensors, xs: Tensors
+) -> tuple[Tensors, Tensors]:
+    """Loop `body(carry, x[t]) -> carry, y[t]` over the first axis; (last carry, stacked ys).
+
+    Lowered to a loop of the runtime. Results are copied once, since views of a loop's raw
+    results cannot be emitted. A body MUST NOT view (reshape) a graph input that it captures:
+    the runtime would read other memory. Take the view outside and capture that.
+    """
+    result: Any = _scan(body, carry, xs)
+    last, ys = result
+    return tuple(last), tuple(ys)
+
+
+def settled(a: Tensor) -> Tensor:
+    """A copy of a loop's result that may be viewed."""
+    return a * 1.0

@@ -1,0 +1,86 @@
+"""Several graphs, one program: export, lower, plan, and read back what the program needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from executorch.exir import (
+    EdgeCompileConfig,
+    ExecutorchBackendConfig,
+    to_edge_transform_and_lower,
+)
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+
+from model_export.lowering.memory import FlatGradientPlan
+from model_export.lowering.partitioner import RuntimeWeightPartitioner
+
+Inputs = tuple[Tensor | tuple[Tensor, ...], ...]
+
+
+@dataclass(frozen=True)
+class MethodSource:
+    """A graph with example inputs; `dynamic_shapes` as in `torch.export.export`."""
+
+    graph: nn.Module
+    inputs: Inputs
+    dynamic_shapes: Any = None
+
+
+@dataclass(frozen=True)
+class Program:
+    """A lowered program.
+
+    Attributes:
+        data: bytes of the .pte file.
+        arena_bytes: planned memory of each method.
+        operators, delegates: names of what the runtime must provide, sorted.
+    """
+
+    data: bytes
+    arena_bytes: dict[str, int]
+    operators: tuple[str, ...]
+    delegates: tuple[str, ...]
+
+
+def lower(
+    methods: dict[str, MethodSource], report: Callable[[str], None] = lambda _: None
+) -> Program:
+    """Lower graphs to one program of as many methods; `report` is called before each part.
+
+    Raises:
+        FedvoiceError: `gradient-check` if a gradient cannot be planned inside the flat output.
+    """
+    exported: dict[str, ExportedProgram] = {}
+    for name, source in methods.items():
+        report(f"trace {name}")
+        with torch.no_grad():
+            exported[name] = torch.export.export(
+                source.graph.eval(),
+                source.inputs,
+                dynamic_shapes=source.dynamic_shapes,
+                strict=False,
+            )
+    report("lower")
+    edge = to_edge_transform_and_lower(
+        exported,
+        partitioner={name: [RuntimeWeightPartitioner()] for name in methods},
+        compile_config=EdgeCompileConfig(_check_ir_validity=False),
+    )
+    report("plan memory")
+    config = ExecutorchBackendConfig(memory_planning_pass=FlatGradientPlan())
+    final = edge.to_executorch(config)
+    plans = final.executorch_program.execution_plan
+    return Program(
+        data=bytes(final.buffer),
+        arena_bytes={plan.name: sum(plan.non_const_buffer_sizes) for plan in plans},
+        operators=tuple(sorted({_operator_name(op) for p in plans for op in p.operators})),
+        delegates=tuple(sorted({delegate.id for p in plans for delegate in p.delegates})),
+    )
+
+
+def _operator_name(operator: Any) -> str:
+    return f"{operator.name}.{operator.overload}" if operator.overload else str(operator.name)

@@ -1,0 +1,37 @@
+"""LSTM CTC model (Graves et al. 2006), blank = 0."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from model_export.models.config import CtcConfig
+from model_export.models.lstm import SingleBiasLSTM
+
+
+class CtcModel(nn.Module):
+    """Encoder LSTM and one linear layer."""
+
+    def __init__(self, config: CtcConfig, input_size: int, vocabulary_size: int) -> None:
+        super().__init__()
+        encoder = config.encoder
+        self.config = config
+        self.encoder = SingleBiasLSTM(
+            input_size, encoder.hidden_size, encoder.layers, bidirectional=encoder.bidirectional
+        )
+        self.output = nn.Linear(encoder.output_size, vocabulary_size)
+
+    def forward(self, x: Tensor, x_lens: Tensor) -> Tensor:
+        """Logits [B, T, V] for stacked features x [B, T, I] with x_lens int64 [B] frames."""
+        logits: Tensor = self.output(self.encoder.encode(x, x_lens))
+        return logits
+
+    @torch.no_grad()
+    def greedy(self, x: Tensor, x_lens: Tensor) -> list[list[int]]:
+        """Token ids of each row: best path, repeats and blanks removed."""
+        best = self(x, x_lens).argmax(-1)
+        rows = []
+        for row, frames in zip(best, x_lens, strict=True):
+            path = torch.unique_consecutive(row[: int(frames)])
+            rows.append([int(token) for token in path if token != 0])
+        return rows

@@ -1,0 +1,63 @@
+"""LSTM transducer (Graves 2012, arXiv 1211.3711), blank = 0."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from model_export.models.config import RnntConfig
+from model_export.models.lstm import SingleBiasLSTM
+
+
+class RnntModel(nn.Module):
+    """Encoder LSTM, prediction LSTM over the labels so far, joint `W tanh(E e + P p)`.
+
+    The predictor starts from the embedding of the blank.
+    """
+
+    def __init__(self, config: RnntConfig, input_size: int, vocabulary_size: int) -> None:
+        super().__init__()
+        encoder = config.encoder
+        self.config = config
+        self.encoder = SingleBiasLSTM(
+            input_size, encoder.hidden_size, encoder.layers, bidirectional=encoder.bidirectional
+        )
+        self.embedding = nn.Embedding(vocabulary_size, config.embedding_size)
+        self.predictor = SingleBiasLSTM(config.embedding_size, config.predictor_size)
+        self.joint_encoder = nn.Linear(encoder.output_size, config.joint_size)
+        self.joint_predictor = nn.Linear(config.predictor_size, config.joint_size, bias=False)
+        self.output = nn.Linear(config.joint_size, vocabulary_size)
+
+    def forward(self, x: Tensor, y: Tensor, x_lens: Tensor) -> Tensor:
+        """Logits [B, T, U+1, V] for stacked features x [B, T, I], labels y int64 [B, U]."""
+        encoded = self.joint_encoder(self.encoder.encode(x, x_lens))
+        history = self.predictor(self.embedding(nn.functional.pad(y, (1, 0))))[0]
+        predicted = self.joint_predictor(history)
+        logits: Tensor = self.output(torch.tanh(encoded[:, :, None] + predicted[:, None]))
+        return logits
+
+    @torch.no_grad()
+    def greedy(self, x: Tensor, x_lens: Tensor) -> list[list[int]]:
+        """Token ids of each row, at most `max_symbols_per_frame` a frame."""
+        encoded = self.joint_encoder(self.encoder.encode(x, x_lens))
+        return [
+            self._greedy_row(row[: int(frames)]) for row, frames in zip(encoded, x_lens, strict=True)
+        ]
+
+    def _greedy_row(self, encoded: Tensor) -> list[int]:
+        tokens: list[int] = []
+        predicted, state = self._predict(0, None)
+        for frame in encoded:
+            for _ in range(self.config.max_symbols_per_frame):
+                token = int(self.output(torch.tanh(frame + predicted)).argmax())
+                if token == 0:
+                    break
+                tokens.append(token)
+                predicted, state = self._predict(token, state)
+        return tokens
+
+    def _predict(
+        self, token: int, state: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        outputs, state = self.predictor(self.embedding(torch.tensor([[token]])), state)
+        return self.joint_predictor(outputs[0, 0]), state
