@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -127,7 +128,7 @@ class EncoderRun:
             ahead = self._direction_ahead(layer, reverse_time(grad[:, :h]))
             back = lstm_backward(
                 grad[:, h:],
-                self._inputs(layer),
+                partial(self._inputs, layer),
                 lstm_weights(self.parameters, "encoder", layer, "_reverse"),
                 self.back[layer],
                 valid=valid,
@@ -143,7 +144,7 @@ class EncoderRun:
     def _direction_ahead(self, layer: int, reversed_grad: Tensor) -> LstmGradients:
         return lstm_backward(
             reversed_grad,
-            self._inputs(layer, reverse=True),
+            partial(self._inputs, layer, reverse=True),
             lstm_weights(self.parameters, "encoder", layer),
             self.ahead[layer],
             need_inputs=layer > 0,

@@ -7,6 +7,7 @@ last frame for the reverse direction. Gradients walk the scan backwards, so thei
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -38,10 +39,14 @@ class LstmWeights(NamedTuple):
 
 
 class LstmTrace(NamedTuple):
-    """What the gradient needs, in scan order: hidden [T, H, B], cell [T, H, B], gates [T, 4H, B]."""
+    """What the gradient needs, in scan order.
+
+    hidden [T, H, B] after each step; cell_before [T, H, B] before it (the cell after it is two
+    products away); gates [T, 4H, B].
+    """
 
     hidden: Tensor
-    cell: Tensor
+    cell_before: Tensor
     gates: Tensor
 
 
@@ -79,18 +84,18 @@ def lstm_forward(
     by_frame = permute(projected.reshape(4 * h, frames, batch), 1, 0, 2)
 
     def forward(carry: Tensors, xs: Tensors) -> tuple[Tensors, Tensors]:
-        hidden, cell = carry
-        hidden, cell, gates = lstm_cell(xs[0] + weights.weight_hh.mm(hidden), cell, h)
-        return (hidden, cell), (hidden.clone(), cell.clone(), gates)
+        hidden, before = carry
+        hidden, cell, gates = lstm_cell(xs[0] + weights.weight_hh.mm(hidden), before, h)
+        return (hidden, cell), (hidden.clone(), before.clone(), gates)
 
     def reverse(carry: Tensors, xs: Tensors) -> tuple[Tensors, Tensors]:
-        hidden, cell = carry
+        hidden, before = carry
         index, valid = xs
         projected_frame = by_frame.index_select(0, index).reshape(4 * h, batch)
         gates_in = projected_frame + weights.weight_hh.mm(hidden)
-        hidden, cell, gates = lstm_cell(gates_in, cell, h)
+        hidden, cell, gates = lstm_cell(gates_in, before, h)
         hidden, cell = hidden * valid, cell * valid
-        return (hidden, cell), (hidden.clone(), cell.clone(), gates)
+        return (hidden, cell), (hidden.clone(), before.clone(), gates)
 
     start = torch.zeros(h, batch)
     if reverse_valid is None:
@@ -98,13 +103,13 @@ def lstm_forward(
     else:
         order = reversal(frames).reshape(frames, 1)
         _, traced = scan(reverse, (start, start.clone()), (order, reverse_valid))
-    hidden, cell, gates = traced
-    return LstmTrace(settled(hidden), settled(cell), settled(gates))
+    hidden, cell_before, gates = traced
+    return LstmTrace(settled(hidden), settled(cell_before), settled(gates))
 
 
 def lstm_backward(
     grad_hidden: Tensor,
-    inputs: Tensor,
+    inputs: Callable[[], Tensor],
     weights: LstmWeights,
     trace: LstmTrace,
     *,
@@ -117,34 +122,30 @@ def lstm_backward(
 
     Args:
         grad_hidden: gradient of the outputs [T, H, B], reverse scan order.
-        inputs: inputs [I, T*B], reverse scan order.
+        inputs: makes the inputs [I, T*B], reverse scan order, when they are needed: after the
+            loop, so that they do not lie in memory during it.
         valid: validity [T, 1, B] in reverse scan order, for the reverse direction only.
     """
     frames, h, batch = trace.hidden.shape
-    before = torch.zeros(1, h, batch)
-    cells = torch.cat([before, trace.cell], 0)
-    gates = trace.gates
+    cells_before, gates = trace.cell_before, trace.gates
     weight_t = permute(weights.weight_hh, 1, 0)
-    previous = reverse_time(torch.cat([before, trace.hidden[:-1]], 0))
-    previous = permute(previous, 1, 0, 2).reshape(h, frames * batch)
 
     def backward(carry: Tensors, xs: Tensors) -> tuple[Tensors, Tensors]:
         grad_h, grad_c = carry
-        grad_y, this, after = xs[:3]
-        activated = gates.index_select(0, this).reshape(4 * h, batch)
-        cell = cells.index_select(0, after).reshape(h, batch)
-        cell_before = cells.index_select(0, this).reshape(h, batch)
+        grad_y, index = xs[:2]
+        activated = gates.index_select(0, index).reshape(4 * h, batch)
+        before = cells_before.index_select(0, index).reshape(h, batch)
         i, f = activated[:h], activated[h : 2 * h]
         g, o = activated[2 * h : 3 * h], activated[3 * h :]
         grad_h = grad_h + grad_y
         if valid is not None:
-            grad_h, grad_c = grad_h * xs[3], grad_c * xs[3]
-        squashed = torch.tanh(cell)
+            grad_h, grad_c = grad_h * xs[2], grad_c * xs[2]
+        squashed = torch.tanh(f * before + i * g)
         grad_c = grad_c + grad_h * o * (1 - squashed * squashed)
         grad_gates = torch.cat(
             [
                 grad_c * g * i * (1 - i),
-                grad_c * cell_before * f * (1 - f),
+                grad_c * before * f * (1 - f),
                 grad_c * i * (1 - g * g),
                 grad_h * squashed * o * (1 - o),
             ],
@@ -152,15 +153,17 @@ def lstm_backward(
         )
         return (weight_t.mm(grad_gates), grad_c * f), (grad_gates.clone(),)
 
-    order = reversal(frames)
-    xs: Tensors = (grad_hidden, order.reshape(frames, 1), (order + 1).reshape(frames, 1))
+    xs: Tensors = (grad_hidden, reversal(frames).reshape(frames, 1))
     if valid is not None:
         xs = (*xs, valid)
     end = torch.zeros(h, batch)
     _, (stacked,) = scan(backward, (end, end.clone()), xs)
     grad_gates = permute(settled(stacked), 1, 0, 2).reshape(4 * h, frames * batch)
+    start = torch.zeros(1, h, batch)
+    previous = reverse_time(torch.cat([start, trace.hidden[:-1]], 0))
+    previous = permute(previous, 1, 0, 2).reshape(h, frames * batch)
     return LstmGradients(
-        weight_ih=linear(grad_gates, inputs),
+        weight_ih=linear(grad_gates, inputs()),
         weight_hh=linear(grad_gates, previous),
         bias=row_sums(grad_gates),
         inputs=product(permute(weights.weight_ih, 1, 0), grad_gates) if need_inputs else None,

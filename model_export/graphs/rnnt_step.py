@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch import Tensor
 from torch.nn import functional
 
@@ -98,7 +100,7 @@ class PredictorRun:
         s = self.size
         grad = permute(grad_rows.reshape(s.batch, s.states, -1), 1, 2, 0)
         found = lstm_backward(
-            reverse_time(grad), self._reversed(self.inputs), self.weights, self.trace
+            reverse_time(grad), partial(self._reversed, self.inputs), self.weights, self.trace
         )
         assert found.inputs is not None
         return named_gradients(found, "predictor", 0) | {
