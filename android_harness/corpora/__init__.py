@@ -1,0 +1,1 @@
+"""Speech for fleets: corpora become manifests (`protocol.utterances`), manifests become phones."""

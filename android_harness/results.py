@@ -1,0 +1,101 @@
+"""`results.json`: what a simulation measured, round by round."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from protocol.errors import ErrorCode, FedvoiceError
+
+RESULTS_FILE = "results.json"
+
+
+@dataclass(frozen=True)
+class RoundResult:
+    """One committed round.
+
+    loss: mean training loss, weighted by examples. wer, heldout_wer: percent, of the model that
+    the round ended with, or None when it was not evaluated. clients, examples, steps, bytes_*,
+    wall_secs: of this round. cfmq_*: cumulative, the cost of the quality reached by now;
+    measured on the wire and from the steps taken. analytic_cfmq_bytes: the paper's formula for
+    the same rounds. peak_memory_bytes: largest measured growth of a phone's resident set,
+    to hold against memory_bytes (mu).
+    """
+
+    round: int
+    loss: float
+    wer: float | None
+    heldout_wer: float | None
+    clients: int
+    examples: int
+    steps: int
+    bytes_down: int
+    bytes_up: int
+    cfmq_communication_bytes: float
+    cfmq_compute_bytes: float
+    wall_secs: float
+    memory_bytes: int = 0
+    peak_memory_bytes: int = 0
+    analytic_cfmq_bytes: float = 0.0
+    end: str = ""
+
+
+@dataclass(frozen=True)
+class Results:
+    """A whole run. `final`: wer and heldout_wer (percent) of the last model, initial ones,
+    one-time program bytes, seconds."""
+
+    rounds: list[RoundResult]
+    final: dict[str, Any]
+    config: dict[str, Any] = field(default_factory=dict)
+
+    def write(self, directory: Path) -> Path:
+        """Write `directory/results.json`, replacing an older one in one step."""
+        path = directory / RESULTS_FILE
+        draft = path.with_suffix(".tmp")
+        draft.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
+        draft.replace(path)
+        return path
+
+
+def read_results(directory: Path) -> Results:
+    """Read `directory/results.json`.
+
+    Raises:
+        FedvoiceError: `not-found`, `bad-manifest`.
+    """
+    path = directory / RESULTS_FILE
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        return Results(
+            rounds=[RoundResult(**row) for row in fields["rounds"]],
+            final=fields["final"],
+            config=fields["config"],
+        )
+    except OSError as error:
+        raise FedvoiceError(
+            ErrorCode.NOT_FOUND,
+            where=str(path),
+            got=str(error.strerror),
+            wanted="the results of a run",
+            next_step="Point at a folder that `fedvoice simulate --out` wrote.",
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise FedvoiceError(
+            ErrorCode.BAD_MANIFEST,
+            where=str(path),
+            got=f"{type(error).__name__}: {error}",
+            wanted="results of this version of fedvoice",
+            next_step="Run the simulation again.",
+        ) from error
+
+
+def human_bytes(count: float) -> str:
+    """`count` bytes in decimal units, three digits: 1.23 GB."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if count < 1000 or unit == "TB":
+            return f"{count:.0f} B" if unit == "B" else f"{count:.3g} {unit}"
+        count /= 1000
+    raise AssertionError("unreachable")

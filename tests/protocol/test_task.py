@@ -1,0 +1,94 @@
+"""Task packages: what is damaged is refused before any runtime sees it."""
+
+import numpy as np
+import pytest
+
+from protocol.codec import digest_of
+from protocol.errors import ErrorCode, FedvoiceError
+from protocol.parameters import ParameterTable
+from protocol.task import (
+    Bucket,
+    FeatureSettings,
+    TaskManifest,
+    load_package,
+    load_weights,
+    save_weights,
+    write_package,
+)
+from protocol.vocabulary import Vocabulary
+
+TABLE = ParameterTable.from_shapes([("w", (2, 4)), ("b", (3,))])
+
+
+@pytest.fixture
+def package(tmp_path):
+    directory = tmp_path / "task"
+    program = b"program bytes"
+    save_weights(directory / "weights.safetensors", np.arange(12, dtype=np.float32), TABLE)
+    manifest = TaskManifest(
+        name="tiny",
+        model_kind="ctc",
+        model={},
+        parameters=TABLE,
+        features=FeatureSettings(),
+        buckets=(Bucket(name="t4", frames=4, labels=2, batch=2),),
+        vocabulary=Vocabulary.from_words(["yes", "no"]),
+        program_digest=digest_of(program),
+        weights_digest=digest_of((directory / "weights.safetensors").read_bytes()),
+    )
+    return write_package(directory, manifest, program)
+
+
+def test_a_package_round_trips(package):
+    again = load_package(package.directory)
+    assert again.manifest == package.manifest
+    assert again.weights()[:8].tolist() == list(range(8))
+
+
+@pytest.mark.parametrize("name", ["program.pte", "weights.safetensors"])
+@pytest.mark.parametrize("damage", ["flip", "truncate"])
+def test_flipped_and_missing_bytes_are_found_by_digest(package, name, damage):
+    path = package.directory / name
+    data = bytearray(path.read_bytes())
+    if damage == "flip":
+        data[len(data) // 2] ^= 1
+    else:
+        del data[-3:]
+    path.write_bytes(bytes(data))
+    with pytest.raises(FedvoiceError) as caught:
+        load_package(package.directory)
+    assert caught.value.code is ErrorCode.WRONG_DIGEST
+    assert name in caught.value.where
+
+
+def test_a_manifest_that_lacks_a_field_says_which(package):
+    path = package.directory / "task.json"
+    path.write_text(path.read_text().replace('"program_digest"', '"program_digset"'))
+    with pytest.raises(FedvoiceError, match="program_digest"):
+        load_package(package.directory)
+    path.unlink()
+    with pytest.raises(FedvoiceError, match="not-found"):
+        load_package(package.directory)
+
+
+def test_weights_that_are_not_finite_or_not_weights_are_refused(package, tmp_path):
+    flat = np.zeros(12, dtype=np.float32)
+    flat[3] = np.nan
+    save_weights(tmp_path / "nan.safetensors", flat, TABLE)
+    with pytest.raises(FedvoiceError, match="not-finite"):
+        load_weights(tmp_path / "nan.safetensors", TABLE)
+    (tmp_path / "text.safetensors").write_text("hello")
+    with pytest.raises(FedvoiceError, match="bad-package"):
+        load_weights(tmp_path / "text.safetensors", TABLE)
+
+
+def test_buckets_are_chosen_by_both_lengths(package):
+    assert package.manifest.bucket_for(4, 2) is not None
+    assert package.manifest.bucket_for(5, 2) is None
+    assert package.manifest.bucket_for(4, 3) is None
+
+
+def test_frames_follow_uncentred_framing():
+    settings = FeatureSettings()
+    assert [settings.frames(n) for n in (511, 512, 671, 672)] == [0, 1, 1, 2]
+    assert [settings.stacked_frames(n) for n in (1, 8, 9)] == [1, 1, 2]
