@@ -1,0 +1,90 @@
+"""The course of a round's local training: everything that is drawn before the first step.
+
+It depends on no gradient, so a resumed phone draws it again and goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from device_runtime.batches import draw_epochs, draw_examples
+from device_runtime.spec_augment import MaskWords, draw_mask_words
+from protocol.engine import Example
+from protocol.errors import ErrorCode, FedvoiceError
+from protocol.plan import TrainingPlan
+from protocol.random import NORMAL_TABLE_SIZE, Purpose, Stream
+from protocol.task import TaskManifest
+
+UNUSABLE = frozenset(
+    {
+        ErrorCode.MISSING_AUDIO,
+        ErrorCode.UNREADABLE_AUDIO,
+        ErrorCode.WRONG_SAMPLE_RATE,
+        ErrorCode.WRONG_SHAPE,
+        ErrorCode.EMPTY_TRANSCRIPT,
+        ErrorCode.UNKNOWN_TOKEN,
+    }
+)
+"""What makes an example one to skip and count, not a reason to fail."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """What a round's training does, step by step."""
+
+    used: list[int]
+    """Indices of the examples trained on; everything below speaks of positions in this list."""
+    sizes: list[tuple[int, int]]
+    """(feature frames, tokens) of each."""
+    buckets: list[int]
+    """The place in the manifest of each one's bucket."""
+    steps: list[tuple[int, list[int]]]
+    """(epoch, positions of the batch) of every step."""
+    masks: MaskWords
+    """SpecAugment's random words, uint32 [epochs, len(used), masks, 2]."""
+    noise_offsets: list[int]
+    """Where each step reads the table of normals; empty without FVN."""
+    skipped: int
+    """Examples drawn that cannot be used."""
+
+
+def draw_course(
+    manifest: TaskManifest,
+    examples: Sequence[Example],
+    plan: TrainingPlan,
+    *,
+    client_id: str,
+    round_number: int,
+) -> Course:
+    """Draw examples, batches, masks and noise of one client's round."""
+    drawn = draw_examples(len(examples), plan, client_id=client_id, round_number=round_number)
+    used, sizes, buckets = [], [], []
+    for index in drawn:
+        try:
+            example = examples[index]
+        except FedvoiceError as error:
+            if error.code not in UNUSABLE:
+                raise
+            continue
+        frames, tokens = len(example.features), len(example.targets)
+        bucket = manifest.bucket_for(manifest.features.stacked_frames(frames), tokens)
+        if bucket is not None:
+            used.append(index)
+            sizes.append((frames, tokens))
+            buckets.append(manifest.buckets.index(bucket))
+    epochs = draw_epochs(buckets, plan, client_id=client_id, round_number=round_number)
+    steps = [(epoch, batch) for epoch, batches in enumerate(epochs) for batch in batches]
+    words: list[int] = []
+    if plan.fvn_std > 0:
+        noise = Stream(plan.seed, client_id, round_number, Purpose.NOISE)
+        words = [int(word) for word in noise.words(len(steps))]
+    return Course(
+        used=used,
+        sizes=sizes,
+        buckets=buckets,
+        steps=steps,
+        masks=draw_mask_words(plan, len(used), client_id=client_id, round_number=round_number),
+        noise_offsets=[(word * NORMAL_TABLE_SIZE) >> 32 for word in words],
+        skipped=len(drawn) - len(used),
+    )
