@@ -20,9 +20,7 @@ class DecodeGraph(nn.Module, ABC):
     time, 0 where nothing was emitted; counts are the non-zero ones of each column.
     """
 
-    def __init__(
-        self, config: ModelConfig, table: ParameterTable, frames: int, batch: int
-    ) -> None:
+    def __init__(self, config: ModelConfig, table: ParameterTable, frames: int, batch: int) -> None:
         super().__init__()
         self.table, self.frames, self.batch = table, frames, batch
         self.encoder = EncoderGraph(config.encoder, frames, batch)
@@ -48,9 +46,7 @@ class RnntDecode(DecodeGraph):
     until the next frame begins.
     """
 
-    def __init__(
-        self, config: RnntConfig, table: ParameterTable, frames: int, batch: int
-    ) -> None:
+    def __init__(self, config: RnntConfig, table: ParameterTable, frames: int, batch: int) -> None:
         super().__init__(config, table, frames, batch)
         self.symbols = config.max_symbols_per_frame
 

@@ -134,9 +134,7 @@ def lattice_posteriors(
     return Posteriors(nll=-log_likelihood, blank=occupied - emit, emit=emit)
 
 
-def _injected(
-    log_blank: Tensor, x_lens: Tensor, y_lens: Tensor, tables: LatticeTables
-) -> Tensor:
+def _injected(log_blank: Tensor, x_lens: Tensor, y_lens: Tensor, tables: LatticeTables) -> Tensor:
     """[N, 2B, U1]: where paths begin; alpha at (0, 0), beta at each row's terminal cell."""
     batch, frames, states = log_blank.shape
     alpha = torch.full((tables.diagonals, 1, states), LOG_ZERO)

@@ -7,6 +7,7 @@ from functools import partial
 from torch import Tensor
 from torch.nn import functional
 
+from model_export.graphs.chunks import chunk_frames
 from model_export.graphs.encoder import EncoderGraph, lstm_weights, named_gradients
 from model_export.graphs.joint import Joint, JointSize
 from model_export.graphs.lstm import LstmTrace, lstm_backward, lstm_forward
@@ -16,17 +17,9 @@ from model_export.graphs.step import StepGraph
 from model_export.models.config import RnntConfig
 from protocol.parameters import ParameterTable
 
-CHUNK_FRAMES = (5, 4, 6, 7, 8, 3, 2, 1)
-"""Frames of one pass through the joint, best first: bigger ones cost memory, smaller ones time."""
-
-
-def chunk_frames(frames: int) -> int:
-    """The best chunk that divides `frames`."""
-    return next(chunk for chunk in CHUNK_FRAMES if frames % chunk == 0)
-
 
 class RnntStep(StepGraph):
-    """Step at fixed T (a multiple of a chunk of frames), U and B."""
+    """Step at fixed T (best one of `padded_frames`), U and B."""
 
     def __init__(
         self, config: RnntConfig, table: ParameterTable, frames: int, labels: int, batch: int

@@ -63,7 +63,8 @@ def place_gradients_in_output(module: GraphModule, alignment: int) -> None:
         if not is_cat or node not in output.all_input_nodes or len(node.meta["spec"].shape) != 1:
             continue
         flat: TensorSpec = node.meta["spec"]
-        offset_bytes, placed = 0, []
+        offset_bytes = 0
+        placed: list[TensorSpec] = []
         for piece in node.args[0]:
             root = _viewed(piece)
             spec = root.meta["spec"]
@@ -179,5 +180,3 @@ def _lowest_gap(
             break
         offset = max(offset, other + other_size)
     return offset
-
-

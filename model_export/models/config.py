@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+Setting = int | float | bool | str
 
 
 class EncoderConfig(BaseModel):
@@ -46,3 +48,26 @@ class CtcConfig(BaseModel):
 
 
 ModelConfig = Annotated[RnntConfig | CtcConfig, Field(discriminator="kind")]
+
+_ENCODER = "encoder."
+
+
+def to_settings(config: ModelConfig) -> dict[str, Setting]:
+    """The flat form of a task manifest: `encoder.layers`, ..., without the kind."""
+    fields = config.model_dump(exclude={"kind", "encoder"})
+    encoder = {_ENCODER + name: value for name, value in config.encoder.model_dump().items()}
+    return encoder | fields
+
+
+def from_settings(kind: str, settings: dict[str, Setting]) -> ModelConfig:
+    """The inverse of `to_settings`.
+
+    Raises:
+        pydantic.ValidationError: unknown kind or field.
+    """
+    fields: dict[str, Any] = {k: v for k, v in settings.items() if not k.startswith(_ENCODER)}
+    fields["encoder"] = {
+        k.removeprefix(_ENCODER): v for k, v in settings.items() if k.startswith(_ENCODER)
+    }
+    adapter: TypeAdapter[ModelConfig] = TypeAdapter(ModelConfig)
+    return adapter.validate_python({"kind": kind, **fields})

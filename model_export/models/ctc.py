@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from model_export.models.config import CtcConfig
+from model_export.models.greedy import Hypothesis, greedy_ctc
 from model_export.models.lstm import SingleBiasLSTM
 
 
@@ -27,11 +28,6 @@ class CtcModel(nn.Module):
         return logits
 
     @torch.no_grad()
-    def greedy(self, x: Tensor, x_lens: Tensor) -> list[list[int]]:
-        """Token ids of each row: best path, repeats and blanks removed."""
-        best = self(x, x_lens).argmax(-1)
-        rows = []
-        for row, frames in zip(best, x_lens, strict=True):
-            path = torch.unique_consecutive(row[: int(frames)])
-            rows.append([int(token) for token in path if token != 0])
-        return rows
+    def greedy(self, x: Tensor, x_lens: Tensor) -> list[Hypothesis]:
+        """Greedy transcripts of stacked features x [B, T, I], x_lens int64 [B]."""
+        return greedy_ctc(self(x, x_lens), x_lens)

@@ -34,10 +34,11 @@ class SingleBiasLSTM(nn.LSTM):
     def encode(self, x: Tensor, lengths: Tensor) -> Tensor:
         """Outputs [B, T, D*H] for padded inputs `x` [B, T, I] of `lengths` int64 [B] (frames).
 
-        Frames past a length come out as zeros and touch nothing else, in both directions.
+        What comes out for frames past a length means nothing; they touch no other frame, in
+        neither direction.
         """
+        if not self.bidirectional:
+            outputs: Tensor = self(x)[0]  # what follows a row's end cannot reach back
+            return outputs
         packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        outputs, _ = pad_packed_sequence(
-            self(packed)[0], batch_first=True, total_length=x.shape[1]
-        )
-        return outputs
+        return pad_packed_sequence(self(packed)[0], batch_first=True, total_length=x.shape[1])[0]

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from model_export.models.config import RnntConfig
+from model_export.models.greedy import Hypothesis, State, greedy_rnnt
 from model_export.models.lstm import SingleBiasLSTM
 
 
@@ -33,31 +34,19 @@ class RnntModel(nn.Module):
         encoded = self.joint_encoder(self.encoder.encode(x, x_lens))
         history = self.predictor(self.embedding(nn.functional.pad(y, (1, 0))))[0]
         predicted = self.joint_predictor(history)
-        logits: Tensor = self.output(torch.tanh(encoded[:, :, None] + predicted[:, None]))
-        return logits
+        return self._joint(encoded[:, :, None], predicted[:, None])
 
     @torch.no_grad()
-    def greedy(self, x: Tensor, x_lens: Tensor) -> list[list[int]]:
-        """Token ids of each row, at most `max_symbols_per_frame` a frame."""
+    def greedy(self, x: Tensor, x_lens: Tensor) -> list[Hypothesis]:
+        """Greedy transcripts of stacked features x [B, T, I], x_lens int64 [B]."""
         encoded = self.joint_encoder(self.encoder.encode(x, x_lens))
-        return [
-            self._greedy_row(row[: int(frames)]) for row, frames in zip(encoded, x_lens, strict=True)
-        ]
+        symbols = self.config.max_symbols_per_frame
+        return greedy_rnnt(encoded, x_lens, self._predict, self._joint, symbols)
 
-    def _greedy_row(self, encoded: Tensor) -> list[int]:
-        tokens: list[int] = []
-        predicted, state = self._predict(0, None)
-        for frame in encoded:
-            for _ in range(self.config.max_symbols_per_frame):
-                token = int(self.output(torch.tanh(frame + predicted)).argmax())
-                if token == 0:
-                    break
-                tokens.append(token)
-                predicted, state = self._predict(token, state)
-        return tokens
+    def _predict(self, tokens: Tensor, state: State | None) -> tuple[Tensor, State]:
+        outputs, state = self.predictor(self.embedding(tokens[:, None]), state)
+        return self.joint_predictor(outputs[:, 0]), state
 
-    def _predict(
-        self, token: int, state: tuple[Tensor, Tensor] | None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        outputs, state = self.predictor(self.embedding(torch.tensor([[token]])), state)
-        return self.joint_predictor(outputs[0, 0]), state
+    def _joint(self, encoded: Tensor, predicted: Tensor) -> Tensor:
+        logits: Tensor = self.output(torch.tanh(encoded + predicted))
+        return logits

@@ -1,0 +1,63 @@
+"""`fedvoice export`: a configuration in, a checked task package out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from model_export.package import ExportSummary
+
+
+def export(
+    config: Annotated[
+        Path, typer.Option(help="TOML file: model, features, vocabulary, buckets, plan.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the task package.")],
+    weights: Annotated[
+        Path | None, typer.Option(help="Start from these weights (safetensors), not random ones.")
+    ] = None,
+) -> None:
+    """Export a model as a task package that phones can train.
+
+    Gradients, decoders and features of the finished program are checked against eager PyTorch
+    on the ExecuTorch runtime first: what is not right is not written.
+    """
+    from model_export.config import read_config
+    from model_export.package import export_task
+
+    console = Console()
+    settings = read_config(config)
+    with console.status("export") as status:
+
+        def show(part: str) -> None:
+            status.update(f"export {settings.name}: {part}")
+
+        summary = export_task(settings, out, weights=weights, progress=show)
+    console.print(summary_table(summary))
+
+
+def summary_table(summary: ExportSummary) -> Table:
+    """The export as a table for people."""
+    manifest = summary.package.manifest
+    worst = summary.worst_gradient
+    table = Table(title=f"task {manifest.name}", show_header=False)
+    table.add_row("model", f"{manifest.model_kind}, {summary.parameters:,} parameters")
+    targets = f"{manifest.vocabulary.size - 1} {manifest.vocabulary.kind.value} tokens and blank"
+    table.add_row("targets", targets)
+    table.add_row("payload, each way", f"{summary.payload_bytes:,} bytes (float32 weights)")
+    table.add_row("program", f"{summary.program_bytes:,} bytes")
+    for method, arena_bytes in summary.arena_bytes.items():
+        table.add_row(f"method {method}", f"arena {arena_bytes:,} bytes")
+    operators = f"{len(manifest.operators)} operators, {', '.join(manifest.delegates)}"
+    table.add_row("runtime must have", operators)
+    worst_at = f"{worst.error:.1e} of its largest entry ({worst.parameter}, {worst.bucket})"
+    table.add_row("worst gradient error", worst_at)
+    table.add_row("worst feature error", f"{summary.features_error:.1e}")
+    table.add_row("took", f"{summary.export_secs:.0f} s")
+    table.add_row("written to", str(summary.package.directory))
+    return table

@@ -1,0 +1,130 @@
+"""What `fedvoice export` is told: model, targets, features, buckets, default plan."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from model_export.graphs.chunks import padded_frames
+from model_export.models.config import ModelConfig
+from model_export.vocabulary import build_vocabulary
+from protocol.errors import ErrorCode, FedvoiceError
+from protocol.plan import TrainingPlan
+from protocol.task import Bucket, FeatureSettings
+from protocol.utterances import read_manifest
+from protocol.vocabulary import TargetKind, Vocabulary
+
+
+class BucketConfig(BaseModel):
+    """One length bucket; its name is `t<frames>`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    frames: int = Field(ge=2)
+    """T, stacked frames. Transducers round it up so that the joint can work in equal chunks."""
+    labels: int = Field(ge=1)
+    batch: int = Field(default=8, ge=1)
+
+
+class VocabularyConfig(BaseModel):
+    """Targets: either a list of `tokens` (words or characters) or a `manifest` with texts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: TargetKind = TargetKind.WORD
+    tokens: tuple[str, ...] = ()
+    manifest: Path | None = None
+    pieces: int = Field(default=500, ge=2)
+    """Word pieces at most."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> VocabularyConfig:
+        if bool(self.tokens) == (self.manifest is not None):
+            raise ValueError("give either tokens or manifest")
+        if self.tokens and self.kind is TargetKind.PIECE:
+            raise ValueError("word pieces are trained on the texts of a manifest")
+        return self
+
+    def build(self) -> Vocabulary:
+        """The vocabulary; reads the manifest's texts, not its audio."""
+        if self.manifest is None:
+            return build_vocabulary(self.kind, self.tokens)
+        texts = [u.text for u in read_manifest(self.manifest, check_audio=False)]
+        return build_vocabulary(self.kind, texts, self.pieces)
+
+
+class ExportConfig(BaseModel):
+    """A task, as data. In TOML: tables model, features, vocabulary, plan, and [[buckets]]."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1)
+    seed: int = 0
+    """Of the initial weights."""
+    model: ModelConfig
+    features: FeatureSettings = FeatureSettings()
+    vocabulary: VocabularyConfig
+    buckets: tuple[BucketConfig, ...] = Field(min_length=1)
+    plan: TrainingPlan = TrainingPlan()
+
+    @field_validator("buckets")
+    @classmethod
+    def _ascending(cls, buckets: tuple[BucketConfig, ...]) -> tuple[BucketConfig, ...]:
+        return tuple(sorted(buckets, key=lambda bucket: (bucket.frames, bucket.labels)))
+
+    @model_validator(mode="after")
+    def _distinct_buckets(self) -> ExportConfig:
+        names = [bucket.name for bucket in self.task_buckets()]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two buckets have the same frames: {', '.join(names)}")
+        return self
+
+    def task_buckets(self) -> tuple[Bucket, ...]:
+        """The buckets of the package, arenas not yet known."""
+        pad = padded_frames if self.model.kind == "rnnt" else int
+        return tuple(
+            Bucket(name=f"t{pad(b.frames)}", frames=pad(b.frames), labels=b.labels, batch=b.batch)
+            for b in self.buckets
+        )
+
+
+def read_config(path: Path) -> ExportConfig:
+    """Read a TOML file; a relative vocabulary.manifest is relative to the file.
+
+    Raises:
+        FedvoiceError: `not-found`, `bad-config` naming the field.
+    """
+    try:
+        fields: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FedvoiceError(
+            ErrorCode.NOT_FOUND,
+            where=str(path),
+            got=str(error.strerror or error),
+            wanted="an export configuration (TOML)",
+            next_step="Check the path; experiments/ holds examples.",
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise _bad_config(str(path), str(error), "valid TOML") from error
+    vocabulary = fields.get("vocabulary")
+    if isinstance(vocabulary, dict) and isinstance(vocabulary.get("manifest"), str):
+        vocabulary["manifest"] = path.parent / vocabulary["manifest"]
+    try:
+        return ExportConfig.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = f"{path}, {'.'.join(map(str, first['loc'])) or 'whole file'}"
+        raise _bad_config(where, first["msg"], "a valid setting") from error
+
+
+def _bad_config(where: str, got: str, wanted: str) -> FedvoiceError:
+    return FedvoiceError(
+        ErrorCode.BAD_CONFIG,
+        where=where,
+        got=got,
+        wanted=wanted,
+        next_step="Correct the file; `model_export/config.py` lists the settings.",
+    )

@@ -1,0 +1,248 @@
+"""Law 8: a lowered program is right, or it is not packaged.
+
+Every method is run on the real ExecuTorch runtime and compared with eager PyTorch: gradients
+parameter by parameter against autograd through torchaudio's and PyTorch's own losses, tokens
+against a greedy loop on the host, features against torchaudio. Each method is called several
+times with different data, since some faults of lowering show only from the second call on.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from model_export.graphs.methods import FEATURES_METHOD
+from model_export.models import ModelConfig, SpeechModel
+from model_export.models.loss import weighted_loss
+from protocol.errors import ErrorCode, FedvoiceError
+from protocol.parameters import ParameterTable
+from protocol.task import Bucket, FeatureSettings
+
+GRADIENT_TOLERANCE = 2e-4
+"""Largest error of a parameter's gradient, relative to that gradient's largest entry."""
+LOSS_TOLERANCE = 1e-4
+FEATURE_TOLERANCE = 2e-4
+"""Largest absolute error of a log-mel value."""
+CLEAR_MARGIN = 1e-3
+"""Rows whose greedy choice is nearer than this (in logits) may differ by rounding."""
+
+
+class Runs(Protocol):
+    """Something that runs a program's methods (`lowering.runtime.LoadedProgram`)."""
+
+    def run(self, method: str, inputs: tuple[Tensor, ...]) -> list[Tensor]:
+        """Outputs of a method."""
+
+
+class StepInputs(NamedTuple):
+    """Inputs of a step after the parameters; shapes as in `graphs.step.StepGraph`."""
+
+    x: Tensor
+    y: Tensor
+    x_lens: Tensor
+    y_lens: Tensor
+    weights: Tensor
+
+
+@dataclass(frozen=True)
+class GradientReport:
+    """The worst gradient error of one bucket's step over all calls."""
+
+    bucket: str
+    parameter: str
+    error: float
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Model and sizes that a program was made from.
+
+    model: eager module whose parameters stand in table order and are what the program is given.
+    """
+
+    config: ModelConfig
+    model: SpeechModel
+    table: ParameterTable
+    features: FeatureSettings
+
+    def parameters(self) -> tuple[Tensor, ...]:
+        """The program's parameter inputs."""
+        return tuple(p.detach() for p in self.model.parameters())
+
+    def stacked(self, x: Tensor) -> Tensor:
+        """[B, T*stack, n_mels] -> [B, T, I]."""
+        return x.reshape(x.shape[0], x.shape[1] // self.features.stack, -1)
+
+
+def check_step(program: Runs, checked: Checked, bucket: Bucket, seed: int = 0) -> GradientReport:
+    """Compare a step with autograd on ragged, partial and again ragged batches.
+
+    Raises:
+        FedvoiceError: `gradient-check` naming the parameter.
+    """
+    worst = GradientReport(bucket.name, "", 0.0)
+    for inputs, real_rows in _step_cases(checked, bucket, seed):
+        wanted_loss, wanted = _reference(checked, inputs, real_rows)
+        loss, flat = program.run(bucket.step_method, (*checked.parameters(), *inputs))
+        error = abs(float(loss) - wanted_loss) / max(abs(wanted_loss), 1.0)
+        _demand(error, LOSS_TOLERANCE, f"{bucket.step_method}, loss")
+        for spec, reference in zip(checked.table.parameters, wanted, strict=True):
+            got = flat[spec.offset : spec.offset + spec.size].view(spec.shape)
+            error = _relative_error(got, reference)
+            _demand(error, GRADIENT_TOLERANCE, f"{bucket.step_method}, gradient of {spec.name}")
+            if error >= worst.error:
+                worst = GradientReport(bucket.name, spec.name, error)
+        _check_padding(flat, checked.table, bucket.step_method)
+    return worst
+
+
+def check_decode(program: Runs, checked: Checked, bucket: Bucket, seed: int = 0) -> None:
+    """Compare greedy tokens with a host loop, token for token.
+
+    Raises:
+        FedvoiceError: `gradient-check` with both transcripts.
+    """
+    restless = _restless_copy(checked)
+    for call in range(2):
+        inputs = _random_inputs(checked, bucket, seed + call, bucket.batch)
+        tokens, counts = program.run(
+            bucket.decode_method, (*restless.parameters(), inputs.x, inputs.x_lens)
+        )
+        wanted = restless.model.greedy(restless.stacked(inputs.x), inputs.x_lens)
+        for row, hypothesis in enumerate(wanted):
+            got = [int(t) for t in tokens[:, row] if t]
+            right = got == hypothesis.tokens and len(got) == int(counts[row])
+            if not right and hypothesis.margin > CLEAR_MARGIN:
+                raise _failure(
+                    f"{bucket.decode_method}, row {row}",
+                    f"{int(counts[row])} tokens {got}",
+                    f"tokens {hypothesis.tokens}",
+                )
+
+
+def check_features(program: Runs, settings: FeatureSettings, seed: int = 0) -> float:
+    """Largest difference to torchaudio on waveforms of several lengths.
+
+    Raises:
+        FedvoiceError: `gradient-check` if it is above 2e-4.
+    """
+    worst = 0.0
+    most = int(settings.max_secs * settings.sample_rate) // settings.hop_samples
+    for frames in sorted({2, min(37, most), min(300, most)}):
+        samples = settings.hop_samples * (frames - 1) + settings.fft_size
+        waveform = speech_like(samples, settings.sample_rate, seed + frames)
+        (got,) = program.run(FEATURES_METHOD, (waveform,))
+        error = float((got - reference_features(waveform, settings)).abs().max())
+        _demand(error, FEATURE_TOLERANCE, f"{FEATURES_METHOD}, {samples} samples")
+        worst = max(worst, error)
+    return worst
+
+
+def reference_features(waveform: Tensor, settings: FeatureSettings) -> Tensor:
+    """torchaudio's log-mel: waveform [1, N] -> [1, frames, mel_bins]."""
+    from torchaudio.transforms import MelSpectrogram
+
+    spectrogram = MelSpectrogram(
+        settings.sample_rate,
+        n_fft=settings.fft_size,
+        win_length=settings.window_samples,
+        hop_length=settings.hop_samples,
+        n_mels=settings.mel_bins,
+        center=False,
+    )
+    log_mel: Tensor = torch.log(spectrogram(waveform) + settings.log_floor).transpose(1, 2)
+    return log_mel
+
+
+def speech_like(samples: int, sample_rate: int, seed: int) -> Tensor:
+    """A waveform [1, samples] of gliding harmonics and a little noise, within +-1."""
+    t = torch.arange(samples) / sample_rate
+    noise = torch.randn(samples, generator=torch.Generator().manual_seed(seed))
+    wave = 1e-3 * noise
+    for frequency, amplitude in ((140, 0.3), (280, 0.2), (900, 0.1), (2400, 0.03)):
+        glide = 1 + 0.05 * torch.sin(3 * t)
+        wave = wave + amplitude * torch.sin(2 * torch.pi * frequency * t * glide)
+    return (wave * (0.5 + 0.5 * torch.sin(2 * torch.pi * 3 * t)))[None]
+
+
+def _step_cases(checked: Checked, bucket: Bucket, seed: int) -> Iterator[tuple[StepInputs, int]]:
+    """Batches and how many of their rows are real."""
+    yield _random_inputs(checked, bucket, seed, bucket.batch), bucket.batch
+    if bucket.batch > 1:
+        real = bucket.batch // 2
+        yield _random_inputs(checked, bucket, seed + 1, real), real
+    yield _random_inputs(checked, bucket, seed + 2, bucket.batch), bucket.batch
+
+
+def _random_inputs(checked: Checked, bucket: Bucket, seed: int, real: int) -> StepInputs:
+    """Ragged rows, the first of full length; rows from `real` on are padding of weight 0."""
+    g = torch.Generator().manual_seed(seed)
+    batch, frames, labels = bucket.batch, bucket.frames, bucket.labels
+    shape = (batch, frames * checked.features.stack, checked.features.mel_bins)
+    vocabulary = int(dict(checked.model.named_parameters())["output.bias"].shape[0])
+    x_lens = torch.randint((frames + 1) // 2, frames + 1, (batch,), generator=g)
+    y_lens = torch.randint(0, labels + 1, (batch,), generator=g)
+    x_lens[0], y_lens[0] = frames, labels
+    if checked.config.kind == "ctc":  # leave room for a blank between repeated labels
+        y_lens = torch.minimum(y_lens, x_lens // 2)
+    y = torch.randint(1, vocabulary, (batch, labels), generator=g)
+    y = y * (torch.arange(labels) < y_lens[:, None])
+    x_lens[real:], y_lens[real:] = 1, 0
+    weights = torch.zeros(batch)
+    weights[:real] = 1 / real
+    return StepInputs(torch.randn(shape, generator=g), y, x_lens, y_lens, weights)
+
+
+def _reference(
+    checked: Checked, inputs: StepInputs, real_rows: int
+) -> tuple[float, tuple[Tensor, ...]]:
+    """Loss and gradients in table order from the real rows alone, as if there were no others."""
+    real = StepInputs(*(tensor[:real_rows] for tensor in inputs))
+    with torch.enable_grad():
+        x = checked.stacked(real.x)
+        loss = weighted_loss(checked.model, x, real.y, real.x_lens, real.y_lens, real.weights)
+        return loss.item(), torch.autograd.grad(loss, tuple(checked.model.parameters()))
+
+
+def _restless_copy(checked: Checked) -> Checked:
+    """The same model with larger joint and output weights: fresh ones hardly ever emit."""
+    model = copy.deepcopy(checked.model)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.startswith(("joint_", "output.")):
+                parameter.mul_(6.0)
+    return Checked(checked.config, model, checked.table, checked.features)
+
+
+def _relative_error(got: Tensor, wanted: Tensor) -> float:
+    """Largest difference over the largest entry wanted; NaN counts as infinite."""
+    error = float((got - wanted).abs().max() / wanted.abs().max().clamp(min=1e-12))
+    return error if error == error else float("inf")
+
+
+def _check_padding(flat: Tensor, table: ParameterTable, method: str) -> None:
+    unused = torch.ones(table.total_size, dtype=torch.bool)
+    for spec in table.parameters:
+        unused[spec.offset : spec.offset + spec.size] = False
+    if flat.shape != unused.shape or bool(flat[unused].any()):
+        raise _failure(f"{method}, padding", "values outside all parameters", "zeros")
+
+
+def _demand(error: float, tolerance: float, where: str) -> None:
+    if not error <= tolerance:
+        raise _failure(where, f"error {error:.1e}", f"at most {tolerance:.0e}")
+
+
+def _failure(where: str, got: str, wanted: str) -> FedvoiceError:
+    return FedvoiceError(
+        ErrorCode.GRADIENT_CHECK,
+        where=where,
+        got=got,
+        wanted=f"{wanted}, by eager PyTorch",
+        next_step="The program was not packaged; report this configuration as a bug.",
+    )

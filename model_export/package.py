@@ -1,0 +1,176 @@
+"""From a configuration to a task package on disk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from model_export.config import ExportConfig
+from model_export.gradient_check import (
+    Checked,
+    GradientReport,
+    check_decode,
+    check_features,
+    check_step,
+)
+from model_export.graphs.methods import task_methods
+from model_export.lowering.program import Program, lower
+from model_export.lowering.runtime import LoadedProgram
+from model_export.models import SpeechModel, build_model
+from model_export.models.config import to_settings
+from protocol.codec import digest_of
+from protocol.parameters import FlatVector, ParameterTable
+from protocol.task import (
+    WEIGHTS_FILE,
+    Bucket,
+    TaskManifest,
+    TaskPackage,
+    load_weights,
+    save_weights,
+    write_package,
+)
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ExportSummary:
+    """What was exported.
+
+    Attributes:
+        arena_bytes: planned memory of each method.
+        payload_bytes: one copy of the weights as float32, what a round sends each way.
+        gradients: the worst gradient error of each bucket.
+        features_error: largest difference of a log-mel value to torchaudio.
+    """
+
+    package: TaskPackage
+    parameters: int
+    arena_bytes: dict[str, int]
+    program_bytes: int
+    payload_bytes: int
+    gradients: tuple[GradientReport, ...]
+    features_error: float
+    export_secs: float
+
+    @property
+    def worst_gradient(self) -> GradientReport:
+        """The largest gradient error of all buckets."""
+        return max(self.gradients, key=lambda report: report.error)
+
+
+def parameter_table(model: SpeechModel) -> ParameterTable:
+    """The flat layout of a model's parameters, in the module's order."""
+    return ParameterTable.from_shapes([(n, tuple(p.shape)) for n, p in model.named_parameters()])
+
+
+def install_weights(model: SpeechModel, table: ParameterTable, weights: FlatVector) -> None:
+    """Copy a flat vector [P] into a model's parameters."""
+    with torch.no_grad():
+        for parameter, view in zip(model.parameters(), table.views(weights), strict=True):
+            parameter.copy_(torch.from_numpy(view))
+
+
+def flat_weights(model: SpeechModel, table: ParameterTable) -> FlatVector:
+    """A model's parameters as a new flat vector [P]."""
+    tensors = {name: p.detach().numpy() for name, p in model.named_parameters()}
+    return table.pack(tensors, where="model")
+
+
+def new_model(config: ExportConfig, vocabulary_size: int) -> SpeechModel:
+    """The model of a configuration with initial weights drawn from its seed."""
+    features = config.features
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return build_model(config.model, features.stack * features.mel_bins, vocabulary_size)
+
+
+def export_task(
+    config: ExportConfig,
+    out_dir: Path,
+    *,
+    weights: Path | None = None,
+    progress: Progress = lambda _: None,
+) -> ExportSummary:
+    """Build, lower, check (law 8) and write a task package.
+
+    Args:
+        weights: safetensors file to start from; None: drawn from `config.seed`.
+        progress: called with a few words before each part.
+
+    Raises:
+        FedvoiceError: `gradient-check` if the program is not right (nothing is written then),
+            and what reading the vocabulary's manifest or the weights raises.
+    """
+    began = time.monotonic()
+    progress("vocabulary")
+    vocabulary = config.vocabulary.build()
+    features, buckets = config.features, config.task_buckets()
+    model = new_model(config, vocabulary.size)
+    table = parameter_table(model)
+    if weights is not None:
+        install_weights(model, table, load_weights(weights, table))
+    program = lower(task_methods(config.model, table, buckets, features), progress)
+    checked = Checked(config.model, model, table, features)
+    gradients, features_error = check_program(program, checked, buckets, progress)
+
+    progress("write package")
+    weights_path = out_dir / WEIGHTS_FILE
+    save_weights(weights_path, flat_weights(model, table), table)
+    manifest = TaskManifest(
+        name=config.name,
+        model_kind=config.model.kind,
+        model=to_settings(config.model),
+        parameters=table,
+        features=features,
+        buckets=tuple(_with_arenas(bucket, program) for bucket in buckets),
+        vocabulary=vocabulary,
+        plan=config.plan,
+        operators=program.operators,
+        delegates=program.delegates,
+        program_digest=digest_of(program.data),
+        weights_digest=digest_of(weights_path.read_bytes()),
+    )
+    return ExportSummary(
+        package=write_package(out_dir, manifest, program.data),
+        parameters=table.parameter_count,
+        arena_bytes=program.arena_bytes,
+        program_bytes=len(program.data),
+        payload_bytes=table.weights_bytes,
+        gradients=gradients,
+        features_error=features_error,
+        export_secs=time.monotonic() - began,
+    )
+
+
+def check_program(
+    program: Program, checked: Checked, buckets: tuple[Bucket, ...], progress: Progress
+) -> tuple[tuple[GradientReport, ...], float]:
+    """Law 8 for all methods: gradient reports by bucket, and the features' error.
+
+    Raises:
+        FedvoiceError: `gradient-check`.
+    """
+    loaded = LoadedProgram(program.data)
+    progress("check features")
+    features_error = check_features(loaded, checked.features)
+    reports = []
+    for bucket in buckets:
+        progress(f"check {bucket.step_method}")
+        reports.append(check_step(loaded, checked, bucket))
+        progress(f"check {bucket.decode_method}")
+        check_decode(loaded, checked, bucket)
+    return tuple(reports), features_error
+
+
+def _with_arenas(bucket: Bucket, program: Program) -> Bucket:
+    return bucket.model_copy(
+        update={
+            "step_arena_bytes": program.arena_bytes[bucket.step_method],
+            "decode_arena_bytes": program.arena_bytes[bucket.decode_method],
+        }
+    )

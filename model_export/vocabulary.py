@@ -1,0 +1,72 @@
+"""Vocabularies from a list of tokens or from the texts of a corpus."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable, Sequence
+
+from protocol.errors import ErrorCode, FedvoiceError
+from protocol.vocabulary import TargetKind, Vocabulary, normalise
+
+
+def build_vocabulary(kind: TargetKind, texts: Iterable[str], pieces: int = 500) -> Vocabulary:
+    """Targets that cover `texts`.
+
+    Args:
+        kind: words, characters or word pieces.
+        texts: transcripts, or for words and characters simply the list of them.
+        pieces: number of word pieces at most (small corpora hold fewer).
+
+    Raises:
+        FedvoiceError: `empty-transcript` if there is no text; `bad-config` if sentencepiece
+            cannot make so few pieces.
+    """
+    lines = [line for line in (normalise(text) for text in texts) if line]
+    if not lines:
+        raise FedvoiceError(
+            ErrorCode.EMPTY_TRANSCRIPT,
+            where="vocabulary",
+            got="no text",
+            wanted="at least one word",
+            next_step="Give vocabulary.tokens, or a manifest with transcripts.",
+        )
+    if kind is TargetKind.WORD:
+        return Vocabulary.from_words(word for line in lines for word in line.split(" "))
+    if kind is TargetKind.CHARACTER:
+        return Vocabulary.from_characters(lines)
+    return _train_pieces(lines, pieces)
+
+
+def _train_pieces(lines: Sequence[str], pieces: int) -> Vocabulary:
+    from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
+
+    model = io.BytesIO()
+    try:
+        SentencePieceTrainer.train(
+            sentence_iterator=iter(lines),
+            model_writer=model,
+            vocab_size=pieces,
+            hard_vocab_limit=False,
+            character_coverage=1.0,
+            normalization_rule_name="identity",
+            bos_id=-1,
+            eos_id=-1,
+            num_threads=1,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        raise FedvoiceError(
+            ErrorCode.BAD_CONFIG,
+            where="vocabulary.pieces",
+            got=f"{pieces} pieces: {str(error).strip()[-200:]}",
+            wanted="a number that sentencepiece can make from these texts",
+            next_step="Raise vocabulary.pieces above the number of characters in the texts.",
+        ) from error
+    processor = SentencePieceProcessor(model_proto=model.getvalue())
+    names = (processor.id_to_piece(i) for i in range(processor.get_piece_size()))
+    return Vocabulary(
+        kind=TargetKind.PIECE,
+        tokens=("<blank>", *names),
+        piece_model=base64.b64encode(model.getvalue()).decode("ascii"),
+    )
