@@ -1,0 +1,240 @@
+"""A server that can be started, waited for and stopped: the parts put together."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TextIO
+
+import grpc
+
+from protocol.codec import digest_of
+from protocol.errors import ErrorCode, FedvoiceError
+from protocol.generated import fedvoice_pb2 as pb
+from protocol.generated import fedvoice_pb2_grpc
+from protocol.task import MANIFEST_FILE, TaskPackage, check_digest
+from server import optimizers
+from server.blobs import BlobStore
+from server.config import ServerConfig
+from server.coordinator import Coordinator, Job, RoundListener
+from server.intake import Intake
+from server.model import Model, ModelFiles
+from server.service import AggregationService
+from server.store import Store, open_store
+
+log = logging.getLogger("fedvoice.server")
+
+_LARGEST_MESSAGE_BYTES = 1024 * 1024
+_FLUSH_SECS = 1.0
+_OPTIONS = [
+    # Two servers on one port would each get half of the calls.
+    ("grpc.so_reuseport", 0),
+    # Without probing, flow control stays at its small window: a sender that is not being read
+    # waits, and the memory of N uploads is that of the handler threads (law 3).
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.max_receive_message_length", _LARGEST_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", _LARGEST_MESSAGE_BYTES),
+    # A phone that vanished in the middle of a call frees its handler.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+]
+
+
+class AggregationServer:
+    """Runs one job: `start`, `wait_finished`, `stop`. The store directory is its whole memory.
+
+    A store that holds a job of the same task package is gone on with; settings may have changed
+    and hold from the next round on.
+    """
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        package: TaskPackage,
+        store_dir: Path,
+        *,
+        listener: RoundListener | None = None,
+    ) -> None:
+        self.config, self.store_dir = config, store_dir
+        self._package, self._listener = package, listener
+        self._stopping = threading.Event()
+        self._ticker = threading.Thread(target=self._tick, name="ticker", daemon=True)
+        self._lock_file: TextIO | None = None
+        self._store: Store | None = None
+        self._grpc: grpc.Server | None = None
+        self._coordinator: Coordinator | None = None
+
+    @property
+    def coordinator(self) -> Coordinator:
+        """The running job."""
+        assert self._coordinator is not None, "start() first"
+        return self._coordinator
+
+    def start(self) -> str:
+        """Open or resume the store and listen; the bound address as host:port.
+
+        Raises:
+            FedvoiceError: `address-in-use`, `exists` (store in use, or of another task),
+                `store-full`, and what a damaged store gives.
+        """
+        try:
+            return self._start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def wait_finished(self, timeout_secs: float | None = None) -> bool:
+        """Wait for the last round. True when it is done, False at the timeout.
+
+        Raises:
+            FedvoiceError: what stopped the rounds, e.g. `store-full`.
+        """
+        return self.coordinator.wait_finished(timeout_secs)
+
+    def stop(self, grace_secs: float = 2.0) -> None:
+        """Stop listening and close the store; running calls get `grace_secs`. Start it again on
+        the same store directory to go on."""
+        self._stopping.set()
+        if self._grpc is not None:
+            self._grpc.stop(grace_secs).wait()
+        if self._coordinator is not None:
+            self._coordinator.wake()
+            if self._ticker.is_alive():
+                self._ticker.join()
+            self._coordinator.flush_traffic()
+        if self._store is not None:
+            self._store.close()
+        if self._lock_file is not None:
+            self._lock_file.close()
+        self._grpc = self._store = self._lock_file = None
+
+    def _start(self) -> str:
+        self.store_dir.mkdir(parents=True, exist_ok=True)
+        self._lock_file = _lock(self.store_dir / "lock")
+        self._store = open_store(self.store_dir)
+        blobs = BlobStore(self.store_dir, self.config.quota_bytes)
+        files = ModelFiles(self.store_dir, self._package.manifest.parameters)
+        job = self._job(self._store, blobs, files)
+        self._coordinator = Coordinator(
+            job, self._store, blobs, files, _wall_clock(), self._listener
+        )
+        intake = Intake(self._coordinator, self._store, blobs)
+        server = grpc.server(
+            ThreadPoolExecutor(self.config.handler_threads, thread_name_prefix="call"),
+            options=_OPTIONS,
+        )
+        fedvoice_pb2_grpc.add_AggregationServicer_to_server(  # type: ignore[no-untyped-call]
+            AggregationService(self._coordinator, intake, blobs), server
+        )
+        address = _bind(server, self.config.bind)
+        server.start()
+        self._grpc = server
+        self._ticker.start()
+        log.info("listening on %s, store %s", address, self.store_dir)
+        return address
+
+    def _job(self, store: Store, blobs: BlobStore, files: ModelFiles) -> Job:
+        package = self._package
+        manifest = package.manifest
+        manifest_bytes = (package.directory / MANIFEST_FILE).read_bytes()
+        program = package.program_path.read_bytes()
+        check_digest(program, manifest.program_digest, str(package.program_path))
+        digest = digest_of(manifest_bytes)
+        meta = store.meta()
+        if meta and meta["task_digest"] != digest:
+            raise FedvoiceError(
+                ErrorCode.EXISTS,
+                where=str(self.store_dir),
+                got=f"the job of another task ({meta['task_name']})",
+                wanted=f"an empty directory, or a job of task {manifest.name}",
+                next_step="Give another --store, or the task package that the job began with.",
+            )
+        if not meta:
+            weights = package.weights()
+            state = optimizers.init(self.config.optimizer, weights.size)
+            files.save(Model(0, weights, state))
+            # An assignment's name says which job gave it: phones remember unfinished work.
+            meta = {
+                "job": secrets.token_hex(4),
+                "task_digest": digest,
+                "task_name": manifest.name,
+                "created_secs": time.time(),
+            }
+        store.set_meta({**meta, "config": self.config.model_dump(mode="json")})
+        return Job(
+            name=meta["job"],
+            config=self.config,
+            manifest=manifest,
+            plan=self.config.plan or manifest.plan,
+            manifest_blob=_blob(blobs, manifest_bytes),
+            program_blob=_blob(blobs, program),
+        )
+
+    def _tick(self) -> None:
+        coordinator, flushed = self.coordinator, time.monotonic()
+        try:
+            while not self._stopping.is_set():
+                coordinator.sleep(coordinator.tick())
+                if time.monotonic() - flushed >= _FLUSH_SECS:
+                    coordinator.flush_traffic()
+                    flushed = time.monotonic()
+        except Exception as error:
+            # Whatever it is, nobody must wait for rounds that will never come.
+            if isinstance(error, FedvoiceError):
+                log.error("%s", error)
+            else:
+                log.exception("the ticker failed")
+            coordinator.fail(error)
+
+
+def _bind(server: grpc.Server, bind: str) -> str:
+    host = bind.rpartition(":")[0]
+    try:
+        port = server.add_insecure_port(bind)
+    except RuntimeError as error:
+        raise _address_error(bind) from error
+    if port == 0:
+        raise _address_error(bind)
+    return f"{host}:{port}"
+
+
+def _address_error(bind: str) -> FedvoiceError:
+    return FedvoiceError(
+        ErrorCode.ADDRESS_IN_USE,
+        where=bind,
+        got="an address that cannot be bound",
+        wanted="a free port of this machine, as host:port",
+        next_step="Stop the other program, or choose another port (0 takes a free one).",
+    )
+
+
+def _lock(path: Path) -> TextIO:
+    file = path.open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise FedvoiceError(
+            ErrorCode.EXISTS,
+            where=str(path.parent),
+            got="another server at work on this store",
+            wanted="one server a store",
+            next_step="Stop the other server, or give another --store.",
+        ) from error
+    return file
+
+
+def _wall_clock() -> Callable[[], float]:
+    """Unix time that a change of the machine's clock does not move while the server runs."""
+    base = time.time() - time.monotonic()
+    return lambda: base + time.monotonic()
+
+
+def _blob(blobs: BlobStore, data: bytes) -> pb.Blob:
+    return pb.Blob(digest=blobs.put(data), size_bytes=len(data))

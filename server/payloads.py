@@ -1,0 +1,96 @@
+"""Payload files read piece by piece, so that an update never lies in memory as a whole.
+
+Encodings are those of `protocol.codec`; what is read here equals what `codec.decode` gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+import zstandard
+
+from protocol.codec import check_encoding
+from protocol.errors import ErrorCode, FedvoiceError
+from protocol.parameters import Float32Array
+from server.aggregation import CHUNK_ELEMENTS
+
+_WINDOW_BYTES = 8 * 1024 * 1024  # what one stream may make the reader allocate
+
+
+def _element(encoding: str) -> npt.DTypeLike:
+    return "<f2" if encoding.startswith("float16") else "<f4"
+
+
+def largest_payload_bytes(encoding: str, size: int) -> int:
+    """Bytes that P = `size` values can take at most; compressed ones may grow a little.
+
+    Raises:
+        FedvoiceError: `bad-encoding`.
+    """
+    check_encoding(encoding, "payload")
+    plain = size * np.dtype(_element(encoding)).itemsize
+    return plain + plain // 128 + 1024 if "+" in encoding else plain
+
+
+def smallest_payload_bytes(encoding: str, size: int) -> int:
+    """Bytes that P = `size` values take at least."""
+    return 1 if "+" in encoding else largest_payload_bytes(encoding, size)
+
+
+def read_payload(path: Path, encoding: str, size: int) -> Iterator[Float32Array]:
+    """The payload's values in order, float32 [<= 65536] a piece, valid until the next one.
+
+    Raises:
+        FedvoiceError: `bad-encoding`; `wrong-shape` unless there are exactly `size` values.
+    """
+    check_encoding(encoding, path.name)
+    dtype = np.dtype(_element(encoding))
+    with path.open("rb", buffering=0) as file:
+        source: BinaryIO | zstandard.ZstdDecompressionReader = file
+        if "+" in encoding:
+            source = zstandard.ZstdDecompressor(max_window_size=_WINDOW_BYTES).stream_reader(file)
+        buffer = bytearray(CHUNK_ELEMENTS * dtype.itemsize)
+        view = memoryview(buffer)
+        left = size
+        try:
+            while left:
+                wanted = min(left, CHUNK_ELEMENTS) * dtype.itemsize
+                if _fill(source, view[:wanted]) < wanted:
+                    raise _wrong_size(path, f"{left} or so too few", size)
+                piece = np.frombuffer(buffer, dtype=dtype, count=wanted // dtype.itemsize)
+                yield piece.astype(np.float32, copy=False)
+                left -= piece.size
+            if _fill(source, view[:1]):
+                raise _wrong_size(path, "too many", size)
+        except zstandard.ZstdError as error:
+            raise FedvoiceError(
+                ErrorCode.BAD_ENCODING,
+                where=path.name,
+                got=f"bytes that are not zstd ({error})",
+                wanted=encoding,
+                next_step="Send the bytes again; if it persists, the sender is at fault.",
+            ) from error
+
+
+def _fill(source: BinaryIO | zstandard.ZstdDecompressionReader, view: memoryview) -> int:
+    filled = 0
+    while filled < len(view):
+        count = source.readinto(view[filled:])  # type: ignore[union-attr]
+        if not count:
+            break
+        filled += count
+    return filled
+
+
+def _wrong_size(path: Path, got: str, size: int) -> FedvoiceError:
+    return FedvoiceError(
+        ErrorCode.WRONG_SHAPE,
+        where=path.name,
+        got=got,
+        wanted=f"{size} values",
+        next_step="Use a vector of the task the round is for.",
+    )

@@ -1,0 +1,153 @@
+"""The gRPC service: messages in, messages out, bytes counted. Decisions are made elsewhere."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import grpc
+
+from protocol.codec import CHUNK_BYTES
+from protocol.generated import fedvoice_pb2 as pb
+from protocol.generated import fedvoice_pb2_grpc
+from server.blobs import BlobStore
+from server.coordinator import Coordinator
+from server.intake import Intake
+from server.tables import TrafficKind
+from server.traffic import chunk_wire_bytes, report_chunk_wire_bytes, wire_bytes
+
+log = logging.getLogger("fedvoice.server")
+
+PROTOCOL_VERSION = 1
+_LONGEST_ID = 128
+_LARGEST_COUNT = 2**31 - 1
+
+
+class AggregationService(fedvoice_pb2_grpc.AggregationServicer):
+    """`fedvoice.v1.Aggregation`; the .proto states the legal order of calls."""
+
+    def __init__(self, coordinator: Coordinator, intake: Intake, blobs: BlobStore) -> None:
+        self._coordinator, self._intake, self._blobs = coordinator, intake, blobs
+        job = coordinator.job
+        self._installed = {job.manifest_blob.digest, job.program_blob.digest}
+
+    def CheckIn(  # noqa: N802
+        self, request: pb.CheckInRequest, context: grpc.ServicerContext
+    ) -> pb.CheckInReply:
+        """Never blocks."""
+        _check_ids(context, client_id=request.client_id)
+        capabilities = request.capabilities
+        if capabilities.protocol_version > PROTOCOL_VERSION:
+            context.abort(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                f"protocol version {capabilities.protocol_version}: this server speaks "
+                f"{PROTOCOL_VERSION}; update the server",
+            )
+        if max(capabilities.train_examples, capabilities.test_examples) > _LARGEST_COUNT:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "example counts are out of range")
+        reply = self._coordinator.check_in(request)
+        number, kind = self._coordinator.traffic_kind(
+            request.client_id, reply.assignment.assignment_id
+        )
+        if not reply.HasField("assignment"):
+            kind = TrafficKind.IDLE
+        self._coordinator.traffic.add(
+            number, kind, request.client_id, down=wire_bytes(reply), up=wire_bytes(request)
+        )
+        return reply
+
+    def Fetch(  # noqa: N802
+        self, request: pb.FetchRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.Chunk]:
+        """Chunks of 256 KB from the offset on."""
+        _check_ids(context, client_id=request.client_id)
+        path = self._blobs.path(request.digest)
+        if path is None:
+            context.abort(
+                grpc.StatusCode.NOT_FOUND,
+                f"no blob {request.digest[:64]!r}: weights of past rounds are dropped; check in "
+                "again",
+            )
+            return
+        number, kind = self._coordinator.traffic_kind(request.client_id, request.assignment_id)
+        if request.digest in self._installed:
+            kind = TrafficKind.INSTALL
+        sent = 0
+        try:
+            with path.open("rb", buffering=0) as file:
+                size = file.seek(0, 2)
+                if request.offset > size:
+                    context.abort(
+                        grpc.StatusCode.OUT_OF_RANGE,
+                        f"offset {request.offset}: the blob has {size} bytes",
+                    )
+                file.seek(request.offset)
+                while data := file.read(CHUNK_BYTES):
+                    sent += chunk_wire_bytes(len(data))
+                    yield pb.Chunk(data=data)
+        finally:
+            self._coordinator.traffic.add(
+                number, kind, request.client_id, down=sent, up=wire_bytes(request)
+            )
+
+    def ReportStatus(  # noqa: N802
+        self, request: pb.ReportStatusRequest, context: grpc.ServicerContext
+    ) -> pb.ReportStatusReply:
+        """Where to resume."""
+        _check_ids(context, client_id=request.client_id, report_id=request.report_id)
+        reply = self._intake.status(request.client_id, request.report_id)
+        number, kind = self._coordinator.traffic_kind(request.client_id)
+        self._coordinator.traffic.add(
+            number, kind, request.client_id, down=wire_bytes(reply), up=wire_bytes(request)
+        )
+        return reply
+
+    def Report(  # noqa: N802
+        self, request_iterator: Iterator[pb.ReportRequest], context: grpc.ServicerContext
+    ) -> pb.ReportReply:
+        """One report, or the rest of one."""
+        first = next(request_iterator, None)
+        if first is None or not first.HasField("header"):
+            context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT, "the first message of a report is its header"
+            )
+            raise AssertionError("abort raises")
+        header = first.header
+        _check_ids(context, client_id=header.client_id, report_id=header.report_id)
+        received, sent = wire_bytes(first), 0
+        number, kind = self._coordinator.traffic_kind(header.client_id, header.assignment_id)
+
+        def chunks() -> Iterator[bytes]:
+            nonlocal received
+            for message in request_iterator:
+                if not message.HasField("chunk"):
+                    context.abort(
+                        grpc.StatusCode.INVALID_ARGUMENT, "after the header come chunks only"
+                    )
+                data = message.chunk.data
+                received += report_chunk_wire_bytes(len(data))
+                yield data
+
+        try:
+            reply = self._intake.receive(header, chunks())
+            sent = wire_bytes(reply)
+        finally:
+            self._coordinator.traffic.add(number, kind, header.client_id, down=sent, up=received)
+        if reply.verdict != pb.VERDICT_ACCEPTED:
+            log.info(
+                "refused client=%s round=%d verdict=%s: %s",
+                header.client_id,
+                header.round,
+                pb.Verdict.Name(reply.verdict),
+                reply.detail,
+            )
+        return reply
+
+
+def _check_ids(context: grpc.ServicerContext, **ids: str) -> None:
+    for name, value in ids.items():
+        if not 0 < len(value) <= _LONGEST_ID or not value.isprintable():
+            context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                f"{name}: 1 to {_LONGEST_ID} printable characters wanted",
+            )

@@ -1,0 +1,226 @@
+"""The durable record of a job, in SQLAlchemy Core: nothing here is SQLite's alone but `open_store`.
+
+What has returned from a method that writes is on the disk. Events of the open round are kept as
+the journal from which `server.rounds` is stepped to where it was; a report and its event are
+written in one transaction, so that an accepted report is neither lost nor counted twice.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, Table, create_engine, event, insert, select, update
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from protocol.errors import ErrorCode, FedvoiceError
+from server import tables as t
+from server.files import store_full
+
+DATABASE_FILE = "server.sqlite"
+_RowType = TypeVar("_RowType")
+
+
+def open_store(directory: Path) -> Store:
+    """Open or create the embedded store: SQLite in WAL mode, every commit synced."""
+    directory.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(f"sqlite:///{directory / DATABASE_FILE}")
+
+    @event.listens_for(engine, "connect")
+    def _set_up(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA busy_timeout=10000")
+        cursor.close()
+
+    t.METADATA.create_all(engine)
+    return Store(engine)
+
+
+def open_read_only(directory: Path) -> Store:
+    """The store of a server that may be running, for reading; never blocks it.
+
+    Raises:
+        FedvoiceError: `not-found`.
+    """
+    path = directory / DATABASE_FILE
+    if not path.is_file():
+        raise FedvoiceError(
+            ErrorCode.NOT_FOUND,
+            where=str(path),
+            got="no such file",
+            wanted="a server's store",
+            next_step="Give the directory that `fedvoice serve --store` was given.",
+        )
+    return Store(create_engine(f"sqlite:///file:{path}?mode=ro&uri=true"))
+
+
+class Store:
+    """One job's record. Safe to call from several threads; writers take turns."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._writing = threading.Lock()
+
+    def close(self) -> None:
+        """Release the database."""
+        self._engine.dispose()
+
+    # Writing
+
+    def set_meta(self, values: Mapping[str, Any]) -> None:
+        """Facts of the whole job, each a JSON value."""
+        with self._write() as connection:
+            for key, value in values.items():
+                changed = connection.execute(
+                    update(t.META).where(t.META.c.key == key).values(value=value)
+                )
+                if changed.rowcount == 0:
+                    connection.execute(insert(t.META).values(key=key, value=value))
+
+    def save_client(self, row: t.ClientRow) -> None:
+        """Insert or replace."""
+        with self._write() as connection:
+            fields = asdict(row)
+            changed = connection.execute(
+                update(t.CLIENTS).where(t.CLIENTS.c.client_id == row.client_id).values(**fields)
+            )
+            if changed.rowcount == 0:
+                connection.execute(insert(t.CLIENTS).values(**fields))
+
+    def open_round(self, row: t.StoredRound) -> None:
+        """Begin a round with an empty journal."""
+        with self._write() as connection:
+            fields = asdict(row)
+            del fields["seq"]
+            connection.execute(insert(t.ROUNDS).values(**fields))
+
+    def append_event(
+        self,
+        number: int,
+        work: str,
+        happened: Mapping[str, Any],
+        *,
+        assignment: t.AssignmentRow | None = None,
+        report: t.ReportRow | None = None,
+        evaluation: t.EvaluationRow | None = None,
+        traffic: Iterable[t.TrafficRow] = (),
+    ) -> None:
+        """Keep an event of the open round and what came with it, all or nothing."""
+        with self._write() as connection:
+            connection.execute(
+                insert(t.JOURNAL).values(number=number, work=work, event=dict(happened))
+            )
+            if assignment is not None:
+                connection.execute(insert(t.ASSIGNMENTS).values(**asdict(assignment)))
+            if report is not None:
+                connection.execute(insert(t.REPORTS).values(**asdict(report)))
+            if evaluation is not None:
+                connection.execute(insert(t.EVALUATIONS).values(**asdict(evaluation)))
+            _add_traffic(connection, traffic)
+
+    def close_round(self, number: int, work: str, closing: t.Closing) -> None:
+        """End the open round and drop its journal."""
+        with self._write() as connection:
+            connection.execute(
+                update(t.ROUNDS)
+                .where(t.ROUNDS.c.number == number, t.ROUNDS.c.work == work)
+                .values(
+                    phase=closing.phase,
+                    ending=closing.ending,
+                    started_secs=closing.started_secs,
+                    ended_secs=closing.ended_secs,
+                    weights_digest=closing.weights_digest,
+                )
+            )
+            connection.execute(t.JOURNAL.delete())
+            _add_traffic(connection, closing.traffic)
+
+    def add_traffic(self, rows: Iterable[t.TrafficRow]) -> None:
+        """Add to the byte counts."""
+        with self._write() as connection:
+            _add_traffic(connection, rows)
+
+    # Reading
+
+    def meta(self) -> dict[str, Any]:
+        """All facts of the job; empty in a new store."""
+        with self._engine.connect() as connection:
+            return {row.key: row.value for row in connection.execute(select(t.META))}
+
+    def clients(self) -> list[t.ClientRow]:
+        """Every phone ever seen."""
+        return self._rows(t.CLIENTS, t.ClientRow)
+
+    def rounds(self) -> list[t.StoredRound]:
+        """All rounds in the order in which they were opened."""
+        return sorted(self._rows(t.ROUNDS, t.StoredRound), key=lambda row: row.seq or 0)
+
+    def journal(self) -> list[dict[str, Any]]:
+        """Events of the open round in order."""
+        with self._engine.connect() as connection:
+            query = select(t.JOURNAL.c.event).order_by(t.JOURNAL.c.seq)
+            return [row.event for row in connection.execute(query)]
+
+    def assignment(self, assignment_id: str) -> t.AssignmentRow | None:
+        """One grant."""
+        found = self._rows(t.ASSIGNMENTS, t.AssignmentRow, assignment_id=assignment_id)
+        return found[0] if found else None
+
+    def report(self, client_id: str, report_id: str) -> t.ReportRow | None:
+        """A report answered for good."""
+        found = self._rows(t.REPORTS, t.ReportRow, client_id=client_id, report_id=report_id)
+        return found[0] if found else None
+
+    def reports(self, **where: int | str) -> list[t.ReportRow]:
+        """Reports whose columns equal `where`, e.g. `number=3, work="train"`."""
+        return self._rows(t.REPORTS, t.ReportRow, **where)
+
+    def evaluations(self, **where: int | str) -> list[t.EvaluationRow]:
+        """Evaluations by phone."""
+        return self._rows(t.EVALUATIONS, t.EvaluationRow, **where)
+
+    def traffic(self, **where: int | str) -> list[t.TrafficRow]:
+        """Byte counts by round, kind and phone."""
+        return self._rows(t.TRAFFIC, t.TrafficRow, **where)
+
+    def _rows(self, table: Table, row_type: type[_RowType], **where: int | str) -> list[_RowType]:
+        query = select(table).where(*(table.c[key] == value for key, value in where.items()))
+        with self._engine.connect() as connection:
+            return [row_type(**row) for row in connection.execute(query).mappings()]
+
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        try:
+            with self._writing, self._engine.begin() as connection:
+                yield connection
+        except OperationalError as error:
+            if "full" in str(error.orig):
+                raise store_full(str(self._engine.url), str(error.orig)) from error
+            raise
+
+
+def _add_traffic(connection: Connection, rows: Iterable[t.TrafficRow]) -> None:
+    table = t.TRAFFIC
+    for row in rows:
+        changed = connection.execute(
+            update(table)
+            .where(
+                table.c.number == row.number,
+                table.c.kind == row.kind,
+                table.c.client_id == row.client_id,
+            )
+            .values(
+                bytes_down=table.c.bytes_down + row.bytes_down,
+                bytes_up=table.c.bytes_up + row.bytes_up,
+            )
+        )
+        if changed.rowcount == 0:
+            connection.execute(insert(table).values(**asdict(row)))
