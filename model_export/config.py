@@ -112,12 +112,21 @@ def read_config(path: Path) -> ExportConfig:
     vocabulary = fields.get("vocabulary")
     if isinstance(vocabulary, dict) and isinstance(vocabulary.get("manifest"), str):
         vocabulary["manifest"] = path.parent / vocabulary["manifest"]
+    return parse_config(fields, str(path))
+
+
+def parse_config(fields: dict[str, Any], where: str) -> ExportConfig:
+    """Validate fields read from a file or composed by a caller.
+
+    Raises:
+        FedvoiceError: `bad-config` naming the field.
+    """
     try:
         return ExportConfig.model_validate(fields)
     except ValidationError as error:
         first = error.errors()[0]
-        where = f"{path}, {'.'.join(map(str, first['loc'])) or 'whole file'}"
-        raise _bad_config(where, first["msg"], "a valid setting") from error
+        field = f"{where}, {'.'.join(map(str, first['loc'])) or 'whole file'}"
+        raise _bad_config(field, first["msg"], "a valid setting") from error
 
 
 def _bad_config(where: str, got: str, wanted: str) -> FedvoiceError:

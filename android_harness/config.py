@@ -1,0 +1,148 @@
+"""A simulation as one TOML file: data, task, plan, server, fleet.
+
+    name = "words"
+    seed = 0
+    [data]    which speech, and who holds it
+    [task]    the model to export (`fedvoice export` takes the same table)
+    [plan]    how a phone trains
+    [server]  rounds, cohort, server optimiser
+    [fleet]   processes, conditions
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from android_harness.corpora.synthetic import SyntheticCorpusConfig
+from android_harness.partition import Partition
+from protocol.errors import ErrorCode, FedvoiceError
+from protocol.plan import TrainingPlan
+
+
+class DataConfig(BaseModel):
+    """Either a manifest or a synthetic corpus, and how it is dealt to phones."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    manifest: Path | None = None
+    """Relative to the configuration file."""
+    synthetic: SyntheticCorpusConfig | None = None
+    partition: Partition = Partition.SPEAKER
+    holdout_speakers: int = Field(default=0, ge=0)
+    kinds: tuple[str, ...] = ()
+    """Keep only utterances whose `kind` is listed; empty keeps all."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> DataConfig:
+        if (self.manifest is None) == (self.synthetic is None):
+            raise ValueError("give either data.manifest or [data.synthetic]")
+        return self
+
+
+class ConditionStep(BaseModel):
+    """From this time on (seconds after the phone starts) these conditions hold."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    from_secs: float = Field(ge=0)
+    charging: bool = True
+    idle: bool = True
+    unmetered: bool = True
+
+
+class ConditionScript(BaseModel):
+    """A script that a share of the phones follows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    share: float = Field(gt=0, le=1)
+    steps: tuple[ConditionStep, ...] = Field(min_length=1)
+
+
+class FleetConfig(BaseModel):
+    """How the emulated phones run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    processes: int = Field(default=2, ge=1)
+    """Phones are multiplexed over so many processes."""
+    threads: int = Field(default=1, ge=1)
+    """Threads of the ExecuTorch runtime in each process."""
+    scripts: tuple[ConditionScript, ...] = ()
+    """Phones beyond the shares are always charging, idle and on an unmetered network."""
+
+    @model_validator(mode="after")
+    def _shares(self) -> FleetConfig:
+        if sum(script.share for script in self.scripts) > 1 + 1e-9:
+            raise ValueError("the scripts' shares add up to more than 1")
+        return self
+
+
+class SimulationConfig(BaseModel):
+    """One run of a fleet against a server."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    seed: int = Field(default=0, ge=0)
+    data: DataConfig
+    task: dict[str, Any]
+    plan: TrainingPlan = TrainingPlan()
+    server: dict[str, Any] = {}
+    fleet: FleetConfig = FleetConfig()
+
+
+def load_config(path: Path, overrides: dict[str, Any]) -> SimulationConfig:
+    """Read a simulation's TOML file.
+
+    Args:
+        overrides: dotted names to values given on the command line; None means not given.
+
+    Raises:
+        FedvoiceError: `not-found`, `bad-config` with the field that is wrong.
+    """
+    try:
+        fields = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FedvoiceError(
+            ErrorCode.NOT_FOUND,
+            where=str(path),
+            got=str(error.strerror),
+            wanted="a simulation's TOML file",
+            next_step="Start from one of the files in experiments/.",
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise _bad(str(path), str(error), "Correct the line named.") from error
+    data = fields.get("data", {})
+    if isinstance(data, dict) and "manifest" in data:
+        data["manifest"] = path.parent / str(data["manifest"])
+    for name, value in overrides.items():
+        if value is not None:
+            _set(fields, name, value)
+    try:
+        return SimulationConfig.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = f"{path}, field {'.'.join(map(str, first['loc'])) or '(several together)'}"
+        raise _bad(
+            where, first["msg"], "`android_harness/config.py` lists every field."
+        ) from error
+
+
+def _set(fields: dict[str, Any], name: str, value: Any) -> None:
+    *tables, last = name.split(".")
+    for table in tables:
+        fields = fields.setdefault(table, {})
+    fields[last] = value
+    if name == "data.manifest":
+        fields.pop("synthetic", None)
+
+
+def _bad(where: str, got: str, next_step: str) -> FedvoiceError:
+    return FedvoiceError(
+        ErrorCode.BAD_CONFIG, where=where, got=got, wanted="a simulation", next_step=next_step
+    )
