@@ -76,6 +76,11 @@ class AggregationServer:
         assert self._coordinator is not None, "start() first"
         return self._coordinator
 
+    @property
+    def running(self) -> bool:
+        """Whether `start` has succeeded."""
+        return self._coordinator is not None
+
     def start(self) -> str:
         """Open or resume the store and listen; the bound address as host:port.
 

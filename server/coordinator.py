@@ -173,8 +173,10 @@ class Coordinator:
             state = self._commit(state)
         elif state.phase is Phase.ABANDONED:
             self._close(state, weights_digest="")
-        if state.closed and self._listener is not None:
-            self._listener(state)
+        if state.closed:
+            if self._listener is not None:
+                self._listener(state)
+            self._finish_if_last((state.rules.number, state.rules.work))
         with self._changed:
             deadline = rounds.next_deadline(self._state)
             pending = self._state.phase in (Phase.COMMITTING, Phase.ABANDONED)
@@ -241,7 +243,9 @@ class Coordinator:
         if last is None or last.phase in (Phase.COMMITTED, Phase.ABANDONED):
             self._state = RoundState(RoundRules(self.job.name, 0, Work.TRAIN, 0, 0, 1, 1, 1))
             self._blobs.clear_round()
-            self._open_after((last.number, Work(last.work)) if last else None)
+            before = (last.number, Work(last.work)) if last else None
+            self._open_after(before)
+            self._finish_if_last(before)
             return
         work = Work(last.work)
         state = RoundState(RoundRules(**{**last.rules, "work": work}))
@@ -432,8 +436,6 @@ class Coordinator:
     def _open_after(self, last: tuple[int, Work] | None) -> None:
         coming = following(self.job.config, last)
         if coming is None:
-            self._finished = True
-            self._changed.notify_all()
             return
         rules = rules_for(self.job.config, self.job.name, *coming)
         self._store.open_round(
@@ -448,6 +450,14 @@ class Coordinator:
         )
         self._state = RoundState(rules)
         self._start_if_ready(self._clock())
+
+    def _finish_if_last(self, last: tuple[int, Work] | None) -> None:
+        # Apart from `_open_after`: the listener has heard of the last round before anybody is
+        # told that all are done.
+        if following(self.job.config, last) is None:
+            with self._changed:
+                self._finished = True
+                self._changed.notify_all()
 
     def _books(self) -> dict[str, float]:
         plan = self.job.plan

@@ -1,4 +1,4 @@
-"""Pace steering: when a phone without work should call again (Bonawitz et al. 2019, section 2.3)."""
+"""Pace steering (Bonawitz et al. 2019, section 2.3): when a phone without work calls again."""
 
 from __future__ import annotations
 

@@ -29,6 +29,8 @@ class AggregationService(fedvoice_pb2_grpc.AggregationServicer):
     def __init__(self, coordinator: Coordinator, intake: Intake, blobs: BlobStore) -> None:
         self._coordinator, self._intake, self._blobs = coordinator, intake, blobs
         job = coordinator.job
+        # Weights fetched for an evaluation: client -> (digest, round, bytes).
+        self._evaluated_weights: dict[str, tuple[str, int, int]] = {}
         self._installed = {job.manifest_blob.digest, job.program_blob.digest}
 
     def CheckIn(  # noqa: N802
@@ -51,6 +53,8 @@ class AggregationService(fedvoice_pb2_grpc.AggregationServicer):
         )
         if not reply.HasField("assignment"):
             kind = TrafficKind.IDLE
+        else:
+            self._share_download(request, reply.assignment)
         self._coordinator.traffic.add(
             number, kind, request.client_id, down=wire_bytes(reply), up=wire_bytes(request)
         )
@@ -86,9 +90,28 @@ class AggregationService(fedvoice_pb2_grpc.AggregationServicer):
                     sent += chunk_wire_bytes(len(data))
                     yield pb.Chunk(data=data)
         finally:
+            if kind is TrafficKind.EVALUATE:
+                digest, _, before = self._evaluated_weights.get(request.client_id, ("", 0, 0))
+                total = sent + (before if digest == request.digest else 0)
+                self._evaluated_weights[request.client_id] = (request.digest, number, total)
             self._coordinator.traffic.add(
                 number, kind, request.client_id, down=sent, up=wire_bytes(request)
             )
+
+    def _share_download(self, request: pb.CheckInRequest, assignment: pb.Assignment) -> None:
+        """Weights that were fetched for an evaluation and now serve training are booked as
+        training: it would have had to fetch them, and evaluating often must not make CFMQ small.
+        """
+        digest, number, sent = self._evaluated_weights.get(request.client_id, ("", 0, 0))
+        if (
+            assignment.work == pb.WORK_TRAIN
+            and digest == assignment.weights.digest
+            and digest in request.cached_digests
+        ):
+            del self._evaluated_weights[request.client_id]
+            add = self._coordinator.traffic.add
+            add(number, TrafficKind.EVALUATE, request.client_id, down=-sent)
+            add(assignment.round, TrafficKind.TRAIN, request.client_id, down=sent)
 
     def ReportStatus(  # noqa: N802
         self, request: pb.ReportStatusRequest, context: grpc.ServicerContext

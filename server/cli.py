@@ -1,0 +1,161 @@
+"""`fedvoice serve`."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import logging
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+
+from server.ledger import RoundRow
+
+EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
+
+
+class _Terminated(BaseException):
+    """SIGTERM came."""
+
+
+def serve(
+    task: Annotated[Path, typer.Option(help="Task package: what `fedvoice export` wrote.")],
+    store: Annotated[
+        Path, typer.Option(help="The server's memory. Give it again to go on where it stopped.")
+    ],
+    rounds: Annotated[int | None, typer.Option(help="Training rounds in all (R).")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML with the fields of server/config.py.")
+    ] = None,
+    bind: Annotated[
+        str | None, typer.Option(help="host:port; port 0 takes a free one. [127.0.0.1:8700]")
+    ] = None,
+    cohort_size: Annotated[int | None, typer.Option(help="Updates per round (K).")] = None,
+    seed: Annotated[int | None, typer.Option(help="Draws the cohorts.")] = None,
+    ready_file: Annotated[
+        Path | None, typer.Option(help="The bound address is written here once it listens.")
+    ] = None,
+    linger_secs: Annotated[
+        float, typer.Option(help="How long to tell phones 'finished' after the last round.")
+    ] = 30.0,
+    verbose: Annotated[bool, typer.Option(help="Also log refusals and each round's end.")] = False,
+) -> None:
+    """Run the aggregation server for one task until its rounds are done.
+
+    Phones call CheckIn and get work or a time to come back. A round ends when K updates are in
+    (goal), when its time is up with enough of them (timeout), or is abandoned; a line says which.
+    Weights appear in STORE/weights.safetensors and STORE/rounds/, the books in
+    STORE/server.sqlite.
+
+    Ctrl-C or SIGTERM stops cleanly, and even `kill -9` loses no update that a phone was told is
+    accepted: run the same command again to go on.
+
+    Example: fedvoice serve --task runs/demo/task --store runs/server --rounds 20 --cohort-size 10
+    """
+    from rich.console import Console
+
+    from protocol.task import load_package
+    from server.app import AggregationServer
+    from server.config import parse_config, read_config_fields
+    from server.ledger import round_rows
+    from server.rounds import RoundState
+
+    console = Console(highlight=False, soft_wrap=True)
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(message)s",
+    )
+    fields: dict[str, Any] = read_config_fields(config) if config else {}
+    given = {"rounds": rounds, "bind": bind, "cohort_size": cohort_size, "seed": seed}
+    fields |= {name: value for name, value in given.items() if value is not None}
+    settings = parse_config(fields, str(config or "command line"))
+    package = load_package(task)
+
+    def show(state: RoundState) -> None:
+        for row in round_rows(store):
+            if row.round == state.rules.number:
+                console.print(describe(row, state.rules.work))
+
+    server = AggregationServer(settings, package, store, listener=show)
+    with _sigterm_raises():
+        try:
+            address = server.start()
+            console.print(
+                f"[bold]{package.manifest.name}[/bold] at {address}: {settings.rounds} rounds, "
+                f"{settings.cohort_size} updates each, "
+                f"{package.manifest.parameters.parameter_count:,} parameters; store {store}"
+            )
+            if not is_loopback(settings.bind):
+                console.print(
+                    "[yellow]warning:[/yellow] reachable from other machines, and traffic is not "
+                    "encrypted yet: use it in networks you trust only"
+                )
+            if ready_file is not None:
+                _write_ready(ready_file, address)
+            server.wait_finished()
+            console.print(f"done: {store / 'weights.safetensors'}")
+            time.sleep(linger_secs)
+        except (KeyboardInterrupt, _Terminated) as stopped:
+            finished = server.running and server.coordinator.finished
+            if not finished:
+                console.print("stopped; run the same command again to go on")
+            terminated = isinstance(stopped, _Terminated)
+            code = EXIT_TERMINATED if terminated else EXIT_INTERRUPTED
+            raise typer.Exit(0 if finished else code) from None
+        finally:
+            server.stop()
+
+
+def describe(row: RoundRow, work: str) -> str:
+    """One line about a round that trained or evaluated."""
+    if work == "evaluate":
+        wer = "no report" if row.wer is None else f"WER {100 * row.wer:.1f}%"
+        return (
+            f"round {row.round:>4}  {wer} on {row.evaluation_clients} phones, "
+            f"{row.evaluation_words} words"
+        )
+    loss = "" if row.loss is None else f"loss {row.loss:.3f}  "
+    return (
+        f"round {row.round:>4}  {row.status} by {row.ending}, {row.clients} phones  {loss}"
+        f"down {row.bytes_down / 1e6:.2f} MB  up {row.bytes_up / 1e6:.2f} MB  "
+        f"{row.wall_secs:.1f} s  CFMQ {row.cfmq_total_bytes / 1e12:.6f} TB so far (communication "
+        f"{row.cfmq_communication_bytes / 1e12:.6f}, memory x steps "
+        f"{row.cfmq_compute_bytes / 1e12:.6f})"
+    )
+
+
+def is_loopback(bind: str) -> bool:
+    """Whether only this machine can reach the address."""
+    host = bind.rpartition(":")[0].strip("[]")
+    if host == "localhost" or bind.startswith("unix:"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _write_ready(path: Path, address: str) -> None:
+    # Renamed into place: whoever waits for the file never reads half an address.
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.part")
+    aside.write_text(f"{address}\n", encoding="utf-8")
+    aside.replace(path)
+
+
+@contextlib.contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    def terminate(_signal: int, _frame: FrameType | None) -> None:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
