@@ -20,7 +20,7 @@ from model_export.graphs.ops import (
 )
 
 
-def _step(carry: Tensors, xs: Tensors) -> tuple[Tensors, Tensors]:
+def _step(carry: Tensors, xs: Tensors, captured: Tensors) -> tuple[Tensors, Tensors]:
     (row,) = carry
     log_emission, no_skip, injected = xs
     skipped = shift_right(row, 2, LOG_ZERO) + no_skip

@@ -62,38 +62,48 @@ class RnntDecode(DecodeGraph):
         table = linear(parameters["embedding.weight"], predictor.weight_ih) + predictor.bias
         vocabulary = table.shape[0]
 
-        def predict(token: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+        def predict(
+            token: Tensor, hidden: Tensor, cell: Tensor, table: Tensor, weight_hh: Tensor
+        ) -> tuple[Tensor, Tensor]:
             """token one-hot [B, V], hidden and cell [B, H] -> the next two."""
-            gates = token.mm(table) + linear(hidden, predictor.weight_hh)
+            gates = token.mm(table) + linear(hidden, weight_hh)
             i, f = torch.sigmoid(gates[:, :size]), torch.sigmoid(gates[:, size : 2 * size])
             g, o = torch.tanh(gates[:, 2 * size : 3 * size]), torch.sigmoid(gates[:, 3 * size :])
             cell = f * cell + i * g
             return o * torch.tanh(cell), cell
 
-        lengths = (x_lens * 1).reshape(batch, 1)
-        frame = torch.arange(self.frames).repeat_interleave(self.symbols).reshape(steps, 1)
-        begins = (torch.arange(steps) % self.symbols == 0).to(torch.float32).reshape(steps, 1)
-
-        def body(carry: Tensors, xs: Tensors) -> tuple[Tensors, Tensors]:
+        def body(carry: Tensors, xs: Tensors, captured: Tensors) -> tuple[Tensors, Tensors]:
             hidden, cell, awake = carry
             t, begin = xs
+            frames_in, lengths, table, weight_hh, to_joint, to_logits, bias = captured
             awake = torch.maximum(awake, begin.reshape(1, 1).expand(batch, 1))
-            encoded = by_frame.index_select(0, t).reshape(batch, joint_size)
-            predicted = linear(hidden, parameters["joint_predictor.weight"])
-            logits = linear(torch.tanh(encoded + predicted), parameters["output.weight"])
-            token = (logits + parameters["output.bias"]).argmax(1, keepdim=True)
+            encoded = frames_in.index_select(0, t).reshape(batch, joint_size)
+            logits = linear(torch.tanh(encoded + linear(hidden, to_joint)), to_logits) + bias
+            token = logits.argmax(1, keepdim=True)
             awake = awake * (t.reshape(1, 1) < lengths).to(torch.float32)
             emits = (token != 0).to(torch.float32) * awake
             chosen = (token == torch.arange(vocabulary).reshape(1, vocabulary)).to(torch.float32)
-            next_hidden, next_cell = predict(chosen, hidden, cell)
+            next_hidden, next_cell = predict(chosen, hidden, cell, table, weight_hh)
             hidden = hidden + (next_hidden - hidden) * emits
             cell = cell + (next_cell - cell) * emits
             return (hidden, cell, emits.clone()), ((token * emits.to(torch.int64)).clone(),)
 
         empty = torch.zeros(batch, size)
         blank = one_hot(torch.zeros(batch, dtype=torch.int64), vocabulary)
-        hidden, cell = predict(blank, empty, empty)
-        _, (tokens,) = scan(body, (hidden, cell, torch.ones(batch, 1)), (frame, begins))
+        hidden, cell = predict(blank, empty, empty, table, predictor.weight_hh)
+        frame = torch.arange(self.frames).repeat_interleave(self.symbols).reshape(steps, 1)
+        begins = (torch.arange(steps) % self.symbols == 0).to(torch.float32).reshape(steps, 1)
+        captured = (
+            by_frame,
+            (x_lens * 1).reshape(batch, 1),
+            table,
+            predictor.weight_hh,
+            parameters["joint_predictor.weight"],
+            parameters["output.weight"],
+            parameters["output.bias"],
+        )
+        start = (hidden, cell, torch.ones(batch, 1))
+        _, (tokens,) = scan(body, start, (frame, begins), captured)
         return (tokens * 1).reshape(steps, batch)
 
 

@@ -80,10 +80,10 @@ class Joint:
         self.predicted = predicted.reshape(1, size.batch, size.states, self.joint_size)
         self.next_label = functional.pad(y, (0, 1))
 
-    def _hidden(self, encoded: Tensor) -> Tensor:
-        """[chunk*B, J] -> tanh(e + q) [rows, J]."""
+    def _hidden(self, encoded: Tensor, predicted: Tensor) -> Tensor:
+        """[chunk*B, J] and [1, B, U1, J] -> tanh(e + q) [rows, J]."""
         s = self.size
-        spread = encoded.reshape(s.chunk, s.batch, 1, self.joint_size) + self.predicted
+        spread = encoded.reshape(s.chunk, s.batch, 1, self.joint_size) + predicted
         return torch.tanh(spread.reshape(s.rows, self.joint_size))
 
     def log_probabilities(self) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -92,8 +92,9 @@ class Joint:
         wanted = self.next_label[None, :, :, None].expand(s.chunk, s.batch, s.states, 1)
         index = wanted.reshape(s.rows, 1).contiguous()
 
-        def body(carry: Tensors, xs: Tensors) -> tuple[Tensors, Tensors]:
-            p = torch.softmax(linear(self._hidden(xs[0]), self.weight) + self.bias, -1)
+        def body(carry: Tensors, xs: Tensors, captured: Tensors) -> tuple[Tensors, Tensors]:
+            predicted, to_logits, bias, index = captured
+            p = torch.softmax(linear(self._hidden(xs[0], predicted), to_logits) + bias, -1)
             blank = torch.log(torch.clamp(p[:, :1], min=SMALLEST_PROBABILITY))
             emit = torch.log(torch.clamp(p.gather(1, index), min=SMALLEST_PROBABILITY))
             cells = (s.chunk * s.batch, s.states)
@@ -103,7 +104,8 @@ class Joint:
             return (carry[0].clone(),), found
 
         # A loop needs a carried value, though this one carries nothing.
-        _, found = scan(body, (torch.zeros(1),), (self.encoded,))
+        captured = (self.predicted, self.weight, self.bias, index)
+        _, found = scan(body, (torch.zeros(1),), (self.encoded,), captured)
         blank, emit = (self._batch_major(settled(part)) for part in found[:2])
         return blank, emit, settled(found[2]) if s.keeps_softmax else None
 
@@ -127,27 +129,28 @@ class Joint:
         labels = one_hot(self.next_label, s.vocabulary)
         labels = labels.reshape(1, s.batch, s.states, s.vocabulary)
         blank = one_hot(torch.zeros(1, dtype=torch.int64), s.vocabulary)
-        weight_t = permute(self.weight, 1, 0)
-        column_of_ones = torch.ones(1, s.rows)
-        over_states = torch.ones(s.chunk * s.batch, 1, s.states)
-        over_chunk = torch.ones(1, 1, s.chunk)
 
-        def body(carry: Tensors, xs: Tensors) -> tuple[Tensors, Tensors]:
+        def body(carry: Tensors, xs: Tensors, captured: Tensors) -> tuple[Tensors, Tensors]:
             weight, bias, predicted = carry
-            hidden = self._hidden(xs[0])
+            q, labels, blank, to_hidden, ones, over_states, over_chunk = captured[:7]
+            hidden = self._hidden(xs[0], q)
             g_blank, g_emit = xs[1], xs[2]
-            p = xs[3] if softmax is not None else self._softmax(hidden)
+            if softmax is not None:
+                p = xs[3]
+            else:
+                to_logits, logits_bias = captured[7:]
+                p = torch.softmax(linear(hidden, to_logits) + logits_bias, -1)
             spread = g_emit.reshape(s.chunk, s.batch, s.states, 1) * labels
             g_logits = p * (g_blank + g_emit) - spread.reshape(s.rows, s.vocabulary)
             g_logits = g_logits - g_blank * blank
-            g_hidden = linear(g_logits, weight_t) * (1 - hidden * hidden)
+            g_hidden = linear(g_logits, to_hidden) * (1 - hidden * hidden)
             g_encoded = over_states.bmm(g_hidden.reshape(s.chunk * s.batch, s.states, j))
             g_logits_t = permute(g_logits, 1, 0)
             outer = g_logits_t.reshape(1, s.vocabulary, s.rows).bmm(hidden.reshape(1, s.rows, j))
             chunk = over_chunk.bmm(g_hidden.reshape(1, s.chunk, s.batch * s.states * j))
             carry = (
                 weight + outer.reshape(s.vocabulary, j),
-                bias + linear(g_logits_t, column_of_ones),
+                bias + linear(g_logits_t, ones),
                 predicted + chunk.reshape(1, s.batch * s.states * j),
             )
             return carry, (g_encoded.reshape(s.chunk * s.batch, j).clone(),)
@@ -158,15 +161,23 @@ class Joint:
             torch.zeros(1, s.batch * s.states * j),
         )
         xs: Tensors = (self.encoded, by_blank, by_emit)
+        captured: Tensors = (
+            self.predicted,
+            labels,
+            blank,
+            permute(self.weight, 1, 0),
+            torch.ones(1, s.rows),
+            torch.ones(s.chunk * s.batch, 1, s.states),
+            torch.ones(1, 1, s.chunk),
+        )
         if softmax is not None:
             xs = (*xs, softmax)
-        (weight, bias, predicted), (encoded,) = scan(body, start, xs)
+        else:
+            captured = (*captured, self.weight, self.bias)
+        (weight, bias, predicted), (encoded,) = scan(body, start, xs, captured)
         return JointGradients(
             weight=settled(weight),
             bias=settled(bias).reshape(s.vocabulary),
             encoded=settled(encoded).reshape(s.frames * s.batch, j),
             predicted=settled(predicted).reshape(s.batch * s.states, j),
         )
-
-    def _softmax(self, hidden: Tensor) -> Tensor:
-        return torch.softmax(linear(hidden, self.weight) + self.bias, -1)

@@ -83,26 +83,29 @@ def lstm_forward(
     projected = product(weights.weight_ih, inputs) + weights.bias.reshape(4 * h, 1)
     by_frame = permute(projected.reshape(4 * h, frames, batch), 1, 0, 2)
 
-    def forward(carry: Tensors, xs: Tensors) -> tuple[Tensors, Tensors]:
+    def forward(carry: Tensors, xs: Tensors, captured: Tensors) -> tuple[Tensors, Tensors]:
         hidden, before = carry
-        hidden, cell, gates = lstm_cell(xs[0] + weights.weight_hh.mm(hidden), before, h)
+        (weight_hh,) = captured
+        hidden, cell, gates = lstm_cell(xs[0] + weight_hh.mm(hidden), before, h)
         return (hidden, cell), (hidden.clone(), before.clone(), gates)
 
-    def reverse(carry: Tensors, xs: Tensors) -> tuple[Tensors, Tensors]:
+    def reverse(carry: Tensors, xs: Tensors, captured: Tensors) -> tuple[Tensors, Tensors]:
         hidden, before = carry
         index, valid = xs
-        projected_frame = by_frame.index_select(0, index).reshape(4 * h, batch)
-        gates_in = projected_frame + weights.weight_hh.mm(hidden)
+        weight_hh, frames_in = captured
+        gates_in = frames_in.index_select(0, index).reshape(4 * h, batch)
+        gates_in = gates_in + weight_hh.mm(hidden)
         hidden, cell, gates = lstm_cell(gates_in, before, h)
         hidden, cell = hidden * valid, cell * valid
         return (hidden, cell), (hidden.clone(), before.clone(), gates)
 
     start = torch.zeros(h, batch)
     if reverse_valid is None:
-        _, traced = scan(forward, (start, start.clone()), (by_frame,))
+        _, traced = scan(forward, (start, start.clone()), (by_frame,), (weights.weight_hh,))
     else:
         order = reversal(frames).reshape(frames, 1)
-        _, traced = scan(reverse, (start, start.clone()), (order, reverse_valid))
+        captured = (weights.weight_hh, by_frame)
+        _, traced = scan(reverse, (start, start.clone()), (order, reverse_valid), captured)
     hidden, cell_before, gates = traced
     return LstmTrace(settled(hidden), settled(cell_before), settled(gates))
 
@@ -127,11 +130,10 @@ def lstm_backward(
         valid: validity [T, 1, B] in reverse scan order, for the reverse direction only.
     """
     frames, h, batch = trace.hidden.shape
-    cells_before, gates = trace.cell_before, trace.gates
-    weight_t = permute(weights.weight_hh, 1, 0)
 
-    def backward(carry: Tensors, xs: Tensors) -> tuple[Tensors, Tensors]:
+    def backward(carry: Tensors, xs: Tensors, captured: Tensors) -> tuple[Tensors, Tensors]:
         grad_h, grad_c = carry
+        cells_before, gates, weight_t = captured
         grad_y, index = xs[:2]
         activated = gates.index_select(0, index).reshape(4 * h, batch)
         before = cells_before.index_select(0, index).reshape(h, batch)
@@ -157,7 +159,8 @@ def lstm_backward(
     if valid is not None:
         xs = (*xs, valid)
     end = torch.zeros(h, batch)
-    _, (stacked,) = scan(backward, (end, end.clone()), xs)
+    captured = (trace.cell_before, trace.gates, permute(weights.weight_hh, 1, 0))
+    _, (stacked,) = scan(backward, (end, end.clone()), xs, captured)
     grad_gates = permute(settled(stacked), 1, 0, 2).reshape(4 * h, frames * batch)
     start = torch.zeros(1, h, batch)
     previous = reverse_time(torch.cat([start, trace.hidden[:-1]], 0))

@@ -87,7 +87,7 @@ class Posteriors:
     emit: Tensor
 
 
-def _step(carry: Tensors, xs: Tensors) -> tuple[Tensors, Tensors]:
+def _step(carry: Tensors, xs: Tensors, captured: Tensors) -> tuple[Tensors, Tensors]:
     (row,) = carry
     stay, move, injected = xs
     row = log_sum_exp(row + stay, shift_right(row, 1, LOG_ZERO) + move, injected)

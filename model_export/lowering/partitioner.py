@@ -45,10 +45,6 @@ class RuntimeWeightPartitioner(XnnpackPartitioner):  # type: ignore[misc]
         only_linear = CompileSpec("dqlinear_partitioner", b"")
         self.delegation_spec = DelegationSpec("XnnpackBackend", [only_linear])
 
-    def ops_to_not_decompose(self, ep: ExportedProgram) -> tuple[list[object], None]:
-        """Keep linear whole; no filter, which saves two decomposition passes."""
-        return [torch.ops.aten.linear.default], None
-
     def partition(self, exported_program: ExportedProgram) -> PartitionResult:
         """Tag nodes of the graph and of all loop bodies."""
         tags: dict[str, DelegationSpec] = {}
