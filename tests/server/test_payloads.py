@@ -1,0 +1,65 @@
+"""Reading a payload in pieces gives what decoding it as a whole gives."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from protocol.codec import ENCODINGS, decode, encode
+from protocol.errors import ErrorCode, FedvoiceError
+from server.aggregation import CHUNK_ELEMENTS, inspect
+from server.payloads import largest_payload_bytes, read_payload, smallest_payload_bytes
+
+SIZES = [1, CHUNK_ELEMENTS, 2 * CHUNK_ELEMENTS + 3]
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("size", SIZES)
+def test_pieces_equal_the_whole(tmp_path, encoding, size):
+    values = np.random.default_rng(0).normal(size=size).astype(np.float32)
+    data = encode(values, encoding)
+    path = tmp_path / "payload"
+    path.write_bytes(data)
+    pieces = np.concatenate([piece.copy() for piece in read_payload(path, encoding, size)])
+    np.testing.assert_array_equal(pieces, decode(data, encoding, size, "test"))
+    least, most = smallest_payload_bytes(encoding, size), largest_payload_bytes(encoding, size)
+    assert least <= len(data) <= most
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("got", [7, 9])
+def test_too_few_and_too_many_values_are_refused(tmp_path, encoding, got):
+    path = tmp_path / "payload"
+    path.write_bytes(encode(np.ones(got, np.float32), encoding))
+    with pytest.raises(FedvoiceError) as caught:
+        list(read_payload(path, encoding, 8))
+    assert caught.value.code is ErrorCode.WRONG_SHAPE
+
+
+def test_a_small_payload_that_would_swell_is_not_unpacked_beyond_its_size(tmp_path):
+    path = tmp_path / "payload"
+    path.write_bytes(encode(np.zeros(50_000_000, np.float32), "float32+zstd"))
+    with pytest.raises(FedvoiceError):
+        list(read_payload(path, "float32+zstd", 8))
+
+
+def test_bytes_that_are_not_compressed_are_refused(tmp_path):
+    path = tmp_path / "payload"
+    path.write_bytes(b"not zstd at all")
+    with pytest.raises(FedvoiceError) as caught:
+        list(read_payload(path, "float32+zstd", 8))
+    assert caught.value.code is ErrorCode.BAD_ENCODING
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("place", [0, CHUNK_ELEMENTS + 1])
+def test_one_bad_number_anywhere_is_seen(bad, place):
+    values = np.ones(CHUNK_ELEMENTS + 2, np.float32)
+    values[place] = bad
+    pieces = [values[:CHUNK_ELEMENTS], values[CHUNK_ELEMENTS:]]
+    assert not inspect(pieces).finite
+
+
+def test_norm_and_largest_value():
+    facts = inspect([np.array([3.0, 0.0], np.float32), np.array([-4.0], np.float32)])
+    assert (facts.norm, facts.max_abs, facts.finite) == (5.0, 4.0, True)
