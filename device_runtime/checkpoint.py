@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from device_runtime.files import write_atomically
 from device_runtime.optimizer import ClientState
 from protocol.parameters import FlatVector
 from protocol.plan import TrainingPlan
@@ -78,10 +78,7 @@ class Checkpoint:
         digest = hashlib.sha256()
         for part in parts:
             digest.update(part)
-        temporary = self.path.with_name(self.path.name + ".new")
-        with temporary.open("wb") as file:
-            file.writelines([digest.digest(), *parts])
-        os.replace(temporary, self.path)
+        write_atomically(self.path, digest.digest(), *parts)
         self._written_at = self._clock()
 
     def load(self, key: str) -> ClientState | None:

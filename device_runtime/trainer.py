@@ -43,11 +43,13 @@ class LocalResult:
 
     delta: weights after - before, float32 [P]; None unless completed.
     statistics: as far as training came.
+    used: indices of the examples trained on.
     """
 
     status: TrainingStatus
     delta: FlatVector | None
     statistics: pb.Statistics
+    used: tuple[int, ...] = ()
     detail: str = ""
 
 
@@ -83,7 +85,7 @@ def train(
     course = draw_course(manifest, examples, plan, client_id=client_id, round_number=round_number)
     if not course.used:
         statistics = pb.Statistics(skipped_examples=course.skipped)
-        return LocalResult(TrainingStatus.NO_EXAMPLES, None, statistics, "no usable example")
+        return LocalResult(TrainingStatus.NO_EXAMPLES, None, statistics, detail="no usable example")
 
     key = ""
     state = None
@@ -138,7 +140,8 @@ def train(
     state = replace(state, peak_memory_bytes=max(state.peak_memory_bytes, memory.growth_bytes()))
     if checkpoint is not None and status is TrainingStatus.STOPPED:
         checkpoint.save(key, state)
-    return LocalResult(status, delta, _statistics(engine, course, plan, state), detail)
+    statistics = _statistics(engine, course, plan, state)
+    return LocalResult(status, delta, statistics, tuple(course.used), detail)
 
 
 def _batch_gradient(

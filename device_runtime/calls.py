@@ -1,0 +1,248 @@
+"""Calls to the server: deadlines, bounded retries with jitter, resumption, bytes counted.
+
+Nothing here waits for ever: every call has a deadline, and a call that brings no progress is
+repeated a bounded number of times.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+
+from device_runtime.outbox import PendingReport
+from protocol.codec import CHUNK_BYTES
+from protocol.errors import ErrorCode, FedvoiceError
+from protocol.generated import fedvoice_pb2 as pb
+from protocol.generated import fedvoice_pb2_grpc as pb_grpc
+from protocol.random import Stream
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+_Reply = TypeVar("_Reply", bound=Message)
+
+FRAME_HEADER_BYTES = 5  # gRPC's own, before every message
+_RETRYABLE = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.ABORTED,
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.UNKNOWN,  # a broken stream, or an error inside the server
+        grpc.StatusCode.INTERNAL,
+    }
+)
+
+
+@dataclass(frozen=True)
+class CallPolicy:
+    """How patient a phone is.
+
+    The k-th repetition waits backoff_secs * 2^k * u, u uniform in 0.5..1.5, at most
+    max_backoff_secs.
+    """
+
+    timeout_secs: float = 30.0
+    max_attempts: int = 5
+    backoff_secs: float = 0.5
+    max_backoff_secs: float = 30.0
+
+
+@dataclass
+class Traffic:
+    """Bytes of messages (with gRPC's frame headers) and calls of one session."""
+
+    bytes_up: int = 0
+    bytes_down: int = 0
+    attempts: int = 0
+
+    def sent(self, message: Message) -> None:
+        """Count a message to the server."""
+        self.bytes_up += message.ByteSize() + FRAME_HEADER_BYTES
+
+    def received(self, message: Message) -> None:
+        """Count a message from the server."""
+        self.bytes_down += message.ByteSize() + FRAME_HEADER_BYTES
+
+
+class ServerCalls:
+    """The four calls of the service over one channel, for one session of one phone.
+
+    Args:
+        server: the address, for errors.
+        jitter: the phone's RETRY stream.
+    """
+
+    def __init__(
+        self,
+        channel: grpc.Channel,
+        server: str,
+        policy: CallPolicy,
+        jitter: Stream,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._stub: Any = pb_grpc.AggregationStub(channel)  # type: ignore[no-untyped-call]
+        self._server = server
+        self._policy = policy
+        self._jitter = jitter
+        self._sleep = sleep
+        self.traffic = Traffic()
+
+    def check_in(self, request: pb.CheckInRequest) -> pb.CheckInReply:
+        """Ask for work.
+
+        Raises:
+            FedvoiceError: `server-unreachable`, `server-rejected`; so do all the others.
+        """
+        method: Callable[..., pb.CheckInReply] = self._stub.CheckIn
+        return self._retrying("CheckIn", lambda: self._unary(method, request))
+
+    def report_status(self, request: pb.ReportStatusRequest) -> pb.ReportStatusReply:
+        """How much of a report the server holds."""
+        method: Callable[..., pb.ReportStatusReply] = self._stub.ReportStatus
+        return self._retrying("ReportStatus", lambda: self._unary(method, request))
+
+    def fetch(self, blob: pb.Blob, partial: Path, client_id: str, assignment_id: str) -> None:
+        """Complete `partial` to the blob's size, going on where it ends."""
+
+        def held_bytes() -> int:
+            held = partial.stat().st_size if partial.exists() else 0
+            if held > blob.size_bytes:
+                partial.unlink()
+                return 0
+            return held
+
+        def attempt() -> None:
+            offset = held_bytes()
+            if offset == blob.size_bytes:
+                partial.touch()
+                return
+            request = pb.FetchRequest(
+                digest=blob.digest,
+                offset=offset,
+                client_id=client_id,
+                assignment_id=assignment_id,
+            )
+            self.traffic.sent(request)
+            with partial.open("ab") as file:
+                for chunk in self._stub.Fetch(request, timeout=self._policy.timeout_secs):
+                    self.traffic.received(chunk)
+                    if file.tell() + len(chunk.data) > blob.size_bytes:
+                        raise self._rejected("Fetch", f"more than {blob.size_bytes} bytes")
+                    file.write(chunk.data)
+                complete = file.tell() == blob.size_bytes
+            if not complete:
+                raise _IncompleteError("the stream ended early")
+
+        self._retrying("Fetch", attempt, progress=held_bytes)
+
+    def report(self, report: PendingReport, offset: int) -> pb.ReportReply:
+        """Send a report's bytes from `offset` on. After a broken call: ask where to resume."""
+        position = offset
+
+        def attempt() -> pb.ReportReply:
+            reply: pb.ReportReply = self._stub.Report(
+                self._report_messages(report, position), timeout=self._policy.timeout_secs
+            )
+            self.traffic.received(reply)
+            return reply
+
+        def resume() -> int:
+            nonlocal position
+            header = report.header
+            request = pb.ReportStatusRequest(client_id=header.client_id, report_id=header.report_id)
+            try:
+                status: pb.ReportStatusReply = self._unary(self._stub.ReportStatus, request)
+                position = status.received_bytes
+            except grpc.RpcError:
+                position = 0  # not known: a server that holds more answers WRONG_OFFSET
+            return position
+
+        return self._retrying("Report", attempt, progress=resume)
+
+    def _report_messages(self, report: PendingReport, offset: int) -> Iterator[pb.ReportRequest]:
+        header = pb.ReportHeader()
+        header.CopyFrom(report.header)
+        header.offset = offset
+        message = pb.ReportRequest(header=header)
+        self.traffic.sent(message)
+        yield message
+        for start in range(offset, len(report.payload), CHUNK_BYTES):
+            chunk = pb.Chunk(data=report.payload[start : start + CHUNK_BYTES])
+            message = pb.ReportRequest(chunk=chunk)
+            self.traffic.sent(message)
+            yield message
+
+    def _unary(self, method: Callable[..., _Reply], request: Message) -> _Reply:
+        self.traffic.sent(request)
+        reply = method(request, timeout=self._policy.timeout_secs)
+        self.traffic.received(reply)
+        return reply
+
+    def _retrying(
+        self,
+        name: str,
+        attempt: Callable[[], _T],
+        progress: Callable[[], int] = lambda: 0,
+    ) -> _T:
+        """Repeat `attempt`; those after which `progress` has grown do not count."""
+        failures = 0
+        reached = 0
+        while True:
+            self.traffic.attempts += 1
+            try:
+                return attempt()
+            except (grpc.RpcError, _IncompleteError) as error:
+                code, text = _facts(error)
+                if code not in _RETRYABLE:
+                    raise self._rejected(name, f"{code.name}: {text}") from error
+                failures += 1
+                if failures >= self._policy.max_attempts:
+                    raise self._unreachable(name, f"{code.name}: {text}", failures) from error
+                pause_secs = min(
+                    self._policy.max_backoff_secs,
+                    self._policy.backoff_secs
+                    * 2 ** (failures - 1)
+                    * (0.5 + self._jitter.uniform()),
+                )
+                _log.info("%s failed (%s), again in %.1f s", name, code.name, pause_secs)
+                self._sleep(pause_secs)
+            now_at = progress()
+            if now_at > reached:
+                failures, reached = 0, now_at
+
+    def _rejected(self, name: str, got: str) -> FedvoiceError:
+        return FedvoiceError(
+            ErrorCode.SERVER_REJECTED,
+            where=f"{name} at {self._server}",
+            got=got,
+            wanted="an answer by the protocol",
+            next_step="See the server's log; update the side that is older.",
+        )
+
+    def _unreachable(self, name: str, got: str, attempts: int) -> FedvoiceError:
+        return FedvoiceError(
+            ErrorCode.SERVER_UNREACHABLE,
+            where=f"{name} at {self._server}",
+            got=f"{got}, {attempts} times",
+            wanted="an aggregation server that answers",
+            next_step="Check the address and that `fedvoice serve` runs; the phone keeps its work "
+            "and may call again.",
+        )
+
+
+class _IncompleteError(Exception):
+    """A stream that ended without an error before all had come."""
+
+
+def _facts(error: Exception) -> tuple[grpc.StatusCode, str]:
+    if isinstance(error, grpc.Call):
+        return error.code(), error.details() or ""
+    return grpc.StatusCode.UNAVAILABLE, str(error)

@@ -1,0 +1,119 @@
+"""Stored utterances as examples to train on, made when they are asked for."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import overload
+
+from device_runtime.audio import check_rate, read_waveform
+from device_runtime.course import UNUSABLE
+from device_runtime.store import ExampleStore, StoredExample
+from protocol.engine import Engine, Example, normalise_features
+from protocol.errors import FedvoiceError
+from protocol.task import TaskManifest
+
+
+class FeatureCache:
+    """Examples most recently used, at most `max_bytes` of features."""
+
+    def __init__(self, max_bytes: int = 32 << 20) -> None:
+        self._max_bytes = max_bytes
+        self._held_bytes = 0
+        self._examples: OrderedDict[int, Example] = OrderedDict()
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the features held."""
+        return self._held_bytes
+
+    def get(self, example_id: int) -> Example | None:
+        """The example, if it is still held."""
+        example = self._examples.get(example_id)
+        if example is not None:
+            self._examples.move_to_end(example_id)
+        return example
+
+    def put(self, example_id: int, example: Example) -> None:
+        """Hold an example; the least recently used ones make room."""
+        earlier = self._examples.pop(example_id, None)
+        self._held_bytes -= earlier.features.nbytes if earlier else 0
+        self._examples[example_id] = example
+        self._held_bytes += example.features.nbytes
+        while self._held_bytes > self._max_bytes:
+            _, dropped = self._examples.popitem(last=False)
+            self._held_bytes -= dropped.features.nbytes
+
+    def clear(self) -> None:
+        """Hold nothing: needed when another task's front end takes over."""
+        self._examples.clear()
+        self._held_bytes = 0
+
+
+class LocalExamples(Sequence[Example]):
+    """Those of a store's rows that the task can use, each decoded when it is indexed.
+
+    Rows that fit no bucket, have unknown tokens or another sample rate are left out and counted
+    without decoding them: `skipped`.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        store: ExampleStore,
+        rows: Sequence[StoredExample],
+        cache: FeatureCache,
+    ) -> None:
+        self._engine = engine
+        self._store = store
+        self._cache = cache
+        usable = [(row, _targets(row, engine.manifest)) for row in rows]
+        self._rows = [(row, targets) for row, targets in usable if targets is not None]
+        self.skipped = len(rows) - len(self._rows)
+
+    @property
+    def rows(self) -> list[StoredExample]:
+        """The usable rows; row i is example i."""
+        return [row for row, _ in self._rows]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Example]: ...
+    def __getitem__(self, index: int | slice) -> Example | Sequence[Example]:
+        """The example: features float32 [frames, mel_bins], normalised, and token ids.
+
+        Raises:
+            FedvoiceError: `missing-audio`, `unreadable-audio`, `wrong-shape`.
+        """
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        row, targets = self._rows[index]
+        example = self._cache.get(row.id)
+        if example is None:
+            settings = self._engine.manifest.features
+            waveform = read_waveform(self._store.audio(row), settings, row.where)
+            features = normalise_features(self._engine.features(waveform))
+            example = Example(features=features, targets=targets)
+            self._cache.put(row.id, example)
+        return example
+
+
+def _targets(row: StoredExample, manifest: TaskManifest) -> list[int] | None:
+    """Token ids of a row that the task can use, else None."""
+    settings = manifest.features
+    try:
+        check_rate(row.sample_rate, settings, row.where)
+        targets = manifest.vocabulary.encode(row.transcript)
+    except FedvoiceError as error:
+        if error.code not in UNUSABLE:
+            raise
+        return None
+    frames = settings.frames(row.samples)
+    fits = frames > 0 and row.samples <= settings.max_secs * settings.sample_rate
+    if not fits or manifest.bucket_for(settings.stacked_frames(frames), len(targets)) is None:
+        return None
+    return targets

@@ -1,0 +1,131 @@
+"""The work of one assignment on a phone: examples and weights in, a report out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from device_runtime.checkpoint import Checkpoint
+from device_runtime.engines import LoadedEngine
+from device_runtime.evaluation import evaluate
+from device_runtime.examples import FeatureCache, LocalExamples
+from device_runtime.outbox import PendingReport
+from device_runtime.store import ExampleStore, Split
+from device_runtime.trainer import TrainingStatus, train
+from protocol.codec import digest_of, encode
+from protocol.errors import FedvoiceError
+from protocol.generated import fedvoice_pb2 as pb
+from protocol.parameters import FlatVector
+from protocol.plan import TrainingPlan
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One assignment, installed: weights float32 [P] and the engine that takes them."""
+
+    client_id: str
+    assignment: pb.Assignment
+    loaded: LoadedEngine
+    weights: FlatVector
+
+
+def perform(
+    job: Job,
+    store: ExampleStore,
+    features: FeatureCache,
+    checkpoint: Checkpoint | None,
+    should_stop: Callable[[], bool],
+) -> PendingReport | None:
+    """Train or evaluate; None if `should_stop` ended it."""
+    if job.assignment.work == pb.WORK_EVALUATE:
+        return _evaluate(job, store, features, should_stop)
+    return _train(job, store, features, checkpoint, should_stop)
+
+
+def _train(
+    job: Job,
+    store: ExampleStore,
+    features: FeatureCache,
+    checkpoint: Checkpoint | None,
+    should_stop: Callable[[], bool],
+) -> PendingReport | None:
+    plan = TrainingPlan.from_message(job.assignment.plan)
+    engine, round_number = job.loaded.engine, job.assignment.round
+    examples = LocalExamples(engine, store, store.examples(Split.TRAIN), features)
+    result = train(
+        engine,
+        examples,
+        plan,
+        job.weights,
+        client_id=job.client_id,
+        round_number=round_number,
+        checkpoint=checkpoint,
+        should_stop=should_stop,
+        memory_baseline_bytes=job.loaded.memory_baseline_bytes,
+    )
+    if result.status is TrainingStatus.STOPPED:
+        return None
+    result.statistics.skipped_examples += examples.skipped
+    if result.delta is None:
+        _log.warning("%s: %s, %s", job.client_id, result.status, result.detail)
+        return _give_up(job, result.statistics)
+    try:
+        payload = encode(result.delta, plan.update_encoding)
+    except FedvoiceError as error:
+        _log.warning("%s: %s", job.client_id, error)
+        return _give_up(job, result.statistics)
+    store.mark_used([examples.rows[i].id for i in result.used], round_number)
+    return _report(job, result.statistics, payload, plan.update_encoding)
+
+
+def _evaluate(
+    job: Job,
+    store: ExampleStore,
+    features: FeatureCache,
+    should_stop: Callable[[], bool],
+) -> PendingReport | None:
+    engine = job.loaded.engine
+    examples = LocalExamples(engine, store, store.examples(Split.TEST), features)
+    statistics = evaluate(
+        engine,
+        examples,
+        job.weights,
+        should_stop=should_stop,
+        memory_baseline_bytes=job.loaded.memory_baseline_bytes,
+    )
+    if statistics is None:
+        return None
+    statistics.skipped_examples += examples.skipped
+    if statistics.utterances == 0:
+        return _give_up(job, statistics)
+    return _report(job, statistics, b"", "")
+
+
+def _give_up(job: Job, statistics: pb.Statistics) -> PendingReport:
+    """A report of no work done: the server refuses it and gives the place away at once, instead
+    of waiting for the lease to run out."""
+    nothing_done = pb.Statistics(skipped_examples=statistics.skipped_examples)
+    return _report(job, nothing_done, b"", "")
+
+
+def _report(job: Job, statistics: pb.Statistics, payload: bytes, encoding: str) -> PendingReport:
+    assignment = job.assignment
+    # Derived, not drawn: whoever finishes the same work again after a crash reports it under the
+    # same name, and it cannot count twice.
+    report_id = digest_of(f"{job.client_id}|{assignment.assignment_id}".encode())[:32]
+    header = pb.ReportHeader(
+        client_id=job.client_id,
+        assignment_id=assignment.assignment_id,
+        report_id=report_id,
+        round=assignment.round,
+        payload=pb.Blob(
+            digest=digest_of(payload) if payload else "",
+            size_bytes=len(payload),
+            encoding=encoding,
+        ),
+        statistics=statistics,
+    )
+    return PendingReport(header, payload)
