@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable
+from typing import cast
 
 from protocol.errors import ErrorCode, FedvoiceError
 from protocol.generated import fedvoice_pb2 as pb
@@ -49,7 +50,7 @@ class Intake:
         before them is kept for the next call."""
         earlier = self._store.report(header.client_id, header.report_id)
         if earlier is not None:
-            return self._reply(Refusal(pb.Verdict(earlier.verdict), earlier.detail))
+            return self._reply(Refusal(cast(pb.Verdict, earlier.verdict), earlier.detail))
         assignment = self._coordinator.assignment(header.assignment_id)
         if (
             assignment is None

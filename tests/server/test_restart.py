@@ -1,0 +1,138 @@
+"""Law 4: what was acknowledged survives `kill -9`, and is counted once. Real processes."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from protocol.codec import encode
+from protocol.generated import fedvoice_pb2 as pb
+from protocol.task import load_weights
+from server.ledger import round_rows
+
+ROOT = Path(__file__).resolve().parents[2]
+SIZE = 200_000
+CONFIG = """
+cohort_size = 3
+rounds = 2
+seed = 3
+[optimizer]
+rate = 0.5
+momentum = 0.9
+[retry]
+least_secs = 0.01
+most_secs = 0.05
+"""
+
+
+class Process:
+    """`fedvoice serve` on a store."""
+
+    def __init__(self, directory: Path, task: Path, store: str) -> None:
+        config, ready = directory / "server.toml", directory / f"{store}.ready"
+        config.write_text(CONFIG)
+        ready.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "fedvoice", "serve", "--task", task, "--config", config]
+        command += ["--store", directory / store, "--bind", "127.0.0.1:0"]
+        command += ["--ready-file", ready, "--linger-secs", "20"]
+        self.process = subprocess.Popen(
+            [str(part) for part in command], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        )
+        while not ready.exists():
+            assert self.process.poll() is None, "the server did not start"
+            time.sleep(0.02)
+        self.address = ready.read_text().strip()
+
+    def end(self, how: signal.Signals) -> int:
+        self.process.send_signal(how)
+        code = self.process.wait(20)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return code
+
+
+@pytest.fixture
+def serve(lab):
+    package, running = lab.package(size=SIZE), []
+
+    def start(store: str) -> Process:
+        running.append(Process(lab.directory, package.directory, store))
+        return running[-1]
+
+    yield start
+    for process in running:
+        if process.process.poll() is None:
+            process.end(signal.SIGKILL)
+
+
+def delta_of(client_id: str, number: int) -> np.ndarray:
+    seed = ord(client_id) * 100 + number
+    return np.random.default_rng(seed).normal(0, 0.01, SIZE).astype(np.float32)
+
+
+def run_to_the_end(lab, address: str) -> None:
+    phones = [lab.phone(address, name, train_examples=i + 1) for i, name in enumerate("abc")]
+    lab.start_phones(phones, lambda phone, work: delta_of(phone.client_id, work.round))()
+
+
+def test_law_4_a_server_killed_in_the_middle_ends_with_the_same_model(lab, serve):
+    table = lab.package(size=SIZE).manifest.parameters
+    run_to_the_end(lab, serve("undisturbed").address)
+    wanted = load_weights(lab.directory / "undisturbed" / "weights.safetensors", table)
+
+    # One report accepted, one half sent, then the power goes.
+    first = serve("killed")
+    phones = [lab.phone(first.address, n, train_examples=i + 1) for i, n in enumerate("abc")]
+    for phone in phones:
+        phone.check_in()
+    a, b, _ = phones
+    work_a, work_b = a.wait_for_work(), b.wait_for_work()
+    accepted = a.report_delta(work_a, delta_of("a", 1), 1)
+    assert accepted.verdict == pb.VERDICT_ACCEPTED
+    payload = encode(delta_of("b", 1), "float32")
+    half = b.header(work_b, payload)
+    half.statistics.examples = 2
+    assert b.send(half, payload[: len(payload) // 2]).verdict == pb.VERDICT_WRONG_OFFSET
+    first.end(signal.SIGKILL)
+
+    second = serve("killed")
+    a, b, c = (lab.phone(second.address, n, train_examples=i + 1) for i, n in enumerate("abc"))
+    # The acknowledged report is still there; sent again, it is answered alike and counted once.
+    assert a.report_delta(work_a, delta_of("a", 1), 1).verdict == pb.VERDICT_ACCEPTED
+    # The assignment holds, and the upload goes on where it was.
+    assert b.wait_for_work().assignment_id == work_b.assignment_id
+    status = b.stub.ReportStatus(pb.ReportStatusRequest(client_id="b", report_id=half.report_id))
+    assert (status.received_bytes, status.complete) == (len(payload) // 2, False)
+    half.offset = status.received_bytes
+    assert b.send(half, payload).verdict == pb.VERDICT_ACCEPTED
+    work_c = c.wait_for_work()
+    assert c.report_delta(work_c, delta_of("c", 1), 3).verdict == pb.VERDICT_ACCEPTED
+    assert c.wait_for_work().round == 2
+    second.end(signal.SIGKILL)
+
+    # Killed again with round 1 committed: it is not done a second time.
+    third = serve("killed")
+    run_to_the_end(lab, third.address)
+    assert third.end(signal.SIGTERM) == 0
+    got = load_weights(lab.directory / "killed" / "weights.safetensors", table)
+    assert got.tobytes() == wanted.tobytes()
+    rows = round_rows(lab.directory / "killed")
+    assert [(row.round, row.status, row.clients) for row in rows] == [
+        (1, "committed", 3),
+        (2, "committed", 3),
+    ]
+
+
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopped_by_hand_it_says_how_to_go_on(serve, how, code):
+    process = serve("stopped")
+    process.process.send_signal(how)
+    output = process.process.communicate(timeout=20)[0]
+    assert process.process.returncode == code
+    assert "run the same command again" in output

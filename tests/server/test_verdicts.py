@@ -1,0 +1,206 @@
+"""Every verdict of the protocol, over a real socket, and what a phone can do about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from protocol.codec import digest_of, encode
+from protocol.generated import fedvoice_pb2 as pb
+from protocol.plan import TrainingPlan
+from server.ledger import round_rows
+
+ONES = np.ones(8, np.float32)
+PAYLOAD = encode(ONES, "float32")
+
+
+@pytest.fixture
+def serving(lab):
+    """A round that wants two phones, and the one of them that tries things."""
+    package = lab.package(size=8, plan=TrainingPlan(data_limit=100))
+    server, address = lab.serve(package, rounds=1, cohort_size=2, max_update_norm=10.0)
+    phone, other = lab.phone(address, "phone"), lab.phone(address, "other")
+    other.check_in()
+    return server, phone, other
+
+
+def send(phone, payload=PAYLOAD, **changes):
+    assignment = phone.wait_for_work()
+    header = phone.header(assignment, payload)
+    for name, value in changes.items():
+        if name in ("examples", "steps", "loss"):
+            setattr(header.statistics, name, value)
+        elif name in ("digest", "size_bytes", "encoding"):
+            setattr(header.payload, name, value)
+        else:
+            setattr(header, name, value)
+    return phone.send(header, payload)
+
+
+def test_accepted(serving):
+    _, phone, _ = serving
+    reply = send(phone)
+    assert (reply.verdict, reply.detail) == (pb.VERDICT_ACCEPTED, "")
+    assert reply.retry.max_secs > 0
+
+
+def test_accepted_again_when_the_reply_was_lost_and_counted_once(serving):
+    server, phone, other = serving
+    assignment = phone.wait_for_work()
+    header = phone.header(assignment, PAYLOAD)
+    replies = [phone.send(header, PAYLOAD) for _ in range(2)]
+    assert other.report_delta(other.wait_for_work(), ONES).verdict == pb.VERDICT_ACCEPTED
+    assert server.wait_finished(20)
+    replies.append(phone.send(header, PAYLOAD))
+    assert [reply.verdict for reply in replies] == [pb.VERDICT_ACCEPTED] * 3
+    assert replies[-1].retry.finished
+    assert [row.clients for row in round_rows(server.store_dir)] == [2]
+
+
+def test_a_second_report_for_the_same_assignment_is_late(serving):
+    _, phone, _ = serving
+    assignment = phone.wait_for_work()
+    phone.report_delta(assignment, ONES)
+    header = phone.header(assignment, PAYLOAD)
+    header.report_id = "another"
+    assert phone.send(header, PAYLOAD).verdict == pb.VERDICT_LATE
+
+
+def test_late_when_the_lease_has_run_out(lab):
+    _, address = lab.serve(lab.package(), cohort_size=1, lease_secs=0.1)
+    phone = lab.phone(address, "phone")
+    assignment = phone.wait_for_work()
+    while phone.check_in().assignment.assignment_id == assignment.assignment_id:
+        pass
+    assert phone.report_delta(assignment, ONES).verdict == pb.VERDICT_LATE
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"assignment_id": "job-train-1-99"}, {"assignment_id": ""}, {"round": 7}],
+    ids=["never-given", "empty", "other-round"],
+)
+def test_unknown_assignment(serving, changes):
+    _, phone, _ = serving
+    assert send(phone, **changes).verdict == pb.VERDICT_UNKNOWN_ASSIGNMENT
+
+
+def test_unknown_assignment_when_it_is_another_phones(serving):
+    _, phone, other = serving
+    phone.check_in()
+    header = phone.header(other.wait_for_work(), PAYLOAD)
+    assert phone.send(header, PAYLOAD).verdict == pb.VERDICT_UNKNOWN_ASSIGNMENT
+
+
+def test_wrong_digest_may_be_sent_again(serving):
+    _, phone, _ = serving
+    reply = send(phone, digest=digest_of(b"something else"))
+    assert reply.verdict == pb.VERDICT_WRONG_DIGEST
+    assert send(phone).verdict == pb.VERDICT_ACCEPTED
+
+
+@pytest.mark.parametrize(
+    ("payload", "changes"),
+    [
+        (encode(np.ones(9, np.float32), "float32"), {}),
+        (encode(np.ones(9, np.float32), "float32+zstd"), {"encoding": "float32+zstd"}),
+        (b"not zstd", {"encoding": "float32+zstd"}),
+        (PAYLOAD, {"encoding": "json"}),
+        (b"", {}),
+        (PAYLOAD + b"more", {"size_bytes": len(PAYLOAD)}),
+    ],
+    ids=["too-long", "too-long-inside", "not-zstd", "encoding", "empty", "more-than-announced"],
+)
+def test_wrong_shape(serving, payload, changes):
+    _, phone, _ = serving
+    assert send(phone, payload, **changes).verdict == pb.VERDICT_WRONG_SHAPE
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_not_finite_is_final_and_the_place_is_given_away(serving, bad):
+    server, phone, _ = serving
+    update = ONES.copy()
+    update[5] = bad
+    payload = encode(update, "float32")
+    assignment = phone.wait_for_work()
+    header = phone.header(assignment, payload)
+    reply = phone.send(header, payload)
+    assert reply.verdict == pb.VERDICT_NOT_FINITE
+    again = phone.send(header, payload)
+    assert (again.verdict, again.detail) == (reply.verdict, reply.detail)
+    assert "phone" not in server.coordinator.state.places
+    assert not list((server.store_dir / "spool").iterdir())
+
+
+@pytest.mark.parametrize(("value", "what"), [(4.0, "norm"), (17.0, "element")])
+def test_norm_too_large(serving, value, what):
+    _, phone, _ = serving
+    reply = send(phone, encode(np.full(8, value, np.float32), "float32"))
+    assert reply.verdict == pb.VERDICT_NORM_TOO_LARGE
+    assert what in reply.detail
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"examples": 0}, {"examples": 101}, {"examples": 70000}, {"steps": 0}, {"loss": np.nan}],
+    ids=["no-examples", "beyond-the-limit", "too-many", "no-steps", "loss"],
+)
+def test_invalid_statistics(serving, changes):
+    _, phone, _ = serving
+    assert send(phone, **changes).verdict == pb.VERDICT_INVALID_STATISTICS
+
+
+def test_invalid_statistics_of_an_evaluation(lab):
+    _, address = lab.serve(
+        lab.package(), evaluate_first=True, evaluate_every=1, cohort_size=1, rounds=1
+    )
+    phone = lab.phone(address, "phone", test_examples=3)
+    assignment = phone.wait_for_work()
+    assert assignment.work == pb.WORK_EVALUATE
+    reply = phone.report_evaluation(assignment, 0, 0)
+    assert reply.verdict == pb.VERDICT_INVALID_STATISTICS
+
+
+def test_no_space_and_nothing_is_lost(lab):
+    # The task's blobs take 5 kB; the quota leaves room for one update, not for two.
+    size = 4096
+    package = lab.package(size=size)
+    used = 2 * 4 * size + 4096
+    server, address = lab.serve(package, rounds=2, cohort_size=2, quota_bytes=used + 2000)
+    a, b = lab.phone(address, "a"), lab.phone(address, "b")
+    a.check_in()
+    delta = np.ones(size, np.float32)
+    work_a, work_b = b.wait_for_work() and a.wait_for_work(), b.wait_for_work()
+    assert a.report_delta(work_a, delta).verdict == pb.VERDICT_ACCEPTED
+    reply = b.report_delta(work_b, delta)
+    assert reply.verdict == pb.VERDICT_NO_SPACE
+    assert "quota" in reply.detail
+    (payload,) = (server.store_dir / "payloads").iterdir()
+    assert payload.stat().st_size == 4 * size
+
+
+def test_wrong_offset_and_the_way_out(serving):
+    _, phone, _ = serving
+    assignment = phone.wait_for_work()
+    header = phone.header(assignment, PAYLOAD)
+    # The line breaks after 12 bytes: a short stream is told how far it came.
+    reply = phone.send(header, PAYLOAD[:12])
+    assert reply.verdict == pb.VERDICT_WRONG_OFFSET
+    header.offset = 20
+    assert phone.send(header, PAYLOAD).verdict == pb.VERDICT_WRONG_OFFSET
+    request = pb.ReportStatusRequest(client_id="phone", report_id=header.report_id)
+    status = phone.stub.ReportStatus(request)
+    assert (status.received_bytes, status.complete) == (12, False)
+    header.offset = status.received_bytes
+    assert phone.send(header, PAYLOAD).verdict == pb.VERDICT_ACCEPTED
+    status = phone.stub.ReportStatus(request)
+    assert (status.received_bytes, status.complete) == (len(PAYLOAD), True)
+
+
+def test_every_verdict_has_a_test_here():
+    source = Path(__file__).read_text(encoding="utf-8")
+    for name in list(pb.Verdict.keys()):
+        if name != "VERDICT_UNSPECIFIED":
+            assert f"pb.{name}" in source, name
