@@ -1,12 +1,12 @@
 """A simulation as one TOML file: data, task, plan, server, fleet.
 
-    name = "words"
-    seed = 0
-    [data]    which speech, and who holds it
-    [task]    the model to export (`fedvoice export` takes the same table)
-    [plan]    how a phone trains
-    [server]  rounds, cohort, server optimiser
-    [fleet]   processes, conditions
+name = "words"
+seed = 0
+[data]    which speech, and who holds it
+[task]    the model to export (`fedvoice export` takes the same table)
+[plan]    how a phone trains
+[server]  rounds, cohort, server optimiser
+[fleet]   processes, conditions
 """
 
 from __future__ import annotations
@@ -128,9 +128,7 @@ def load_config(path: Path, overrides: dict[str, Any]) -> SimulationConfig:
     except ValidationError as error:
         first = error.errors()[0]
         where = f"{path}, field {'.'.join(map(str, first['loc'])) or '(several together)'}"
-        raise _bad(
-            where, first["msg"], "`android_harness/config.py` lists every field."
-        ) from error
+        raise _bad(where, first["msg"], "`android_harness/config.py` lists every field.") from error
 
 
 def _set(fields: dict[str, Any], name: str, value: Any) -> None:

@@ -25,7 +25,7 @@ class RoundResult:
     """
 
     round: int
-    loss: float
+    loss: float | None
     wer: float | None
     heldout_wer: float | None
     clients: int

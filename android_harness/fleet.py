@@ -1,0 +1,76 @@
+"""Emulated phones, many to a process: each with its own store, identity, conditions and books,
+all running the real device runtime against the server's socket.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from android_harness.config import FleetConfig
+from android_harness.partition import PhoneData
+from device_runtime.conditions import Conditions, ConditionSource, ScriptedConditions, always
+from device_runtime.store import ExampleStore, NewExample, Split
+
+STORE_FILE = "examples.sqlite"
+
+
+@dataclass(frozen=True)
+class EmulatedPhone:
+    """Where a phone keeps its things, and the script of its day."""
+
+    client_id: str
+    state_dir: Path
+    script: tuple[tuple[float, Conditions], ...] = ()
+
+    @property
+    def store(self) -> ExampleStore:
+        """The phone's examples."""
+        return ExampleStore(self.state_dir / STORE_FILE)
+
+    def conditions(self) -> ConditionSource:
+        """The phone's day, starting now."""
+        return ScriptedConditions(self.script) if self.script else always()
+
+
+def set_up_phones(
+    data: Sequence[PhoneData], fleet: FleetConfig, directory: Path, seed: int
+) -> list[EmulatedPhone]:
+    """Give each phone its folder and speech (by reference to the audio files).
+
+    Phones that have their speech from an earlier start keep it.
+    """
+    scripts = _scripts(len(data), fleet, seed)
+    phones = []
+    for own, script in zip(data, scripts, strict=True):
+        phone = EmulatedPhone(own.client_id, directory / own.client_id, script)
+        phone.state_dir.mkdir(parents=True, exist_ok=True)
+        store = phone.store
+        if store.count(Split.TRAIN) + store.count(Split.TEST) == 0:
+            store.add_all(
+                NewExample(audio=u.audio_path.absolute(), transcript=u.text, split=split)
+                for split, utterances in ((Split.TRAIN, own.train), (Split.TEST, own.test))
+                for u in utterances
+            )
+        phones.append(phone)
+    return phones
+
+
+def _scripts(
+    count: int, fleet: FleetConfig, seed: int
+) -> list[tuple[tuple[float, Conditions], ...]]:
+    """A script for each phone; who gets which is drawn from `seed`."""
+    scripts: list[tuple[tuple[float, Conditions], ...]] = [()] * count
+    order = list(range(count))
+    random.Random(seed).shuffle(order)
+    for script in fleet.scripts:
+        steps = tuple(
+            (s.from_secs, Conditions(charging=s.charging, idle=s.idle, unmetered=s.unmetered))
+            for s in script.steps
+        )
+        for _ in range(round(script.share * count)):
+            if order:
+                scripts[order.pop()] = steps
+    return scripts

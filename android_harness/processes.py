@@ -1,0 +1,117 @@
+"""Child processes of a simulation: their output goes to a file, their errors come home.
+
+Children ignore Ctrl-C: the parent decides, and stops them with SIGTERM. A child whose parent has
+gone stops by itself.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from protocol.errors import ErrorCode, FedvoiceError
+
+_SPAWN = multiprocessing.get_context("spawn")
+_PARENT_POLL_SECS = 1.0
+
+
+class Child:
+    """`target(*arguments, stopping)` in a fresh interpreter; `stopping` is set by SIGTERM.
+
+    Args:
+        name: of the process, and in errors.
+        log_path: its stdout and stderr, appended.
+    """
+
+    def __init__(
+        self, name: str, target: Callable[..., None], arguments: tuple[Any, ...], log_path: Path
+    ) -> None:
+        self.name, self.log_path = name, log_path
+        self._errors, child_end = _SPAWN.Pipe(duplex=False)
+        self._process = _SPAWN.Process(
+            target=_run,
+            args=(target, arguments, child_end, str(log_path), os.getpid()),
+            name=name,
+        )
+        self._process.start()
+        child_end.close()
+
+    @property
+    def pid(self) -> int | None:
+        """The process's id."""
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._process.is_alive()
+
+    @property
+    def exit_code(self) -> int | None:
+        """0: done; negative: killed by that signal; None: running."""
+        return self._process.exitcode
+
+    def error(self) -> FedvoiceError | None:
+        """What it failed with, if it ended with an error of its own (not by a signal)."""
+        if self.exit_code in (None, 0):
+            return None
+        try:
+            if self._errors.poll():
+                error = self._errors.recv()
+                assert isinstance(error, FedvoiceError)
+                return error
+        except EOFError:
+            pass
+        if (self.exit_code or 0) < 0:
+            return None
+        return FedvoiceError(
+            ErrorCode.CLIENT_LOST,
+            where=self.name,
+            got=f"exit code {self.exit_code}",
+            wanted="a process that runs to the end",
+            next_step=f"Its last words are in {self.log_path}.",
+        )
+
+    def stop(self, grace_secs: float = 10.0) -> None:
+        """SIGTERM, wait, then SIGKILL."""
+        if self.running:
+            self._process.terminate()
+        self._process.join(grace_secs)
+        if self.running:
+            self._process.kill()
+            self._process.join()
+
+
+def _run(
+    target: Callable[..., None],
+    arguments: tuple[Any, ...],
+    errors: Connection,
+    log_path: str,
+    parent_pid: int,
+) -> None:
+    log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    stopping = threading.Event()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+
+    def watch_parent() -> None:
+        while not stopping.wait(_PARENT_POLL_SECS):
+            if os.getppid() != parent_pid:
+                stopping.set()
+
+    threading.Thread(target=watch_parent, daemon=True).start()
+    try:
+        target(*arguments, stopping)
+    except FedvoiceError as error:
+        print(error, file=sys.stderr, flush=True)
+        errors.send(error)
+        sys.exit(1)

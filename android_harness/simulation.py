@@ -1,0 +1,188 @@
+"""A federation on one machine: a server process, a few processes of phones, one observer."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from android_harness.books import Books, read_books
+from android_harness.fleet import set_up_phones
+from android_harness.prepare import PHONES_DIR, SERVER_DIR, Prepared
+from android_harness.processes import Child
+from android_harness.results import Results
+from android_harness.worker import WorkerJob, deal_to_workers, run_worker
+from protocol.errors import ErrorCode, FedvoiceError
+from protocol.task import WEIGHTS_FILE, TaskPackage
+from server.config import ServerConfig, parse_config
+
+POLL_SECS = 0.25
+_START_SECS = 60.0
+_RESTARTS_AT_MOST = 3
+_LINGER_SECS = 60.0
+
+# Phones of a simulation do not wait for a battery to charge: they may call often.
+_RETRY = {"least_secs": 0.05, "most_secs": 1.0, "spread": 0.5}
+
+Observer = Callable[[Books], None]
+
+
+def server_config(prepared: Prepared) -> ServerConfig:
+    """The server's settings: the run's own table, completed from the fleet's size.
+
+    Raises:
+        FedvoiceError: `bad-config`.
+    """
+    config, phones = prepared.config, prepared.phones
+    fields: dict[str, Any] = {
+        "bind": "127.0.0.1:0",
+        "retry": _RETRY,
+        "seed": config.seed,
+        "min_population": sum(1 for phone in phones if phone.train),
+        "min_test_population": sum(1 for phone in phones if phone.test),
+        **config.server,
+        "plan": {**config.plan.model_dump(), "seed": config.seed},
+    }
+    return parse_config(fields, f"[server] of {config.name}")
+
+
+def run_server(
+    config: ServerConfig,
+    package: TaskPackage,
+    store_dir: Path,
+    ready_path: Path,
+    stopping: threading.Event,
+) -> None:
+    """The server's process: until all rounds are done and the parent stops it."""
+    from server.app import AggregationServer
+
+    server = AggregationServer(config, package, store_dir)
+    try:
+        address = server.start()
+        draft = ready_path.with_suffix(".tmp")
+        draft.write_text(address, encoding="utf-8")
+        draft.replace(ready_path)
+        while not stopping.is_set() and not server.wait_finished(POLL_SECS):
+            pass
+        stopping.wait(_LINGER_SECS)
+    finally:
+        server.stop()
+
+
+def simulate(prepared: Prepared, observe: Observer) -> Results:
+    """Run all rounds and write weights and results into the run's folder.
+
+    A phone process that dies is started again and its phones go on where they were; Ctrl-C stops
+    everything, keeps what was reached, and is raised again.
+
+    Args:
+        observe: called with the books whenever they may have changed.
+
+    Raises:
+        FedvoiceError: what the server or a whole process of phones failed with.
+    """
+    config, directory = prepared.config, prepared.directory
+    settings = server_config(prepared)
+    held_out = {phone.client_id for phone in prepared.phones if phone.held_out}
+    phones = set_up_phones(prepared.phones, config.fleet, directory / PHONES_DIR, config.seed)
+    store_dir = directory / SERVER_DIR
+    with _server(settings, prepared, store_dir) as (server, address):
+        jobs = [
+            WorkerJob(tuple(own), address, directory / "blobs" / str(i), config.fleet.threads)
+            for i, own in enumerate(deal_to_workers(phones, config.fleet.processes))
+        ]
+        workers = [_start_worker(directory, i, job) for i, job in enumerate(jobs)]
+        restarts = 0
+        try:
+            while any(worker.running for worker in workers):
+                time.sleep(POLL_SECS)
+                observe(read_books(store_dir, held_out))
+                if not server.running:
+                    raise server.error() or _lost(server)
+                for index, worker in enumerate(workers):
+                    if worker.running or worker.exit_code == 0:
+                        continue
+                    error = worker.error()
+                    restarts += 1
+                    if error is not None or restarts > _RESTARTS_AT_MOST:
+                        raise error or _lost(worker)
+                    workers[index] = _start_worker(directory, index, jobs[index])
+        finally:
+            for worker in workers:
+                worker.stop()
+            results = collect(prepared, read_books(store_dir, held_out))
+    observe(read_books(store_dir, held_out))
+    return results
+
+
+def collect(prepared: Prepared, books: Books) -> Results:
+    """Write `weights.safetensors` and `results.json` from what the server has by now."""
+    directory, settings = prepared.directory, server_config(prepared)
+    weights = directory / SERVER_DIR / WEIGHTS_FILE
+    if weights.is_file():
+        shutil.copyfile(weights, directory / WEIGHTS_FILE)
+    evaluated = [r for r in books.rounds if r.wer is not None or r.heldout_wer is not None]
+    results = Results(
+        rounds=books.rounds,
+        final={
+            "wer": evaluated[-1].wer if evaluated else books.initial_wer,
+            "heldout_wer": evaluated[-1].heldout_wer if evaluated else books.initial_heldout_wer,
+            "initial_wer": books.initial_wer,
+            "initial_heldout_wer": books.initial_heldout_wer,
+            "rounds": len(books.rounds),
+            "complete": len(books.rounds) >= settings.rounds,
+            "evaluation_bytes": books.evaluation_bytes,
+            "install_bytes": books.install_bytes,
+            "idle_bytes": books.idle_bytes,
+        },
+        config={
+            **prepared.config.model_dump(mode="json"),
+            "alpha": settings.alpha,
+            "parameters": prepared.package.manifest.parameters.parameter_count,
+            "phones": len(prepared.phones),
+        },
+    )
+    results.write(directory)
+    return results
+
+
+@contextmanager
+def _server(
+    settings: ServerConfig, prepared: Prepared, store_dir: Path
+) -> Iterator[tuple[Child, str]]:
+    ready_path = prepared.directory / "server.address"
+    ready_path.unlink(missing_ok=True)
+    server = Child(
+        "server",
+        run_server,
+        (settings, prepared.package, store_dir, ready_path),
+        prepared.directory / "server.log",
+    )
+    try:
+        deadline = time.monotonic() + _START_SECS
+        while not ready_path.is_file():
+            if not server.running or time.monotonic() > deadline:
+                server.stop()
+                raise server.error() or _lost(server)
+            time.sleep(0.05)
+        yield server, ready_path.read_text(encoding="utf-8")
+    finally:
+        server.stop()
+
+
+def _start_worker(directory: Path, index: int, job: WorkerJob) -> Child:
+    return Child(f"phones-{index}", run_worker, (job,), directory / f"phones-{index}.log")
+
+
+def _lost(child: Child) -> FedvoiceError:
+    return FedvoiceError(
+        ErrorCode.CLIENT_LOST,
+        where=child.name,
+        got=f"the process ended (exit code {child.exit_code})",
+        wanted="a process that runs until the last round",
+        next_step=f"See {child.log_path}; the same command goes on where the run stopped.",
+    )

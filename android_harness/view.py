@@ -1,0 +1,102 @@
+"""The live table of a simulation: a table that redraws on a terminal, a line a round elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from android_harness.books import Books
+from android_harness.results import RoundResult, human_bytes
+
+_ROWS_SHOWN = 16
+_COLUMNS = ["round", "cohort", "loss", "WER %", "held-out %", "down", "up", "steps"]
+_COLUMNS += ["CFMQ comm.", "CFMQ comp.", "secs"]
+
+
+class RoundTable:
+    """Shows books as they grow. A context manager."""
+
+    def __init__(self, console: Console, rounds: int) -> None:
+        self._console, self._rounds = console, rounds
+        self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+        self._printed: dict[int, RoundResult] = {}
+        self._started = time.monotonic()
+        self._first_round: int | None = None
+
+    def __enter__(self) -> RoundTable:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def show(self, books: Books) -> None:
+        """Draw the table, or print the rounds that are new."""
+        if self._first_round is None:
+            self._first_round = len(books.rounds)
+        if self._live is not None:
+            self._live.update(Group(self._table(books), self._status(books)), refresh=True)
+            return
+        for row in books.rounds:
+            if self._printed.get(row.round) != row and row.round <= len(books.rounds):
+                self._printed[row.round] = row
+                self._console.print("  ".join(_cells(row)), soft_wrap=True, highlight=False)
+
+    def _table(self, books: Books) -> Table:
+        table = Table(expand=False)
+        for name in _COLUMNS:
+            table.add_column(name, justify="right")
+        if books.initial_wer is not None or books.initial_heldout_wer is not None:
+            first = ["0", "", "", _percent(books.initial_wer), _percent(books.initial_heldout_wer)]
+            table.add_row(*first)
+        evaluated = [r for r in books.rounds if r.wer is not None or r.heldout_wer is not None]
+        shown = sorted(
+            {r.round: r for r in evaluated[-_ROWS_SHOWN // 2 :] + books.rounds[-8:]}.values(),
+            key=lambda r: r.round,
+        )
+        for row in shown:
+            table.add_row(*_cells(row))
+        return table
+
+    def _status(self, books: Books) -> Text:
+        done = len(books.rounds)
+        fresh = done - (self._first_round or 0)
+        elapsed = time.monotonic() - self._started
+        text = f"round {done} of {self._rounds}, {elapsed:.0f} s"
+        if fresh > 0 and done < self._rounds:
+            text += f", about {elapsed / fresh * (self._rounds - done):.0f} s to go"
+        elif not done:
+            text += ", phones are checking in"
+        return Text(text)
+
+
+def _cells(row: RoundResult) -> list[str]:
+    return [
+        str(row.round),
+        str(row.clients),
+        "" if row.loss is None else f"{row.loss:.3f}",
+        _percent(row.wer),
+        _percent(row.heldout_wer),
+        human_bytes(row.bytes_down),
+        human_bytes(row.bytes_up),
+        str(row.steps),
+        human_bytes(row.cfmq_communication_bytes),
+        human_bytes(row.cfmq_compute_bytes),
+        f"{row.wall_secs:.1f}",
+    ]
+
+
+def _percent(rate: float | None) -> str:
+    return "" if rate is None else f"{rate:.1f}"

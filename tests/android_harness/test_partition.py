@@ -1,0 +1,76 @@
+"""Dealing a corpus to phones keeps every utterance and every promise about who trains on it."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from android_harness.buckets import fit_buckets
+from android_harness.partition import Partition, held_out_speakers, partition
+from protocol.errors import FedvoiceError
+from protocol.task import FeatureSettings
+from protocol.utterances import Utterance
+from protocol.vocabulary import Vocabulary
+
+
+def corpus(speakers, each=4):
+    return [
+        Utterance(
+            Path(f"/{s}/{i}.wav"), "one", 1.0, f"s{s:02d}", "test" if i == each - 1 else "train"
+        )
+        for s in range(speakers)
+        for i in range(each)
+    ]
+
+
+@given(st.integers(2, 30), st.data(), st.sampled_from(Partition), st.integers(0, 5))
+def test_no_utterance_is_lost_doubled_or_leaked_from_held_out_speakers(speakers, data, how, seed):
+    holdout = data.draw(st.integers(0, speakers - 1))
+    utterances = corpus(speakers)
+    phones = partition(utterances, how, holdout_speakers=holdout, seed=seed)
+    held = {p.client_id for p in phones if p.held_out}
+    assert len(held) == holdout
+    assert Counter(u for p in phones for u in p.train + p.test) == Counter(utterances)
+    trained = [u for p in phones for u in p.train]
+    assert not {u.speaker for u in trained} & held
+    assert all(u.split == "train" for u in trained)
+
+
+def test_iid_keeps_the_sizes_and_mixes_the_speakers():
+    speakers = partition(corpus(10), Partition.SPEAKER, holdout_speakers=0, seed=0)
+    dealt = partition(corpus(10), Partition.IID, holdout_speakers=0, seed=0)
+    assert [len(p.train) for p in dealt] == [len(p.train) for p in speakers]
+    assert max(len({u.speaker for u in p.train}) for p in dealt) > 1
+    assert dealt == partition(corpus(10), Partition.IID, holdout_speakers=0, seed=0)
+    assert dealt != partition(corpus(10), Partition.IID, holdout_speakers=0, seed=1)
+
+
+def test_eight_of_forty_held_out_are_every_fifth():
+    speakers = [f"s{i:02d}" for i in range(40)]
+    assert held_out_speakers(speakers, 8) == {speakers[i] for i in range(4, 40, 5)}
+
+
+def test_all_held_out_or_no_speaker_is_refused():
+    with pytest.raises(FedvoiceError, match="3 of 3 speakers"):
+        partition(corpus(3), Partition.SPEAKER, holdout_speakers=3, seed=0)
+    nameless = [Utterance(Path("/a.wav"), "one", 1.0, "")]
+    with pytest.raises(FedvoiceError, match="speaker for every utterance"):
+        partition(nameless, Partition.SPEAKER, holdout_speakers=0, seed=0)
+
+
+@given(st.lists(st.floats(0.1, 9), min_size=1, max_size=40), st.integers(1, 3))
+def test_every_utterance_fits_a_fitted_bucket(durations, count):
+    settings, vocabulary = FeatureSettings(), Vocabulary.from_words(["one"])
+    utterances = [
+        Utterance(Path("/a.wav"), " ".join(["one"] * (1 + int(d))), d, "s") for d in durations
+    ]
+    buckets = fit_buckets(utterances, settings, vocabulary, count=count)
+    assert [b["frames"] for b in buckets] == sorted({b["frames"] for b in buckets})
+    assert len(buckets) <= count
+    for utterance in utterances:
+        samples = round(utterance.duration_secs * settings.sample_rate)
+        frames = settings.stacked_frames(settings.frames(samples))
+        labels = len(utterance.text.split())
+        assert any(frames <= b["frames"] and labels <= b["labels"] for b in buckets)
