@@ -29,6 +29,8 @@ LEFT_TO_THE_PLANNER = {
 """Views cost nothing outside the delegate and a copy inside; clones guard against aliasing."""
 
 MAX_DIMENSIONS = 6
+MAX_INPUTS = 5
+"""Of a concatenation in the delegate."""
 
 
 class RuntimeWeightPartitioner(XnnpackPartitioner):  # type: ignore[misc]
@@ -76,7 +78,7 @@ class RuntimeWeightPartitioner(XnnpackPartitioner):  # type: ignore[misc]
             return False
         if any(_dimensions(a) == 0 for a in (node, *node.all_input_nodes)):
             return False
-        if _dimensions(node) > MAX_DIMENSIONS:
+        if _dimensions(node) > MAX_DIMENSIONS or len(node.all_input_nodes) > MAX_INPUTS:
             return False
         if name in PRODUCTS:
             return bool(config.check_common_constraints(node, program))

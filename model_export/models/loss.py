@@ -17,6 +17,8 @@ def weighted_loss(
         x: stacked features [B, T, I]. y: int64 [B, U]. x_lens, y_lens: int64 [B].
         weights: float32 [B].
     """
+    # Both losses are cut to the longest row: torchaudio accepts no tensor that is longer.
+    x, y = x[:, : int(x_lens.max())], y[:, : int(y_lens.max())]
     if isinstance(model, RnntModel):
         from torchaudio.functional import rnnt_loss
 

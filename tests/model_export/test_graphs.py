@@ -1,0 +1,75 @@
+"""The step graphs in eager PyTorch, against autograd: quick, before any lowering."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from model_export.gradient_check import Checked, check_decode, check_step
+from model_export.graphs import joint
+from model_export.graphs.chunks import chunk_frames, padded_frames
+from model_export.graphs.decode import build_decode
+from model_export.graphs.methods import build_step
+from model_export.models import CtcConfig, EncoderConfig, ModelConfig, RnntConfig, build_model
+from model_export.package import parameter_table
+from protocol.task import Bucket, FeatureSettings
+
+FEATURES = FeatureSettings(mel_bins=3, stack=2)
+
+
+class EagerGraphs:
+    """Runs the graphs as they are; stands where a lowered program would."""
+
+    def __init__(self, checked: Checked, bucket: Bucket) -> None:
+        self.step = build_step(checked.config, checked.table, bucket)
+        self.decode = build_decode(checked.config, checked.table, bucket.frames, bucket.batch)
+        self.count = len(checked.table.parameters)
+
+    @torch.no_grad()
+    def run(self, method: str, inputs: tuple[Tensor, ...]) -> list[Tensor]:
+        """One of the two methods."""
+        graph = self.step if method.startswith("step") else self.decode
+        return list(graph(inputs[: self.count], *inputs[self.count :]))
+
+
+def encoder(layers: int, *, bidirectional: bool) -> EncoderConfig:
+    return EncoderConfig(layers=layers, hidden_size=4, bidirectional=bidirectional)
+
+
+MODELS: list[ModelConfig] = [
+    RnntConfig(encoder=encoder(1, bidirectional=False), embedding_size=3, joint_size=5),
+    RnntConfig(encoder=encoder(3, bidirectional=True), predictor_size=3, max_symbols_per_frame=1),
+    CtcConfig(encoder=encoder(2, bidirectional=False)),
+    CtcConfig(encoder=encoder(2, bidirectional=True)),
+]
+
+
+@pytest.mark.parametrize("config", MODELS, ids=str)
+@pytest.mark.parametrize("bucket", [(12, 3, 3), (5, 1, 1)], ids=str)
+def test_law_8_gradients_and_tokens_of_the_graphs_are_those_of_autograd_and_a_host_loop(
+    config: ModelConfig, bucket: tuple[int, int, int]
+) -> None:
+    check_both(config, bucket)
+
+
+def test_recomputing_the_softmax_gives_the_same_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(joint, "KEPT_SOFTMAX_BYTES", 0)
+    check_both(MODELS[0], (10, 3, 2))
+
+
+def check_both(config: ModelConfig, bucket: tuple[int, int, int]) -> None:
+    frames, labels, batch = bucket
+    sizes = Bucket(name="eager", frames=frames, labels=labels, batch=batch)
+    torch.manual_seed(0)
+    model = build_model(config, FEATURES.stack * FEATURES.mel_bins, 6)
+    checked = Checked(config, model, parameter_table(model), FEATURES)
+    graphs = EagerGraphs(checked, sizes)
+    assert check_step(graphs, checked, sizes).error < 1e-4
+    check_decode(graphs, checked, sizes)
+
+
+def test_chunks_divide_padded_frames() -> None:
+    assert [padded_frames(t) for t in (2, 10, 11, 13, 23, 25, 100)] == [2, 10, 12, 14, 24, 25, 100]
+    assert [chunk_frames(t) for t in (2, 12, 14, 25, 24)] == [2, 4, 7, 5, 4]
+    assert all(padded_frames(t) % chunk_frames(padded_frames(t)) == 0 for t in range(2, 500))
