@@ -1,0 +1,118 @@
+"""A person's configuration file, and the targets that it leads to."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from model_export.config import read_config
+from model_export.models import CtcConfig, EncoderConfig, RnntConfig
+from model_export.models.config import from_settings, to_settings
+from model_export.vocabulary import build_vocabulary
+from protocol.errors import ErrorCode, FedvoiceError
+from protocol.vocabulary import TargetKind
+
+CONFIG = """
+name = "greetings"
+[model]
+kind = "rnnt"
+[model.encoder]
+bidirectional = true
+[vocabulary]
+kind = "character"
+manifest = "data/manifest.jsonl"
+[[buckets]]
+frames = 23
+labels = 12
+[[buckets]]
+frames = 10
+labels = 5
+"""
+
+
+def write_manifest(folder: Path, *texts: str) -> None:
+    folder.mkdir()
+    lines = [json.dumps({"audio_filepath": "a.flac", "text": t, "duration": 1}) for t in texts]
+    (folder / "manifest.jsonl").write_text("\n".join(lines))
+
+
+def test_a_configuration_names_its_buckets_and_finds_its_manifest(tmp_path: Path) -> None:
+    (tmp_path / "task.toml").write_text(CONFIG)
+    write_manifest(tmp_path / "data", "Hello", "hello you")
+    config = read_config(tmp_path / "task.toml")
+    # 23 frames have no good chunk for the joint, 24 have.
+    assert [(b.name, b.frames, b.labels) for b in config.task_buckets()] == [
+        ("t10", 10, 5),
+        ("t24", 24, 12),
+    ]
+    vocabulary = config.vocabulary.build()
+    assert "".join(vocabulary.tokens[2:]) == "ehlouy"
+    assert vocabulary.decode(vocabulary.encode("you hello")) == "you hello"
+
+
+@pytest.mark.parametrize(
+    ("line", "field"),
+    [
+        ('kind = "rnnt"', "model"),
+        ("frames = 23", "buckets.0.frames"),
+        ("bidirectional = true", "model.rnnt.encoder.bidirectional"),
+        ('manifest = "data/manifest.jsonl"', "vocabulary"),
+    ],
+)
+def test_a_wrong_setting_is_named(tmp_path: Path, line: str, field: str) -> None:
+    (tmp_path / "task.toml").write_text(CONFIG.replace(line, line.split(" ")[0] + ' = "?"', 1))
+    if field == "vocabulary":
+        (tmp_path / "task.toml").write_text(CONFIG.replace(line, "", 1))
+    with pytest.raises(FedvoiceError) as caught:
+        read_config(tmp_path / "task.toml")
+    assert caught.value.code is ErrorCode.BAD_CONFIG
+    assert caught.value.where.endswith(f"task.toml, {field}")
+
+
+def test_two_buckets_that_round_to_the_same_frames_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "task.toml").write_text(CONFIG.replace("frames = 10", "frames = 24"))
+    with pytest.raises(FedvoiceError, match="same frames"):
+        read_config(tmp_path / "task.toml")
+
+
+def test_a_missing_file_is_not_found(tmp_path: Path) -> None:
+    with pytest.raises(FedvoiceError) as caught:
+        read_config(tmp_path / "task.toml")
+    assert caught.value.code is ErrorCode.NOT_FOUND
+
+
+def test_words_are_the_distinct_words_of_the_texts() -> None:
+    vocabulary = build_vocabulary(TargetKind.WORD, ["go  Left", "left"])
+    assert vocabulary.tokens == ("<blank>", "go", "left")
+
+
+def test_word_pieces_are_trained_on_the_texts_and_travel_with_the_vocabulary() -> None:
+    texts = ["go left", "go right", "left right left", "going rightly"] * 5
+    vocabulary = build_vocabulary(TargetKind.PIECE, texts, pieces=20)
+    assert vocabulary.size <= 21
+    again = type(vocabulary).model_validate_json(vocabulary.model_dump_json())
+    ids = again.encode("Go rightly")
+    assert 0 not in ids
+    assert again.decode(ids) == "go rightly"
+
+
+def test_too_few_word_pieces_for_the_alphabet_say_so() -> None:
+    with pytest.raises(FedvoiceError, match="pieces"):
+        build_vocabulary(TargetKind.PIECE, ["abcdefgh"], pieces=3)
+
+
+def test_no_text_is_no_vocabulary() -> None:
+    with pytest.raises(FedvoiceError) as caught:
+        build_vocabulary(TargetKind.WORD, ["  "])
+    assert caught.value.code is ErrorCode.EMPTY_TRANSCRIPT
+
+
+@pytest.mark.parametrize(
+    "config",
+    [RnntConfig(joint_size=7), CtcConfig(encoder=EncoderConfig(layers=3, bidirectional=True))],
+    ids=["rnnt", "ctc"],
+)
+def test_a_manifest_rebuilds_the_model_configuration(config: RnntConfig | CtcConfig) -> None:
+    assert from_settings(config.kind, to_settings(config)) == config
