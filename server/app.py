@@ -109,7 +109,7 @@ class AggregationServer:
         if self._grpc is not None:
             self._grpc.stop(grace_secs).wait()
         if self._coordinator is not None:
-            self._coordinator.wake()
+            self._coordinator.end_sleep()
             if self._ticker.is_alive():
                 self._ticker.join()
             self._coordinator.flush_traffic()

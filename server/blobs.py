@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -118,14 +119,22 @@ class BlobStore:
         """Forget what has come of an upload."""
         self._delete(self._spool / key)
 
-    def clear_round(self) -> None:
-        """Forget payloads and uploads of the round that ended, but those being written."""
+    def round_files(self) -> list[Path]:
+        """Payloads, and uploads that nobody is writing: what `remove_files` may take once the
+        round has ended."""
         with self._lock:
             busy = set(self._writing)
-        for folder in (self._payloads, self._spool):
-            for file in folder.iterdir():
-                if file.name not in busy:
-                    self._delete(file)
+        return [
+            file
+            for folder in (self._payloads, self._spool)
+            for file in folder.iterdir()
+            if file.name not in busy
+        ]
+
+    def remove_files(self, files: Iterable[Path]) -> None:
+        """Delete what `round_files` gave; those that are gone already do not matter."""
+        for file in files:
+            self._delete(file)
 
     def _delete(self, path: Path) -> None:
         with self._lock:

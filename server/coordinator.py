@@ -84,7 +84,9 @@ class Coordinator:
         self._fresh_secs = 0.0  # after an abandoned round only phones seen since then count
         self._durations: dict[Work, float] = {}
         self._accumulator: Accumulator | None = None
-        self._failure: Exception | None = None
+        self._folding = 0  # accepted reports on their way into the accumulator
+        self._stopping = False
+        self._failure: BaseException | None = None
         self._finished = False
         self._resume()
 
@@ -136,9 +138,20 @@ class Coordinator:
             self._step(
                 rounds.ReportAccepted(now, report.client_id), report=report, evaluation=evaluation
             )
-            if report.work == Work.TRAIN:
-                self._fold(report)
-            return True
+            if report.work != Work.TRAIN:
+                return True
+            accumulator = self._open_accumulator()
+            self._folding += 1
+        try:
+            self._fold(report, accumulator)
+        except BaseException as error:
+            # Recorded but not in the sum: the round must not be committed. A restart folds again.
+            self.fail(error)
+            raise
+        with self._changed:
+            self._folding -= 1
+            self._changed.notify_all()
+        return True
 
     def reject(self, report: ReportRow) -> None:
         """Record a report that will not get better; its place is given away."""
@@ -168,6 +181,11 @@ class Coordinator:
             if self._finished:
                 return 1.0
             self._step(rounds.Ticked(self._clock()))
+            if self._state.phase is Phase.COMMITTING:
+                # A handler may still be folding the report that reached the goal.
+                self._changed.wait_for(lambda: self._folding == 0 or self._failure)
+            if self._failure is not None:
+                return 1.0
             state = self._state
         if state.phase is Phase.COMMITTING:
             state = self._commit(state)
@@ -179,18 +197,15 @@ class Coordinator:
             self._finish_if_last((state.rules.number, state.rules.work))
         with self._changed:
             deadline = rounds.next_deadline(self._state)
-            pending = self._state.phase in (Phase.COMMITTING, Phase.ABANDONED)
-            if pending and not self._finished:
-                return 0.0
             return 1.0 if deadline is None else min(1.0, max(0.0, deadline - self._clock()))
 
     def flush_traffic(self) -> None:
-        """Store the byte counts; also done with every event."""
+        """Store the byte counts; also done when a round is closed."""
         rows = self.traffic.drain()
         if rows:
             self._store.add_traffic(rows)
 
-    def fail(self, failure: Exception) -> None:
+    def fail(self, failure: BaseException) -> None:
         """Give up: `wait_finished` raises this."""
         with self._changed:
             self._failure = failure
@@ -199,12 +214,17 @@ class Coordinator:
     def sleep(self, secs: float) -> None:
         """Wait for at most `secs`, less if a round is to be closed."""
         with self._changed:
-            if self._state.phase not in (Phase.COMMITTING, Phase.ABANDONED) or self._finished:
-                self._changed.wait(secs)
+            self._changed.wait_for(
+                lambda: (
+                    self._state.phase in (Phase.COMMITTING, Phase.ABANDONED) and not self._finished
+                ),
+                secs,
+            )
 
-    def wake(self) -> None:
-        """End every wait."""
+    def end_sleep(self) -> None:
+        """The ticker is to stop: `sleep` returns at once from now on."""
         with self._changed:
+            self._stopping = True
             self._changed.notify_all()
 
     def wait_finished(self, timeout_secs: float | None) -> bool:
@@ -242,7 +262,7 @@ class Coordinator:
         last = stored[-1] if stored else None
         if last is None or last.phase in (Phase.COMMITTED, Phase.ABANDONED):
             self._state = RoundState(RoundRules(self.job.name, 0, Work.TRAIN, 0, 0, 1, 1, 1))
-            self._blobs.clear_round()
+            self._blobs.remove_files(self._blobs.round_files())
             before = (last.number, Work(last.work)) if last else None
             self._open_after(before)
             self._finish_if_last(before)
@@ -257,7 +277,7 @@ class Coordinator:
         )
         if work is Work.TRAIN:
             for report in accepted:
-                self._fold(report)
+                self._fold(report, self._open_accumulator())
         log.info("resumed round=%d work=%s accepted=%d", last.number, work, len(accepted))
 
     def _install(self, model: Model) -> None:
@@ -338,18 +358,20 @@ class Coordinator:
                 else None,
                 report=report,
                 evaluation=evaluation,
-                traffic=self.traffic.drain(),
             )
             self._state = state
         if any(isinstance(c, rounds.Commit | rounds.Abandon) for c in commands):
             self._changed.notify_all()
         return commands
 
-    def _fold(self, report: ReportRow) -> None:
+    def _open_accumulator(self) -> Accumulator:
         if self._accumulator is None:
             self._accumulator = Accumulator(self.job.size, grid_bits=self.job.config.grid_bits)
+        return self._accumulator
+
+    def _fold(self, report: ReportRow, accumulator: Accumulator) -> None:
         path = self._blobs.payload(payload_key(report.client_id, report.report_id))
-        self._accumulator.fold(read_payload(path, report.encoding, self.job.size), report.examples)
+        accumulator.fold(read_payload(path, report.encoding, self.job.size), report.examples)
 
     def _assignment(self, grant: rounds.Grant) -> pb.Assignment:
         rules = self._state.rules
@@ -417,7 +439,7 @@ class Coordinator:
             )
             self._state = state
             self._accumulator = None
-            self._blobs.clear_round()
+            stale = self._blobs.round_files()
             if state.phase is Phase.COMMITTED:
                 self._durations[rules.work] = now - state.started_secs
             elif rules.work is Work.TRAIN:
@@ -432,6 +454,8 @@ class Coordinator:
                 state.goal,
             )
             self._open_after((rules.number, rules.work))
+        # Without the lock: unlinking many megabytes takes its time.
+        self._blobs.remove_files(stale)
 
     def _open_after(self, last: tuple[int, Work] | None) -> None:
         coming = following(self.job.config, last)

@@ -1,8 +1,12 @@
 """The durable record of a job, in SQLAlchemy Core: nothing here is SQLite's alone but `open_store`.
 
-What has returned from a method that writes is on the disk. Events of the open round are kept as
-the journal from which `server.rounds` is stepped to where it was; a report and its event are
-written in one transaction, so that an accepted report is neither lost nor counted twice.
+Events of the open round are kept as the journal from which `server.rounds` is stepped to where it
+was; a report and its event are written in one transaction, so that an accepted report is neither
+lost nor counted twice.
+
+Whatever has been written survives the end of the process (`kill -9`). Reports and the ends of
+rounds are also synced to the disk before the method returns, and with them everything before;
+for the rest a power cut may take back the last moments: a phone then asks for work anew.
 """
 
 from __future__ import annotations
@@ -28,20 +32,26 @@ _RowType = TypeVar("_RowType")
 
 
 def open_store(directory: Path) -> Store:
-    """Open or create the embedded store: SQLite in WAL mode, every commit synced."""
+    """Open or create the embedded store: SQLite in WAL mode."""
     directory.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(f"sqlite:///{directory / DATABASE_FILE}")
+    path = directory / DATABASE_FILE
+    synced, unsynced = _sqlite(path, "FULL"), _sqlite(path, "NORMAL")
+    t.METADATA.create_all(synced)
+    return Store(synced, unsynced)
+
+
+def _sqlite(path: Path, synchronous: str) -> Engine:
+    engine = create_engine(f"sqlite:///{path}")
 
     @event.listens_for(engine, "connect")
     def _set_up(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
         cursor = connection.cursor()
         cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute(f"PRAGMA synchronous={synchronous}")
         cursor.execute("PRAGMA busy_timeout=10000")
         cursor.close()
 
-    t.METADATA.create_all(engine)
-    return Store(engine)
+    return engine
 
 
 def open_read_only(directory: Path) -> Store:
@@ -59,25 +69,32 @@ def open_read_only(directory: Path) -> Store:
             wanted="a server's store",
             next_step="Give the directory that `fedvoice serve --store` was given.",
         )
-    return Store(create_engine(f"sqlite:///file:{path}?mode=ro&uri=true"))
+    engine = create_engine(f"sqlite:///file:{path}?mode=ro&uri=true")
+    return Store(engine, engine)
 
 
 class Store:
-    """One job's record. Safe to call from several threads; writers take turns."""
+    """One job's record. Safe to call from several threads; writers take turns.
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    Args:
+        synced: connections whose commits are on the disk when they return.
+        unsynced: connections whose commits survive the process, not a power cut.
+    """
+
+    def __init__(self, synced: Engine, unsynced: Engine) -> None:
+        self._synced, self._engine = synced, unsynced
         self._writing = threading.Lock()
 
     def close(self) -> None:
         """Release the database."""
+        self._synced.dispose()
         self._engine.dispose()
 
     # Writing
 
     def set_meta(self, values: Mapping[str, Any]) -> None:
         """Facts of the whole job, each a JSON value."""
-        with self._write() as connection:
+        with self._write(synced=True) as connection:
             for key, value in values.items():
                 changed = connection.execute(
                     update(t.META).where(t.META.c.key == key).values(value=value)
@@ -111,10 +128,9 @@ class Store:
         assignment: t.AssignmentRow | None = None,
         report: t.ReportRow | None = None,
         evaluation: t.EvaluationRow | None = None,
-        traffic: Iterable[t.TrafficRow] = (),
     ) -> None:
         """Keep an event of the open round and what came with it, all or nothing."""
-        with self._write() as connection:
+        with self._write(synced=report is not None) as connection:
             connection.execute(
                 insert(t.JOURNAL).values(number=number, work=work, event=dict(happened))
             )
@@ -124,11 +140,10 @@ class Store:
                 connection.execute(insert(t.REPORTS).values(**asdict(report)))
             if evaluation is not None:
                 connection.execute(insert(t.EVALUATIONS).values(**asdict(evaluation)))
-            _add_traffic(connection, traffic)
 
     def close_round(self, number: int, work: str, closing: t.Closing) -> None:
         """End the open round and drop its journal."""
-        with self._write() as connection:
+        with self._write(synced=True) as connection:
             connection.execute(
                 update(t.ROUNDS)
                 .where(t.ROUNDS.c.number == number, t.ROUNDS.c.work == work)
@@ -197,9 +212,10 @@ class Store:
             return [row_type(**row) for row in connection.execute(query).mappings()]
 
     @contextmanager
-    def _write(self) -> Iterator[Connection]:
+    def _write(self, *, synced: bool = False) -> Iterator[Connection]:
+        engine = self._synced if synced else self._engine
         try:
-            with self._writing, self._engine.begin() as connection:
+            with self._writing, engine.begin() as connection:
                 yield connection
         except OperationalError as error:
             if "full" in str(error.orig):

@@ -76,7 +76,7 @@ def test_the_end_of_a_round_frees_payloads_and_broken_uploads_but_not_blobs(tmp_
         upload.finish()
     with blobs.open_upload(payload_key("broken", "report"), 0, 3) as upload:
         upload.write(b"a")
-    blobs.clear_round()
+    blobs.remove_files(blobs.round_files())
     assert (blobs.used_bytes, blobs.path(digest) is not None) == (7, True)
 
 
