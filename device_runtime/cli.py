@@ -1,0 +1,204 @@
+"""`fedvoice device`: one phone on this machine."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import uuid
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from protocol.errors import ErrorCode, FedvoiceError
+
+if TYPE_CHECKING:
+    from device_runtime.outcomes import Outcome
+    from device_runtime.session import Phone
+    from device_runtime.store import ExampleStore
+
+_log = logging.getLogger("fedvoice.device")
+
+MANIFEST_NAME = "manifest.jsonl"
+_UNREACHABLE_WAIT_SECS = 30.0
+
+
+def device(
+    server: Annotated[str, typer.Option(help="Address of the aggregation server, HOST:PORT.")],
+    state: Annotated[Path, typer.Option(help="The phone's own folder: examples, progress, blobs.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="A manifest, or a folder with manifest.jsonl: added to the phone's examples once."
+        ),
+    ] = None,
+    client_id: Annotated[
+        str, typer.Option(help="Name towards the server; default: a random one, kept in --state.")
+    ] = "",
+    once: Annotated[bool, typer.Option("--once", help="End after one session.")] = False,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the training runtime.")] = 1,
+    metered: Annotated[
+        bool, typer.Option("--metered", help="Say that this machine's network is metered.")
+    ] = False,
+) -> None:
+    """Run one phone's runtime against a server until the server has finished.
+
+    Ctrl-C stops after the current step and keeps the checkpoint: the same command goes on.
+    """
+    import grpc
+
+    from device_runtime.blobs import BlobCache
+    from device_runtime.conditions import LinuxConditions
+    from device_runtime.engines import EngineCache
+    from device_runtime.executorch_engine import ExecuTorchEngine
+    from device_runtime.outcomes import SessionSettings
+    from device_runtime.session import Phone
+    from device_runtime.store import ExampleStore, Split
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    check_address(server)
+    state.mkdir(parents=True, exist_ok=True)
+    name = client_id or _own_name(state / "client_id")
+    store = ExampleStore(state / "examples.sqlite")
+    if data is not None:
+        added = add_manifest(store, data)
+        _log.info("%d examples added from %s", added, data)
+    _log.info(
+        "%s: %d examples to train on, %d to test on; server %s",
+        name,
+        store.count(Split.TRAIN),
+        store.count(Split.TEST),
+        server,
+    )
+    stopping = threading.Event()
+    with _stopped_by_signals(stopping), grpc.insecure_channel(server) as channel:
+        phone = Phone(
+            name,
+            state,
+            store=store,
+            channel=channel,
+            server=server,
+            engines=EngineCache(lambda package: ExecuTorchEngine(package, threads)),
+            blobs=BlobCache(state / "blobs"),
+            conditions=LinuxConditions(state, unmetered=not metered),
+            settings=SessionSettings(runtime_version=_runtime_version()),
+            sleep=lambda secs: _sleep(stopping, secs),
+        )
+        _run(phone, stopping, once)
+
+
+def _run(phone: Phone, stopping: threading.Event, once: bool) -> None:
+    """Sessions until the server has finished, `stopping` is set, or after one."""
+    while not stopping.is_set():
+        try:
+            outcome = phone.run_once(stopping.is_set)
+        except FedvoiceError as error:
+            if once or stopping.is_set() or error.code is not ErrorCode.SERVER_UNREACHABLE:
+                raise
+            _log.warning("%s; again in %.0f s", error, _UNREACHABLE_WAIT_SECS)
+            stopping.wait(_UNREACHABLE_WAIT_SECS)
+            continue
+        _log.info("%s", describe(outcome))
+        if once or outcome.finished:
+            return
+        stopping.wait(outcome.next_contact_secs)
+    _log.info("stopped; the same command goes on from here")
+
+
+def describe(outcome: Outcome) -> str:
+    """One session in a line for the log: numbers only."""
+    parts = [str(outcome.happened)]
+    if outcome.round_number is not None:
+        parts.append(f"round {outcome.round_number}")
+    statistics = outcome.statistics
+    if statistics is not None and statistics.steps:
+        parts.append(
+            f"{statistics.examples} examples, {statistics.steps} steps, "
+            f"loss {statistics.loss:.3f}, {statistics.train_secs:.1f} s"
+        )
+    if statistics is not None and statistics.words:
+        parts.append(f"{statistics.word_errors} errors in {statistics.words} words")
+    if outcome.detail:
+        parts.append(outcome.detail)
+    parts.append(f"{outcome.bytes_up} bytes up, {outcome.bytes_down} down")
+    parts.append("finished" if outcome.finished else f"next in {outcome.next_contact_secs:.0f} s")
+    return "; ".join(parts)
+
+
+def add_manifest(store: ExampleStore, data: Path) -> int:
+    """Add the utterances of a manifest that the store does not refer to yet; how many.
+
+    Raises:
+        FedvoiceError: what reading the manifest raises, `unreadable-audio`, `store-full`.
+    """
+    from device_runtime.store import NewExample, Split
+    from protocol.utterances import read_manifest
+
+    path = data / MANIFEST_NAME if data.is_dir() else data
+    known = {row.audio_path for split in Split for row in store.examples(split)}
+    new = [u for u in read_manifest(path) if u.audio_path.absolute() not in known]
+    store.add_all(
+        NewExample(
+            audio=u.audio_path,
+            transcript=u.text,
+            split=Split.TEST if u.split == "test" else Split.TRAIN,
+        )
+        for u in new
+    )
+    return len(new)
+
+
+def check_address(server: str) -> None:
+    """Raise `bad-config` unless `server` reads HOST:PORT."""
+    host, _, port = server.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise FedvoiceError(
+            ErrorCode.BAD_CONFIG,
+            where="--server",
+            got=repr(server),
+            wanted="HOST:PORT, for instance localhost:8080",
+            next_step="Give the address that `fedvoice serve` printed.",
+        )
+
+
+def _own_name(path: Path) -> str:
+    """The name made at the first start: random, tied to nothing."""
+    if not path.is_file():
+        path.write_text(uuid.uuid4().hex, encoding="ascii")
+    return path.read_text(encoding="ascii").strip()
+
+
+def _runtime_version() -> str:
+    from importlib.metadata import version
+
+    return f"executorch {version('executorch')}"
+
+
+def _sleep(stopping: threading.Event, secs: float) -> None:
+    if stopping.wait(secs):
+        raise KeyboardInterrupt
+
+
+class _stopped_by_signals:  # noqa: N801 - reads as a statement
+    """The first Ctrl-C (or SIGTERM) sets the event; a second one interrupts at once."""
+
+    def __init__(self, stopping: threading.Event) -> None:
+        self._stopping = stopping
+
+    def __enter__(self) -> None:
+        self._before = {
+            number: signal.signal(number, self._handle)
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._stopping.is_set():
+            raise KeyboardInterrupt
+        _log.info("stopping after this step; once more to stop at once")
+        self._stopping.set()
