@@ -41,6 +41,26 @@ _RETRYABLE = frozenset(
 )
 
 
+_CHANNEL_OPTIONS = (
+    # gRPC's own pause before it connects anew grows to two minutes: longer than a phone's
+    # retries, which would then never see that the server is back.
+    ("grpc.initial_reconnect_backoff_ms", 500),
+    ("grpc.max_reconnect_backoff_ms", 5000),
+)
+
+
+def connect(server: str, root_certificates: bytes | None = None) -> grpc.Channel:
+    """A channel to HOST:PORT; the phones of a process may share it. The caller closes it.
+
+    Args:
+        root_certificates: PEM; None: no encryption, for one machine or a private network.
+    """
+    if root_certificates is None:
+        return grpc.insecure_channel(server, options=_CHANNEL_OPTIONS)
+    credentials = grpc.ssl_channel_credentials(root_certificates=root_certificates)
+    return grpc.secure_channel(server, credentials, options=_CHANNEL_OPTIONS)
+
+
 @dataclass(frozen=True)
 class CallPolicy:
     """How patient a phone is.

@@ -47,9 +47,8 @@ def device(
 
     Ctrl-C stops after the current step and keeps the checkpoint: the same command goes on.
     """
-    import grpc
-
     from device_runtime.blobs import BlobCache
+    from device_runtime.calls import connect
     from device_runtime.conditions import LinuxConditions
     from device_runtime.engines import EngineCache
     from device_runtime.executorch_engine import ExecuTorchEngine
@@ -73,7 +72,7 @@ def device(
         server,
     )
     stopping = threading.Event()
-    with _stopped_by_signals(stopping), grpc.insecure_channel(server) as channel:
+    with _stopped_by_signals(stopping), connect(server) as channel:
         phone = Phone(
             name,
             state,

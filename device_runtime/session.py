@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from device_runtime.files import room_on_disk
 from device_runtime.outbox import AssignmentFile, HeldAssignment, Outbox, PendingReport
 from device_runtime.outcomes import REACTIONS, Happened, Outcome, Reaction, SessionSettings
 from device_runtime.store import ExampleStore, Split
-from device_runtime.work import Job, perform
+from device_runtime.work import Job, give_up, perform
 from protocol.codec import decode
 from protocol.errors import ErrorCode, FedvoiceError
 from protocol.generated import fedvoice_pb2 as pb
@@ -143,6 +144,9 @@ class Phone:
             # What another call may mend is kept for it; anything else would fail for ever.
             if error.code not in (ErrorCode.SERVER_UNREACHABLE, ErrorCode.NO_SPACE):
                 self._drop_assignment()
+                if error.code is not ErrorCode.SERVER_REJECTED:
+                    with suppress(FedvoiceError):
+                        calls.report(give_up(self.client_id, held.assignment, 0), 0)
             raise
 
     def _work(

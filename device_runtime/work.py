@@ -71,14 +71,14 @@ def _train(
     result.statistics.skipped_examples += examples.skipped
     if result.delta is None:
         _log.warning("%s: %s, %s", job.client_id, result.status, result.detail)
-        return _give_up(job, result.statistics)
+        return give_up(job.client_id, job.assignment, result.statistics.skipped_examples)
     try:
         payload = encode(result.delta, plan.update_encoding)
     except FedvoiceError as error:
         _log.warning("%s: %s", job.client_id, error)
-        return _give_up(job, result.statistics)
+        return give_up(job.client_id, job.assignment, result.statistics.skipped_examples)
     store.mark_used([examples.rows[i].id for i in result.used], round_number)
-    return _report(job, result.statistics, payload, plan.update_encoding)
+    return _report(job.client_id, job.assignment, result.statistics, payload, plan.update_encoding)
 
 
 def _evaluate(
@@ -100,24 +100,29 @@ def _evaluate(
         return None
     statistics.skipped_examples += examples.skipped
     if statistics.utterances == 0:
-        return _give_up(job, statistics)
-    return _report(job, statistics, b"", "")
+        return give_up(job.client_id, job.assignment, statistics.skipped_examples)
+    return _report(job.client_id, job.assignment, statistics, b"", "")
 
 
-def _give_up(job: Job, statistics: pb.Statistics) -> PendingReport:
+def give_up(client_id: str, assignment: pb.Assignment, skipped_examples: int) -> PendingReport:
     """A report of no work done: the server refuses it and gives the place away at once, instead
     of waiting for the lease to run out."""
-    nothing_done = pb.Statistics(skipped_examples=statistics.skipped_examples)
-    return _report(job, nothing_done, b"", "")
+    nothing_done = pb.Statistics(skipped_examples=skipped_examples)
+    return _report(client_id, assignment, nothing_done, b"", "")
 
 
-def _report(job: Job, statistics: pb.Statistics, payload: bytes, encoding: str) -> PendingReport:
-    assignment = job.assignment
+def _report(
+    client_id: str,
+    assignment: pb.Assignment,
+    statistics: pb.Statistics,
+    payload: bytes,
+    encoding: str,
+) -> PendingReport:
     # Derived, not drawn: whoever finishes the same work again after a crash reports it under the
     # same name, and it cannot count twice.
-    report_id = digest_of(f"{job.client_id}|{assignment.assignment_id}".encode())[:32]
+    report_id = digest_of(f"{client_id}|{assignment.assignment_id}".encode())[:32]
     header = pb.ReportHeader(
-        client_id=job.client_id,
+        client_id=client_id,
         assignment_id=assignment.assignment_id,
         report_id=report_id,
         round=assignment.round,

@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import grpc
 import numpy as np
 import pytest
 import soundfile
 
 from device_runtime.blobs import BlobCache
-from device_runtime.calls import CallPolicy
+from device_runtime.calls import CallPolicy, connect
 from device_runtime.conditions import Conditions, Requirements, ScriptedConditions, always
 from device_runtime.engines import EngineCache
 from device_runtime.examples import FeatureCache, LocalExamples
@@ -98,7 +97,7 @@ class Hut:
         self.engines: list[TinyEngine] = []
         self.now = 1000.0
         self.slept: list[float] = []
-        self.channel = grpc.insecure_channel(address)
+        self.channel = connect(address)
         self.restart()
 
     def make_engine(self, manifest: TaskManifest) -> TinyEngine:
@@ -233,6 +232,8 @@ def test_damaged_bytes_never_reach_the_runtime(hut: Hut, server: ScriptedServer)
     assert caught.value.code is ErrorCode.WRONG_DIGEST
     assert len([f for f in server.fetches if f.digest == digest_of(PROGRAM)]) == 2
     assert hut.engines == []
+    ((header, _),) = server.reports
+    assert header.statistics.steps == 0, "the place is given back"
     # The assignment is dropped: the next session asks for work again.
     assert hut.phone.run_once().happened is Happened.NO_WORK
 
@@ -385,6 +386,23 @@ def test_no_server_is_said_after_bounded_retries(tmp_path: Path) -> None:
 def test_the_server_ends_it(hut: Hut, server: ScriptedServer) -> None:
     server.script.check_ins.append(pb.CheckInReply(retry=pb.RetryWindow(finished=True)))
     assert hut.phone.run_once().finished
+
+
+def test_a_phone_whose_runtime_refuses_the_program_gives_its_place_back(
+    hut: Hut, server: ScriptedServer
+) -> None:
+    def refuse(manifest: TaskManifest) -> TinyEngine:
+        raise FedvoiceError(
+            ErrorCode.MISSING_OPERATOR, where="", got="no x", wanted="x", next_step=""
+        )
+
+    hut.make_engine = refuse  # type: ignore[method-assign]
+    server.script.check_ins.append(assignment())
+    with pytest.raises(FedvoiceError, match="missing-operator"):
+        hut.phone.run_once()
+    ((header, payload),) = server.reports
+    assert (header.assignment_id, header.statistics.steps, payload) == ("a1", 0, b"")
+    assert hut.phone.run_once().happened is Happened.NO_WORK
 
 
 def test_a_phone_in_use_does_not_call(hut: Hut, server: ScriptedServer) -> None:
