@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import torch
@@ -73,6 +74,11 @@ class Checked:
     def parameters(self) -> tuple[Tensor, ...]:
         """The program's parameter inputs."""
         return tuple(p.detach() for p in self.model.parameters())
+
+    @cached_property
+    def in_double_precision(self) -> SpeechModel:
+        """A copy of the model, so that the reference has no rounding errors of its own."""
+        return copy.deepcopy(self.model).double()
 
     def stacked(self, x: Tensor) -> Tensor:
         """[B, T*stack, n_mels] -> [B, T, I]."""
@@ -203,10 +209,12 @@ def _reference(
 ) -> tuple[float, tuple[Tensor, ...]]:
     """Loss and gradients in table order from the real rows alone, as if there were no others."""
     real = StepInputs(*(tensor[:real_rows] for tensor in inputs))
+    model = checked.in_double_precision
+    x, weights = checked.stacked(real.x).double(), real.weights.double()
     with torch.enable_grad():
-        x = checked.stacked(real.x)
-        loss = weighted_loss(checked.model, x, real.y, real.x_lens, real.y_lens, real.weights)
-        return loss.item(), torch.autograd.grad(loss, tuple(checked.model.parameters()))
+        loss = weighted_loss(model, x, real.y, real.x_lens, real.y_lens, weights)
+        gradients = torch.autograd.grad(loss, tuple(model.parameters()))
+    return loss.item(), tuple(gradient.to(torch.float32) for gradient in gradients)
 
 
 def _restless_copy(checked: Checked) -> Checked:

@@ -68,13 +68,6 @@ def parameter_table(model: SpeechModel) -> ParameterTable:
     return ParameterTable.from_shapes([(n, tuple(p.shape)) for n, p in model.named_parameters()])
 
 
-def install_weights(model: SpeechModel, table: ParameterTable, weights: FlatVector) -> None:
-    """Copy a flat vector [P] into a model's parameters."""
-    with torch.no_grad():
-        for parameter, view in zip(model.parameters(), table.views(weights), strict=True):
-            parameter.copy_(torch.from_numpy(view))
-
-
 def flat_weights(model: SpeechModel, table: ParameterTable) -> FlatVector:
     """A model's parameters as a new flat vector [P]."""
     tensors = {name: p.detach().numpy() for name, p in model.named_parameters()}
@@ -112,15 +105,16 @@ def export_task(
     features, buckets = config.features, config.task_buckets()
     model = new_model(config, vocabulary.size)
     table = parameter_table(model)
-    if weights is not None:
-        install_weights(model, table, load_weights(weights, table))
+    initial = flat_weights(model, table) if weights is None else load_weights(weights, table)
     program = lower(task_methods(config.model, table, buckets, features), progress)
+    # Always with fresh weights: trained ones say no more about the program, and may magnify
+    # rounding errors.
     checked = Checked(config.model, model, table, features)
     gradients, features_error = check_program(program, checked, buckets, progress)
 
     progress("write package")
     weights_path = out_dir / WEIGHTS_FILE
-    save_weights(weights_path, flat_weights(model, table), table)
+    save_weights(weights_path, initial, table)
     manifest = TaskManifest(
         name=config.name,
         model_kind=config.model.kind,

@@ -47,7 +47,11 @@ def ctc_loss_gradient(
     # blank, y0, blank, y1, ..., blank
     path = torch.stack([torch.zeros_like(y), y], 2).reshape(batch, states - 1)
     path = functional.pad(path, (0, 1))
+    # Every path has one emission a frame: measured against the blank's, sums stay small and
+    # float32 keeps its digits over long utterances.
+    log_blank = log_p[:, :, 0]
     emission = log_p.gather(2, path[:, None, :].expand(batch, frames, states))
+    emission = emission - log_blank.unsqueeze(2)
     may_skip = ((path[:, 2:] != path[:, :-2]) & (path[:, 2:] != 0)).to(torch.float32)
     no_skip = (1 - may_skip) * LOG_ZERO
     alpha_no_skip = functional.pad(no_skip, (2, 0), value=LOG_ZERO)
@@ -61,14 +65,15 @@ def ctc_loss_gradient(
     alpha = rows[:, :batch].transpose(0, 1)
     beta = rows[:, batch:].transpose(0, 1).flip(1).flip(2)
 
-    log_likelihood = log_sum_exp(beta[:, 0, 0], beta[:, 0, 1])
-    feasible = (log_likelihood > LOG_ZERO / 2).to(torch.float32)
+    log_paths = log_sum_exp(beta[:, 0, 0], beta[:, 0, 1])
+    feasible = (log_paths > LOG_ZERO / 2).to(torch.float32)
     weights = (feasible * example_weights).reshape(batch, 1, 1)
-    log_occupied = alpha + beta - emission - log_likelihood.reshape(batch, 1, 1)
+    log_occupied = alpha + beta - emission - log_paths.reshape(batch, 1, 1)
     occupied = torch.exp(torch.clamp(log_occupied, max=0.0))
-    inside = (torch.arange(frames)[None, :] < x_lens[:, None]).to(torch.float32).unsqueeze(2)
-    gradient = (p - occupied.bmm(one_hot(path, vocabulary))) * inside * weights
-    return -log_likelihood * feasible, gradient
+    inside = (torch.arange(frames)[None, :] < x_lens[:, None]).to(torch.float32)
+    gradient = (p - occupied.bmm(one_hot(path, vocabulary))) * inside.unsqueeze(2) * weights
+    nll = -(log_paths + (log_blank * inside).sum(1))
+    return nll * feasible, gradient
 
 
 def _injected(frames: int, states: int, x_lens: Tensor, y_lens: Tensor) -> Tensor:

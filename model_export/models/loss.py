@@ -24,7 +24,7 @@ def weighted_loss(
 
         logits = model(x, y, x_lens)
         lengths = (t.to(torch.int32) for t in (y, x_lens, y_lens))
-        nll: Tensor = rnnt_loss(logits, *lengths, blank=0, reduction="none")
+        nll: Tensor = rnnt_loss(logits.float(), *lengths, blank=0, reduction="none")
     else:
         log_p = torch.log_softmax(model(x, x_lens), -1).transpose(0, 1)
         nll = nn.functional.ctc_loss(

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from model_export.models.config import RnntConfig
 from model_export.models.greedy import Hypothesis, State, greedy_rnnt
 from model_export.models.lstm import SingleBiasLSTM
+from protocol.vocabulary import BLANK
+
+BLANK_PRIOR = 0.8
+"""Probability of the blank under an untrained model."""
 
 
 class RnntModel(nn.Module):
@@ -28,6 +34,12 @@ class RnntModel(nn.Module):
         self.joint_encoder = nn.Linear(encoder.output_size, config.joint_size)
         self.joint_predictor = nn.Linear(config.predictor_size, config.joint_size, bias=False)
         self.output = nn.Linear(config.joint_size, vocabulary_size)
+        # Most steps of an alignment are blanks. A model that starts with that prior does not
+        # spend its first rounds on learning it (nor emit a token a frame until it has).
+        with torch.no_grad():
+            self.output.bias[BLANK] += math.log(
+                BLANK_PRIOR / (1 - BLANK_PRIOR) * (vocabulary_size - 1)
+            )
 
     def forward(self, x: Tensor, y: Tensor, x_lens: Tensor) -> Tensor:
         """Logits [B, T, U+1, V] for stacked features x [B, T, I], labels y int64 [B, U]."""
