@@ -75,8 +75,12 @@ def simulate(
         f"{package.parameters.parameter_count:,} parameters, {training} phones that train, "
         f"{len(prepared.phones) - training} held out"
     )
-    with RoundTable(console, server_config(prepared).rounds) as table:
-        results = run_simulation(prepared, table.show)
+    try:
+        with RoundTable(console, server_config(prepared).rounds) as table:
+            results = run_simulation(prepared, table.show)
+    except KeyboardInterrupt:
+        typer.echo(f"stopped; the same command goes on with the run in {out}", err=True)
+        raise typer.Exit(130) from None
     report_path = write_report(out, results)
     _summarise(console, results.final, results.rounds[-1] if results.rounds else None)
     console.print(f"report: {report_path}")

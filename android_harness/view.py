@@ -24,7 +24,8 @@ class RoundTable:
     def __init__(self, console: Console, rounds: int) -> None:
         self._console, self._rounds = console, rounds
         self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
-        self._printed: dict[int, RoundResult] = {}
+        self._last: Books | None = None
+        self._printed = 0
         self._started = time.monotonic()
         self._first_round: int | None = None
 
@@ -41,6 +42,8 @@ class RoundTable:
     ) -> None:
         if self._live is not None:
             self._live.stop()
+        elif self._last is not None:
+            self._print_closed(self._last.rounds)
 
     def show(self, books: Books) -> None:
         """Draw the table, or print the rounds that are new."""
@@ -49,10 +52,16 @@ class RoundTable:
         if self._live is not None:
             self._live.update(Group(self._table(books), self._status(books)), refresh=True)
             return
-        for row in books.rounds:
-            if self._printed.get(row.round) != row and row.round <= len(books.rounds):
-                self._printed[row.round] = row
-                self._console.print("  ".join(_cells(row)), soft_wrap=True, highlight=False)
+        # The newest round may still be waiting for its evaluation.
+        self._print_closed(books.rounds[:-1])
+        self._last = books
+
+    def _print_closed(self, rounds: list[RoundResult]) -> None:
+        if rounds and not self._printed:
+            self._console.print(_line(_COLUMNS), soft_wrap=True, highlight=False)
+        for row in rounds[self._printed :]:
+            self._console.print(_line(_cells(row)), soft_wrap=True, highlight=False)
+        self._printed = max(self._printed, len(rounds))
 
     def _table(self, books: Books) -> Table:
         table = Table(expand=False)
@@ -96,6 +105,10 @@ def _cells(row: RoundResult) -> list[str]:
         human_bytes(row.cfmq_compute_bytes),
         f"{row.wall_secs:.1f}",
     ]
+
+
+def _line(cells: list[str]) -> str:
+    return " ".join(f"{cell:>10}" for cell in cells)
 
 
 def _percent(rate: float | None) -> str:

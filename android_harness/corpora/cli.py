@@ -10,6 +10,8 @@ import typer
 from protocol.utterances import Utterance, write_manifest
 
 data = typer.Typer(
+    name="data",
+    add_completion=False,
     help="Make manifests (NeMo style) from corpora on disk, or synthesise a corpus.",
     no_args_is_help=True,
 )

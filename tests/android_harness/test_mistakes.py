@@ -1,0 +1,46 @@
+"""What people get wrong when they start a run is answered before anything is trained."""
+
+import json
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("voices = 8", "voices = 0", "data.synthetic.voices"),
+        ("holdout_speakers = 2", "holdout_speakers = 8", "8 of 8 speakers"),
+        ("batch_size = 4", "batchsize = 4", "plan.batchsize"),
+        ("[data]", "[data", "tiny.toml"),
+        ('kind = "rnnt"', 'kind = "gnnt"', "[task] of tiny"),
+    ],
+)
+def test_a_wrong_setting_is_named(tmp_path, tiny_config, fedvoice, old, new, says):
+    path = tiny_config(2)
+    path.write_text(path.read_text().replace(old, new))
+    done = fedvoice("simulate", "--config", path, "--out", tmp_path / "run")
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert "next:" in done.stderr
+
+
+def test_a_missing_config_or_manifest_is_named(tmp_path, tiny_config, fedvoice):
+    out = tmp_path / "run"
+    done = fedvoice("simulate", "--config", tmp_path / "none.toml", "--out", out)
+    assert (done.returncode, "not-found" in done.stderr) == (2, True)
+    manifest = tmp_path / "manifest.jsonl"
+    manifest.write_text(
+        json.dumps({"audio_filepath": "a.wav", "text": "x", "duration": 1, "speaker": "s"})
+    )
+    done = fedvoice("simulate", "--config", tiny_config(2), "--manifest", manifest, "--out", out)
+    assert done.returncode == 2
+    assert "missing-audio" in done.stderr
+    assert f"{manifest}:1" in done.stderr
+
+
+def test_help_teaches(fedvoice):
+    done = fedvoice("--help")
+    assert done.returncode == 0
+    for name in ("simulate", "serve", "device", "export", "evaluate", "report", "data"):
+        assert name in done.stdout
+    assert "Example:" in fedvoice("simulate", "--help").stdout
