@@ -86,7 +86,7 @@ class Checked:
 
 
 def check_step(program: Runs, checked: Checked, bucket: Bucket, seed: int = 0) -> GradientReport:
-    """Compare a step with autograd on ragged, partial and again ragged batches.
+    """Compare a step with autograd on a full ragged batch and then on a partial one.
 
     Raises:
         FedvoiceError: `gradient-check` naming the parameter.
@@ -178,11 +178,8 @@ def speech_like(samples: int, sample_rate: int, seed: int) -> Tensor:
 
 def _step_cases(checked: Checked, bucket: Bucket, seed: int) -> Iterator[tuple[StepInputs, int]]:
     """Batches and how many of their rows are real."""
-    yield _random_inputs(checked, bucket, seed, bucket.batch), bucket.batch
-    if bucket.batch > 1:
-        real = bucket.batch // 2
-        yield _random_inputs(checked, bucket, seed + 1, real), real
-    yield _random_inputs(checked, bucket, seed + 2, bucket.batch), bucket.batch
+    for call, real in enumerate((bucket.batch, max(1, bucket.batch // 2))):
+        yield _random_inputs(checked, bucket, seed + call, real), real
 
 
 def _random_inputs(checked: Checked, bucket: Bucket, seed: int, real: int) -> StepInputs:
@@ -207,14 +204,23 @@ def _random_inputs(checked: Checked, bucket: Bucket, seed: int, real: int) -> St
 def _reference(
     checked: Checked, inputs: StepInputs, real_rows: int
 ) -> tuple[float, tuple[Tensor, ...]]:
-    """Loss and gradients in table order from the real rows alone, as if there were no others."""
-    real = StepInputs(*(tensor[:real_rows] for tensor in inputs))
+    """Loss and gradients in table order from the real rows alone, as if there were no others.
+
+    In double precision and row by row, since [T, U+1, V] of a long bucket is large.
+    """
     model = checked.in_double_precision
-    x, weights = checked.stacked(real.x).double(), real.weights.double()
-    with torch.enable_grad():
-        loss = weighted_loss(model, x, real.y, real.x_lens, real.y_lens, weights)
-        gradients = torch.autograd.grad(loss, tuple(model.parameters()))
-    return loss.item(), tuple(gradient.to(torch.float32) for gradient in gradients)
+    parameters = tuple(model.parameters())
+    total, gradients = 0.0, [torch.zeros_like(parameter) for parameter in parameters]
+    for row in range(real_rows):
+        real = StepInputs(*(tensor[row : row + 1] for tensor in inputs))
+        x, weights = checked.stacked(real.x).double(), real.weights.double()
+        with torch.enable_grad():
+            loss = weighted_loss(model, x, real.y, real.x_lens, real.y_lens, weights)
+            found = torch.autograd.grad(loss, parameters)
+        total += loss.item()
+        for gradient, more in zip(gradients, found, strict=True):
+            gradient += more
+    return total, tuple(gradient.to(torch.float32) for gradient in gradients)
 
 
 def _restless_copy(checked: Checked) -> Checked:
