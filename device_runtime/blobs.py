@@ -18,6 +18,7 @@ from protocol.task import PROGRAM_FILE, TaskPackage, check_digest, parse_manifes
 
 _PACKAGES = "packages"
 _DIGEST_LENGTH = 64
+_REMEMBERED = 6
 
 
 class BlobCache:
@@ -106,7 +107,11 @@ class BlobCache:
 
 
 class HeldBlobs:
-    """The digests that one phone has downloaded, newest last; one a line in a file."""
+    """The digests that one phone has downloaded, last used last; one a line in a file.
+
+    Only the last few are remembered: they go into every CheckIn, and weights of past rounds are
+    never asked for again.
+    """
 
     def __init__(self, path: Path, cache: BlobCache) -> None:
         self._path = path
@@ -120,7 +125,9 @@ class HeldBlobs:
             return []
         return [digest for digest in lines if self._cache.has(digest)]
 
-    def add(self, digest: str) -> None:
-        """Note a download."""
-        digests = [d for d in self.digests() if d != digest] + [digest]
-        self._path.write_text("\n".join(digests) + "\n", encoding="ascii")
+    def use(self, digest: str) -> None:
+        """Note that a digest was downloaded or used now."""
+        before = self.digests()
+        after = [*(d for d in before if d != digest), digest][-_REMEMBERED:]
+        if after != before:
+            write_atomically(self._path, ("\n".join(after) + "\n").encode())

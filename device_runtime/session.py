@@ -206,6 +206,7 @@ class Phone:
         if blob.digest in self._held.digests():
             data = self._blobs.read(blob.digest)
             if data is not None:
+                self._held.use(blob.digest)
                 return data
         partial = self._blobs.partial_path(blob.digest, self.client_id)
         calls.fetch(blob, partial, self.client_id, assignment.assignment_id)
@@ -215,7 +216,7 @@ class Phone:
             _log.info("%s, once more", error)
             calls.fetch(blob, partial, self.client_id, assignment.assignment_id)
             data = self._blobs.adopt(partial, blob)
-        self._held.add(blob.digest)
+        self._held.use(blob.digest)
         return data
 
     def _deliver(self, calls: ServerCalls, report: PendingReport) -> Outcome:

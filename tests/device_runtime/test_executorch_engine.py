@@ -22,6 +22,7 @@ from protocol.errors import ErrorCode, FedvoiceError
 from protocol.plan import SpecAugment, TrainingPlan
 from protocol.task import PROGRAM_FILE, FeatureSettings, TaskPackage
 
+pytestmark = pytest.mark.slow
 torch.set_num_threads(1)
 
 EVERYTHING = TrainingPlan(
