@@ -33,7 +33,6 @@ class ErrorCode(StrEnum):
     NO_SPACE = "no-space"
     STORE_FULL = "store-full"
     CLIENT_LOST = "client-lost"
-    ROUND_ABANDONED = "round-abandoned"
     EXISTS = "exists"
     NOT_FOUND = "not-found"
 
