@@ -18,8 +18,6 @@ TESTS = {
 def test_every_code_has_a_line_and_no_line_is_left_over():
     codes = re.findall(r"^\| `([a-z-]+)` \|", PAGE, re.MULTILINE)
     assert sorted(codes) == sorted(c.value for c in ErrorCode)
-        c.value for c in ErrorCode
-    }
 
 
 def test_every_verdict_is_explained_to_those_who_write_clients():
