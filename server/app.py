@@ -22,9 +22,10 @@ from protocol.task import MANIFEST_FILE, TaskPackage, check_digest
 from server import optimizers
 from server.blobs import BlobStore
 from server.config import ServerConfig
-from server.coordinator import Coordinator, Job, RoundListener
+from server.coordinator import Coordinator, RoundListener
 from server.intake import Intake
-from server.model import Model, ModelFiles
+from server.job import Job
+from server.model import CurrentModel, Model, ModelFiles
 from server.service import AggregationService
 from server.store import Store, open_store
 
@@ -126,8 +127,9 @@ class AggregationServer:
         blobs = BlobStore(self.store_dir, self.config.quota_bytes)
         files = ModelFiles(self.store_dir, self._package.manifest.parameters)
         job = self._job(self._store, blobs, files)
+        model = CurrentModel(files, blobs, self.config)
         self._coordinator = Coordinator(
-            job, self._store, blobs, files, _wall_clock(), self._listener
+            job, self._store, blobs, model, _wall_clock(), self._listener
         )
         intake = Intake(self._coordinator, self._store, blobs)
         server = grpc.server(

@@ -13,25 +13,21 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
-from protocol.codec import encode
 from protocol.generated import fedvoice_pb2 as pb
-from protocol.parameters import FlatVector
-from protocol.plan import TrainingPlan
-from protocol.task import TaskManifest
-from server import optimizers, pace, rounds
+from server import pace, rounds
 from server.aggregation import Accumulator
 from server.blobs import BlobStore, payload_key
-from server.config import ServerConfig
-from server.model import Model, ModelFiles
+from server.job import Job
+from server.model import CurrentModel
 from server.payloads import read_payload
+from server.population import Population, gates_open
 from server.rounds import Phase, RoundRules, RoundState, Work
 from server.schedule import following, rules_for
 from server.store import Store
 from server.tables import (
     AssignmentRow,
-    ClientRow,
     Closing,
     EvaluationRow,
     ReportRow,
@@ -42,25 +38,7 @@ from server.traffic import TrafficBook
 
 log = logging.getLogger("fedvoice.server")
 
-WEIGHTS_ENCODING = "float32"
 RoundListener = Callable[[RoundState], None]
-
-
-@dataclass(frozen=True)
-class Job:
-    """What stays the same from the first round to the last."""
-
-    name: str
-    config: ServerConfig
-    manifest: TaskManifest
-    plan: TrainingPlan
-    manifest_blob: pb.Blob
-    program_blob: pb.Blob
-
-    @property
-    def size(self) -> int:
-        """P."""
-        return self.manifest.parameters.total_size
 
 
 class Coordinator:
@@ -71,17 +49,15 @@ class Coordinator:
         job: Job,
         store: Store,
         blobs: BlobStore,
-        files: ModelFiles,
+        model: CurrentModel,
         clock: Callable[[], float],
         listener: RoundListener | None = None,
     ) -> None:
-        self.job, self._store, self._blobs, self._files = job, store, blobs, files
+        self.job, self._store, self._blobs, self._model = job, store, blobs, model
         self._clock, self._listener = clock, listener
         self.traffic = TrafficBook()
         self._changed = threading.Condition(threading.RLock())
-        self._clients = {row.client_id: row for row in store.clients()}
-        self._seen_secs = dict.fromkeys(self._clients, clock())
-        self._fresh_secs = 0.0  # after an abandoned round only phones seen since then count
+        self._population = Population(store, job.config, job.manifest.operators, clock())
         self._durations: dict[Work, float] = {}
         self._accumulator: Accumulator | None = None
         self._folding = 0  # accepted reports on their way into the accumulator
@@ -96,13 +72,17 @@ class Coordinator:
         """An assignment, or when to call again."""
         with self._changed:
             now = self._clock()
-            client = self._register(request, now)
+            client = self._population.register(request, now)
             if self._finished:
                 return pb.CheckInReply(retry=pace.FINISHED.to_message())
             self._start_if_ready(now)
             # Whoever comes may take a place in an open round, but training needs examples.
             nothing_to_do = self._state.rules.open_to_all and client.train_examples == 0
-            if client.capable and not nothing_to_do and self._may_work(request.conditions):
+            if (
+                client.capable
+                and not nothing_to_do
+                and gates_open(self.job.config.gates, request.conditions)
+            ):
                 for command in self._step(rounds.CheckedIn(now, client.client_id)):
                     if isinstance(command, rounds.Grant):
                         return pb.CheckInReply(assignment=self._assignment(command))
@@ -181,8 +161,8 @@ class Coordinator:
             if self._finished:
                 return 1.0
             self._step(rounds.Ticked(self._clock()))
-            if self._state.phase is Phase.COMMITTING:
-                # A handler may still be folding the report that reached the goal.
+            if self._due():
+                # A handler may still be folding a report of this round.
                 self._changed.wait_for(lambda: self._folding == 0 or self._failure)
             if self._failure is not None:
                 return 1.0
@@ -214,12 +194,11 @@ class Coordinator:
     def sleep(self, secs: float) -> None:
         """Wait for at most `secs`, less if a round is to be closed."""
         with self._changed:
-            self._changed.wait_for(
-                lambda: (
-                    self._state.phase in (Phase.COMMITTING, Phase.ABANDONED) and not self._finished
-                ),
-                secs,
-            )
+            self._changed.wait_for(lambda: self._stopping or self._due(), secs)
+
+    def _due(self) -> bool:
+        over = self._state.phase in (Phase.COMMITTING, Phase.ABANDONED)
+        return over and not self._finished and self._failure is None
 
     def end_sleep(self) -> None:
         """The ticker is to stop: `sleep` returns at once from now on."""
@@ -257,8 +236,7 @@ class Coordinator:
         done = [
             row.number for row in stored if row.work == Work.TRAIN and row.phase == Phase.COMMITTED
         ]
-        self._install(self._files.load(done[-1] if done else 0))
-        self._files.publish(self._model)
+        self._model.load(done[-1] if done else 0)
         last = stored[-1] if stored else None
         if last is None or last.phase in (Phase.COMMITTED, Phase.ABANDONED):
             self._state = RoundState(RoundRules(self.job.name, 0, Work.TRAIN, 0, 0, 1, 1, 1))
@@ -280,57 +258,11 @@ class Coordinator:
                 self._fold(report, self._open_accumulator())
         log.info("resumed round=%d work=%s accepted=%d", last.number, work, len(accepted))
 
-    def _install(self, model: Model) -> None:
-        data = encode(model.weights, WEIGHTS_ENCODING)
-        digest = self._blobs.put(data)
-        self._model = model
-        self._weights_blob = pb.Blob(digest=digest, size_bytes=len(data), encoding=WEIGHTS_ENCODING)
-
-    def _register(self, request: pb.CheckInRequest, now: float) -> ClientRow:
-        capabilities = request.capabilities
-        known = self._clients.get(request.client_id)
-        operators = set(capabilities.operators)
-        row = ClientRow(
-            client_id=request.client_id,
-            train_examples=capabilities.train_examples,
-            test_examples=capabilities.test_examples,
-            runtime_version=capabilities.runtime_version,
-            # An empty list means every stock operator.
-            capable=not operators or operators >= set(self.job.manifest.operators),
-            first_seen_secs=known.first_seen_secs if known else now,
-        )
-        if row != known:
-            self._store.save_client(row)
-            self._clients[row.client_id] = row
-        self._seen_secs[row.client_id] = now
-        return row
-
-    def _may_work(self, conditions: pb.Conditions) -> bool:
-        gates = self.job.config.gates
-        return (
-            (conditions.charging or not gates.charging)
-            and (conditions.idle or not gates.idle)
-            and (conditions.unmetered or not gates.unmetered)
-        )
-
     def _start_if_ready(self, now: float) -> None:
-        if self._state.phase is not Phase.SELECTING or self._finished:
-            return
-        config, rules = self.job.config, self._state.rules
-        capable = [c for c in self._clients.values() if c.capable]
-        trainers = {c.client_id for c in capable if c.train_examples > 0}
-        testers = {c.client_id for c in capable if c.test_examples > 0}
-        fresh = {c for c, seen in self._seen_secs.items() if seen >= self._fresh_secs}
-        if rules.work is Work.EVALUATE:
-            first_round = rules.number == 0
-            if (first_round and len(trainers & fresh) < config.population_needed) or (
-                len(testers & fresh) < config.min_test_population
-            ):
-                return
-            self._step(rounds.Started(now, tuple(sorted(testers))))
-        elif len(trainers & fresh) >= config.population_needed:
-            cohort = rounds.draw_cohort(config.seed, rules.number, trainers)
-            self._step(rounds.Started(now, () if rules.open_to_all else cohort))
+        if self._state.phase is Phase.SELECTING and not self._finished:
+            candidates = self._population.candidates(self._state.rules)
+            if candidates is not None:
+                self._step(rounds.Started(now, candidates))
 
     def _step(
         self,
@@ -383,7 +315,7 @@ class Coordinator:
             plan=self.job.plan.to_message(),
             manifest=self.job.manifest_blob,
             program=self.job.program_blob,
-            weights=self._weights_blob,
+            weights=self._model.blob,
         )
 
     def _retry(self, now: float) -> pb.RetryWindow:
@@ -392,34 +324,17 @@ class Coordinator:
         return pace.window(self.job.config, wait).to_message()
 
     def _commit(self, state: RoundState) -> RoundState:
-        old = digest = ""
+        digest = ""
         if state.rules.work is Work.TRAIN:
-            model = self._next_model(state.rules.number)
-            self._files.save(model)
-            old = self._weights_blob.digest
-            self._install(model)
-            digest = self._weights_blob.digest
+            assert self._accumulator is not None, "a training round commits after a fold"
+            delta = self._accumulator.mean()
+            self._accumulator = None  # the largest thing in memory; a restart would fold again
+            digest = self._model.advance(delta, state.rules.number)
         state, _ = rounds.step(state, rounds.Committed(self._clock()))
         self._close(state, weights_digest=digest)
         if digest:
-            self._files.publish(self._model)
-            if digest != old:
-                self._blobs.remove(old)
+            self._model.publish()
         return state
-
-    def _next_model(self, number: int) -> Model:
-        assert self._accumulator is not None, "a training round commits after a fold"
-        config = self.job.config
-        delta: FlatVector = self._accumulator.mean()
-        weights, optimizer = optimizers.apply(
-            config.optimizer,
-            self._model.optimizer,
-            self._model.weights,
-            delta,
-            number=number,
-            rounds=config.rounds,
-        )
-        return Model(number, weights, optimizer)
 
     def _close(self, state: RoundState, *, weights_digest: str) -> None:
         with self._changed:
@@ -443,7 +358,7 @@ class Coordinator:
             if state.phase is Phase.COMMITTED:
                 self._durations[rules.work] = now - state.started_secs
             elif rules.work is Work.TRAIN:
-                self._fresh_secs = now
+                self._population.forget_who_is_there(now)
             log.info(
                 "round=%d work=%s %s by %s accepted=%d of %d",
                 rules.number,
@@ -469,7 +384,7 @@ class Coordinator:
                 phase=Phase.SELECTING,
                 ending="",
                 rules=asdict(rules),
-                books=self._books(),
+                books=self.job.books(),
             )
         )
         self._state = RoundState(rules)
@@ -482,12 +397,3 @@ class Coordinator:
             with self._changed:
                 self._finished = True
                 self._changed.notify_all()
-
-    def _books(self) -> dict[str, float]:
-        plan = self.job.plan
-        return {
-            "weights_bytes": self._weights_blob.size_bytes,
-            "local_epochs": plan.local_epochs,
-            "batch_size": plan.batch_size,
-            "alpha": self.job.config.alpha,
-        }

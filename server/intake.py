@@ -48,9 +48,9 @@ class Intake:
     def receive(self, header: pb.ReportHeader, chunks: Iterable[bytes]) -> pb.ReportReply:
         """The reply to one Report call. Errors while reading `chunks` pass through; what came
         before them is kept for the next call."""
-        earlier = self._store.report(header.client_id, header.report_id)
+        earlier = self._earlier_answer(header)
         if earlier is not None:
-            return self._reply(Refusal(cast(pb.Verdict, earlier.verdict), earlier.detail))
+            return self._reply(earlier)
         assignment = self._coordinator.assignment(header.assignment_id)
         if (
             assignment is None
@@ -66,7 +66,8 @@ class Intake:
             )
         key = payload_key(header.client_id, header.report_id)
         if not self._coordinator.holds(header.client_id, header.assignment_id):
-            return self._reply(_LATE)
+            # Its other call may have been answered since: then this one is answered alike.
+            return self._reply(self._earlier_answer(header) or _LATE)
         job, work = self._coordinator.job, Work(assignment.work)
         refusal = check_statistics(
             header.statistics, work, job.plan, job.config
@@ -80,8 +81,12 @@ class Intake:
                 self._coordinator.reject(row)
             return self._reply(refusal)
         if not self._coordinator.accept(row, _evaluation_row(header, work)):
-            return self._reply(_LATE)
+            return self._reply(self._earlier_answer(header) or _LATE)
         return self._reply(Refusal(pb.VERDICT_ACCEPTED, ""))
+
+    def _earlier_answer(self, header: pb.ReportHeader) -> Refusal | None:
+        row = self._store.report(header.client_id, header.report_id)
+        return None if row is None else Refusal(cast(pb.Verdict, row.verdict), row.detail)
 
     def _receive_payload(
         self, header: pb.ReportHeader, key: str, chunks: Iterable[bytes]

@@ -7,15 +7,24 @@ weights.safetensors         the latest weights
 
 from __future__ import annotations
 
+import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors.numpy import load_file, save_file
 
+from protocol.codec import encode
+from protocol.generated import fedvoice_pb2 as pb
 from protocol.parameters import FlatVector, ParameterTable
 from protocol.task import WEIGHTS_FILE, load_weights, save_weights
+from server import optimizers
+from server.blobs import BlobStore
+from server.config import ServerConfig
 from server.files import replace_file
 from server.optimizers import OptimizerState
+
+WEIGHTS_ENCODING = "float32"
 
 
 @dataclass(frozen=True)
@@ -52,7 +61,7 @@ class ModelFiles:
         """Make a saved model the latest one and forget optimiser states of rounds before."""
         replace_file(
             self._directory / WEIGHTS_FILE,
-            lambda path: save_weights(path, model.weights, self._table),
+            lambda path: _same_content(self._round_path(model.number), path),
         )
         for path in (self._directory / "optimizer").glob("*.safetensors"):
             if path != self._optimizer_path(model.number):
@@ -72,3 +81,59 @@ class ModelFiles:
 
     def _optimizer_path(self, number: int) -> Path:
         return self._directory / "optimizer" / f"{number:04d}.safetensors"
+
+
+class CurrentModel:
+    """The model that phones are given: in memory, on disk, and as a blob."""
+
+    def __init__(self, files: ModelFiles, blobs: BlobStore, config: ServerConfig) -> None:
+        self._files, self._blobs, self._config = files, blobs, config
+        self._past_digest = ""
+
+    def load(self, number: int) -> None:
+        """Take up the model after round `number`, as its files have it."""
+        self._install(self._files.load(number))
+        self.publish()
+
+    def advance(self, delta: FlatVector, number: int) -> str:
+        """Apply the mean delta [P] of round `number`; all files but the latest weights are
+        written durably. The new weights' digest.
+
+        Raises:
+            FedvoiceError: `store-full`.
+        """
+        weights, optimizer = optimizers.apply(
+            self._config.optimizer,
+            self._model.optimizer,
+            self._model.weights,
+            delta,
+            number=number,
+            rounds=self._config.rounds,
+        )
+        model = Model(number, weights, optimizer)
+        self._files.save(model)
+        self._past_digest = self.blob.digest
+        self._install(model)
+        return self.blob.digest
+
+    def publish(self) -> None:
+        """The round is recorded: show its weights as the latest ones, drop the blob before."""
+        self._files.publish(self._model)
+        if self._past_digest and self._past_digest != self.blob.digest:
+            self._blobs.remove(self._past_digest)
+
+    def _install(self, model: Model) -> None:
+        data = encode(model.weights, WEIGHTS_ENCODING)
+        self._model = model
+        self.blob = pb.Blob(
+            digest=self._blobs.put(data), size_bytes=len(data), encoding=WEIGHTS_ENCODING
+        )
+
+
+def _same_content(source: Path, target: Path) -> None:
+    # Both names are only ever replaced, never written to: they may share one file.
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
