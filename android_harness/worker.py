@@ -48,10 +48,10 @@ def run_worker(job: WorkerJob, stopping: threading.Event) -> None:
     Raises:
         FedvoiceError: the last failure, if every phone was lost.
     """
-    import grpc
     import torch
 
     from device_runtime.blobs import BlobCache
+    from device_runtime.calls import connect
     from device_runtime.engines import EngineCache
     from device_runtime.executorch_engine import ExecuTorchEngine
     from device_runtime.outcomes import SessionSettings
@@ -62,7 +62,7 @@ def run_worker(job: WorkerJob, stopping: threading.Event) -> None:
     settings = SessionSettings(checkpoint_secs=5.0, recheck_secs=_RECHECK_SECS)
     engines = EngineCache(lambda package: ExecuTorchEngine(package, job.threads))
     blobs = BlobCache(job.blob_dir)
-    with grpc.insecure_channel(job.server) as channel:
+    with connect(job.server) as channel:
         phones = [
             Phone(
                 own.client_id,

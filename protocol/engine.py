@@ -90,8 +90,11 @@ def make_batch(
 
 
 def normalise_features(features: Float32Array) -> Float32Array:
-    """Zero mean and unit variance over the utterance for every mel bin: [frames, mel_bins]."""
-    mean = features.mean(axis=0, keepdims=True)
-    deviation = features.std(axis=0, keepdims=True)
-    normalised: Float32Array = ((features - mean) / np.maximum(deviation, 1e-2)).astype(np.float32)
+    """Zero mean for every mel bin, unit variance over the whole utterance: [frames, mel_bins].
+
+    One deviation for all bins: dividing each bin by its own would blow up the noise of bins in
+    which a short utterance has no energy.
+    """
+    centred = features - features.mean(axis=0, keepdims=True)
+    normalised: Float32Array = (centred / np.maximum(centred.std(), 1e-2)).astype(np.float32)
     return normalised
