@@ -37,7 +37,11 @@ class Voice:
 
 
 class Espeak:
-    """The synthesiser. Its state is global to the process: use one, from one thread."""
+    """The synthesiser. Its state is global to the process: use one, from one thread.
+
+    What it says depends a little on what it said before (phases go on): a corpus is the same for
+    the same seed when it is made first thing in a process.
+    """
 
     def __init__(self) -> None:
         try:
@@ -61,6 +65,7 @@ class Espeak:
                 wanted=f"voices in {data.decode()}",
                 next_step="Reinstall espeakng-loader.",
             )
+        self._library.espeak_ng_SetRandSeed(ctypes.c_long(1))
         self._chunks: list[Float32Array] = []
         # ctypes keeps no reference of its own: the callback must live as long as the library.
         self._callback = _CALLBACK(self._receive)
