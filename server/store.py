@@ -35,9 +35,15 @@ def open_store(directory: Path) -> Store:
     """Open or create the embedded store: SQLite in WAL mode."""
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / DATABASE_FILE
-    synced, unsynced = _sqlite(path, "FULL"), _sqlite(path, "NORMAL")
-    t.METADATA.create_all(synced)
-    return Store(synced, unsynced)
+    if not path.exists():
+        # Renamed into place: a reader that finds the file finds its tables.
+        aside = path.with_name(f".{DATABASE_FILE}.part")
+        aside.unlink(missing_ok=True)
+        empty = create_engine(f"sqlite:///{aside}")
+        t.METADATA.create_all(empty)
+        empty.dispose()
+        aside.replace(path)
+    return Store(_sqlite(path, "FULL"), _sqlite(path, "NORMAL"))
 
 
 def _sqlite(path: Path, synchronous: str) -> Engine:
