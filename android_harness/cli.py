@@ -48,7 +48,7 @@ def simulate(
     from android_harness.report import write_report
     from android_harness.simulation import server_config
     from android_harness.simulation import simulate as run_simulation
-    from android_harness.view import RoundTable
+    from android_harness.view import PreparationView, RoundTable
 
     console = Console()
     settings = load_config(
@@ -66,8 +66,11 @@ def simulate(
     )
     if claim_directory(settings, out, overwrite=overwrite):
         console.print(f"going on with the run in {out}")
-    with console.status("prepare") as status:
-        prepared = prepare(settings, out, lambda what: status.update(f"prepare: {what}"))
+    try:
+        with PreparationView(console) as view:
+            prepared = prepare(settings, out, view.show)
+    except KeyboardInterrupt:
+        raise _stopped(out) from None
     training = sum(1 for phone in prepared.phones if phone.train)
     package = prepared.package.manifest
     console.print(
@@ -79,8 +82,7 @@ def simulate(
         with RoundTable(console, server_config(prepared).rounds) as table:
             results = run_simulation(prepared, table.show)
     except KeyboardInterrupt:
-        typer.echo(f"stopped; the same command goes on with the run in {out}", err=True)
-        raise typer.Exit(130) from None
+        raise _stopped(out) from None
     report_path = write_report(out, results)
     _summarise(console, results.final, results.rounds[-1] if results.rounds else None)
     console.print(f"report: {report_path}")
@@ -123,6 +125,11 @@ def report(
 
     for run in runs:
         typer.echo(str(write_report(run, read_results(run))))
+
+
+def _stopped(out: Path) -> typer.Exit:
+    typer.echo(f"stopped; the same command goes on with the run in {out}", err=True)
+    return typer.Exit(130)
 
 
 def _summarise(console: object, final: dict[str, object], last: object) -> None:

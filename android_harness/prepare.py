@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 import shutil
+import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,7 @@ from android_harness.buckets import fit_buckets
 from android_harness.config import SimulationConfig
 from android_harness.corpora.synthetic import build_synthetic_corpus
 from android_harness.partition import PhoneData, partition
+from android_harness.processes import Child
 from protocol.errors import ErrorCode, FedvoiceError
 from protocol.task import FeatureSettings, TaskPackage, load_package
 from protocol.utterances import Utterance, read_manifest
@@ -27,6 +32,7 @@ TASK_DIR = "task"
 SERVER_DIR = "server"
 PHONES_DIR = "phones"
 DEFAULT_BUCKETS = 2
+_POLL_SECS = 0.1
 
 Progress = Callable[[str], None]
 
@@ -68,58 +74,98 @@ def claim_directory(config: SimulationConfig, directory: Path, *, overwrite: boo
 
 
 def prepare(config: SimulationConfig, directory: Path, progress: Progress) -> Prepared:
-    """Make or read the corpus, deal it to phones, export the task.
+    """Make or read the corpus, export the task, deal the corpus to phones.
+
+    Speech and task are made in a process of their own, so that the gigabyte that exporting takes
+    is free again before the phones start. Its output is in `prepare.log`.
+
+    Args:
+        progress: called with a few words before each part.
 
     Raises:
         FedvoiceError: what reading manifests and exporting raise.
     """
-    manifest_path = _corpus(config, directory, progress)
-    utterances = [
-        u
-        for u in read_manifest(manifest_path)
-        if not config.data.kinds or u.kind in config.data.kinds
-    ]
-    if not utterances:
-        raise FedvoiceError(
-            ErrorCode.BAD_CONFIG,
-            where="data.kinds",
-            got=f"no utterance of kind {', '.join(config.data.kinds)}",
-            wanted=f"a kind that {manifest_path} has",
-            next_step="Correct data.kinds.",
-        )
+    reading, writing = multiprocessing.Pipe(duplex=False)
+    maker = Child("prepare", _make, (config, directory, writing), directory / "prepare.log")
+    writing.close()
+    try:
+        while maker.running or reading.poll():
+            if reading.poll(_POLL_SECS):
+                try:
+                    progress(reading.recv())
+                except EOFError:
+                    break
+        maker.wait()
+    finally:
+        maker.stop()
+    error = maker.error()
+    if error is not None:
+        raise error
+    utterances = read_corpus(config, directory)
     phones = partition(
         utterances,
         config.data.partition,
         holdout_speakers=config.data.holdout_speakers,
         seed=config.seed,
     )
-    package = _task(config, directory, manifest_path, utterances, progress)
-    return Prepared(config, directory, phones, package)
+    return Prepared(config, directory, phones, load_package(directory / TASK_DIR))
 
 
-def _corpus(config: SimulationConfig, directory: Path, progress: Progress) -> Path:
-    if config.data.manifest is not None:
-        return config.data.manifest
-    assert config.data.synthetic is not None  # DataConfig holds exactly one of the two
-    manifest = directory / "corpus" / "manifest.jsonl"
-    if not manifest.is_file():
-        build_synthetic_corpus(
-            manifest.parent,
-            config.data.synthetic,
-            lambda done, total: progress(f"synthesise voices {done}/{total}"),
+def read_corpus(config: SimulationConfig, directory: Path) -> list[Utterance]:
+    """The utterances of the kinds wanted.
+
+    Raises:
+        FedvoiceError: what `read_manifest` raises; `bad-config` if none is left.
+    """
+    manifest_path = corpus_manifest(config, directory)
+    kinds = config.data.kinds
+    utterances = [u for u in read_manifest(manifest_path) if not kinds or u.kind in kinds]
+    if not utterances:
+        raise FedvoiceError(
+            ErrorCode.BAD_CONFIG,
+            where="data.kinds",
+            got=f"no utterance of kind {', '.join(kinds)}",
+            wanted=f"a kind that {manifest_path} has",
+            next_step="Correct data.kinds.",
         )
-    return manifest
+    return utterances
 
 
-def _task(
-    config: SimulationConfig,
-    directory: Path,
-    manifest_path: Path,
-    utterances: list[Utterance],
-    progress: Progress,
-) -> TaskPackage:
+def corpus_manifest(config: SimulationConfig, directory: Path) -> Path:
+    """The manifest given, or where the synthetic corpus's lies."""
+    return config.data.manifest or directory / "corpus" / "manifest.jsonl"
+
+
+def _make(
+    config: SimulationConfig, directory: Path, reports: Connection, stopping: threading.Event
+) -> None:
+    def progress(what: str) -> None:
+        if stopping.is_set():
+            sys.exit(0)
+        reports.send(what)
+
+    manifest_path = corpus_manifest(config, directory)
+    if config.data.synthetic is not None and not manifest_path.is_file():
+        build_synthetic_corpus(
+            manifest_path.parent,
+            config.data.synthetic,
+            lambda done, total: progress(f"synthesise voices: {done} of {total}"),
+        )
+    utterances = read_corpus(config, directory)
+    # Settings that cannot work are said before the long part.
+    partition(
+        utterances,
+        config.data.partition,
+        holdout_speakers=config.data.holdout_speakers,
+        seed=config.seed,
+    )
+    _export(config, directory, utterances, progress)
+
+
+def _export(
+    config: SimulationConfig, directory: Path, utterances: list[Utterance], progress: Progress
+) -> None:
     from model_export.config import ExportConfig, VocabularyConfig, parse_config
-    from model_export.package import export_task
 
     fields: dict[str, Any] = {
         "name": config.name,
@@ -129,7 +175,7 @@ def _task(
     }
     vocabulary = dict(fields.get("vocabulary", {}))
     if not {"tokens", "manifest"} & set(vocabulary):
-        vocabulary["manifest"] = manifest_path
+        vocabulary["manifest"] = corpus_manifest(config, directory)
     fields["vocabulary"] = vocabulary
     if "buckets" not in fields:
         fields["buckets"] = fit_buckets(
@@ -142,10 +188,11 @@ def _task(
     task_dir, key_path = directory / TASK_DIR, directory / "task.key"
     key = export_key(export)
     if key_path.is_file() and key_path.read_text(encoding="utf-8") == key:
-        return load_package(task_dir)
-    package = export_task(export, task_dir, progress=progress).package
+        return
+    from model_export.package import export_task
+
+    export_task(export, task_dir, progress=lambda what: progress(f"export: {what}"))
     key_path.write_text(key, encoding="utf-8")
-    return package
 
 
 def export_key(export: Any) -> str:

@@ -79,6 +79,10 @@ class Child:
             next_step=f"Its last words are in {self.log_path}.",
         )
 
+    def wait(self) -> None:
+        """Until it ends by itself."""
+        self._process.join()
+
     def stop(self, grace_secs: float = 10.0) -> None:
         """SIGTERM, wait, then SIGKILL."""
         if self.running:

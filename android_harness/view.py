@@ -18,6 +18,36 @@ _COLUMNS = ["round", "cohort", "loss", "WER %", "held-out %", "down", "up", "ste
 _COLUMNS += ["CFMQ comm.", "CFMQ comp.", "secs"]
 
 
+class PreparationView:
+    """Says what is being prepared: a line that changes on a terminal, a line a part elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._status = console.status("prepare")
+        self._printed: set[str] = set()
+
+    def __enter__(self) -> PreparationView:
+        if self._console.is_terminal:
+            self._status.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._status.stop()
+
+    def show(self, what: str) -> None:
+        """`what`: words, and after a colon what changes often."""
+        if self._console.is_terminal:
+            self._status.update(what)
+        elif (part := what.partition(":")[0]) not in self._printed:
+            self._printed.add(part)
+            self._console.print(f"{part} ...", highlight=False)
+
+
 class RoundTable:
     """Shows books as they grow. A context manager."""
 
@@ -43,7 +73,7 @@ class RoundTable:
         if self._live is not None:
             self._live.stop()
         elif self._last is not None:
-            self._print_closed(self._last.rounds)
+            self._print_closed(self._last, self._last.rounds)
 
     def show(self, books: Books) -> None:
         """Draw the table, or print the rounds that are new."""
@@ -53,23 +83,24 @@ class RoundTable:
             self._live.update(Group(self._table(books), self._status(books)), refresh=True)
             return
         # The newest round may still be waiting for its evaluation.
-        self._print_closed(books.rounds[:-1])
+        self._print_closed(books, books.rounds[:-1])
         self._last = books
 
-    def _print_closed(self, rounds: list[RoundResult]) -> None:
+    def _print_closed(self, books: Books, rounds: list[RoundResult]) -> None:
+        lines = [_cells(row) for row in rounds[self._printed :]]
         if rounds and not self._printed:
-            self._console.print(_line(_COLUMNS), soft_wrap=True, highlight=False)
-        for row in rounds[self._printed :]:
-            self._console.print(_line(_cells(row)), soft_wrap=True, highlight=False)
+            lines = [_COLUMNS, *_initial(books), *lines]
+        for cells in lines:
+            text = " ".join(f"{cell:>10}" for cell in cells)
+            self._console.print(text, soft_wrap=True, highlight=False)
         self._printed = max(self._printed, len(rounds))
 
     def _table(self, books: Books) -> Table:
         table = Table(expand=False)
         for name in _COLUMNS:
             table.add_column(name, justify="right")
-        if books.initial_wer is not None or books.initial_heldout_wer is not None:
-            first = ["0", "", "", _percent(books.initial_wer), _percent(books.initial_heldout_wer)]
-            table.add_row(*first)
+        for cells in _initial(books):
+            table.add_row(*cells)
         evaluated = [r for r in books.rounds if r.wer is not None or r.heldout_wer is not None]
         shown = sorted(
             {r.round: r for r in evaluated[-_ROWS_SHOWN // 2 :] + books.rounds[-8:]}.values(),
@@ -107,8 +138,11 @@ def _cells(row: RoundResult) -> list[str]:
     ]
 
 
-def _line(cells: list[str]) -> str:
-    return " ".join(f"{cell:>10}" for cell in cells)
+def _initial(books: Books) -> list[list[str]]:
+    """The row of the model before training, where it was evaluated."""
+    if books.initial_wer is None and books.initial_heldout_wer is None:
+        return []
+    return [["0", "", "", _percent(books.initial_wer), _percent(books.initial_heldout_wer)]]
 
 
 def _percent(rate: float | None) -> str:
