@@ -107,7 +107,7 @@ class Joint:
         captured = (self.predicted, self.weight, self.bias, index)
         _, found = scan(body, (torch.zeros(1),), (self.encoded,), captured)
         blank, emit = (self._batch_major(settled(part)) for part in found[:2])
-        return blank, emit, settled(found[2]) if s.keeps_softmax else None
+        return blank, emit, found[2] if s.keeps_softmax else None
 
     def _batch_major(self, cells: Tensor) -> Tensor:
         """[chunks, chunk*B, U1] -> [B, T, U1]."""

@@ -22,7 +22,6 @@ from model_export.graphs.ops import (
     reverse_time,
     row_sums,
     scan,
-    settled,
 )
 
 
@@ -107,7 +106,7 @@ def lstm_forward(
         captured = (weights.weight_hh, by_frame)
         _, traced = scan(reverse, (start, start.clone()), (order, reverse_valid), captured)
     hidden, cell_before, gates = traced
-    return LstmTrace(settled(hidden), settled(cell_before), settled(gates))
+    return LstmTrace(hidden, cell_before, gates)
 
 
 def lstm_backward(
@@ -161,7 +160,7 @@ def lstm_backward(
     end = torch.zeros(h, batch)
     captured = (trace.cell_before, trace.gates, permute(weights.weight_hh, 1, 0))
     _, (stacked,) = scan(backward, (end, end.clone()), xs, captured)
-    grad_gates = permute(settled(stacked), 1, 0, 2).reshape(4 * h, frames * batch)
+    grad_gates = permute(stacked, 1, 0, 2).reshape(4 * h, frames * batch)
     start = torch.zeros(1, h, batch)
     previous = reverse_time(torch.cat([start, trace.hidden[:-1]], 0))
     previous = permute(previous, 1, 0, 2).reshape(h, frames * batch)
