@@ -100,7 +100,7 @@ def closed_rounds(out):
     store = out / "server"
     if not (store / "server.sqlite").is_file():
         return 0
-    return len(round_rows(store))
+    return sum(1 for row in round_rows(store) if row.round)
 
 
 def wait_for_rounds(out, count, timeout_secs=240):
