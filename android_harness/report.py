@@ -37,7 +37,8 @@ details {{ margin: 1rem 0; }} pre {{ background: #f6f6f6; padding: 1rem; overflo
 <p>CFMQ = R&middot;K&middot;(P + &alpha;&middot;&nu;), &nu; = local steps &times; training memory
 (Guliani, Beaufays, Motta 2020, arXiv 2010.15965). Communication is counted from the messages of
 training rounds; computation is steps &times; (weights + gradient + optimiser state + planned
-arena). &alpha; = {alpha:g}. The measured peak of a phone's memory growth was {peak}, against
+arena). &alpha; = {alpha:g}. The formula counts full batches; what was measured also has the smaller
+ones at the end of each phone's length buckets. The measured peak of a phone's memory growth was {peak}, against
 {memory} planned.</p>
 <h2>Rounds</h2>{table}
 <details><summary>Configuration</summary><pre>{config}</pre></details>
@@ -57,7 +58,7 @@ def write_report(directory: Path, results: Results) -> Path:
             f'<div class="card"><b>{html.escape(value)}</b><span>{html.escape(label)}</span></div>'
             for label, value in _cards(results)
         ),
-        plots=_plots(rounds),
+        plots=_plots(results),
         alpha=float(results.config.get("alpha", 1.0)),
         peak=human_bytes(max((r.peak_memory_bytes for r in rounds), default=0)),
         memory=human_bytes(last.memory_bytes if last else 0),
@@ -100,7 +101,7 @@ def _cards(results: Results) -> list[tuple[str, str]]:
     return cards
 
 
-def _plots(rounds: list[RoundResult]) -> str:
+def _plots(results: Results) -> str:
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -109,6 +110,7 @@ def _plots(rounds: list[RoundResult]) -> str:
     mpl.rcParams.update({"svg.fonttype": "none", "axes.spines.top": False})
     mpl.rcParams.update({"axes.spines.right": False, "font.size": 10, "axes.grid": True})
     mpl.rcParams.update({"grid.alpha": 0.25})
+    rounds, initial = results.rounds, results.final
     evaluated = [r for r in rounds if r.wer is not None or r.heldout_wer is not None]
     drawn = []
 
@@ -119,11 +121,12 @@ def _plots(rounds: list[RoundResult]) -> str:
         return axis
 
     def wer_lines(axis: Any, xs: list[float]) -> None:
-        for values, label, colour in (
-            ([r.wer for r in evaluated], "own test speech", _TEST),
-            ([r.heldout_wer for r in evaluated], "held-out speakers", _HELD_OUT),
+        for key, label, colour in (
+            ("wer", "own test speech", _TEST),
+            ("heldout_wer", "held-out speakers", _HELD_OUT),
         ):
-            points = [(x, v) for x, v in zip(xs, values, strict=True) if v is not None]
+            values = [initial.get(f"initial_{key}"), *(getattr(r, key) for r in evaluated)]
+            points = [(x, v) for x, v in zip([0.0, *xs], values, strict=True) if v is not None]
             if points:
                 axis.plot(*zip(*points, strict=True), "o-", ms=3.5, color=colour, label=label)
         axis.set_ylim(bottom=0)
