@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from types import TracebackType
 
+from rich import box
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -14,6 +15,7 @@ from android_harness.books import Books
 from android_harness.results import RoundResult, human_bytes
 
 _ROWS_SHOWN = 16
+_ROOMY_COLUMNS = 104
 _COLUMNS = ["round", "cohort", "loss", "WER %", "held-out %", "down", "up", "steps"]
 _COLUMNS += ["CFMQ comm.", "CFMQ comp.", "secs"]
 
@@ -96,9 +98,12 @@ class RoundTable:
         self._printed = max(self._printed, len(rounds))
 
     def _table(self, books: Books) -> Table:
-        table = Table(expand=False)
+        # Whatever a terminal's width, 80 too: no number is cut.
+        roomy = self._console.width >= _ROOMY_COLUMNS
+        table = Table() if roomy else Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
         for name in _COLUMNS:
-            table.add_column(name, justify="right")
+            header = name if roomy else name.replace(" ", "\n").replace("-", "-\n")
+            table.add_column(header, justify="right", no_wrap=True)
         for cells in _initial(books):
             table.add_row(*cells)
         evaluated = [r for r in books.rounds if r.wer is not None or r.heldout_wer is not None]
