@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from protocol.errors import ErrorCode, FedvoiceError
 from protocol.plan import TrainingPlan
@@ -119,6 +119,15 @@ class ServerConfig(BaseModel):
     """Address and port; port 0 takes a free one."""
     handler_threads: int = Field(default=4, ge=1)
     """Calls served at once. The others wait under flow control, which bounds the memory."""
+
+    @field_validator("bind")
+    @classmethod
+    def _address(cls, bind: str) -> str:
+        # gRPC would take 99999 modulo 65536, and a missing host for a name.
+        host, _, port = bind.rpartition(":")
+        if not bind.startswith("unix:") and not (host and port.isdigit() and int(port) < 65536):
+            raise ValueError("wanted host:port, the port at most 65535; 0 takes a free one")
+        return bind
 
     @property
     def places(self) -> int:

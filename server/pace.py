@@ -45,8 +45,9 @@ def expected_wait_secs(state: RoundState, last_duration_secs: float | None, now:
     """Seconds until the round probably ends; 0: it may begin or end at any moment."""
     if state.phase is not Phase.TRAINING:
         return 0.0
-    duration = last_duration_secs
-    if duration is None:
-        # Nothing is known of the phones yet: half the limit is a guess on the patient side.
-        duration = state.rules.timeout_secs / 2
-    return max(0.0, state.started_secs + duration - now)
+    elapsed = now - state.started_secs
+    if last_duration_secs is None:
+        # Nothing is known of the phones yet: as long again as it has lasted. Two phones at hand
+        # begin at once, and thousands call only as often as the logarithm of the round's length.
+        return elapsed
+    return max(0.0, last_duration_secs - elapsed)

@@ -7,8 +7,8 @@ import pytest
 from protocol.errors import ErrorCode, FedvoiceError
 from server.cli import is_loopback
 from server.config import ServerConfig, parse_config, read_config_fields
-from server.pace import window
-from server.rounds import Work
+from server.pace import expected_wait_secs, window
+from server.rounds import Phase, RoundRules, RoundState, Work
 from server.schedule import following
 
 
@@ -22,6 +22,9 @@ from server.schedule import following
         ({"plan": {"local_epochs": 0}}, "plan.local_epochs"),
         ({"max_update_abs": 1e9}, "2^grid_bits"),
         ({"cohort_size": 5000}, "2^grid_bits"),
+        ({"bind": "8700"}, "bind"),
+        ({"bind": "127.0.0.1:99999"}, "bind"),
+        ({"bind": ":8700"}, "bind"),
     ],
 )
 def test_a_wrong_setting_is_named(fields, named):
@@ -68,6 +71,13 @@ def test_retry_windows_lie_between_the_bounds_and_within_a_lease():
     assert (window(config, 20).min_secs, window(config, 20).max_secs) == (20, 30)
     # A phone that stays away for longer than a lease would miss its invitation.
     assert window(config, 9999).max_secs == 50
+
+
+def test_the_first_round_is_asked_after_at_ever_longer_distances_then_as_long_as_the_last_took():
+    rules = RoundRules("job", 1, Work.TRAIN, 2, 2, 0.5, lease_secs=300, timeout_secs=600)
+    state = RoundState(rules, Phase.TRAINING, started_secs=1000.0)
+    assert [expected_wait_secs(state, None, 1000.0 + t) for t in (0, 7, 20)] == [0, 7, 20]
+    assert [expected_wait_secs(state, 30.0, 1000.0 + t) for t in (0, 7, 40)] == [30, 23, 0]
 
 
 @pytest.mark.parametrize(
