@@ -1,6 +1,7 @@
 """The task package: a directory that fully describes a training task.
 
     task.json            this module's `TaskManifest`
+    task.json.sha256     its digest: a damaged number may still be JSON
     program.pte          the ExecuTorch program; no weights inside
     weights.safetensors  the initial model, one float32 tensor per parameter
 
@@ -25,6 +26,7 @@ from protocol.plan import TrainingPlan
 from protocol.vocabulary import Vocabulary
 
 MANIFEST_FILE = "task.json"
+MANIFEST_DIGEST_FILE = "task.json.sha256"
 PROGRAM_FILE = "program.pte"
 WEIGHTS_FILE = "weights.safetensors"
 FORMAT_VERSION = 1
@@ -169,6 +171,8 @@ def load_package(directory: Path) -> TaskPackage:
     """
     manifest_bytes = _read(directory / MANIFEST_FILE)
     manifest = parse_manifest(manifest_bytes, str(directory / MANIFEST_FILE))
+    wanted_digest = _read(directory / MANIFEST_DIGEST_FILE).decode("ascii", "replace").strip()
+    check_digest(manifest_bytes, wanted_digest, str(directory / MANIFEST_FILE))
     for name, wanted in (
         (PROGRAM_FILE, manifest.program_digest),
         (WEIGHTS_FILE, manifest.weights_digest),
@@ -178,13 +182,15 @@ def load_package(directory: Path) -> TaskPackage:
 
 
 def write_package(directory: Path, manifest: TaskManifest, program: bytes) -> TaskPackage:
-    """Write task.json and program.pte beside an existing weights.safetensors.
+    """Write task.json, its digest and program.pte beside an existing weights.safetensors.
 
     `manifest` names the digests of the program and of the weights file; both are checked.
     """
     directory.mkdir(parents=True, exist_ok=True)
     (directory / PROGRAM_FILE).write_bytes(program)
-    (directory / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
+    manifest_bytes = manifest.model_dump_json(indent=1).encode()
+    (directory / MANIFEST_FILE).write_bytes(manifest_bytes)
+    (directory / MANIFEST_DIGEST_FILE).write_text(f"{digest_of(manifest_bytes)}\n", "ascii")
     return load_package(directory)
 
 

@@ -71,6 +71,14 @@ def test_a_manifest_that_lacks_a_field_says_which(package):
         load_package(package.directory)
 
 
+def test_a_manifest_damaged_into_other_valid_json_is_found(package):
+    path = package.directory / "task.json"
+    path.write_text(path.read_text().replace('"yes"', '"yet"'))
+    with pytest.raises(FedvoiceError, match="wrong-digest") as caught:
+        load_package(package.directory)
+    assert caught.value.where == str(path)
+
+
 def test_weights_that_are_not_finite_or_not_weights_are_refused(package, tmp_path):
     flat = np.zeros(12, dtype=np.float32)
     flat[3] = np.nan
