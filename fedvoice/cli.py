@@ -7,14 +7,16 @@ function.
 
 from __future__ import annotations
 
+import errno
 import importlib
+import logging
 import sys
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
-from protocol.errors import ErrorCode, FedvoiceError
+from protocol.errors import ErrorCode, FedvoiceError, system_error
 
 SUBCOMMANDS: dict[str, str] = {
     "simulate": "android_harness.cli:simulate",
@@ -68,6 +70,8 @@ def root() -> None:
 
 def main() -> None:
     """Entry point: errors end with their four facts on stderr and status 2, Ctrl-C with 130."""
+    # torchao's note to its own developers, on every import of the runtime.
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
     try:
         app(prog_name="fedvoice")
     except FedvoiceError as error:
@@ -85,6 +89,11 @@ def main() -> None:
                 next_step="Install it: pip install 'fedvoice[fleet]' has everything.",
             )
         )
+        sys.exit(2)
+    except OSError as error:
+        if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        _explain(system_error(error))
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

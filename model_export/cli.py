@@ -9,6 +9,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from protocol.errors import make_folder
+
 if TYPE_CHECKING:
     from model_export.package import ExportSummary
 
@@ -32,10 +34,13 @@ def export(
 
     console = Console()
     settings = read_config(config)
+    make_folder(out)
     with console.status("export") as status:
 
         def show(part: str) -> None:
             status.update(f"export {settings.name}: {part}")
+            if not console.is_terminal:
+                console.print(f"{part} ...", highlight=False)
 
         summary = export_task(settings, out, weights=weights, progress=show)
     console.print(summary_table(summary))

@@ -6,7 +6,9 @@ a stable code; `docs/errors.md` has a line for every code.
 
 from __future__ import annotations
 
+import errno
 from enum import StrEnum
+from pathlib import Path
 
 
 class ErrorCode(StrEnum):
@@ -31,6 +33,7 @@ class ErrorCode(StrEnum):
     SERVER_REJECTED = "server-rejected"
     ADDRESS_IN_USE = "address-in-use"
     NO_SPACE = "no-space"
+    NOT_WRITABLE = "not-writable"
     STORE_FULL = "store-full"
     CLIENT_LOST = "client-lost"
     EXISTS = "exists"
@@ -66,3 +69,42 @@ class FedvoiceError(Exception):
 
 def _rebuild(code: ErrorCode, where: str, got: str, wanted: str, next_step: str) -> FedvoiceError:
     return FedvoiceError(code, where=where, got=got, wanted=wanted, next_step=next_step)
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def system_error(error: OSError) -> FedvoiceError:
+    """What the operating system refused, as `no-space` or `not-writable`."""
+    facts = f"{error.strerror or error}"
+    where = str(error.filename or "a file")
+    if error.errno in _FULL:
+        return FedvoiceError(
+            ErrorCode.NO_SPACE,
+            where=where,
+            got=facts,
+            wanted="room on the disk",
+            next_step="Free some space and run the same command again.",
+        )
+    return FedvoiceError(
+        ErrorCode.NOT_WRITABLE,
+        where=where,
+        got=facts,
+        wanted="a file or folder that can be read, made and written there",
+        next_step="Check the path and its permissions, or choose another.",
+    )
+
+
+def make_folder(path: Path) -> None:
+    """Make `path` and see that files can be written into it.
+
+    Raises:
+        FedvoiceError: `not-writable`, `no-space`.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise system_error(error) from error
