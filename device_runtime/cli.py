@@ -34,6 +34,9 @@ def device(
             help="A manifest, or a folder with manifest.jsonl: added to the phone's examples once."
         ),
     ] = None,
+    speaker: Annotated[
+        str, typer.Option(help="Take only this speaker's utterances of --data; default: all.")
+    ] = "",
     client_id: Annotated[
         str, typer.Option(help="Name towards the server; default: a random one, kept in --state.")
     ] = "",
@@ -46,6 +49,8 @@ def device(
     """Run one phone's runtime against a server until the server has finished.
 
     Ctrl-C stops after the current step and keeps the checkpoint: the same command goes on.
+
+    Example: fedvoice device --server 127.0.0.1:8700 --data corpus --speaker anna --state phone-anna
     """
     from device_runtime.blobs import BlobCache
     from device_runtime.calls import connect
@@ -62,7 +67,7 @@ def device(
     name = client_id or _own_name(state / "client_id")
     store = ExampleStore(state / "examples.sqlite")
     if data is not None:
-        added = add_manifest(store, data)
+        added = add_manifest(store, data, speaker)
         _log.info("%d examples added from %s", added, data)
     _log.info(
         "%s: %d examples to train on, %d to test on; server %s",
@@ -71,8 +76,10 @@ def device(
         store.count(Split.TEST),
         server,
     )
+    if store.count(Split.TRAIN) + store.count(Split.TEST) == 0:
+        _log.warning("this phone has no examples and will get no work: give --data MANIFEST")
     stopping = threading.Event()
-    with _stopped_by_signals(stopping), connect(server) as channel:
+    with _stopped_by_signals(stopping) as signals, connect(server) as channel:
         phone = Phone(
             name,
             state,
@@ -85,11 +92,12 @@ def device(
             settings=SessionSettings(runtime_version=_runtime_version()),
             sleep=lambda secs: _sleep(stopping, secs),
         )
-        _run(phone, stopping, once)
+        if not _run(phone, stopping, once):
+            raise typer.Exit(128 + signals.number)
 
 
-def _run(phone: Phone, stopping: threading.Event, once: bool) -> None:
-    """Sessions until the server has finished, `stopping` is set, or after one."""
+def _run(phone: Phone, stopping: threading.Event, once: bool) -> bool:
+    """Sessions until the server has finished, or one; False if `stopping` was set before."""
     while not stopping.is_set():
         try:
             outcome = phone.run_once(stopping.is_set)
@@ -101,9 +109,10 @@ def _run(phone: Phone, stopping: threading.Event, once: bool) -> None:
             continue
         _log.info("%s", describe(outcome))
         if once or outcome.finished:
-            return
+            return True
         stopping.wait(outcome.next_contact_secs)
     _log.info("stopped; the same command goes on from here")
+    return False
 
 
 def describe(outcome: Outcome) -> str:
@@ -126,18 +135,32 @@ def describe(outcome: Outcome) -> str:
     return "; ".join(parts)
 
 
-def add_manifest(store: ExampleStore, data: Path) -> int:
+def add_manifest(store: ExampleStore, data: Path, speaker: str = "") -> int:
     """Add the utterances of a manifest that the store does not refer to yet; how many.
 
+    Args:
+        speaker: whose utterances; empty: everybody's.
+
     Raises:
-        FedvoiceError: what reading the manifest raises, `unreadable-audio`, `store-full`.
+        FedvoiceError: what reading the manifest raises, `unreadable-audio`, `store-full`,
+            `bad-manifest` if it has no utterance of the speaker.
     """
     from device_runtime.store import NewExample, Split
     from protocol.utterances import read_manifest
 
     path = data / MANIFEST_NAME if data.is_dir() else data
     known = {row.audio_path for split in Split for row in store.examples(split)}
-    new = [u for u in read_manifest(path) if u.audio_path.absolute() not in known]
+    utterances = read_manifest(path)
+    own = [u for u in utterances if not speaker or u.speaker == speaker]
+    if not own:
+        raise FedvoiceError(
+            ErrorCode.BAD_MANIFEST,
+            where=f"{path}, --speaker",
+            got=f"no utterance of {speaker!r}",
+            wanted=f"one of {', '.join(sorted({u.speaker for u in utterances})[:20])}",
+            next_step="Name a speaker of the manifest.",
+        )
+    new = [u for u in own if u.audio_path.absolute() not in known]
     store.add_all(
         NewExample(
             audio=u.audio_path,
@@ -185,12 +208,14 @@ class _stopped_by_signals:  # noqa: N801 - reads as a statement
 
     def __init__(self, stopping: threading.Event) -> None:
         self._stopping = stopping
+        self.number = signal.SIGINT.value
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> _stopped_by_signals:
         self._before = {
             number: signal.signal(number, self._handle)
             for number in (signal.SIGINT, signal.SIGTERM)
         }
+        return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
@@ -199,5 +224,6 @@ class _stopped_by_signals:  # noqa: N801 - reads as a statement
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._stopping.is_set():
             raise KeyboardInterrupt
+        self.number = number
         _log.info("stopping after this step; once more to stop at once")
         self._stopping.set()

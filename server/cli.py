@@ -27,17 +27,20 @@ class _Terminated(BaseException):
 def serve(
     task: Annotated[Path, typer.Option(help="Task package: what `fedvoice export` wrote.")],
     store: Annotated[
-        Path, typer.Option(help="The server's memory. Give it again to go on where it stopped.")
-    ],
-    rounds: Annotated[int | None, typer.Option(help="Training rounds in all (R).")] = None,
+        Path | None,
+        typer.Option(
+            help="The server's memory: give it again to go on where it stopped. [TASK-store]"
+        ),
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(help="Training rounds in all (R). [10]")] = None,
     config: Annotated[
         Path | None, typer.Option(help="TOML with the fields of server/config.py.")
     ] = None,
     bind: Annotated[
         str | None, typer.Option(help="host:port; port 0 takes a free one. [127.0.0.1:8700]")
     ] = None,
-    cohort_size: Annotated[int | None, typer.Option(help="Updates per round (K).")] = None,
-    seed: Annotated[int | None, typer.Option(help="Draws the cohorts.")] = None,
+    cohort_size: Annotated[int | None, typer.Option(help="Updates per round (K). [10]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Draws the cohorts. [0]")] = None,
     ready_file: Annotated[
         Path | None, typer.Option(help="The bound address is written here once it listens.")
     ] = None,
@@ -56,7 +59,7 @@ def serve(
     Ctrl-C or SIGTERM stops cleanly, and even `kill -9` loses no update that a phone was told is
     accepted: run the same command again to go on.
 
-    Example: fedvoice serve --task runs/demo/task --store runs/server --rounds 20 --cohort-size 10
+    Example: fedvoice serve --task runs/demo/task --rounds 20 --cohort-size 10
     """
     from rich.console import Console
 
@@ -76,20 +79,21 @@ def serve(
     fields |= {name: value for name, value in given.items() if value is not None}
     settings = parse_config(fields, str(config or "command line"))
     package = load_package(task)
+    store_dir = store or default_store(task)
 
     def show(state: RoundState) -> None:
-        for row in round_rows(store):
+        for row in round_rows(store_dir):
             if row.round == state.rules.number:
                 console.print(describe(row, state.rules.work))
 
-    server = AggregationServer(settings, package, store, listener=show)
+    server = AggregationServer(settings, package, store_dir, listener=show)
     with _sigterm_raises():
         try:
             address = server.start()
             console.print(
                 f"[bold]{package.manifest.name}[/bold] at {address}: {settings.rounds} rounds, "
                 f"{settings.cohort_size} updates each, "
-                f"{package.manifest.parameters.parameter_count:,} parameters; store {store}"
+                f"{package.manifest.parameters.parameter_count:,} parameters; store {store_dir}"
             )
             if not is_loopback(settings.bind):
                 console.print(
@@ -99,7 +103,7 @@ def serve(
             if ready_file is not None:
                 _write_ready(ready_file, address)
             server.wait_finished()
-            console.print(f"done: {store / 'weights.safetensors'}")
+            console.print(f"done: {store_dir / 'weights.safetensors'}")
             time.sleep(linger_secs)
         except (KeyboardInterrupt, _Terminated) as stopped:
             finished = server.running and server.coordinator.finished
@@ -110,6 +114,12 @@ def serve(
             raise typer.Exit(0 if finished else code) from None
         finally:
             server.stop()
+
+
+def default_store(task: Path) -> Path:
+    """Beside the task package: `runs/task` has its server's memory in `runs/task-store`."""
+    whole = task.resolve()
+    return whole.with_name(f"{whole.name}-store")
 
 
 def describe(row: RoundRow, work: str) -> str:
