@@ -135,7 +135,8 @@ def _stopped(out: Path) -> typer.Exit:
 def _summarise(console: object, final: dict[str, object], last: object) -> None:
     from rich.console import Console
 
-    from android_harness.results import RoundResult, human_bytes
+    from android_harness.results import RoundResult
+    from protocol.cost import human_bytes
 
     assert isinstance(console, Console)
     for key, label in (("wer", "own test speech"), ("heldout_wer", "held-out speakers")):

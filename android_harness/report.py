@@ -8,7 +8,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from android_harness.results import Results, RoundResult, human_bytes
+from android_harness.results import Results, RoundResult
+from protocol.cost import human_bytes
 
 REPORT_FILE = "report.html"
 

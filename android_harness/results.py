@@ -90,12 +90,3 @@ def read_results(directory: Path) -> Results:
             wanted="results of this version of fedvoice",
             next_step="Run the simulation again.",
         ) from error
-
-
-def human_bytes(count: float) -> str:
-    """`count` bytes in decimal units, three digits: 1.23 GB."""
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if count < 1000 or unit == "TB":
-            return f"{count:.0f} B" if unit == "B" else f"{count:.3g} {unit}"
-        count /= 1000
-    raise AssertionError("unreachable")

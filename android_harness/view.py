@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from android_harness.books import Books
-from android_harness.results import RoundResult, human_bytes
+from android_harness.results import RoundResult
+from protocol.cost import human_bytes
 
 _ROWS_SHOWN = 16
 _ROOMY_COLUMNS = 104

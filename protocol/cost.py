@@ -78,3 +78,12 @@ def training_memory_bytes(
     `arena_bytes` already holds it and it is not added a second time.
     """
     return weights_bytes + optimizer_state_bytes + arena_bytes
+
+
+def human_bytes(count: float) -> str:
+    """`count` bytes in decimal units, three digits: 1.23 GB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 999.5:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from protocol.cost import human_bytes
 from server.ledger import RoundRow
 
 EXIT_INTERRUPTED = 130
@@ -133,10 +134,10 @@ def describe(row: RoundRow, work: str) -> str:
     loss = "" if row.loss is None else f"loss {row.loss:.3f}  "
     return (
         f"round {row.round:>4}  {row.status} by {row.ending}, {row.clients} phones  {loss}"
-        f"down {row.bytes_down / 1e6:.2f} MB  up {row.bytes_up / 1e6:.2f} MB  "
-        f"{row.wall_secs:.1f} s  CFMQ {row.cfmq_total_bytes / 1e12:.6f} TB so far (communication "
-        f"{row.cfmq_communication_bytes / 1e12:.6f}, memory x steps "
-        f"{row.cfmq_compute_bytes / 1e12:.6f})"
+        f"down {human_bytes(row.bytes_down)}  up {human_bytes(row.bytes_up)}  "
+        f"{row.wall_secs:.1f} s  CFMQ {human_bytes(row.cfmq_total_bytes)} so far (communication "
+        f"{human_bytes(row.cfmq_communication_bytes)}, memory x steps "
+        f"{human_bytes(row.cfmq_compute_bytes)})"
     )
 
 

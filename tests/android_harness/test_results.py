@@ -5,7 +5,8 @@ import json
 import pytest
 
 from android_harness.report import write_report
-from android_harness.results import Results, RoundResult, human_bytes, read_results
+from android_harness.results import Results, RoundResult, read_results
+from protocol.cost import human_bytes
 from protocol.errors import FedvoiceError
 
 
