@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import signal
 import threading
 import uuid
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from protocol.errors import ErrorCode, FedvoiceError
+from protocol.errors import ErrorCode, FedvoiceError, make_folder
 
 if TYPE_CHECKING:
     from device_runtime.outcomes import Outcome
@@ -63,7 +64,8 @@ def device(
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     check_address(server)
-    state.mkdir(parents=True, exist_ok=True)
+    make_folder(state)
+    lock = _lock(state)  # held until the process ends
     name = client_id or _own_name(state / "client_id")
     store = ExampleStore(state / "examples.sqlite")
     if data is not None:
@@ -92,7 +94,9 @@ def device(
             settings=SessionSettings(runtime_version=_runtime_version()),
             sleep=lambda secs: _sleep(stopping, secs),
         )
-        if not _run(phone, stopping, once):
+        done = _run(phone, stopping, once)
+        lock.close()
+        if not done:
             raise typer.Exit(128 + signals.number)
 
 
@@ -183,6 +187,23 @@ def check_address(server: str) -> None:
             wanted="HOST:PORT, for instance localhost:8080",
             next_step="Give the address that `fedvoice serve` printed.",
         )
+
+
+def _lock(state: Path) -> TextIO:
+    """Raise `exists` if another process runs this phone."""
+    file = (state / "lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise FedvoiceError(
+            ErrorCode.EXISTS,
+            where=str(state),
+            got="another process that runs this phone",
+            wanted="one process a phone",
+            next_step="Stop the other one, or give another --state.",
+        ) from error
+    return file
 
 
 def _own_name(path: Path) -> str:

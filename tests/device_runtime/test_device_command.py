@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from device_runtime.cli import add_manifest, check_address
+from device_runtime.cli import _lock, add_manifest, check_address
 from device_runtime.store import ExampleStore, Split
 from protocol.errors import ErrorCode, FedvoiceError
 from protocol.utterances import Utterance, write_manifest
@@ -68,6 +68,15 @@ def test_no_server_ends_with_the_way_out(tmp_path: Path, corpus: Path) -> None:
     assert "fedvoice serve" in done.stderr
     assert "2 examples to train on, 1 to test on" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_one_process_a_phone(tmp_path: Path) -> None:
+    lock = _lock(tmp_path)
+    with pytest.raises(FedvoiceError, match="--state") as caught:
+        _lock(tmp_path)
+    assert caught.value.code is ErrorCode.EXISTS
+    lock.close()
+    _lock(tmp_path).close()
 
 
 def test_ctrl_c_ends_quietly(tmp_path: Path) -> None:
