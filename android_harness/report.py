@@ -39,8 +39,8 @@ details {{ margin: 1rem 0; }} pre {{ background: #f6f6f6; padding: 1rem; overflo
 (Guliani, Beaufays, Motta 2020, arXiv 2010.15965). Communication is counted from the messages of
 training rounds; computation is steps &times; (weights + gradient + optimiser state + planned
 arena). &alpha; = {alpha:g}. The formula counts full batches; what was measured also has the smaller
-ones at the end of each phone's length buckets. The measured peak of a phone's memory growth was {peak}, against
-{memory} planned.</p>
+ones at the end of each phone's length buckets. The measured peak of a phone's memory growth was
+{peak}, against {memory} planned.</p>
 <h2>Rounds</h2>{table}
 <details><summary>Configuration</summary><pre>{config}</pre></details>
 </body></html>
