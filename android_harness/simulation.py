@@ -23,7 +23,7 @@ from server.config import ServerConfig, parse_config
 POLL_SECS = 0.25
 _START_SECS = 60.0
 _RESTARTS_AT_MOST = 3
-_LINGER_SECS = 60.0
+_LINGER_SECS = 10.0
 
 # Phones of a simulation do not wait for a battery to charge: they may call often.
 _RETRY = {"least_secs": 0.05, "most_secs": 1.0, "spread": 0.5}
@@ -38,12 +38,18 @@ def server_config(prepared: Prepared) -> ServerConfig:
         FedvoiceError: `bad-config`.
     """
     config, phones = prepared.config, prepared.phones
+    # Phones whose days are scripted may stay away for good: nobody waits long for them.
+    presence: dict[str, Any] = {"lease_secs": 30.0, "evaluation_timeout_secs": 60.0}
+    if not config.fleet.scripts:
+        presence = {
+            "min_population": sum(1 for phone in phones if phone.train),
+            "min_test_population": sum(1 for phone in phones if phone.test),
+        }
     fields: dict[str, Any] = {
         "bind": "127.0.0.1:0",
         "retry": _RETRY,
         "seed": config.seed,
-        "min_population": sum(1 for phone in phones if phone.train),
-        "min_test_population": sum(1 for phone in phones if phone.test),
+        **presence,
         **config.server,
         "plan": {**config.plan.model_dump(), "seed": config.seed},
     }
@@ -106,6 +112,8 @@ def simulate(prepared: Prepared, observe: Observer) -> Results:
                     observe(read_books(store_dir, held_out))
                     # Long books take long to read: looking costs the phones 5% at most.
                     next_look = began + max(0.5, 20 * (time.monotonic() - began))
+                if server.exit_code == 0:
+                    break  # all rounds are done, and phones that stay away need not be told
                 if not server.running:
                     raise server.error() or _lost(server)
                 for index, worker in enumerate(workers):

@@ -260,7 +260,7 @@ class Coordinator:
 
     def _start_if_ready(self, now: float) -> None:
         if self._state.phase is Phase.SELECTING and not self._finished:
-            candidates = self._population.candidates(self._state.rules)
+            candidates = self._population.candidates(self._state.rules, now)
             if candidates is not None:
                 self._step(rounds.Started(now, candidates))
 

@@ -44,7 +44,14 @@ class Population:
         """After an abandoned round a new one waits until enough phones have called again."""
         self._fresh_secs = now
 
-    def candidates(self, rules: RoundRules) -> tuple[str, ...] | None:
+    def _present(self, clients: set[str], now: float, enough: int) -> set[str]:
+        """Those who called within a lease: others would miss an invitation, which is as long, and
+        keep the round waiting. All of them if fewer than `enough` did."""
+        earliest = now - self._config.lease_secs
+        present = {client for client in clients if self._seen_secs[client] >= earliest}
+        return present if present and len(present) >= enough else clients
+
+    def candidates(self, rules: RoundRules, now: float) -> tuple[str, ...] | None:
         """Whom to invite to the round, in order (nobody if it is open to all); None: too few
         phones have called yet."""
         config = self._config
@@ -58,14 +65,16 @@ class Population:
                 return None
             if rules.open_to_all:
                 return ()
-            return draw_cohort(config.seed, rules.number, trainers)
+            return draw_cohort(
+                config.seed, rules.number, self._present(trainers, now, config.population_needed)
+            )
         # Before the first round an evaluation is what the phones meet first: it waits for as many
         # as training would. Later ones evaluate whoever is there.
         if rules.number == 0 and not enough_trainers:
             return None
         if len(testers & fresh) < config.min_test_population:
             return None
-        return tuple(sorted(testers))
+        return tuple(sorted(self._present(testers, now, config.min_test_population)))
 
 
 def gates_open(gates: Gates, conditions: pb.Conditions) -> bool:

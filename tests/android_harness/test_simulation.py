@@ -96,6 +96,15 @@ def test_killed_phones_come_back_and_an_interrupted_run_goes_on(tmp_path, tiny_c
     assert after.final["wer"] < 100
 
 
+def test_phones_that_never_charge_keep_no_round_waiting(tmp_path, tiny_config, fedvoice):
+    config = tiny_config(3)
+    script = "share = 0.25\nsteps = [{from_secs = 0, charging = false}]\n"
+    config.write_text(f"{config.read_text()}\n[[fleet.scripts]]\n{script}")
+    done = fedvoice("simulate", "--config", config, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert [r.clients for r in read_results(tmp_path / "run").rounds] == [3, 3, 3]
+
+
 def closed_rounds(out):
     store = out / "server"
     if not (store / "server.sqlite").is_file():
