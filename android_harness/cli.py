@@ -110,9 +110,11 @@ def evaluate(
     if json:
         typer.echo(json_module.dumps(result))
         return
+    reasons = ", ".join(f"{count} {why}" for why, count in result["skipped_reasons"].items())
     Console(highlight=False).print(
         f"WER {result['wer']:.2f} % on {result['utterances']} utterances, {result['words']} words "
-        f"({result['skipped']} skipped), engine {result['engine']}"
+        f"({result['skipped']} left out{': ' if reasons else ''}{reasons}), "
+        f"engine {result['engine']}"
     )
 
 

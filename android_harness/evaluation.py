@@ -46,10 +46,11 @@ def evaluate_manifest(
     """Greedy word error rate in percent, as a phone would measure it.
 
     Returns:
-        wer, utterances, words, engine, skipped (too long for every bucket, or unknown words).
+        wer, utterances, words, engine, skipped (too long for every bucket, unknown words, another
+        sample rate), skipped_reasons.
     """
     from device_runtime.evaluation import evaluate
-    from device_runtime.examples import FeatureCache, LocalExamples
+    from device_runtime.examples import FeatureCache, LocalExamples, describe_reasons
     from device_runtime.store import ExampleStore, NewExample, Split
 
     package = load_package(task)
@@ -69,7 +70,8 @@ def evaluate_manifest(
         raise FedvoiceError(
             ErrorCode.BAD_MANIFEST,
             where=str(manifest),
-            got=f"no usable utterance among {len(utterances)}",
+            got=f"no usable utterance among {len(utterances)}: "
+            + (describe_reasons(examples.reasons) or "none decoded"),
             wanted="speech of the task's words, within its buckets",
             next_step="Check the manifest's split and the task's vocabulary and buckets.",
         )
@@ -79,4 +81,5 @@ def evaluate_manifest(
         "words": statistics.words,
         "engine": engine,
         "skipped": statistics.skipped_examples + examples.skipped,
+        "skipped_reasons": dict(examples.reasons),
     }

@@ -23,6 +23,7 @@ from android_harness.config import SimulationConfig
 from android_harness.corpora.synthetic import build_synthetic_corpus
 from android_harness.partition import PhoneData, partition
 from android_harness.processes import Child
+from device_runtime.audio import check_rate, read_facts
 from protocol.errors import ErrorCode, FedvoiceError
 from protocol.task import FeatureSettings, TaskPackage, load_package
 from protocol.utterances import Utterance, read_manifest
@@ -152,7 +153,11 @@ def _make(
             lambda done, total: progress(f"synthesise voices: {done} of {total}"),
         )
     utterances = read_corpus(config, directory)
-    # Settings that cannot work are said before the long part.
+    # What cannot work is said before the long part.
+    rates = FeatureSettings.model_validate(config.task.get("features", {}))
+    for utterance in utterances:
+        facts = read_facts(utterance.audio_path, str(utterance.audio_path))
+        check_rate(facts.sample_rate, rates, str(utterance.audio_path))
     partition(
         utterances,
         config.data.partition,

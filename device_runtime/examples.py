@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Mapping, Sequence
 from typing import overload
 
 from device_runtime.audio import check_rate, read_waveform
@@ -54,7 +54,7 @@ class LocalExamples(Sequence[Example]):
     """Those of a store's rows that the task can use, each decoded when it is indexed.
 
     Rows that fit no bucket, have unknown tokens or another sample rate are left out and counted
-    without decoding them: `skipped`.
+    without decoding them: `skipped`, and by reason in `reasons`.
     """
 
     def __init__(
@@ -68,8 +68,9 @@ class LocalExamples(Sequence[Example]):
         self._store = store
         self._cache = cache
         usable = [(row, _targets(row, engine.manifest)) for row in rows]
-        self._rows = [(row, targets) for row, targets in usable if targets is not None]
-        self.skipped = len(rows) - len(self._rows)
+        self._rows = [(row, found) for row, found in usable if not isinstance(found, str)]
+        self.reasons = Counter(found for _, found in usable if isinstance(found, str))
+        self.skipped = self.reasons.total()
 
     @property
     def rows(self) -> list[StoredExample]:
@@ -102,8 +103,8 @@ class LocalExamples(Sequence[Example]):
         return example
 
 
-def _targets(row: StoredExample, manifest: TaskManifest) -> list[int] | None:
-    """Token ids of a row that the task can use, else None."""
+def _targets(row: StoredExample, manifest: TaskManifest) -> list[int] | str:
+    """Token ids of a row, or why the task cannot use it (no word of what was said)."""
     settings = manifest.features
     try:
         check_rate(row.sample_rate, settings, row.where)
@@ -111,9 +112,14 @@ def _targets(row: StoredExample, manifest: TaskManifest) -> list[int] | None:
     except FedvoiceError as error:
         if error.code not in UNUSABLE:
             raise
-        return None
+        return str(error.code)
     frames = settings.frames(row.samples)
     fits = frames > 0 and row.samples <= settings.max_secs * settings.sample_rate
     if not fits or manifest.bucket_for(settings.stacked_frames(frames), len(targets)) is None:
-        return None
+        return "no bucket fits"
     return targets
+
+
+def describe_reasons(reasons: Mapping[str, int]) -> str:
+    """For people: "2 wrong-sample-rate, 1 unknown-token"."""
+    return ", ".join(f"{count} {reason}" for reason, count in reasons.items())

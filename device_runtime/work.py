@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from device_runtime.checkpoint import Checkpoint
 from device_runtime.engines import LoadedEngine
 from device_runtime.evaluation import evaluate
-from device_runtime.examples import FeatureCache, LocalExamples
+from device_runtime.examples import FeatureCache, LocalExamples, describe_reasons
 from device_runtime.outbox import PendingReport
 from device_runtime.store import ExampleStore, Split
 from device_runtime.trainer import TrainingStatus, train
@@ -55,6 +55,8 @@ def _train(
     plan = TrainingPlan.from_message(job.assignment.plan)
     engine, round_number = job.loaded.engine, job.assignment.round
     examples = LocalExamples(engine, store, store.examples(Split.TRAIN), features)
+    if examples.reasons:
+        _log.info("%s: left out %s", job.client_id, describe_reasons(examples.reasons))
     result = train(
         engine,
         examples,

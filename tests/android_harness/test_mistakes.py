@@ -2,7 +2,9 @@
 
 import json
 
+import numpy as np
 import pytest
+import soundfile
 
 
 @pytest.mark.parametrize(
@@ -36,6 +38,19 @@ def test_a_missing_config_or_manifest_is_named(tmp_path, tiny_config, fedvoice):
     assert done.returncode == 2
     assert "missing-audio" in done.stderr
     assert f"{manifest}:1" in done.stderr
+
+
+def test_speech_of_another_rate_is_named_before_training(tmp_path, tiny_config, fedvoice):
+    soundfile.write(tmp_path / "a.wav", np.zeros(8000), 8000)
+    line = {"audio_filepath": "a.wav", "text": "yes", "duration": 1, "speaker": "s"}
+    (tmp_path / "manifest.jsonl").write_text(json.dumps(line))
+    manifest = ("--manifest", tmp_path / "manifest.jsonl")
+    done = fedvoice("simulate", "--config", tiny_config(2), *manifest, "--out", tmp_path / "run")
+    assert done.returncode == 2
+    assert "wrong-sample-rate" in done.stderr
+    assert "a.wav" in done.stderr
+    assert "sox" in done.stderr
+    assert not (tmp_path / "run" / "task").exists()
 
 
 def test_help_teaches(fedvoice):
