@@ -11,12 +11,14 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from protocol.errors import ErrorCode, FedvoiceError
+from protocol.errors import ErrorCode, FedvoiceError, system_error
 
 _SPAWN = multiprocessing.get_context("spawn")
 _PARENT_POLL_SECS = 1.0
@@ -115,7 +117,9 @@ def _run(
     threading.Thread(target=watch_parent, daemon=True).start()
     try:
         target(*arguments, stopping)
-    except FedvoiceError as error:
-        print(error, file=sys.stderr, flush=True)
-        errors.send(error)
+    except (FedvoiceError, OSError) as error:
+        known = error if isinstance(error, FedvoiceError) else system_error(error)
+        errors.send(known)
+        with suppress(OSError):  # the log may lie on the disk that is full
+            traceback.print_exc()
         sys.exit(1)

@@ -157,7 +157,10 @@ class AggregationService(fedvoice_pb2_grpc.AggregationServicer):
         finally:
             self._coordinator.traffic.add(number, kind, header.client_id, down=sent, up=received)
         if reply.verdict != pb.VERDICT_ACCEPTED:
-            log.info(
+            # A full store keeps the round from its goal: whoever runs the server must know.
+            full = reply.verdict == pb.VERDICT_NO_SPACE
+            log.log(
+                logging.WARNING if full else logging.INFO,
                 "refused client=%s round=%d verdict=%s: %s",
                 header.client_id,
                 header.round,

@@ -7,6 +7,7 @@ works, not how good a recogniser is.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -113,7 +114,9 @@ def build_synthetic_corpus(
         for number, text in enumerate(_texts(config.words, count, config.max_words, random)):
             waveform = _record(espeak, voice, text, config.noise_db, random)
             path = folder / f"{number:03d}.flac"
-            soundfile.write(path, waveform, SAMPLE_RATE, subtype="PCM_16")
+            encoded = io.BytesIO()  # so that a full disk is the system's error, not libsndfile's
+            soundfile.write(encoded, waveform, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+            path.write_bytes(encoded.getvalue())
             utterances.append(
                 Utterance(
                     audio_path=path,
