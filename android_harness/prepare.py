@@ -22,7 +22,7 @@ from android_harness.buckets import fit_buckets
 from android_harness.config import SimulationConfig
 from android_harness.corpora.synthetic import build_synthetic_corpus
 from android_harness.partition import PhoneData, partition
-from android_harness.processes import Child
+from android_harness.processes import Child, undisturbed
 from device_runtime.audio import check_rate, read_facts
 from protocol.errors import ErrorCode, FedvoiceError
 from protocol.task import FeatureSettings, TaskPackage, load_package
@@ -98,7 +98,8 @@ def prepare(config: SimulationConfig, directory: Path, progress: Progress) -> Pr
                     break
         maker.wait()
     finally:
-        maker.stop()
+        with undisturbed():
+            maker.stop()
     error = maker.error()
     if error is not None:
         raise error

@@ -12,8 +12,8 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -85,14 +85,40 @@ class Child:
         """Until it ends by itself."""
         self._process.join()
 
-    def stop(self, grace_secs: float = 10.0) -> None:
-        """SIGTERM, wait, then SIGKILL."""
+    def ask_to_stop(self) -> None:
+        """SIGTERM."""
         if self.running:
             self._process.terminate()
+
+    def stop(self, grace_secs: float = 10.0) -> None:
+        """SIGTERM, wait, then SIGKILL."""
+        self.ask_to_stop()
         self._process.join(grace_secs)
         if self.running:
             self._process.kill()
             self._process.join()
+
+
+def stop_all(children: Iterable[Child]) -> None:
+    """Stop them at the same time."""
+    children = list(children)
+    for child in children:
+        child.ask_to_stop()
+    for child in children:
+        child.stop()
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """No Ctrl-C: an impatient second one must not leave processes behind or results unwritten."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _run(

@@ -13,7 +13,7 @@ from typing import Any
 from android_harness.books import Books, read_books
 from android_harness.fleet import set_up_phones
 from android_harness.prepare import PHONES_DIR, SERVER_DIR, Prepared
-from android_harness.processes import Child
+from android_harness.processes import Child, stop_all, undisturbed
 from android_harness.results import Results
 from android_harness.worker import WorkerJob, deal_to_workers, run_worker
 from protocol.errors import ErrorCode, FedvoiceError
@@ -125,9 +125,9 @@ def simulate(prepared: Prepared, observe: Observer) -> Results:
                         raise error or _lost(worker)
                     workers[index] = _start_worker(directory, index, jobs[index])
         finally:
-            for worker in workers:
-                worker.stop()
-            results = collect(prepared, read_books(store_dir, held_out))
+            with undisturbed():
+                stop_all(workers)
+                results = collect(prepared, read_books(store_dir, held_out))
     observe(read_books(store_dir, held_out))
     return results
 
@@ -184,7 +184,8 @@ def _server(
             time.sleep(0.05)
         yield server, ready_path.read_text(encoding="utf-8")
     finally:
-        server.stop()
+        with undisturbed():
+            server.stop()
 
 
 def _start_worker(directory: Path, index: int, job: WorkerJob) -> Child:
