@@ -20,6 +20,10 @@ def export(
         Path, typer.Option(help="TOML file: model, features, vocabulary, buckets, plan.")
     ],
     out: Annotated[Path, typer.Option(help="Folder for the task package.")],
+    manifest: Annotated[
+        Path | None,
+        typer.Option(help="Take the targets from this manifest's texts, not from the file."),
+    ] = None,
     weights: Annotated[
         Path | None, typer.Option(help="Start from these weights (safetensors), not random ones.")
     ] = None,
@@ -28,12 +32,14 @@ def export(
 
     Gradients, decoders and features of the finished program are checked against eager PyTorch
     on the ExecuTorch runtime first: what is not right is not written.
+
+    Example: fedvoice export --config experiments/export-words.toml --out task
     """
     from model_export.config import read_config
     from model_export.package import export_task
 
     console = Console()
-    settings = read_config(config)
+    settings = read_config(config, manifest)
     make_folder(out)
     with console.status("export") as status:
 

@@ -91,8 +91,11 @@ class ExportConfig(BaseModel):
         )
 
 
-def read_config(path: Path) -> ExportConfig:
+def read_config(path: Path, manifest: Path | None = None) -> ExportConfig:
     """Read a TOML file; a relative vocabulary.manifest is relative to the file.
+
+    Args:
+        manifest: takes the place of the file's vocabulary.tokens or vocabulary.manifest.
 
     Raises:
         FedvoiceError: `not-found`, `bad-config` naming the field.
@@ -112,6 +115,9 @@ def read_config(path: Path) -> ExportConfig:
     vocabulary = fields.get("vocabulary")
     if isinstance(vocabulary, dict) and isinstance(vocabulary.get("manifest"), str):
         vocabulary["manifest"] = path.parent / vocabulary["manifest"]
+    if manifest is not None and isinstance(vocabulary, dict):
+        vocabulary.pop("tokens", None)
+        vocabulary["manifest"] = manifest
     return parse_config(fields, str(path))
 
 

@@ -19,7 +19,8 @@ data = typer.Typer(
 Root = Annotated[Path, typer.Option(help="Folder that holds the corpus.", exists=True)]
 Out = Annotated[Path, typer.Option(help="Manifest to write (JSON lines).")]
 TestFraction = Annotated[
-    float, typer.Option(help="Share of each speaker's utterances kept for evaluation.")
+    float,
+    typer.Option(help="Share of each speaker's utterances kept for evaluation.", min=0, max=1),
 ]
 
 

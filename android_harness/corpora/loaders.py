@@ -6,6 +6,7 @@ every phone keeps some of its own speech for evaluation.
 
 from __future__ import annotations
 
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -75,7 +76,8 @@ def speech_commands(
 
 
 def folder(root: Path, *, test_fraction: float = 0.1) -> list[Utterance]:
-    """`root/<speaker>/**/<name>.<wav|flac|ogg|mp3>` with the transcript in `<name>.txt` beside it.
+    """`root/<speaker>/**/<name>.<wav|flac|ogg|mp3>` with the transcript in `<name>.txt` beside it,
+    its punctuation left out.
 
     Raises:
         FedvoiceError: `empty-transcript` or `not-found` naming the audio without a transcript.
@@ -95,10 +97,16 @@ def folder(root: Path, *, test_fraction: float = 0.1) -> list[Utterance]:
                     wanted=f"the words spoken, in {transcript.name} beside it",
                     next_step="Write the transcript, or move the recording out of the folder.",
                 )
-            text = transcript.read_text(encoding="utf-8")
+            text = without_punctuation(transcript.read_text(encoding="utf-8"))
             yield _utterance(path, text, path.relative_to(root).parts[0], "folder")
 
     return split_within_speakers(found(), test_fraction)
+
+
+def without_punctuation(text: str) -> str:
+    """Words as they are spoken: "No." is "no". Apostrophes and hyphens inside words stay."""
+    kept = (c if c in "'’-" or unicodedata.category(c)[0] != "P" else " " for c in text)
+    return " ".join(word for part in "".join(kept).split() if (word := part.strip("'’-")))
 
 
 def split_within_speakers(utterances: Iterable[Utterance], test_fraction: float) -> list[Utterance]:

@@ -67,12 +67,12 @@ def test_speech_commands_with_its_own_testing_list(tmp_path):
 
 
 def test_a_folder_of_audio_with_transcripts_beside(tmp_path):
-    for name, text in (("a/1", "Good  day"), ("a/deep/2", "bye"), ("b/1", "hello")):
+    for name, text in (("a/1", "Good  day."), ("a/deep/2", "«bye», O'Neill!"), ("b/1", "hello")):
         write_sound(tmp_path / f"{name}.wav")
         (tmp_path / f"{name}.txt").write_text(text)
     found = folder(tmp_path)
     assert sorted((u.speaker, u.text) for u in found) == [
-        ("a", "bye"),
+        ("a", "bye o'neill"),
         ("a", "good day"),
         ("b", "hello"),
     ]

@@ -52,6 +52,14 @@ def test_a_configuration_names_its_buckets_and_finds_its_manifest(tmp_path: Path
     assert vocabulary.decode(vocabulary.encode("you hello")) == "you hello"
 
 
+def test_another_manifest_takes_the_place_of_the_files_targets(tmp_path: Path) -> None:
+    words = CONFIG.replace('kind = "character"', 'kind = "word"')
+    (tmp_path / "task.toml").write_text(words)
+    write_manifest(tmp_path / "mine", "up down")
+    config = read_config(tmp_path / "task.toml", tmp_path / "mine" / "manifest.jsonl")
+    assert config.vocabulary.build().tokens[1:] == ("down", "up")
+
+
 @pytest.mark.parametrize(
     ("line", "field"),
     [
