@@ -41,6 +41,28 @@ VERDICT_INVALID_STATISTICS: Verdict
 VERDICT_NO_SPACE: Verdict
 VERDICT_WRONG_OFFSET: Verdict
 
+class EnrolRequest(_message.Message):
+    __slots__ = ("token", "certificate_request")
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATE_REQUEST_FIELD_NUMBER: _ClassVar[int]
+    token: str
+    certificate_request: bytes
+    def __init__(self, token: _Optional[str] = ..., certificate_request: _Optional[bytes] = ...) -> None: ...
+
+class RenewRequest(_message.Message):
+    __slots__ = ("certificate_request",)
+    CERTIFICATE_REQUEST_FIELD_NUMBER: _ClassVar[int]
+    certificate_request: bytes
+    def __init__(self, certificate_request: _Optional[bytes] = ...) -> None: ...
+
+class EnrolReply(_message.Message):
+    __slots__ = ("certificate", "authority")
+    CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
+    AUTHORITY_FIELD_NUMBER: _ClassVar[int]
+    certificate: bytes
+    authority: bytes
+    def __init__(self, certificate: _Optional[bytes] = ..., authority: _Optional[bytes] = ...) -> None: ...
+
 class CheckInRequest(_message.Message):
     __slots__ = ("client_id", "capabilities", "conditions", "cached_digests")
     CLIENT_ID_FIELD_NUMBER: _ClassVar[int]

@@ -230,3 +230,131 @@ class Aggregation:
             timeout,
             metadata,
             _registered_method=True)
+
+
+class EnrolmentStub:
+    """How a phone gets its certificate. The server makes a certificate authority of its own at its
+    first start; an invitation (docs/protocol.md, "Enrolment") carries that authority's certificate,
+    the addresses and a one-time token to the phone.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.Enrol = channel.unary_unary(
+                '/fedvoice.v1.Enrolment/Enrol',
+                request_serializer=protocol_dot_generated_dot_fedvoice__pb2.EnrolRequest.SerializeToString,
+                response_deserializer=protocol_dot_generated_dot_fedvoice__pb2.EnrolReply.FromString,
+                _registered_method=True)
+        self.Renew = channel.unary_unary(
+                '/fedvoice.v1.Enrolment/Renew',
+                request_serializer=protocol_dot_generated_dot_fedvoice__pb2.RenewRequest.SerializeToString,
+                response_deserializer=protocol_dot_generated_dot_fedvoice__pb2.EnrolReply.FromString,
+                _registered_method=True)
+
+
+class EnrolmentServicer:
+    """How a phone gets its certificate. The server makes a certificate authority of its own at its
+    first start; an invitation (docs/protocol.md, "Enrolment") carries that authority's certificate,
+    the addresses and a one-time token to the phone.
+    """
+
+    def Enrol(self, request, context):
+        """On the enrolment address, where the server shows a certificate and asks for none. The token
+        works once; the same token with the same key is answered again, so that a lost reply costs
+        nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Renew(self, request, context):
+        """On the main address, with the certificate that is about to run out.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_EnrolmentServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'Enrol': grpc.unary_unary_rpc_method_handler(
+                    servicer.Enrol,
+                    request_deserializer=protocol_dot_generated_dot_fedvoice__pb2.EnrolRequest.FromString,
+                    response_serializer=protocol_dot_generated_dot_fedvoice__pb2.EnrolReply.SerializeToString,
+            ),
+            'Renew': grpc.unary_unary_rpc_method_handler(
+                    servicer.Renew,
+                    request_deserializer=protocol_dot_generated_dot_fedvoice__pb2.RenewRequest.FromString,
+                    response_serializer=protocol_dot_generated_dot_fedvoice__pb2.EnrolReply.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'fedvoice.v1.Enrolment', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('fedvoice.v1.Enrolment', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class Enrolment:
+    """How a phone gets its certificate. The server makes a certificate authority of its own at its
+    first start; an invitation (docs/protocol.md, "Enrolment") carries that authority's certificate,
+    the addresses and a one-time token to the phone.
+    """
+
+    @staticmethod
+    def Enrol(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fedvoice.v1.Enrolment/Enrol',
+            protocol_dot_generated_dot_fedvoice__pb2.EnrolRequest.SerializeToString,
+            protocol_dot_generated_dot_fedvoice__pb2.EnrolReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Renew(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fedvoice.v1.Enrolment/Renew',
+            protocol_dot_generated_dot_fedvoice__pb2.RenewRequest.SerializeToString,
+            protocol_dot_generated_dot_fedvoice__pb2.EnrolReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
