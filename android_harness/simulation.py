@@ -47,6 +47,7 @@ def server_config(prepared: Prepared) -> ServerConfig:
         }
     fields: dict[str, Any] = {
         "bind": "127.0.0.1:0",
+        "insecure": True,  # all of it on this machine
         "retry": _RETRY,
         "seed": config.seed,
         **presence,

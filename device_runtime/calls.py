@@ -10,12 +10,14 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
 from google.protobuf.message import Message
 
+from device_runtime.identity import Identity, bad_credentials
 from device_runtime.outbox import PendingReport
 from protocol.codec import CHUNK_BYTES
 from protocol.errors import ErrorCode, FedvoiceError
@@ -39,7 +41,8 @@ _RETRYABLE = frozenset(
         grpc.StatusCode.INTERNAL,
     }
 )
-
+# A handshake that a bad line broke is worth another try; these are not.
+_HANDSHAKE_SIGNS = ("certificate", "wrong_version_number")
 
 _CHANNEL_OPTIONS = (
     # gRPC's own pause before it connects anew grows to two minutes: longer than a phone's
@@ -49,15 +52,19 @@ _CHANNEL_OPTIONS = (
 )
 
 
-def connect(server: str, root_certificates: bytes | None = None) -> grpc.Channel:
+def connect(server: str, trust: bytes | Identity | None = None) -> grpc.Channel:
     """A channel to HOST:PORT; the phones of a process may share it. The caller closes it.
 
     Args:
-        root_certificates: PEM; None: no encryption, for one machine or a private network.
+        trust: an enrolled phone's identity; or the authority's certificate (PEM), to be enrolled;
+            or None: no encryption, for one machine or a private network.
     """
-    if root_certificates is None:
+    if trust is None:
         return grpc.insecure_channel(server, options=_CHANNEL_OPTIONS)
-    credentials = grpc.ssl_channel_credentials(root_certificates=root_certificates)
+    if isinstance(trust, bytes):
+        credentials = grpc.ssl_channel_credentials(root_certificates=trust)
+    else:
+        credentials = trust.credentials()
     return grpc.secure_channel(server, credentials, options=_CHANNEL_OPTIONS)
 
 
@@ -98,6 +105,7 @@ class ServerCalls:
     Args:
         server: the address, for errors.
         jitter: the phone's RETRY stream.
+        identity: of an enrolled phone, for errors.
     """
 
     def __init__(
@@ -107,19 +115,22 @@ class ServerCalls:
         policy: CallPolicy,
         jitter: Stream,
         sleep: Callable[[float], None] = time.sleep,
+        identity: Identity | None = None,
     ) -> None:
         self._stub: Any = pb_grpc.AggregationStub(channel)  # type: ignore[no-untyped-call]
         self._server = server
         self._policy = policy
         self._jitter = jitter
         self._sleep = sleep
+        self._identity = identity
         self.traffic = Traffic()
 
     def check_in(self, request: pb.CheckInRequest) -> pb.CheckInReply:
         """Ask for work.
 
         Raises:
-            FedvoiceError: `server-unreachable`, `server-rejected`; so do all the others.
+            FedvoiceError: `server-unreachable`, `server-rejected`, `bad-credentials`; so do all
+                the others.
         """
         method: Callable[..., pb.CheckInReply] = self._stub.CheckIn
         return self._retrying("CheckIn", lambda: self._unary(method, request))
@@ -155,11 +166,11 @@ class ServerCalls:
                 for chunk in self._stub.Fetch(request, timeout=self._policy.timeout_secs):
                     self.traffic.received(chunk)
                     if file.tell() + len(chunk.data) > blob.size_bytes:
-                        raise self._rejected("Fetch", f"more than {blob.size_bytes} bytes")
+                        raise rejected("Fetch", self._server, f"more than {blob.size_bytes} bytes")
                     file.write(chunk.data)
                 complete = file.tell() == blob.size_bytes
             if not complete:
-                raise _IncompleteError("the stream ended early")
+                raise IncompleteError("the stream ended early")
 
         self._retrying("Fetch", attempt, progress=held_bytes)
 
@@ -212,53 +223,114 @@ class ServerCalls:
         attempt: Callable[[], _T],
         progress: Callable[[], int] = lambda: 0,
     ) -> _T:
-        """Repeat `attempt`; those after which `progress` has grown do not count."""
-        failures = 0
-        reached = 0
-        while True:
+        def counted() -> _T:
             self.traffic.attempts += 1
-            try:
-                return attempt()
-            except (grpc.RpcError, _IncompleteError) as error:
-                code, text = _facts(error)
-                if code not in _RETRYABLE:
-                    raise self._rejected(name, f"{code.name}: {text}") from error
-                failures += 1
-                if failures >= self._policy.max_attempts:
-                    raise self._unreachable(name, f"{code.name}: {text}", failures) from error
-                pause_secs = min(
-                    self._policy.max_backoff_secs,
-                    self._policy.backoff_secs
-                    * 2 ** (failures - 1)
-                    * (0.5 + self._jitter.uniform()),
-                )
-                _log.info("%s failed (%s), again in %.1f s", name, code.name, pause_secs)
-                self._sleep(pause_secs)
-            now_at = progress()
-            if now_at > reached:
-                failures, reached = 0, now_at
+            return attempt()
 
-    def _rejected(self, name: str, got: str) -> FedvoiceError:
-        return FedvoiceError(
-            ErrorCode.SERVER_REJECTED,
-            where=f"{name} at {self._server}",
-            got=got,
-            wanted="an answer by the protocol",
-            next_step="See the server's log; update the side that is older.",
-        )
-
-    def _unreachable(self, name: str, got: str, attempts: int) -> FedvoiceError:
-        return FedvoiceError(
-            ErrorCode.SERVER_UNREACHABLE,
-            where=f"{name} at {self._server}",
-            got=f"{got}, {attempts} times",
-            wanted="an aggregation server that answers",
-            next_step="Check the address and that `fedvoice serve` runs; the phone keeps its work "
-            "and may call again.",
+        return repeated(
+            name,
+            self._server,
+            counted,
+            policy=self._policy,
+            jitter=self._jitter,
+            sleep=self._sleep,
+            progress=progress,
+            identity=self._identity,
         )
 
 
-class _IncompleteError(Exception):
+def repeated(
+    name: str,
+    server: str,
+    attempt: Callable[[], _T],
+    *,
+    policy: CallPolicy,
+    jitter: Stream,
+    sleep: Callable[[float], None] = time.sleep,
+    progress: Callable[[], int] = lambda: 0,
+    identity: Identity | None = None,
+) -> _T:
+    """Repeat `attempt` as the policy says; failures after which `progress` has grown do not count.
+
+    Raises:
+        FedvoiceError: `server-unreachable`, `server-rejected`, `bad-credentials`.
+    """
+    failures = 0
+    reached = 0
+    while True:
+        try:
+            return attempt()
+        except (grpc.RpcError, IncompleteError) as error:
+            code, text = _facts(error)
+            refused = credentials_refused(code, text, identity)
+            if refused is not None:
+                raise bad_credentials(
+                    f"{name} at {server}", f"{code.name}: {text[:300]}", refused
+                ) from error
+            if code not in _RETRYABLE:
+                raise rejected(name, server, f"{code.name}: {text}") from error
+            failures += 1
+            if failures >= policy.max_attempts:
+                raise _unreachable(name, server, f"{code.name}: {text}", failures) from error
+            pause_secs = min(
+                policy.max_backoff_secs,
+                policy.backoff_secs * 2 ** (failures - 1) * (0.5 + jitter.uniform()),
+            )
+            _log.info("%s failed (%s), again in %.1f s", name, code.name, pause_secs)
+            sleep(pause_secs)
+        now_at = progress()
+        if now_at > reached:
+            failures, reached = 0, now_at
+
+
+def credentials_refused(code: grpc.StatusCode, text: str, identity: Identity | None) -> str | None:
+    """The way out if a call failed because of who called, or of whom it reached; else None.
+
+    gRPC reports a failed handshake as UNAVAILABLE, like a server that is not there. With TLS 1.3
+    a server that refuses the phone's certificate shows itself as a connection that breaks, hence
+    the look at the certificate's own dates.
+    """
+    ask = "Ask for a new invitation: fedvoice device --invitation. The phone keeps its work."
+    if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
+        return ask
+    if code is not grpc.StatusCode.UNAVAILABLE:
+        return None
+    if any(sign in text.lower() for sign in _HANDSHAKE_SIGNS):
+        return (
+            "Check this machine's clock, and that the address is the server's that the invitation "
+            f"came from. Else: {ask[0].lower()}{ask[1:]}"
+        )
+    if identity is not None and not identity.valid(datetime.now(UTC)):
+        return (
+            f"The phone's certificate holds from {identity.issued:%Y-%m-%d} to "
+            f"{identity.expires:%Y-%m-%d}: check this machine's clock. {ask}"
+        )
+    return None
+
+
+def rejected(name: str, server: str, got: str) -> FedvoiceError:
+    """The error for a call that the server refused."""
+    return FedvoiceError(
+        ErrorCode.SERVER_REJECTED,
+        where=f"{name} at {server}",
+        got=got,
+        wanted="an answer by the protocol",
+        next_step="See the server's log; update the side that is older.",
+    )
+
+
+def _unreachable(name: str, server: str, got: str, attempts: int) -> FedvoiceError:
+    return FedvoiceError(
+        ErrorCode.SERVER_UNREACHABLE,
+        where=f"{name} at {server}",
+        got=f"{got}, {attempts} times",
+        wanted="an aggregation server that answers",
+        next_step="Check the address and that `fedvoice serve` runs; the phone keeps its work "
+        "and may call again.",
+    )
+
+
+class IncompleteError(Exception):
     """A stream that ended without an error before all had come."""
 
 

@@ -7,6 +7,8 @@ import logging
 import signal
 import threading
 import uuid
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, TextIO
@@ -14,8 +16,11 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from protocol.errors import ErrorCode, FedvoiceError, make_folder
+from protocol.invitation import is_address
 
 if TYPE_CHECKING:
+    from device_runtime.calls import CallPolicy
+    from device_runtime.identity import Identity
     from device_runtime.outcomes import Outcome
     from device_runtime.session import Phone
     from device_runtime.store import ExampleStore
@@ -27,8 +32,20 @@ _UNREACHABLE_WAIT_SECS = 30.0
 
 
 def device(
-    server: Annotated[str, typer.Option(help="Address of the aggregation server, HOST:PORT.")],
     state: Annotated[Path, typer.Option(help="The phone's own folder: examples, progress, blobs.")],
+    invitation: Annotated[
+        str,
+        typer.Option(
+            help="What `fedvoice invite` made, a file or the text: needed once, for the phone's "
+            "certificate."
+        ),
+    ] = "",
+    server: Annotated[
+        str,
+        typer.Option(
+            help="HOST:PORT of a server that runs with --insecure, in place of an invitation."
+        ),
+    ] = "",
     data: Annotated[
         Path | None,
         typer.Option(
@@ -51,22 +68,27 @@ def device(
 
     Ctrl-C stops after the current step and keeps the checkpoint: the same command goes on.
 
-    Example: fedvoice device --server 127.0.0.1:8700 --data corpus --speaker anna --state phone-anna
+    Example: fedvoice device --invitation invitation.txt --data corpus --state phone-anna
     """
     from device_runtime.blobs import BlobCache
     from device_runtime.calls import connect
     from device_runtime.conditions import LinuxConditions
     from device_runtime.engines import EngineCache
+    from device_runtime.enrolment import renew_if_due
     from device_runtime.executorch_engine import ExecuTorchEngine
     from device_runtime.outcomes import SessionSettings
     from device_runtime.session import Phone
     from device_runtime.store import ExampleStore, Split
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    check_address(server)
+    if server:
+        check_address(server)
+    policy = SessionSettings().calls
     make_folder(state)
     lock = _lock(state)  # held until the process ends
-    name = client_id or _own_name(state / "client_id")
+    own = None if server and not invitation else _identity(state, invitation, client_id, policy)
+    name = own.client_id if own else client_id or _own_name(state / "client_id")
+    server = own.server if own else server
     store = ExampleStore(state / "examples.sqlite")
     if data is not None:
         added = add_manifest(store, data, speaker)
@@ -81,29 +103,41 @@ def device(
     if store.count(Split.TRAIN) + store.count(Split.TEST) == 0:
         _log.warning("this phone has no examples and will get no work: give --data MANIFEST")
     stopping = threading.Event()
-    with _stopped_by_signals(stopping) as signals, connect(server) as channel:
+    with _stopped_by_signals(stopping) as signals, ExitStack() as open_channels:
         phone = Phone(
             name,
             state,
             store=store,
-            channel=channel,
+            channel=open_channels.enter_context(connect(server, own)),
             server=server,
             engines=EngineCache(lambda package: ExecuTorchEngine(package, threads)),
             blobs=BlobCache(state / "blobs"),
             conditions=LinuxConditions(state, unmetered=not metered),
             settings=SessionSettings(runtime_version=_runtime_version()),
             sleep=lambda secs: _sleep(stopping, secs),
+            identity=own,
         )
-        done = _run(phone, stopping, once)
+
+        def renew() -> None:
+            nonlocal own
+            if own is None or (renewed := renew_if_due(own, policy)) is own:
+                return
+            own = renewed
+            open_channels.close()
+            phone.reconnect(open_channels.enter_context(connect(server, own)), own)
+
+        done = _run(phone, stopping, once, renew)
         lock.close()
         if not done:
             raise typer.Exit(128 + signals.number)
 
 
-def _run(phone: Phone, stopping: threading.Event, once: bool) -> bool:
-    """Sessions until the server has finished, or one; False if `stopping` was set before."""
+def _run(phone: Phone, stopping: threading.Event, once: bool, before: Callable[[], None]) -> bool:
+    """Sessions until the server has finished, or one; False if `stopping` was set before.
+    `before` each of them the certificate is looked after."""
     while not stopping.is_set():
         try:
+            before()
             outcome = phone.run_once(stopping.is_set)
         except FedvoiceError as error:
             if once or stopping.is_set() or error.code is not ErrorCode.SERVER_UNREACHABLE:
@@ -176,10 +210,45 @@ def add_manifest(store: ExampleStore, data: Path, speaker: str = "") -> int:
     return len(new)
 
 
+def _identity(state: Path, invitation: str, client_id: str, policy: CallPolicy) -> Identity:
+    """Who this phone is: enrolled before, or with the invitation now."""
+    from device_runtime import identity
+    from device_runtime.enrolment import enrol, read_invitation
+
+    folder = state / "identity"
+    if invitation:
+        invited = read_invitation(invitation)
+        # The same command goes on: an invitation used before is not used again.
+        found = identity.load(folder) if identity.used_before(folder, invited) else None
+        if found is None:
+            name = client_id or _own_name(state / "client_id")
+            found = enrol(folder, invited, name, policy)
+            _log.info("enrolled as %s until %s", found.client_id, f"{found.expires:%Y-%m-%d}")
+    else:
+        found = identity.load(folder)
+    if found is None:
+        raise FedvoiceError(
+            ErrorCode.BAD_CREDENTIALS,
+            where=str(state),
+            got="a phone that is not enrolled, and no --invitation",
+            wanted="an invitation of the server",
+            next_step="Make one with `fedvoice invite` and give it as --invitation; or give "
+            "--server for a server that runs with --insecure.",
+        )
+    if client_id not in ("", found.client_id):
+        raise FedvoiceError(
+            ErrorCode.BAD_CONFIG,
+            where="--client-id",
+            got=client_id,
+            wanted=f"{found.client_id}, the name that this phone is enrolled under",
+            next_step="Leave --client-id out, or give another --state.",
+        )
+    return found
+
+
 def check_address(server: str) -> None:
     """Raise `bad-config` unless `server` reads HOST:PORT."""
-    host, _, port = server.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+    if not is_address(server):
         raise FedvoiceError(
             ErrorCode.BAD_CONFIG,
             where="--server",

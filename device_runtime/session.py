@@ -27,6 +27,7 @@ from device_runtime.conditions import ConditionSource, Interruption
 from device_runtime.engines import EngineCache, LoadedEngine
 from device_runtime.examples import FeatureCache
 from device_runtime.files import room_on_disk
+from device_runtime.identity import Identity
 from device_runtime.outbox import AssignmentFile, HeldAssignment, Outbox, PendingReport
 from device_runtime.outcomes import REACTIONS, Happened, Outcome, Reaction, SessionSettings
 from device_runtime.store import ExampleStore, Split
@@ -40,6 +41,7 @@ from protocol.random import Purpose, Stream
 _log = logging.getLogger(__name__)
 
 PROTOCOL_VERSION = 1
+_MENDABLE = (ErrorCode.SERVER_UNREACHABLE, ErrorCode.BAD_CREDENTIALS, ErrorCode.NO_SPACE)
 
 
 class Phone:
@@ -52,6 +54,7 @@ class Phone:
         channel: to the server; the caller closes it.
         server: its address, for errors.
         clock: Unix time, for leases. sleep: between repeated calls.
+        identity: of an enrolled phone; the channel shows it.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class Phone:
         settings: SessionSettings | None = None,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
+        identity: Identity | None = None,
     ) -> None:
         state_dir.mkdir(parents=True, exist_ok=True)
         self.client_id = client_id
@@ -75,6 +79,7 @@ class Phone:
         self._store = store
         self._channel = channel
         self._server = server
+        self._identity = identity
         self._engines = engines
         self._blobs = blobs
         self._held = HeldBlobs(state_dir / "held_blobs", blobs)
@@ -89,6 +94,10 @@ class Phone:
         self._features = FeatureCache(self._settings.feature_cache_bytes)
         self._features_of = ""
 
+    def reconnect(self, channel: grpc.Channel, identity: Identity | None) -> None:
+        """Go on over another channel: the certificate has been renewed."""
+        self._channel, self._identity = channel, identity
+
     def run_once(self, should_stop: Callable[[], bool] = lambda: False) -> Outcome:
         """One session at most with the server.
 
@@ -96,11 +105,16 @@ class Phone:
             should_stop: polled between steps; True ends the session with a checkpoint.
 
         Raises:
-            FedvoiceError: `server-unreachable`, `server-rejected`, `no-space`, and what a bad
-                package or plan gives. What was finished is kept for the next call.
+            FedvoiceError: `server-unreachable`, `server-rejected`, `bad-credentials`, `no-space`,
+                and what a bad package or plan gives. What was finished is kept for the next call.
         """
         calls = ServerCalls(
-            self._channel, self._server, self._settings.calls, self._retry_stream, self._sleep
+            self._channel,
+            self._server,
+            self._settings.calls,
+            self._retry_stream,
+            self._sleep,
+            self._identity,
         )
         with room_on_disk(self._state_dir):
             outcome = self._run(calls, should_stop)
@@ -142,7 +156,7 @@ class Phone:
             return self._work(calls, held, should_stop)
         except FedvoiceError as error:
             # What another call may mend is kept for it; anything else would fail for ever.
-            if error.code not in (ErrorCode.SERVER_UNREACHABLE, ErrorCode.NO_SPACE):
+            if error.code not in _MENDABLE:
                 self._drop_assignment()
                 if error.code is not ErrorCode.SERVER_REJECTED:
                     with suppress(FedvoiceError):

@@ -21,6 +21,7 @@ from protocol.errors import ErrorCode, FedvoiceError, system_error
 SUBCOMMANDS: dict[str, str] = {
     "simulate": "android_harness.cli:simulate",
     "serve": "server.cli:serve",
+    "invite": "server.invite:invite",
     "device": "device_runtime.cli:device",
     "export": "model_export.cli:export",
     "evaluate": "android_harness.cli:evaluate",

@@ -31,6 +31,7 @@ class ErrorCode(StrEnum):
     MISSING_EXTRA = "missing-extra"
     SERVER_UNREACHABLE = "server-unreachable"
     SERVER_REJECTED = "server-rejected"
+    BAD_CREDENTIALS = "bad-credentials"
     ADDRESS_IN_USE = "address-in-use"
     NO_SPACE = "no-space"
     NOT_WRITABLE = "not-writable"

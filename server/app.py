@@ -25,7 +25,9 @@ from server.config import ServerConfig
 from server.coordinator import Coordinator, RoundListener
 from server.intake import Intake
 from server.job import Job
+from server.listen import bind_insecure
 from server.model import CurrentModel, Model, ModelFiles
+from server.secured import Secured
 from server.service import AggregationService
 from server.store import Store, open_store
 
@@ -68,7 +70,11 @@ class AggregationServer:
         self._ticker = threading.Thread(target=self._tick, name="ticker", daemon=True)
         self._lock_file: TextIO | None = None
         self._store: Store | None = None
+        self._clock = _wall_clock()
         self._grpc: grpc.Server | None = None
+        self._enrolment: grpc.Server | None = None
+        self.enrol_address = ""
+        """Where phones enrol, once started; empty without TLS."""
         self._coordinator: Coordinator | None = None
 
     @property
@@ -87,7 +93,8 @@ class AggregationServer:
 
         Raises:
             FedvoiceError: `address-in-use`, `exists` (store in use, or of another task),
-                `store-full`, and what a damaged store gives.
+                `store-full`, `bad-credentials` (a damaged authority), and what a damaged store
+                gives.
         """
         try:
             return self._start()
@@ -107,8 +114,9 @@ class AggregationServer:
         """Stop listening and close the store; running calls get `grace_secs`. Start it again on
         the same store directory to go on."""
         self._stopping.set()
-        if self._grpc is not None:
-            self._grpc.stop(grace_secs).wait()
+        ending = [s.stop(grace_secs) for s in (self._grpc, self._enrolment) if s is not None]
+        for ended in ending:
+            ended.wait()
         if self._coordinator is not None:
             self._coordinator.end_sleep()
             if self._ticker.is_alive():
@@ -118,7 +126,7 @@ class AggregationServer:
             self._store.close()
         if self._lock_file is not None:
             self._lock_file.close()
-        self._grpc = self._store = self._lock_file = None
+        self._grpc = self._enrolment = self._store = self._lock_file = None
 
     def _start(self) -> str:
         self.store_dir.mkdir(parents=True, exist_ok=True)
@@ -128,20 +136,29 @@ class AggregationServer:
         files = ModelFiles(self.store_dir, self._package.manifest.parameters)
         job = self._job(self._store, blobs, files)
         model = CurrentModel(files, blobs, self.config)
-        self._coordinator = Coordinator(
-            job, self._store, blobs, model, _wall_clock(), self._listener
-        )
+        self._coordinator = Coordinator(job, self._store, blobs, model, self._clock, self._listener)
         intake = Intake(self._coordinator, self._store, blobs)
         server = grpc.server(
             ThreadPoolExecutor(self.config.handler_threads, thread_name_prefix="call"),
             options=_OPTIONS,
         )
-        fedvoice_pb2_grpc.add_AggregationServicer_to_server(  # type: ignore[no-untyped-call]
-            AggregationService(self._coordinator, intake, blobs), server
-        )
-        address = _bind(server, self.config.bind)
-        server.start()
         self._grpc = server
+        secured = None if self.config.insecure else Secured(self._store, self.store_dir)
+        fedvoice_pb2_grpc.add_AggregationServicer_to_server(  # type: ignore[no-untyped-call]
+            AggregationService(
+                self._coordinator, intake, blobs, secured.admission if secured else None
+            ),
+            server,
+        )
+        if secured is None:
+            address = bind_insecure(server, self.config.bind)
+        else:
+            address, self.enrol_address = secured.bind(server, self.config, self._clock)
+            self._enrolment = secured.enrolment
+        self._store.set_meta({"addresses": {"server": address, "enrol": self.enrol_address}})
+        server.start()
+        if self._enrolment is not None:
+            self._enrolment.start()
         self._ticker.start()
         log.info("listening on %s, store %s", address, self.store_dir)
         return address
@@ -198,27 +215,6 @@ class AggregationServer:
             else:
                 log.exception("the ticker failed")
             coordinator.fail(error)
-
-
-def _bind(server: grpc.Server, bind: str) -> str:
-    host = bind.rpartition(":")[0]
-    try:
-        port = server.add_insecure_port(bind)
-    except RuntimeError as error:
-        raise _address_error(bind) from error
-    if port == 0:
-        raise _address_error(bind)
-    return f"{host}:{port}"
-
-
-def _address_error(bind: str) -> FedvoiceError:
-    return FedvoiceError(
-        ErrorCode.ADDRESS_IN_USE,
-        where=bind,
-        got="an address that cannot be bound",
-        wanted="a free port of this machine, as host:port",
-        next_step="Stop the other program, or choose another port (0 takes a free one).",
-    )
 
 
 def _lock(path: Path) -> TextIO:

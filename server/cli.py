@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import logging
 import signal
 import time
@@ -15,7 +14,10 @@ from typing import Annotated, Any
 import typer
 
 from protocol.cost import human_bytes
+from protocol.errors import ErrorCode, FedvoiceError
+from server.config import ServerConfig, parse_config, read_config_fields
 from server.ledger import RoundRow
+from server.listen import is_loopback
 
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
@@ -40,10 +42,24 @@ def serve(
     bind: Annotated[
         str | None, typer.Option(help="host:port; port 0 takes a free one. [127.0.0.1:8700]")
     ] = None,
+    enrol_bind: Annotated[
+        str | None, typer.Option(help="host:port for enrolment. [--bind's host, its port + 1]")
+    ] = None,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(help="Another host name or address under which phones call; repeatable."),
+    ] = None,
+    insecure: Annotated[
+        bool,
+        typer.Option("--insecure", help="No TLS, no enrolment: for one machine, or a closed net."),
+    ] = False,
     cohort_size: Annotated[int | None, typer.Option(help="Updates per round (K). [10]")] = None,
     seed: Annotated[int | None, typer.Option(help="Draws the cohorts. [0]")] = None,
     ready_file: Annotated[
-        Path | None, typer.Option(help="The bound address is written here once it listens.")
+        Path | None,
+        typer.Option(
+            help="Once it listens, the bound address is written here; second line: enrolment's."
+        ),
     ] = None,
     linger_secs: Annotated[
         float, typer.Option(help="How long to tell phones 'finished' after the last round.")
@@ -57,6 +73,10 @@ def serve(
     Weights appear in STORE/weights.safetensors and STORE/rounds/, the books in
     STORE/server.sqlite.
 
+    Traffic is encrypted, and phones need a certificate: `fedvoice invite --store STORE` makes
+    invitations with which they get one. The server makes its own authority in STORE/tls at its
+    first start.
+
     Ctrl-C or SIGTERM stops cleanly, and even `kill -9` loses no update that a phone was told is
     accepted: run the same command again to go on.
 
@@ -66,7 +86,6 @@ def serve(
 
     from protocol.task import load_package
     from server.app import AggregationServer
-    from server.config import parse_config, read_config_fields
     from server.ledger import round_rows
     from server.rounds import RoundState
 
@@ -76,9 +95,16 @@ def serve(
         format="%(asctime)s %(levelname)s %(message)s",
     )
     fields: dict[str, Any] = read_config_fields(config) if config else {}
-    given = {"rounds": rounds, "bind": bind, "cohort_size": cohort_size, "seed": seed}
-    fields |= {name: value for name, value in given.items() if value is not None}
+    given: dict[str, Any] = {
+        "rounds": rounds,
+        "bind": bind,
+        "cohort_size": cohort_size,
+        "seed": seed,
+    }
+    given |= {"enrol_bind": enrol_bind, "names": name, "insecure": insecure or None}
+    fields |= {key: value for key, value in given.items() if value is not None}
     settings = parse_config(fields, str(config or "command line"))
+    check_insecure(settings, asked=insecure)
     package = load_package(task)
     store_dir = store or default_store(task)
 
@@ -96,13 +122,18 @@ def serve(
                 f"{settings.cohort_size} updates each, "
                 f"{package.manifest.parameters.parameter_count:,} parameters; store {store_dir}"
             )
-            if not is_loopback(settings.bind):
+            if server.enrol_address:
+                console.print(
+                    f"enrolment at {server.enrol_address}; invitations: fedvoice invite --store "
+                    f"{store_dir}"
+                )
+            elif not is_loopback(settings.bind):
                 console.print(
                     "[yellow]warning:[/yellow] reachable from other machines, and traffic is not "
-                    "encrypted yet: use it in networks you trust only"
+                    "encrypted: use it in networks you trust only"
                 )
             if ready_file is not None:
-                _write_ready(ready_file, address)
+                _write_ready(ready_file, address, server.enrol_address)
             server.wait_finished()
             console.print(f"done: {store_dir / 'weights.safetensors'}")
             time.sleep(linger_secs)
@@ -115,6 +146,18 @@ def serve(
             raise typer.Exit(0 if finished else code) from None
         finally:
             server.stop()
+
+
+def check_insecure(settings: ServerConfig, *, asked: bool) -> None:
+    """Raise `bad-config` if a file alone would have other machines reach an unprotected server."""
+    if settings.insecure and not asked and not is_loopback(settings.bind):
+        raise FedvoiceError(
+            ErrorCode.BAD_CONFIG,
+            where="insecure",
+            got=f"no TLS at {settings.bind}, which other machines can reach",
+            wanted="TLS, or a loopback address",
+            next_step="Leave `insecure` out of the file, or type --insecure if you mean it.",
+        )
 
 
 def default_store(task: Path) -> Path:
@@ -141,22 +184,11 @@ def describe(row: RoundRow, work: str) -> str:
     )
 
 
-def is_loopback(bind: str) -> bool:
-    """Whether only this machine can reach the address."""
-    host = bind.rpartition(":")[0].strip("[]")
-    if host == "localhost" or bind.startswith("unix:"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _write_ready(path: Path, address: str) -> None:
+def _write_ready(path: Path, *addresses: str) -> None:
     # Renamed into place: whoever waits for the file never reads half an address.
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.part")
-    aside.write_text(f"{address}\n", encoding="utf-8")
+    aside.write_text("".join(f"{address}\n" for address in addresses if address), encoding="utf-8")
     aside.replace(path)
 
 

@@ -7,7 +7,15 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from protocol.errors import ErrorCode, FedvoiceError
 from protocol.plan import TrainingPlan
@@ -116,18 +124,38 @@ class ServerConfig(BaseModel):
     """Disk that blobs and payloads may take; safetensors of past rounds are not counted."""
     retry: RetryConfig = RetryConfig()
     bind: str = "127.0.0.1:8700"
-    """Address and port; port 0 takes a free one."""
+    """Address and port; port 0 takes a free one. Phones need a certificate there."""
+    enrol_bind: str = ""
+    """Where phones get their certificate; default: the host of `bind` and its port + 1."""
+    names: tuple[str, ...] = ()
+    """Further host names and addresses under which phones call this server."""
+    insecure: bool = False
+    """No TLS and no certificates: for one machine."""
+    chunk_timeout_secs: float = Field(default=30.0, gt=0)
+    """An upload that brings nothing for so long is ended; the phone resumes it later."""
     handler_threads: int = Field(default=4, ge=1)
     """Calls served at once. The others wait under flow control, which bounds the memory."""
 
-    @field_validator("bind")
+    @field_validator("bind", "enrol_bind")
     @classmethod
-    def _address(cls, bind: str) -> str:
+    def _address(cls, bind: str, info: ValidationInfo) -> str:
         # gRPC would take 99999 modulo 65536, and a missing host for a name.
         host, _, port = bind.rpartition(":")
-        if not bind.startswith("unix:") and not (host and port.isdigit() and int(port) < 65536):
+        if bind.startswith("unix:") or (info.field_name == "enrol_bind" and not bind):
+            return bind
+        if not (host and port.isdigit() and int(port) < 65536):
             raise ValueError("wanted host:port, the port at most 65535; 0 takes a free one")
         return bind
+
+    @model_validator(mode="after")
+    def _can_be_secured(self) -> ServerConfig:
+        if self.insecure:
+            return self
+        if self.bind.startswith("unix:") or self.enrol_bind.startswith("unix:"):
+            raise ValueError("TLS needs host:port addresses; a unix: address needs insecure = true")
+        if self.bind.endswith(":65535") and not self.enrol_bind:
+            raise ValueError("no port is left for enrolment: set enrol_bind too")
+        return self
 
     @property
     def places(self) -> int:

@@ -12,6 +12,7 @@ from protocol.generated import fedvoice_pb2 as pb
 from protocol.generated import fedvoice_pb2_grpc
 from server.blobs import BlobStore
 from server.coordinator import Coordinator
+from server.enrolment import Admission
 from server.intake import Intake
 from server.tables import TrafficKind
 from server.traffic import chunk_wire_bytes, report_chunk_wire_bytes, wire_bytes
@@ -26,8 +27,16 @@ _LARGEST_COUNT = 2**31 - 1
 class AggregationService(fedvoice_pb2_grpc.AggregationServicer):
     """`fedvoice.v1.Aggregation`; the .proto states the legal order of calls."""
 
-    def __init__(self, coordinator: Coordinator, intake: Intake, blobs: BlobStore) -> None:
+    def __init__(
+        self,
+        coordinator: Coordinator,
+        intake: Intake,
+        blobs: BlobStore,
+        admission: Admission | None,
+    ) -> None:
+        """`admission`: None where there is no TLS."""
         self._coordinator, self._intake, self._blobs = coordinator, intake, blobs
+        self._admission = admission
         job = coordinator.job
         # Weights fetched for an evaluation: client -> (digest, round, bytes).
         self._evaluated_weights: dict[str, tuple[str, int, int]] = {}
@@ -37,7 +46,7 @@ class AggregationService(fedvoice_pb2_grpc.AggregationServicer):
         self, request: pb.CheckInRequest, context: grpc.ServicerContext
     ) -> pb.CheckInReply:
         """Never blocks."""
-        _check_ids(context, client_id=request.client_id)
+        self._admit(context, client_id=request.client_id)
         capabilities = request.capabilities
         if capabilities.protocol_version > PROTOCOL_VERSION:
             context.abort(
@@ -64,7 +73,7 @@ class AggregationService(fedvoice_pb2_grpc.AggregationServicer):
         self, request: pb.FetchRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.Chunk]:
         """Chunks of 256 KB from the offset on."""
-        _check_ids(context, client_id=request.client_id)
+        self._admit(context, client_id=request.client_id)
         path = self._blobs.path(request.digest)
         if path is None:
             context.abort(
@@ -117,7 +126,7 @@ class AggregationService(fedvoice_pb2_grpc.AggregationServicer):
         self, request: pb.ReportStatusRequest, context: grpc.ServicerContext
     ) -> pb.ReportStatusReply:
         """Where to resume."""
-        _check_ids(context, client_id=request.client_id, report_id=request.report_id)
+        self._admit(context, client_id=request.client_id, report_id=request.report_id)
         reply = self._intake.status(request.client_id, request.report_id)
         number, kind = self._coordinator.traffic_kind(request.client_id)
         self._coordinator.traffic.add(
@@ -136,7 +145,7 @@ class AggregationService(fedvoice_pb2_grpc.AggregationServicer):
             )
             raise AssertionError("abort raises")
         header = first.header
-        _check_ids(context, client_id=header.client_id, report_id=header.report_id)
+        self._admit(context, client_id=header.client_id, report_id=header.report_id)
         received, sent = wire_bytes(first), 0
         number, kind = self._coordinator.traffic_kind(header.client_id, header.assignment_id)
 
@@ -169,11 +178,13 @@ class AggregationService(fedvoice_pb2_grpc.AggregationServicer):
             )
         return reply
 
-
-def _check_ids(context: grpc.ServicerContext, **ids: str) -> None:
-    for name, value in ids.items():
-        if not 0 < len(value) <= _LONGEST_ID or not value.isprintable():
-            context.abort(
-                grpc.StatusCode.INVALID_ARGUMENT,
-                f"{name}: 1 to {_LONGEST_ID} printable characters wanted",
-            )
+    def _admit(self, context: grpc.ServicerContext, *, client_id: str, **ids: str) -> None:
+        """Every call begins here: well-formed identifiers, and the caller is who it says."""
+        for name, value in {"client_id": client_id, **ids}.items():
+            if not 0 < len(value) <= _LONGEST_ID or not value.isprintable():
+                context.abort(
+                    grpc.StatusCode.INVALID_ARGUMENT,
+                    f"{name}: 1 to {_LONGEST_ID} printable characters wanted",
+                )
+        if self._admission is not None:
+            self._admission.check(context, client_id)

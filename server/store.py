@@ -43,7 +43,9 @@ def open_store(directory: Path) -> Store:
         t.METADATA.create_all(empty)
         empty.dispose()
         aside.replace(path)
-    return Store(_sqlite(path, "FULL"), _sqlite(path, "NORMAL"))
+    synced = _sqlite(path, "FULL")
+    t.METADATA.create_all(synced)  # tables that an older version did not have
+    return Store(synced, _sqlite(path, "NORMAL"))
 
 
 def _sqlite(path: Path, synchronous: str) -> Engine:
@@ -66,17 +68,31 @@ def open_read_only(directory: Path) -> Store:
     Raises:
         FedvoiceError: `not-found`.
     """
-    path = directory / DATABASE_FILE
-    if not path.is_file():
-        raise FedvoiceError(
-            ErrorCode.NOT_FOUND,
-            where=str(path),
-            got="no such file",
-            wanted="a server's store",
-            next_step="Give the directory that `fedvoice serve --store` was given.",
-        )
-    engine = create_engine(f"sqlite:///file:{path}?mode=ro&uri=true")
+    engine = create_engine(f"sqlite:///file:{_existing(directory)}?mode=ro&uri=true")
     return Store(engine, engine)
+
+
+def open_existing(directory: Path) -> Store:
+    """The store of a server that may be running, for reading and for invitations.
+
+    Raises:
+        FedvoiceError: `not-found`.
+    """
+    _existing(directory)
+    return open_store(directory)
+
+
+def _existing(directory: Path) -> Path:
+    path = directory / DATABASE_FILE
+    if path.is_file():
+        return path
+    raise FedvoiceError(
+        ErrorCode.NOT_FOUND,
+        where=str(path),
+        got="no such file",
+        wanted="a server's store",
+        next_step="Give the directory that `fedvoice serve --store` was given.",
+    )
 
 
 class Store:
@@ -100,7 +116,7 @@ class Store:
 
     def set_meta(self, values: Mapping[str, Any]) -> None:
         """Facts of the whole job, each a JSON value."""
-        with self._write(synced=True) as connection:
+        with self.transaction(synced=True) as connection:
             for key, value in values.items():
                 changed = connection.execute(
                     update(t.META).where(t.META.c.key == key).values(value=value)
@@ -110,7 +126,7 @@ class Store:
 
     def save_client(self, row: t.ClientRow) -> None:
         """Insert or replace."""
-        with self._write() as connection:
+        with self.transaction() as connection:
             fields = asdict(row)
             changed = connection.execute(
                 update(t.CLIENTS).where(t.CLIENTS.c.client_id == row.client_id).values(**fields)
@@ -120,7 +136,7 @@ class Store:
 
     def open_round(self, row: t.StoredRound) -> None:
         """Begin a round with an empty journal."""
-        with self._write() as connection:
+        with self.transaction() as connection:
             fields = asdict(row)
             del fields["seq"]
             connection.execute(insert(t.ROUNDS).values(**fields))
@@ -136,7 +152,7 @@ class Store:
         evaluation: t.EvaluationRow | None = None,
     ) -> None:
         """Keep an event of the open round and what came with it, all or nothing."""
-        with self._write(synced=report is not None) as connection:
+        with self.transaction(synced=report is not None) as connection:
             connection.execute(
                 insert(t.JOURNAL).values(number=number, work=work, event=dict(happened))
             )
@@ -149,7 +165,7 @@ class Store:
 
     def close_round(self, number: int, work: str, closing: t.Closing) -> None:
         """End the open round and drop its journal."""
-        with self._write(synced=True) as connection:
+        with self.transaction(synced=True) as connection:
             connection.execute(
                 update(t.ROUNDS)
                 .where(t.ROUNDS.c.number == number, t.ROUNDS.c.work == work)
@@ -166,7 +182,7 @@ class Store:
 
     def add_traffic(self, rows: Iterable[t.TrafficRow]) -> None:
         """Add to the byte counts."""
-        with self._write() as connection:
+        with self.transaction() as connection:
             _add_traffic(connection, rows)
 
     # Reading
@@ -178,11 +194,11 @@ class Store:
 
     def clients(self) -> list[t.ClientRow]:
         """Every phone ever seen."""
-        return self._rows(t.CLIENTS, t.ClientRow)
+        return self.find(t.CLIENTS, t.ClientRow)
 
     def rounds(self) -> list[t.StoredRound]:
         """All rounds in the order in which they were opened."""
-        return sorted(self._rows(t.ROUNDS, t.StoredRound), key=lambda row: row.seq or 0)
+        return sorted(self.find(t.ROUNDS, t.StoredRound), key=lambda row: row.seq or 0)
 
     def journal(self) -> list[dict[str, Any]]:
         """Events of the open round in order."""
@@ -192,33 +208,35 @@ class Store:
 
     def assignment(self, assignment_id: str) -> t.AssignmentRow | None:
         """One grant."""
-        found = self._rows(t.ASSIGNMENTS, t.AssignmentRow, assignment_id=assignment_id)
+        found = self.find(t.ASSIGNMENTS, t.AssignmentRow, assignment_id=assignment_id)
         return found[0] if found else None
 
     def report(self, client_id: str, report_id: str) -> t.ReportRow | None:
         """A report answered for good."""
-        found = self._rows(t.REPORTS, t.ReportRow, client_id=client_id, report_id=report_id)
+        found = self.find(t.REPORTS, t.ReportRow, client_id=client_id, report_id=report_id)
         return found[0] if found else None
 
     def reports(self, **where: int | str) -> list[t.ReportRow]:
         """Reports whose columns equal `where`, e.g. `number=3, work="train"`."""
-        return self._rows(t.REPORTS, t.ReportRow, **where)
+        return self.find(t.REPORTS, t.ReportRow, **where)
 
     def evaluations(self, **where: int | str) -> list[t.EvaluationRow]:
         """Evaluations by phone."""
-        return self._rows(t.EVALUATIONS, t.EvaluationRow, **where)
+        return self.find(t.EVALUATIONS, t.EvaluationRow, **where)
 
     def traffic(self, **where: int | str) -> list[t.TrafficRow]:
         """Byte counts by round, kind and phone."""
-        return self._rows(t.TRAFFIC, t.TrafficRow, **where)
+        return self.find(t.TRAFFIC, t.TrafficRow, **where)
 
-    def _rows(self, table: Table, row_type: type[_RowType], **where: int | str) -> list[_RowType]:
+    def find(self, table: Table, row_type: type[_RowType], **where: int | str) -> list[_RowType]:
+        """Rows of a table whose columns equal `where`."""
         query = select(table).where(*(table.c[key] == value for key, value in where.items()))
         with self._engine.connect() as connection:
             return [row_type(**row) for row in connection.execute(query).mappings()]
 
     @contextmanager
-    def _write(self, *, synced: bool = False) -> Iterator[Connection]:
+    def transaction(self, *, synced: bool = False) -> Iterator[Connection]:
+        """Write all or nothing; `synced`: on the disk when it ends."""
         engine = self._synced if synced else self._engine
         try:
             with self._writing, engine.begin() as connection:

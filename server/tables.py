@@ -107,6 +107,27 @@ TRAFFIC = Table(
     Column("bytes_down", BigInteger, nullable=False),
     Column("bytes_up", BigInteger, nullable=False),
 )
+INVITATIONS = Table(
+    "invitations",
+    METADATA,
+    Column("digest", String, primary_key=True),
+    Column("created_secs", Float, nullable=False),
+    Column("expires_secs", Float, nullable=False),
+    Column("key_digest", String, nullable=False),
+    Column("client_id", String, nullable=False),
+    Column("used_secs", Float, nullable=False),
+    Column("certificate", String, nullable=False),
+)
+CERTIFICATES = Table(
+    "certificates",
+    METADATA,
+    Column("serial", String, primary_key=True),
+    Column("client_id", String, nullable=False, index=True),
+    Column("key_digest", String, nullable=False),
+    Column("issued_secs", Float, nullable=False),
+    Column("expires_secs", Float, nullable=False),
+    Column("revoked", Boolean, nullable=False),
+)
 
 
 @dataclass(frozen=True)
@@ -205,3 +226,29 @@ class Closing:
     ended_secs: float
     weights_digest: str = ""
     traffic: tuple[TrafficRow, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class InvitationRow:
+    """A one-time token, by its sha256. `key_digest` is empty until it is used; `certificate`: DER,
+    hex, what it was answered with."""
+
+    digest: str
+    created_secs: float
+    expires_secs: float
+    key_digest: str = ""
+    client_id: str = ""
+    used_secs: float = 0.0
+    certificate: str = ""
+
+
+@dataclass(frozen=True)
+class CertificateRow:
+    """A certificate issued to a phone. `serial`: hex; `key_digest`: sha256 of its public key."""
+
+    serial: str
+    client_id: str
+    key_digest: str
+    issued_secs: float
+    expires_secs: float
+    revoked: bool = False

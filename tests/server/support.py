@@ -59,7 +59,8 @@ def make_package(directory: Path, size: int = 8, plan: TrainingPlan | None = Non
 def quick_config(**fields: object) -> ServerConfig:
     """Settings for tests: a free port, short waits."""
     return ServerConfig.model_validate(
-        {"bind": "127.0.0.1:0", "retry": QUICK, "optimizer": {"momentum": 0.0, "rate": 1.0}}
+        {"bind": "127.0.0.1:0", "insecure": True, "retry": QUICK}
+        | {"optimizer": {"momentum": 0.0, "rate": 1.0}}
         | fields
     )
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from protocol.errors import ErrorCode, FedvoiceError
-from server.cli import is_loopback
 from server.config import ServerConfig, parse_config, read_config_fields
+from server.listen import is_loopback
 from server.pace import expected_wait_secs, window
 from server.rounds import Phase, RoundRules, RoundState, Work
 from server.schedule import following

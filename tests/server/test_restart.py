@@ -39,7 +39,7 @@ class Process:
         config.write_text(CONFIG)
         ready.unlink(missing_ok=True)
         command = [sys.executable, "-m", "fedvoice", "serve", "--task", task, "--config", config]
-        command += ["--store", directory / store, "--bind", "127.0.0.1:0"]
+        command += ["--store", directory / store, "--bind", "127.0.0.1:0", "--insecure"]
         command += ["--ready-file", ready, "--linger-secs", "20"]
         self.process = subprocess.Popen(
             [str(part) for part in command], cwd=ROOT, stdout=subprocess.PIPE, text=True
