@@ -1,0 +1,147 @@
+package org.fedvoice.core.model
+
+import com.github.luben.zstd.Zstd
+import com.github.luben.zstd.ZstdInputStream
+import org.fedvoice.core.ErrorCode
+import org.fedvoice.core.FedvoiceException
+import java.io.IOException
+import java.nio.ByteBuffer
+import java.nio.ByteOrder
+import java.security.MessageDigest
+
+/**
+ * Flat vectors <-> bytes; the counterpart of `protocol/codec.py`.
+ *
+ * Encodings: `float32` (little-endian, exact), `float16` (half the bytes; values beyond 65504 are
+ * refused), and either with `+zstd`. The digest of a payload is always over the encoded bytes.
+ */
+object Codec {
+    val ENCODINGS: List<String> = listOf("float32", "float32+zstd", "float16", "float16+zstd")
+
+    /** Size of the chunks in which blobs travel. */
+    const val CHUNK_BYTES: Int = 256 * 1024
+    private const val ZSTD_LEVEL = 3
+    private const val ZSTD_SUFFIX = "+zstd"
+
+    /** sha256 of [bytes], hex. */
+    fun digestOf(bytes: ByteArray): String =
+        hex(MessageDigest.getInstance("SHA-256").digest(bytes))
+
+    /** [bytes] as lower-case hex. */
+    fun hex(bytes: ByteArray): String = bytes.joinToString("") { "%02x".format(it) }
+
+    /**
+     * Bytes of [flat] [P] in [encoding].
+     *
+     * @throws FedvoiceException `bad-encoding`; `not-finite` if float16 cannot hold a value
+     */
+    fun encode(flat: FloatArray, encoding: String): ByteArray {
+        checkEncoding(encoding, "encode")
+        val half = encoding.startsWith("float16")
+        val out = ByteBuffer.allocate(flat.size * bytesPerValue(half))
+            .order(ByteOrder.LITTLE_ENDIAN)
+        if (half) {
+            for (value in flat) {
+                val encoded = Float16.of(value)
+                if (!Float16.toFloat(encoded).isFinite()) throw beyondRange()
+                out.putShort(encoded)
+            }
+        } else {
+            out.asFloatBuffer().put(flat)
+        }
+        val bytes = out.array()
+        return if (encoding.endsWith(ZSTD_SUFFIX)) Zstd.compress(bytes, ZSTD_LEVEL) else bytes
+    }
+
+    /**
+     * A flat vector [[size]] from [encode]'s bytes.
+     *
+     * @param size P, the number of floats wanted
+     * @param where named in errors: the blob's digest or the report's id
+     * @throws FedvoiceException `bad-encoding`; `wrong-shape` if there are not [size] values
+     */
+    fun decode(data: ByteArray, encoding: String, size: Int, where: String): FloatArray {
+        checkEncoding(encoding, where)
+        val half = encoding.startsWith("float16")
+        val wantedBytes = size * bytesPerValue(half)
+        val plain = when {
+            encoding.endsWith(ZSTD_SUFFIX) -> unpack(data, wantedBytes, encoding, where)
+            else -> ByteBuffer.wrap(data)
+        }
+        if (plain.remaining() != wantedBytes) {
+            throw FedvoiceException(
+                ErrorCode.WRONG_SHAPE,
+                where = where,
+                got = "${plain.remaining()} bytes",
+                wanted = "$wantedBytes bytes ($size values as ${encoding.substringBefore('+')})",
+                nextStep = "Use a vector of the task the round is for.",
+            )
+        }
+        plain.order(ByteOrder.LITTLE_ENDIAN)
+        val flat = FloatArray(size)
+        if (half) {
+            for (i in flat.indices) flat[i] = Float16.toFloat(plain.getShort())
+        } else {
+            plain.asFloatBuffer().get(flat)
+        }
+        return flat
+    }
+
+    /** @throws FedvoiceException `bad-encoding` unless [encoding] is one of [ENCODINGS] */
+    fun checkEncoding(encoding: String, where: String) {
+        if (encoding !in ENCODINGS) {
+            throw FedvoiceException(
+                ErrorCode.BAD_ENCODING,
+                where = where,
+                got = "'$encoding'",
+                wanted = "one of ${ENCODINGS.joinToString()}",
+                nextStep = "Choose a listed encoding, or update the side that does not know it.",
+            )
+        }
+    }
+
+    /**
+     * At most [wantedBytes] + 1 bytes: one more than wanted is enough to see that there are too
+     * many, and a small blob that would swell to gigabytes is never unpacked.
+     */
+    private fun unpack(
+        data: ByteArray,
+        wantedBytes: Int,
+        encoding: String,
+        where: String,
+    ): ByteBuffer {
+        val out = ByteArray(wantedBytes + 1)
+        var filled = 0
+        try {
+            // Continuous: a frame that is cut short ends early instead of being an error, and the
+            // caller sees too few bytes.
+            ZstdInputStream(data.inputStream()).setContinuous(true).use { stream ->
+                while (filled < out.size) {
+                    val read = stream.read(out, filled, out.size - filled)
+                    if (read < 0) break
+                    filled += read
+                }
+            }
+        } catch (error: IOException) {
+            throw FedvoiceException(
+                ErrorCode.BAD_ENCODING,
+                where = where,
+                got = "bytes that are not zstd (${error.message})",
+                wanted = encoding,
+                nextStep = "Send the bytes again; if it persists, the sender is at fault.",
+                cause = error,
+            )
+        }
+        return ByteBuffer.wrap(out, 0, filled)
+    }
+
+    private fun bytesPerValue(half: Boolean) = if (half) Short.SIZE_BYTES else Float.SIZE_BYTES
+
+    private fun beyondRange() = FedvoiceException(
+        ErrorCode.NOT_FINITE,
+        where = "encode",
+        got = "a value beyond float16's range",
+        wanted = "values within +-65504",
+        nextStep = "Use float32, or clip the update.",
+    )
+}

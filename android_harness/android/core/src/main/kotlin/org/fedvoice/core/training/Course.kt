@@ -1,0 +1,92 @@
+package org.fedvoice.core.training
+
+import org.fedvoice.core.ErrorCode
+import org.fedvoice.core.FedvoiceException
+import org.fedvoice.core.model.Bucket
+import org.fedvoice.core.model.TaskManifest
+import org.fedvoice.core.model.TrainingPlan
+import org.fedvoice.core.random.NormalTable
+import org.fedvoice.core.random.Purpose
+import org.fedvoice.core.random.Stream
+import org.fedvoice.core.random.scaled
+
+/** What makes an example one to skip and count, not a reason to fail. */
+val UNUSABLE: Set<ErrorCode> = setOf(
+    ErrorCode.MISSING_AUDIO,
+    ErrorCode.UNREADABLE_AUDIO,
+    ErrorCode.WRONG_SAMPLE_RATE,
+    ErrorCode.WRONG_SHAPE,
+    ErrorCode.EMPTY_TRANSCRIPT,
+    ErrorCode.UNKNOWN_TOKEN,
+)
+
+/** One step: the epoch, the positions of its batch, and the calls of the program it needs. */
+class Step(val epoch: Int, val batch: IntArray, val calls: List<MicroBatch>)
+
+/**
+ * What a round's local training does, step by step: everything that is drawn before the first one.
+ *
+ * It depends on no gradient, so a resumed phone draws it again and goes on where it stopped.
+ *
+ * @property used indices of the examples trained on; all else speaks of positions in this list
+ * @property sizes (feature frames, tokens) of each
+ * @property buckets the place in the manifest of each one's bucket
+ * @property noiseOffsets where each step reads the table of normals; empty without FVN
+ * @property skipped examples drawn that cannot be used
+ */
+class Course(
+    val used: IntArray,
+    val sizes: List<Pair<Int, Int>>,
+    val buckets: IntArray,
+    val steps: List<Step>,
+    val masks: SpecAugmentMasks,
+    val noiseOffsets: IntArray,
+    val skipped: Int,
+)
+
+/** Draw examples, batches, masks and noise of one client's round. */
+fun drawCourse(
+    manifest: TaskManifest,
+    examples: Examples,
+    plan: TrainingPlan,
+    clientId: String,
+    round: Int,
+): Course {
+    val drawn = drawExamples(examples.size, plan, clientId, round)
+    val used = mutableListOf<Int>()
+    val sizes = mutableListOf<Pair<Int, Int>>()
+    val buckets = mutableListOf<Int>()
+    for (index in drawn) {
+        val example = examples.usable(index) ?: continue
+        val bucket = bucketOf(example, manifest) ?: continue
+        used += index
+        sizes += example.frames to example.targets.size
+        buckets += manifest.buckets.indexOf(bucket)
+    }
+    val places = buckets.toIntArray()
+    val steps = drawEpochs(places, plan, clientId, round).flatMapIndexed { epoch, batches ->
+        batches.map { Step(epoch, it, microBatches(it, places, manifest)) }
+    }
+    val noise = Stream(plan.seed, clientId, round, Purpose.NOISE)
+    val words = if (plan.fvnStd > 0) noise.words(steps.size) else IntArray(0)
+    return Course(
+        used = used.toIntArray(),
+        sizes = sizes,
+        buckets = places,
+        steps = steps,
+        masks = SpecAugmentMasks.draw(plan, used.size, clientId, round),
+        noiseOffsets = IntArray(words.size) { scaled(words[it], NormalTable.SIZE) },
+        skipped = drawn.size - used.size,
+    )
+}
+
+/** The example, or null if it is one to skip. */
+internal fun Examples.usable(index: Int): Example? = try {
+    this[index]
+} catch (error: FedvoiceException) {
+    if (error.code !in UNUSABLE) throw error
+    null
+}
+
+internal fun bucketOf(example: Example, manifest: TaskManifest): Bucket? =
+    manifest.bucketFor(manifest.features.stackedFrames(example.frames), example.targets.size)

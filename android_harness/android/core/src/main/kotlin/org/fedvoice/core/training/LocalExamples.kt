@@ -1,0 +1,152 @@
+package org.fedvoice.core.training
+
+import org.fedvoice.core.ErrorCode
+import org.fedvoice.core.FedvoiceException
+import org.fedvoice.core.model.FeatureSettings
+import org.fedvoice.core.model.TaskManifest
+
+/** What training needs to know of a stored utterance before its sound is read. */
+interface Recording {
+    val id: Long
+    val transcript: String
+    val sampleRate: Int
+
+    /** Per channel. */
+    val samples: Int
+
+    /** How messages name it: no word of what was said. */
+    val where: String
+}
+
+/** Examples most recently used, at most [maxBytes] of features. */
+class FeatureCache(private val maxBytes: Long = 32L shl 20) {
+    private val examples = LinkedHashMap<Long, Example>(16, 0.75f, true)
+
+    /** Bytes of the features held. */
+    var heldBytes: Long = 0
+        private set
+
+    /** The example, if it is still held. */
+    fun get(id: Long): Example? = examples[id]
+
+    /** Hold an example; the least recently used ones make room. */
+    fun put(id: Long, example: Example) {
+        heldBytes += bytesOf(example) - (examples.put(id, example)?.let(::bytesOf) ?: 0)
+        val oldest = examples.values.iterator()
+        while (heldBytes > maxBytes) {
+            heldBytes -= bytesOf(oldest.next())
+            oldest.remove()
+        }
+    }
+
+    /** Hold nothing: needed when another task's front end takes over. */
+    fun clear() {
+        examples.clear()
+        heldBytes = 0
+    }
+
+    private fun bytesOf(example: Example) = example.features.size.toLong() * Float.SIZE_BYTES
+}
+
+/**
+ * Those of a store's recordings that the task can use, each decoded when it is asked for.
+ *
+ * Recordings that fit no bucket, have unknown tokens or another sample rate are left out and
+ * counted without decoding them.
+ *
+ * @param waveformOf reads a recording's sound, [samples] in +-1; raises `missing-audio`,
+ *   `unreadable-audio`
+ */
+class LocalExamples<R : Recording>(
+    private val engine: Engine,
+    recordings: List<R>,
+    private val cache: FeatureCache,
+    private val waveformOf: (R) -> FloatArray,
+) : Examples {
+    private val usable = mutableListOf<Pair<R, IntArray>>()
+
+    /** How many were left out, by reason. */
+    val reasons: Map<String, Int>
+
+    init {
+        val left = linkedMapOf<String, Int>()
+        for (recording in recordings) {
+            try {
+                val targets = targetsOf(recording, engine.manifest)
+                if (targets != null) {
+                    usable += recording to targets
+                } else {
+                    left.merge("no bucket fits", 1, Int::plus)
+                }
+            } catch (error: FedvoiceException) {
+                if (error.code !in UNUSABLE) throw error
+                left.merge(error.code.id, 1, Int::plus)
+            }
+        }
+        reasons = left
+    }
+
+    /** How many were left out. */
+    val skipped: Int get() = reasons.values.sum()
+
+    /** The usable recordings; number i is example i. */
+    val recordings: List<R> get() = usable.map { it.first }
+
+    override val size: Int get() = usable.size
+
+    override fun get(index: Int): Example {
+        val (recording, targets) = usable[index]
+        cache.get(recording.id)?.let { return it }
+        val bins = engine.manifest.features.melBins
+        val waveform = waveformOf(recording)
+        checkWaveform(waveform, engine.manifest.features, recording.where)
+        val features = normaliseFeatures(engine.features(waveform), bins)
+        return Example(features, features.size / bins, targets).also { cache.put(recording.id, it) }
+    }
+}
+
+/** For people: "2 wrong-sample-rate, 1 unknown-token". */
+fun describeReasons(reasons: Map<String, Int>): String =
+    reasons.entries.joinToString { (reason, count) -> "$count $reason" }
+
+/** @throws FedvoiceException `wrong-sample-rate` unless [rate] is the task's */
+fun checkRate(rate: Int, settings: FeatureSettings, where: String) {
+    val wanted = settings.sampleRate
+    if (rate != wanted) {
+        throw FedvoiceException(
+            ErrorCode.WRONG_SAMPLE_RATE,
+            where = where,
+            got = "$rate Hz",
+            wanted = "$wanted Hz",
+            nextStep = "Resample it before it is stored: sox IN -r $wanted -c 1 OUT, " +
+                "or ffmpeg -i IN -ar $wanted -ac 1 OUT.",
+        )
+    }
+}
+
+/**
+ * @throws FedvoiceException `unreadable-audio` when [waveform] is shorter than one feature frame or
+ *   holds no finite numbers
+ */
+fun checkWaveform(waveform: FloatArray, settings: FeatureSettings, where: String) {
+    val short = waveform.size < settings.fftSize
+    if (short || !waveform.all { it.isFinite() }) {
+        throw FedvoiceException(
+            ErrorCode.UNREADABLE_AUDIO,
+            where = where,
+            got = "${waveform.size} samples" + if (short) "" else ", some not finite",
+            wanted = "at least ${settings.fftSize} finite samples, one feature frame",
+            nextStep = "Leave the recording out.",
+        )
+    }
+}
+
+/** Token ids of a recording; null if no bucket holds it. */
+private fun targetsOf(recording: Recording, manifest: TaskManifest): IntArray? {
+    val settings = manifest.features
+    checkRate(recording.sampleRate, settings, recording.where)
+    val targets = manifest.vocabulary.encode(recording.transcript)
+    val frames = settings.frames(recording.samples)
+    if (frames == 0 || recording.samples > settings.maxSecs * settings.sampleRate) return null
+    return targets.takeIf { manifest.bucketFor(settings.stackedFrames(frames), it.size) != null }
+}
