@@ -1,0 +1,108 @@
+package org.fedvoice.core.session
+
+import org.fedvoice.wire.Conditions as ConditionsMessage
+
+/** The state of the phone now. */
+data class Conditions(
+    val charging: Boolean = true,
+    val idle: Boolean = true,
+    val unmetered: Boolean = true,
+    val batteryPercent: Int = 100,
+    val freeStorageBytes: Long = 0,
+    val freeMemoryBytes: Long = 0,
+    val temperatureCelsius: Double? = null,
+) {
+    /** The wire form; the temperature stays on the phone. */
+    fun toMessage(): ConditionsMessage =
+        ConditionsMessage
+            .newBuilder()
+            .setCharging(charging)
+            .setIdle(idle)
+            .setUnmetered(unmetered)
+            .setBatteryPercent(batteryPercent)
+            .setFreeStorageBytes(freeStorageBytes)
+            .setFreeMemoryBytes(freeMemoryBytes)
+            .build()
+}
+
+/** Where conditions are read. */
+fun interface ConditionSource {
+    /** The conditions now; cheap, called between any two steps. */
+    fun read(): Conditions
+}
+
+/**
+ * What must hold for a phone to work; `unmetered` is not looked at while it trains.
+ *
+ * @property maxTemperatureCelsius of the battery; null: not looked at
+ */
+data class Requirements(
+    val charging: Boolean = true,
+    val idle: Boolean = true,
+    val unmetered: Boolean = true,
+    val minBatteryPercent: Int = 0,
+    val maxTemperatureCelsius: Double? = null,
+) {
+    /** What does not hold, in words; nothing: the phone may work. */
+    fun missing(conditions: Conditions, network: Boolean = true): List<String> {
+        val heat = conditions.temperatureCelsius
+        val limit = maxTemperatureCelsius
+        return listOfNotNull(
+            "not charging".takeIf { charging && !conditions.charging },
+            "in use".takeIf { idle && !conditions.idle },
+            "on a metered network".takeIf { network && unmetered && !conditions.unmetered },
+            "battery at ${conditions.batteryPercent}%"
+                .takeIf { conditions.batteryPercent < minBatteryPercent },
+            "battery at $heat degrees".takeIf { heat != null && limit != null && heat > limit },
+        )
+    }
+}
+
+/**
+ * Poll -> grace -> stop: [check] it between steps; true once conditions were lost for too long.
+ *
+ * Conditions that come back within the grace are as if never lost. Once true it stays true.
+ */
+class Interruption(
+    private val source: ConditionSource,
+    private val requirements: Requirements,
+    private val graceSecs: Double,
+    private val clock: Clock = SystemClock,
+) {
+    private var lostAt: Double? = null
+
+    /** Why it stopped; empty: it did not. */
+    var reasons: List<String> = emptyList()
+        private set
+
+    fun check(): Boolean {
+        if (reasons.isNotEmpty()) return true
+        val missing = requirements.missing(source.read(), network = false)
+        if (missing.isEmpty()) {
+            lostAt = null
+            return false
+        }
+        val now = clock.elapsedSecs()
+        val since = lostAt ?: now.also { lostAt = it }
+        if (now - since >= graceSecs) reasons = missing
+        return reasons.isNotEmpty()
+    }
+}
+
+/**
+ * An emulated phone's day: (from seconds, conditions) steps, counted from its making.
+ *
+ * Before the first step the first one's conditions hold.
+ */
+class ScriptedConditions(
+    steps: List<Pair<Double, Conditions>>,
+    private val clock: Clock = SystemClock,
+) : ConditionSource {
+    private val steps = steps.sortedBy { it.first }
+    private val started = clock.elapsedSecs()
+
+    override fun read(): Conditions {
+        val elapsed = clock.elapsedSecs() - started
+        return (steps.lastOrNull { it.first <= elapsed } ?: steps.first()).second
+    }
+}

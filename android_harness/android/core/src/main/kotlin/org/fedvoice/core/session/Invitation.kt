@@ -1,0 +1,70 @@
+package org.fedvoice.core.session
+
+import kotlinx.serialization.Serializable
+import kotlinx.serialization.SerializationException
+import kotlinx.serialization.json.Json
+import org.fedvoice.core.ErrorCode
+import org.fedvoice.core.FedvoiceException
+import java.security.GeneralSecurityException
+import java.security.cert.X509Certificate
+import java.util.Base64
+
+/**
+ * What lets a phone in once: `fedvoice1:` and then base64url without padding of a JSON object with
+ * these fields.
+ *
+ * @property server HOST:PORT of the main address
+ * @property enrol HOST:PORT where the phone gets its certificate
+ * @property authority PEM of the certificate authority
+ * @property token works once
+ */
+@Serializable
+class Invitation(
+    val server: String,
+    val enrol: String,
+    val authority: String,
+    val token: String,
+) {
+    /** The authority's certificate. */
+    fun trusted(): X509Certificate =
+        try {
+            certificateOf(unpem(authority))
+        } catch (error: GeneralSecurityException) {
+            throw unreadable("its authority is no certificate", error)
+        } catch (error: IllegalArgumentException) {
+            throw unreadable("its authority is no certificate", error)
+        }
+
+    companion object {
+        private const val PREFIX = "fedvoice1:"
+        private val format = Json { ignoreUnknownKeys = true }
+
+        /**
+         * Reads an invitation's text.
+         *
+         * @throws FedvoiceException `bad-credentials`
+         */
+        fun parse(text: String): Invitation {
+            val trimmed = text.trim()
+            if (!trimmed.startsWith(PREFIX)) throw unreadable("it does not begin with $PREFIX")
+            return try {
+                val bytes = Base64.getUrlDecoder().decode(trimmed.removePrefix(PREFIX))
+                format.decodeFromString<Invitation>(String(bytes))
+            } catch (error: SerializationException) {
+                throw unreadable("a field is missing or of another kind", error)
+            } catch (error: IllegalArgumentException) {
+                throw unreadable("it is not base64url", error)
+            }
+        }
+
+        private fun unreadable(what: String, cause: Exception? = null) =
+            FedvoiceException(
+                ErrorCode.BAD_CREDENTIALS,
+                where = "the invitation",
+                got = what,
+                wanted = "the whole text that `fedvoice` printed, in one line",
+                nextStep = "Copy it again, or ask for a new invitation.",
+                cause = cause,
+            )
+    }
+}

@@ -1,0 +1,253 @@
+package org.fedvoice.core.session
+
+import com.google.protobuf.ByteString
+import com.google.protobuf.MessageLite
+import org.fedvoice.core.ErrorCode
+import org.fedvoice.core.FedvoiceException
+import org.fedvoice.core.model.Codec
+import org.fedvoice.core.random.Stream
+import org.fedvoice.wire.Blob
+import org.fedvoice.wire.CheckInReply
+import org.fedvoice.wire.CheckInRequest
+import org.fedvoice.wire.Chunk
+import org.fedvoice.wire.FetchRequest
+import org.fedvoice.wire.ReportReply
+import org.fedvoice.wire.ReportRequest
+import org.fedvoice.wire.ReportStatusReply
+import org.fedvoice.wire.ReportStatusRequest
+import java.io.File
+import java.io.FileOutputStream
+import kotlin.math.min
+
+/**
+ * How patient a phone is.
+ *
+ * The k-th repetition waits backoffSecs * 2^k * u, u uniform in 0.5..1.5, at most maxBackoffSecs.
+ */
+data class CallPolicy(
+    val timeoutSecs: Double = 30.0,
+    val maxAttempts: Int = 5,
+    val backoffSecs: Double = 0.5,
+    val maxBackoffSecs: Double = 30.0,
+)
+
+/** Bytes of messages (with gRPC's frame headers) and calls of one session. */
+class Traffic {
+    @Volatile
+    var bytesUp: Long = 0
+        private set
+
+    @Volatile
+    var bytesDown: Long = 0
+        private set
+
+    var attempts: Int = 0
+        internal set
+
+    fun sent(message: MessageLite) {
+        bytesUp += message.serializedSize + FRAME_HEADER_BYTES
+    }
+
+    fun received(message: MessageLite) {
+        bytesDown += message.serializedSize + FRAME_HEADER_BYTES
+    }
+
+    private companion object {
+        /** gRPC's own, before every message. */
+        const val FRAME_HEADER_BYTES = 5
+    }
+}
+
+/**
+ * The four calls with bounded retries, jitter and resumption, for one session of one phone.
+ *
+ * Nothing here waits for ever: every call has a deadline, and a call that brings no progress is
+ * repeated a bounded number of times.
+ *
+ * @param jitter the phone's RETRY stream
+ * @param pause waits so many seconds
+ */
+class ServerCalls(
+    private val link: ServerLink,
+    private val policy: CallPolicy,
+    private val jitter: Stream,
+    private val log: (String) -> Unit,
+    private val pause: suspend (Double) -> Unit,
+) {
+    val traffic: Traffic = Traffic()
+
+    /**
+     * Asks for work.
+     *
+     * @throws FedvoiceException `server-unreachable`, `server-rejected`, `bad-credentials`; so do
+     *   all the others
+     */
+    suspend fun checkIn(request: CheckInRequest): CheckInReply =
+        retrying("CheckIn") { unary(request, link::checkIn) }
+
+    /** How much of a report the server holds. */
+    suspend fun reportStatus(request: ReportStatusRequest): ReportStatusReply =
+        retrying("ReportStatus") { unary(request, link::reportStatus) }
+
+    /** Completes [partial] to the blob's size, going on where it ends. */
+    suspend fun fetch(blob: Blob, partial: File, clientId: String, assignmentId: String) {
+        val request =
+            FetchRequest
+                .newBuilder()
+                .setDigest(blob.digest)
+                .setClientId(clientId)
+                .setAssignmentId(assignmentId)
+        retrying("Fetch", progress = { heldBytes(partial, blob) }) {
+            val offset = heldBytes(partial, blob)
+            if (offset == blob.sizeBytes) {
+                partial.createNewFile()
+            } else {
+                fetchRest(request.setOffset(offset).build(), partial, blob)
+            }
+        }
+    }
+
+    private fun heldBytes(partial: File, blob: Blob): Long {
+        if (partial.length() > blob.sizeBytes) partial.delete()
+        return partial.length()
+    }
+
+    private suspend fun fetchRest(request: FetchRequest, partial: File, blob: Blob) {
+        traffic.sent(request)
+        var held = request.offset
+        FileOutputStream(partial, true).use { stream ->
+            link.fetch(request, policy.timeoutSecs) { chunk ->
+                traffic.received(chunk)
+                if (held + chunk.data.size() > blob.sizeBytes) {
+                    throw rejected("Fetch", "more than ${blob.sizeBytes} bytes")
+                }
+                chunk.data.writeTo(stream)
+                held += chunk.data.size()
+            }
+        }
+        if (held != blob.sizeBytes) {
+            throw CallFailure(FailureKind.TRANSIENT, "UNAVAILABLE", "the stream ended early")
+        }
+    }
+
+    /** Sends a report's bytes from [offset] on. After a broken call: asks where to resume. */
+    suspend fun report(report: PendingReport, offset: Long): ReportReply {
+        var position = offset
+        return retrying(
+            "Report",
+            progress = {
+                // Not known: 0; a server that holds more answers WRONG_OFFSET.
+                position =
+                    try {
+                        unary(statusRequest(report), link::reportStatus).receivedBytes
+                    } catch (_: CallFailure) {
+                        0
+                    }
+                position
+            },
+        ) {
+            link.report(messages(report, position), policy.timeoutSecs).also(traffic::received)
+        }
+    }
+
+    private fun messages(report: PendingReport, offset: Long): Iterator<ReportRequest> =
+        iterator {
+            val header = report.header.toBuilder().setOffset(offset)
+            yield(ReportRequest.newBuilder().setHeader(header).build().also(traffic::sent))
+            for (start in offset until report.payload.size step Codec.CHUNK_BYTES.toLong()) {
+                val size = min(Codec.CHUNK_BYTES.toLong(), report.payload.size - start).toInt()
+                val data = ByteString.copyFrom(report.payload, start.toInt(), size)
+                val chunk = Chunk.newBuilder().setData(data)
+                yield(ReportRequest.newBuilder().setChunk(chunk).build().also(traffic::sent))
+            }
+        }
+
+    private suspend fun <Q : MessageLite, R : MessageLite> unary(
+        request: Q,
+        call: suspend (Q, Double) -> R,
+    ): R {
+        traffic.sent(request)
+        return call(request, policy.timeoutSecs).also(traffic::received)
+    }
+
+    /** Repeats [attempt]; those after which [progress] has grown do not count. */
+    private suspend fun <T> retrying(
+        name: String,
+        progress: suspend () -> Long = { 0 },
+        attempt: suspend () -> T,
+    ): T {
+        var failures = 0
+        var reached = 0L
+        while (true) {
+            traffic.attempts += 1
+            try {
+                return attempt()
+            } catch (error: CallFailure) {
+                failures += 1
+                giveUp(name, error, failures)
+                val pauseSecs =
+                    min(
+                        policy.maxBackoffSecs,
+                        policy.backoffSecs * (1L shl (failures - 1)) * (0.5 + jitter.uniform()),
+                    )
+                log("$name failed (${error.status}), again in ${"%.1f".format(pauseSecs)} s")
+                pause(pauseSecs)
+            }
+            val now = progress()
+            if (now > reached) {
+                failures = 0
+                reached = now
+            }
+        }
+    }
+
+    private fun giveUp(name: String, error: CallFailure, failures: Int) {
+        val got = "${error.status}: ${error.text}"
+        when (error.kind) {
+            FailureKind.REJECTED -> throw rejected(name, got, error)
+            FailureKind.CREDENTIALS -> throw refused(name, got, error)
+            FailureKind.TRANSIENT ->
+                if (failures >= policy.maxAttempts) throw unreachable(name, got, failures, error)
+        }
+    }
+
+    private fun rejected(name: String, got: String, cause: Throwable? = null) =
+        FedvoiceException(
+            ErrorCode.SERVER_REJECTED,
+            where = "$name at ${link.server}",
+            got = got,
+            wanted = "an answer by the protocol",
+            nextStep = "See the server's log; update the side that is older.",
+            cause = cause,
+        )
+
+    private fun refused(name: String, got: String, cause: Throwable) =
+        FedvoiceException(
+            ErrorCode.BAD_CREDENTIALS,
+            where = "$name at ${link.server}",
+            got = got,
+            wanted = "a certificate that the other side accepts",
+            nextStep = "Ask whoever runs the server for a new invitation and enrol again.",
+            cause = cause,
+        )
+
+    private fun unreachable(name: String, got: String, attempts: Int, cause: Throwable) =
+        FedvoiceException(
+            ErrorCode.SERVER_UNREACHABLE,
+            where = "$name at ${link.server}",
+            got = "$got, $attempts times",
+            wanted = "an aggregation server that answers",
+            nextStep =
+                "Check the address and that `fedvoice serve` runs; the phone keeps its work and " +
+                    "may call again.",
+            cause = cause,
+        )
+}
+
+/** What asks how much of [report] the server has. */
+internal fun statusRequest(report: PendingReport): ReportStatusRequest =
+    ReportStatusRequest
+        .newBuilder()
+        .setClientId(report.header.clientId)
+        .setReportId(report.header.reportId)
+        .build()

@@ -1,0 +1,134 @@
+package org.fedvoice.core.session
+
+import org.fedvoice.core.FedvoiceException
+import org.fedvoice.core.model.Codec
+import org.fedvoice.core.model.TrainingPlan
+import org.fedvoice.core.store.ExampleStore
+import org.fedvoice.core.store.FeatureCache
+import org.fedvoice.core.store.LocalExamples
+import org.fedvoice.core.store.Split
+import org.fedvoice.core.training.Checkpoint
+import org.fedvoice.core.training.Engine
+import org.fedvoice.core.training.MemoryMeter
+import org.fedvoice.core.training.TrainingStatus
+import org.fedvoice.core.training.evaluate
+import org.fedvoice.core.training.train
+import org.fedvoice.wire.Assignment
+import org.fedvoice.wire.Blob
+import org.fedvoice.wire.ReportHeader
+import org.fedvoice.wire.Statistics
+import org.fedvoice.wire.Work
+
+/** One assignment, installed: weights [P] and the engine that takes them. */
+internal class Job(
+    val clientId: String,
+    val assignment: Assignment,
+    val engine: Engine,
+    val weights: FloatArray,
+)
+
+/** The work of one assignment on a phone: examples and weights in, a report out. */
+internal class Worker(
+    private val store: ExampleStore,
+    private val features: FeatureCache,
+    private val memory: MemoryMeter,
+    private val log: (String) -> Unit,
+) {
+    /** Trains or evaluates; null if [shouldStop] ended it. */
+    fun perform(job: Job, checkpoint: Checkpoint?, shouldStop: () -> Boolean): PendingReport? =
+        if (job.assignment.work == Work.WORK_EVALUATE) {
+            evaluated(job, shouldStop)
+        } else {
+            trained(job, checkpoint, shouldStop)
+        }
+
+    private fun trained(
+        job: Job,
+        checkpoint: Checkpoint?,
+        shouldStop: () -> Boolean,
+    ): PendingReport? {
+        val plan = TrainingPlan.fromMessage(job.assignment.plan)
+        val examples = LocalExamples(job.engine, store, store.examples(Split.TRAIN), features)
+        if (examples.reasons.isNotEmpty()) {
+            val reasons = examples.reasons.map { (why, count) -> "$count $why" }
+            log("${job.clientId}: left out ${reasons.joinToString()}")
+        }
+        val result =
+            train(
+                engine = job.engine,
+                examples = examples,
+                plan = plan,
+                initial = job.weights,
+                clientId = job.clientId,
+                round = job.assignment.round,
+                checkpoint = checkpoint,
+                memory = memory,
+                shouldStop = shouldStop,
+            )
+        if (result.status == TrainingStatus.STOPPED) return null
+        val skipped = result.statistics.skippedExamples + examples.skipped
+        val delta = result.delta
+        if (delta == null) {
+            log("${job.clientId}: ${result.status.name.lowercase()}, ${result.detail}")
+            return giveUp(job.clientId, job.assignment, skipped)
+        }
+        val payload =
+            try {
+                Codec.encode(delta, plan.updateEncoding)
+            } catch (error: FedvoiceException) {
+                log("${job.clientId}: ${error.message}")
+                return giveUp(job.clientId, job.assignment, skipped)
+            }
+        store.markUsed(result.used.map { examples.rows[it].id }, job.assignment.round)
+        val statistics = result.statistics.toBuilder().setSkippedExamples(skipped).build()
+        return report(job.clientId, job.assignment, statistics, payload, plan.updateEncoding)
+    }
+
+    private fun evaluated(job: Job, shouldStop: () -> Boolean): PendingReport? {
+        val examples = LocalExamples(job.engine, store, store.examples(Split.TEST), features)
+        val counts =
+            evaluate(job.engine, examples, job.weights, memory, shouldStop) ?: return null
+        val skipped = counts.skippedExamples + examples.skipped
+        if (counts.utterances == 0) return giveUp(job.clientId, job.assignment, skipped)
+        val statistics = counts.toBuilder().setSkippedExamples(skipped).build()
+        return report(job.clientId, job.assignment, statistics)
+    }
+}
+
+/**
+ * A report of no work done: the server refuses it and gives the place away at once, instead of
+ * waiting for the lease to run out.
+ */
+internal fun giveUp(clientId: String, assignment: Assignment, skipped: Int): PendingReport =
+    report(clientId, assignment, Statistics.newBuilder().setSkippedExamples(skipped).build())
+
+private fun report(
+    clientId: String,
+    assignment: Assignment,
+    statistics: Statistics,
+    payload: ByteArray = ByteArray(0),
+    encoding: String = "",
+): PendingReport {
+    // Derived, not drawn: whoever finishes the same work again after a crash reports it under the
+    // same name, and it cannot count twice.
+    val name = "$clientId|${assignment.assignmentId}".toByteArray()
+    val blob =
+        Blob
+            .newBuilder()
+            .setDigest(if (payload.isEmpty()) "" else Codec.digestOf(payload))
+            .setSizeBytes(payload.size.toLong())
+            .setEncoding(encoding)
+    val header =
+        ReportHeader
+            .newBuilder()
+            .setClientId(clientId)
+            .setAssignmentId(assignment.assignmentId)
+            .setReportId(Codec.digestOf(name).take(REPORT_ID_LENGTH))
+            .setRound(assignment.round)
+            .setPayload(blob)
+            .setStatistics(statistics)
+            .build()
+    return PendingReport(header, payload)
+}
+
+private const val REPORT_ID_LENGTH = 32

@@ -1,0 +1,225 @@
+package org.fedvoice.core.store
+
+import org.fedvoice.core.ErrorCode
+import org.fedvoice.core.FedvoiceException
+import org.fedvoice.core.model.normalise
+import java.io.File
+
+/**
+ * The example store in SQLite, with the schema of `device_runtime/store.py`: each can open the
+ * other's file.
+ *
+ * @param clock Unix time in seconds
+ */
+class SqlExampleStore(
+    private val database: Database,
+    private val limits: StoreLimits = StoreLimits(),
+    private val clock: () -> Double = { System.currentTimeMillis() / 1e3 },
+) : ExampleStore {
+    init {
+        transaction { SCHEMA.forEach { statement -> it.execute(statement) } }
+    }
+
+    override fun addAll(examples: List<NewExample>): List<Long> {
+        val rows = examples.map(::row)
+        return transaction { db ->
+            expire(db)
+            rows.map { row ->
+                makeRoom(db, row.heldBytes)
+                db.execute(INSERT, *row.values)
+                db.query("SELECT last_insert_rowid()").single().single() as Long
+            }
+        }
+    }
+
+    override fun examples(split: Split): List<StoredExample> =
+        transaction { db ->
+            expire(db)
+            db.query("SELECT $COLUMNS FROM examples WHERE split = ? ORDER BY id", split.id)
+        }.map(::stored)
+
+    override fun count(split: Split): Int =
+        transaction { db ->
+            expire(db)
+            val rows = db.query("SELECT count(*) FROM examples WHERE split = ?", split.id)
+            (rows.single().single() as Long).toInt()
+        }
+
+    override fun heldBytes(): Long = transaction { totals(it).second }
+
+    override fun audio(example: StoredExample): Audio {
+        example.audioFile?.let { return Audio.InFile(it) }
+        val rows =
+            transaction { it.query("SELECT audio FROM examples WHERE id = ?", example.id) }
+        val bytes =
+            rows.singleOrNull()?.single() as ByteArray?
+                ?: throw FedvoiceException(
+                    ErrorCode.MISSING_AUDIO,
+                    where = example.where,
+                    got = "an example deleted meanwhile",
+                    wanted = "its audio",
+                    nextStep = "Nothing: the next round does without it.",
+                )
+        return Audio.Held(bytes)
+    }
+
+    override fun markUsed(ids: List<Long>, round: Int) {
+        val note = "INSERT OR IGNORE INTO uses SELECT id, ? FROM examples WHERE id = ?"
+        transaction { db -> ids.forEach { db.execute(note, round, it) } }
+    }
+
+    override fun roundsUsed(id: Long): List<Int> =
+        transaction {
+            it.query("SELECT round FROM uses WHERE example_id = ? ORDER BY round", id)
+        }.map { (it.single() as Long).toInt() }
+
+    override fun delete(id: Long) {
+        transaction { it.execute("DELETE FROM examples WHERE id = ?", id) }
+    }
+
+    override fun deleteAll() {
+        transaction { it.execute("DELETE FROM examples") }
+        explained { database.execute("VACUUM") }
+    }
+
+    private class Row(val heldBytes: Long, val values: Array<Any?>)
+
+    private fun row(example: NewExample): Row {
+        val audio = example.audio
+        val held = (audio as? Audio.Held)?.wav
+        val path = (audio as? Audio.InFile)?.file?.absolutePath
+        val where = path ?: "new example"
+        val transcript = normalise(example.transcript)
+        if (transcript.isEmpty()) {
+            throw FedvoiceException(
+                ErrorCode.EMPTY_TRANSCRIPT,
+                where = where,
+                got = "no text",
+                wanted = "the words spoken",
+                nextStep = "Transcribe the recording or leave it out.",
+            )
+        }
+        val facts = readFacts(audio, where)
+        val heldBytes = held?.size?.toLong() ?: 0L
+        val columns =
+            arrayOf(
+                path,
+                held,
+                heldBytes,
+                facts.sampleRate,
+                facts.samples,
+                transcript,
+                example.source.id,
+                example.split.id,
+                clock(),
+            )
+        return Row(heldBytes, columns)
+    }
+
+    private fun stored(row: List<Any?>): StoredExample {
+        val (id, path, rate, samples, transcript) = row
+        return StoredExample(
+            id = id as Long,
+            audioFile = (path as String?)?.let(::File),
+            sampleRate = (rate as Long).toInt(),
+            samples = samples as Long,
+            transcript = transcript as String,
+            source = Source.entries.first { it.id == row[SOURCE] },
+            split = Split.entries.first { it.id == row[SPLIT] },
+            addedSecs = (row[ADDED] as Number).toDouble(),
+        )
+    }
+
+    private fun makeRoom(db: Statements, newBytes: Long) {
+        val maxExamples = limits.maxExamples?.toLong() ?: Long.MAX_VALUE
+        val maxBytes = limits.maxBytes ?: Long.MAX_VALUE
+        val fitsAtAll = maxExamples >= 1 && newBytes <= maxBytes
+        var (count, held) = totals(db)
+        while (count + 1 > maxExamples || held + newBytes > maxBytes) {
+            if (limits.whenFull == WhenFull.REFUSE || !fitsAtAll) {
+                throw FedvoiceException(
+                    ErrorCode.STORE_FULL,
+                    where = database.where,
+                    got = "$count examples, $held bytes, and $newBytes bytes to add",
+                    wanted =
+                        "at most ${limits.maxExamples ?: "any number of"} examples, " +
+                            "${limits.maxBytes ?: "any number of"} bytes",
+                    nextStep = "Delete examples, raise the limits, or let the oldest be evicted.",
+                )
+            }
+            db.execute("DELETE FROM examples WHERE id = (SELECT min(id) FROM examples)")
+            val now = totals(db)
+            count = now.first
+            held = now.second
+        }
+    }
+
+    private fun totals(db: Statements): Pair<Long, Long> {
+        val totals = "SELECT count(*), coalesce(sum(held_bytes), 0) FROM examples"
+        val (count, held) = db.query(totals).single()
+        return Pair(count as Long, held as Long)
+    }
+
+    private fun expire(db: Statements) {
+        val living = limits.timeToLiveSecs ?: return
+        db.execute("DELETE FROM examples WHERE added_secs < ?", clock() - living)
+    }
+
+    private fun <T> transaction(work: (Statements) -> T): T =
+        explained { database.transaction(work) }
+
+    private fun <T> explained(work: () -> T): T =
+        try {
+            work()
+        } catch (error: DatabaseFailure) {
+            throw FedvoiceException(
+                if (error.full) ErrorCode.NO_SPACE else ErrorCode.BAD_CONFIG,
+                where = database.where,
+                got = error.message.orEmpty(),
+                wanted =
+                    if (error.full) {
+                        "room on the disk"
+                    } else {
+                        "an example store that SQLite can open"
+                    },
+                nextStep =
+                    if (error.full) "Free some space." else "Move the file away and add again.",
+                cause = error,
+            )
+        }
+
+    private companion object {
+        const val COLUMNS =
+            "id, audio_path, sample_rate, samples, transcript, source, split, added_secs"
+        const val SOURCE = 5
+        const val SPLIT = 6
+        const val ADDED = 7
+        const val INSERT =
+            "INSERT INTO examples (audio_path, audio, held_bytes, sample_rate, samples," +
+                " transcript, source, split, added_secs) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        val SCHEMA =
+            listOf(
+                """
+                CREATE TABLE IF NOT EXISTS examples (
+                    id INTEGER PRIMARY KEY AUTOINCREMENT,
+                    audio_path TEXT,
+                    audio BLOB,
+                    held_bytes INTEGER NOT NULL,
+                    sample_rate INTEGER NOT NULL,
+                    samples INTEGER NOT NULL,
+                    transcript TEXT NOT NULL,
+                    source TEXT NOT NULL,
+                    split TEXT NOT NULL,
+                    added_secs REAL NOT NULL
+                )
+                """.trimIndent(),
+                """
+                CREATE TABLE IF NOT EXISTS uses (
+                    example_id INTEGER NOT NULL REFERENCES examples (id) ON DELETE CASCADE,
+                    round INTEGER NOT NULL,
+                    PRIMARY KEY (example_id, round)
+                ) WITHOUT ROWID
+                """.trimIndent(),
+            )
+    }
+}

@@ -1,0 +1,183 @@
+package org.fedvoice.transport
+
+import io.grpc.CallOptions
+import io.grpc.Channel
+import io.grpc.ClientCall
+import io.grpc.ConnectivityState
+import io.grpc.ManagedChannel
+import io.grpc.MethodDescriptor
+import io.grpc.stub.ClientCallStreamObserver
+import io.grpc.stub.ClientCalls
+import io.grpc.stub.ClientResponseObserver
+import kotlinx.coroutines.CancellableContinuation
+import kotlinx.coroutines.suspendCancellableCoroutine
+import org.fedvoice.core.session.ServerLink
+import org.fedvoice.wire.AggregationGrpc
+import org.fedvoice.wire.CheckInReply
+import org.fedvoice.wire.CheckInRequest
+import org.fedvoice.wire.Chunk
+import org.fedvoice.wire.FetchRequest
+import org.fedvoice.wire.ReportReply
+import org.fedvoice.wire.ReportRequest
+import org.fedvoice.wire.ReportStatusReply
+import org.fedvoice.wire.ReportStatusRequest
+import java.util.concurrent.TimeUnit
+import kotlin.coroutines.resume
+import kotlin.coroutines.resumeWithException
+
+/** The service's calls over one gRPC channel; whoever made the channel shuts it down. */
+class GrpcLink(private val channel: ManagedChannel, override val server: String) : ServerLink {
+    override suspend fun checkIn(request: CheckInRequest, timeoutSecs: Double): CheckInReply =
+        unary(AggregationGrpc.getCheckInMethod(), request, timeoutSecs)
+
+    override suspend fun reportStatus(
+        request: ReportStatusRequest,
+        timeoutSecs: Double,
+    ): ReportStatusReply = unary(AggregationGrpc.getReportStatusMethod(), request, timeoutSecs)
+
+    override suspend fun fetch(
+        request: FetchRequest,
+        timeoutSecs: Double,
+        onChunk: (Chunk) -> Unit,
+    ) {
+        suspendCancellableCoroutine { waiting ->
+            val call = newCall(AggregationGrpc.getFetchMethod(), timeoutSecs)
+            val observer =
+                object : Answer<FetchRequest, Chunk, Unit>(waiting) {
+                    override fun onStart(stream: ClientCallStreamObserver<FetchRequest>) {
+                        // A chunk is asked for when the one before is on the disk.
+                        stream.disableAutoRequestWithInitial(1)
+                    }
+
+                    override fun onNext(value: Chunk) {
+                        take { onChunk(value) }
+                        stream.request(1)
+                    }
+
+                    override fun result() = Unit
+                }
+            ClientCalls.asyncServerStreamingCall(call, request, observer)
+        }
+    }
+
+    override suspend fun report(
+        messages: Iterator<ReportRequest>,
+        timeoutSecs: Double,
+    ): ReportReply =
+        suspendCancellableCoroutine { waiting ->
+            val call = newCall(AggregationGrpc.getReportMethod(), timeoutSecs)
+            val observer =
+                object : OneReply<ReportRequest, ReportReply>(waiting) {
+                    private var sent = false
+
+                    override fun onStart(stream: ClientCallStreamObserver<ReportRequest>) {
+                        stream.setOnReadyHandler { take { send(stream) } }
+                    }
+
+                    private fun send(stream: ClientCallStreamObserver<ReportRequest>) {
+                        while (!sent && stream.isReady) {
+                            if (messages.hasNext()) {
+                                stream.onNext(messages.next())
+                            } else {
+                                sent = true
+                                stream.onCompleted()
+                            }
+                        }
+                    }
+                }
+            ClientCalls.asyncClientStreamingCall(call, observer)
+        }
+
+    private suspend fun <Q : Any, R : Any> unary(
+        method: MethodDescriptor<Q, R>,
+        request: Q,
+        timeoutSecs: Double,
+    ): R = ready().unary(method, request, timeoutSecs)
+
+    private fun <Q, R> newCall(
+        method: MethodDescriptor<Q, R>,
+        timeoutSecs: Double,
+    ): ClientCall<Q, R> = ready().newCall(method, within(timeoutSecs))
+
+    /**
+     * gRPC's own pause before it connects anew grows to two minutes, in which every call fails at
+     * once: longer than a phone's retries, which would never see that the server is back.
+     */
+    private fun ready(): Channel {
+        if (channel.getState(false) == ConnectivityState.TRANSIENT_FAILURE) channel.enterIdle()
+        return channel
+    }
+}
+
+/**
+ * One call with one answer.
+ *
+ * @throws org.fedvoice.core.session.CallFailure if it fails
+ */
+internal suspend fun <Q : Any, R : Any> Channel.unary(
+    method: MethodDescriptor<Q, R>,
+    request: Q,
+    timeoutSecs: Double,
+): R =
+    suspendCancellableCoroutine { waiting ->
+        val call = newCall(method, within(timeoutSecs))
+        ClientCalls.asyncUnaryCall(call, request, OneReply<Q, R>(waiting))
+    }
+
+private fun within(secs: Double): CallOptions =
+    CallOptions.DEFAULT.withDeadlineAfter((secs * MICROS).toLong(), TimeUnit.MICROSECONDS)
+
+private const val MICROS = 1e6
+
+/** Hands what a call comes to over to the coroutine that waits for it; cancels it with that. */
+private abstract class Answer<Q, R, T>(private val waiting: CancellableContinuation<T>) :
+    ClientResponseObserver<Q, R> {
+    protected lateinit var stream: ClientCallStreamObserver<Q>
+    private var thrown: Throwable? = null
+
+    abstract fun result(): T?
+
+    open fun onStart(stream: ClientCallStreamObserver<Q>): Unit = Unit
+
+    final override fun beforeStart(requestStream: ClientCallStreamObserver<Q>) {
+        stream = requestStream
+        onStart(requestStream)
+        waiting.invokeOnCancellation { requestStream.cancel("the phone stopped", null) }
+    }
+
+    /** Runs the phone's own code; what that throws breaks the call off and is thrown there. */
+    @Suppress("TooGenericExceptionCaught")
+    protected fun take(work: () -> Unit) {
+        if (thrown != null) return
+        try {
+            work()
+        } catch (error: Exception) {
+            thrown = error
+            stream.cancel("the phone failed", error)
+        }
+    }
+
+    final override fun onError(error: Throwable) {
+        if (waiting.isActive) waiting.resumeWithException(thrown ?: failureOf(error))
+    }
+
+    final override fun onCompleted() {
+        if (!waiting.isActive) return
+        val result = result()
+        if (result == null) {
+            waiting.resumeWithException(thrown ?: unanswered())
+        } else {
+            waiting.resume(result)
+        }
+    }
+}
+
+private open class OneReply<Q, R>(waiting: CancellableContinuation<R>) : Answer<Q, R, R>(waiting) {
+    private var reply: R? = null
+
+    override fun onNext(value: R) {
+        reply = value
+    }
+
+    override fun result(): R? = reply
+}
