@@ -52,8 +52,9 @@ interface Identity {
 }
 
 /**
- * An identity in files: `client_id` beside `identity/`, in which `key.pem` (PKCS #8) and
- * `public.pem`, `certificate.pem`, `authority.pem` and `server` (HOST:PORT) lie.
+ * An identity in files: `client_id` beside `identity/`, in which `key.pem` (PKCS #8),
+ * `certificate.pem`, `authority.pem` and `server` (HOST:PORT) lie, as the Python phone has them.
+ * `public.pem` is the key's other half until there is a certificate.
  */
 class FileIdentity(stateDir: File, givenId: String = "") : Identity {
     private val folder = File(stateDir, "identity")
@@ -66,16 +67,17 @@ class FileIdentity(stateDir: File, givenId: String = "") : Identity {
     override val clientId: String = givenId.ifEmpty { ownName(File(stateDir, "client_id")) }
 
     override fun key(): KeyPair {
+        credentials()?.let { return KeyPair(it.certificate.publicKey, it.key) }
         if (!keyFile.isFile || !publicFile.isFile) {
             val pair = newKey()
             makePrivate(folder)
             writeDurably(publicFile, pem("PUBLIC KEY", pair.public.encoded))
             writeDurably(keyFile, pem("PRIVATE KEY", pair.private.encoded))
         }
-        return KeyPair(
-            KeyFactory.getInstance("EC").generatePublic(X509EncodedKeySpec(unpem(publicFile))),
-            privateKey(),
-        )
+        return readable {
+            val encoded = X509EncodedKeySpec(unpem(publicFile))
+            KeyPair(KeyFactory.getInstance("EC").generatePublic(encoded), privateKey())
+        }
     }
 
     override fun credentials(): Credentials? {
