@@ -6,6 +6,9 @@ import org.fedvoice.core.session.FailureKind
 import java.io.EOFException
 import java.net.SocketException
 import java.security.cert.CertificateException
+import java.security.cert.X509Certificate
+import java.text.SimpleDateFormat
+import java.util.Locale
 import javax.net.ssl.SSLException
 
 /** Codes after which the same call may work later; those of `device_runtime/calls.py`. */
@@ -20,21 +23,42 @@ private val TRANSIENT =
         Status.Code.INTERNAL,
     )
 
-/** What a failed gRPC call means for the phone. */
-internal fun failureOf(error: Throwable): CallFailure {
+/** Codes with which a server refuses who the phone is. */
+private val REFUSED = setOf(Status.Code.UNAUTHENTICATED, Status.Code.PERMISSION_DENIED)
+
+/**
+ * What a failed gRPC call means for the phone.
+ *
+ * With TLS 1.3 a server that refuses the phone's certificate shows itself as a connection that
+ * breaks, hence the look at the dates of [shown].
+ */
+internal fun failureOf(error: Throwable, shown: X509Certificate? = null): CallFailure {
     val status = Status.fromThrowable(error)
     val causes = generateSequence(error) { it.cause }.take(MAX_CAUSES).toList()
     val untrusted = causes.firstOrNull(::isAboutCertificates)
+    val expired = shown?.let(::whyNotValid)
     val kind =
         when {
-            untrusted != null || status.code == Status.Code.UNAUTHENTICATED ->
-                FailureKind.CREDENTIALS
+            untrusted != null || status.code in REFUSED -> FailureKind.CREDENTIALS
+            expired != null && status.code == Status.Code.UNAVAILABLE -> FailureKind.CREDENTIALS
             status.code in TRANSIENT -> FailureKind.TRANSIENT
             else -> FailureKind.REJECTED
         }
-    val text = untrusted?.message ?: status.description ?: causes.last().message.orEmpty()
+    val said = untrusted?.message ?: status.description ?: causes.last().message.orEmpty()
+    val text = if (kind == FailureKind.CREDENTIALS && expired != null) "$said; $expired" else said
     return CallFailure(kind, status.code.name, text, error)
 }
+
+/** Why a certificate does not hold by this device's clock; null: it does. */
+private fun whyNotValid(certificate: X509Certificate): String? =
+    try {
+        certificate.checkValidity()
+        null
+    } catch (_: CertificateException) {
+        val days = SimpleDateFormat("yyyy-MM-dd", Locale.ROOT)
+        val from = days.format(certificate.notBefore)
+        "the phone's certificate holds from $from to ${days.format(certificate.notAfter)}"
+    }
 
 /** A call that ended well without an answer. */
 internal fun unanswered(): CallFailure =

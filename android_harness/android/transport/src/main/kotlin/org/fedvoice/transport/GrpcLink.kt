@@ -21,12 +21,21 @@ import org.fedvoice.wire.ReportReply
 import org.fedvoice.wire.ReportRequest
 import org.fedvoice.wire.ReportStatusReply
 import org.fedvoice.wire.ReportStatusRequest
+import java.security.cert.X509Certificate
 import java.util.concurrent.TimeUnit
 import kotlin.coroutines.resume
 import kotlin.coroutines.resumeWithException
 
-/** The service's calls over one gRPC channel; whoever made the channel shuts it down. */
-class GrpcLink(private val channel: ManagedChannel, override val server: String) : ServerLink {
+/**
+ * The service's calls over one gRPC channel; whoever made the channel shuts it down.
+ *
+ * @param shown the certificate that the channel shows now, for errors; null: none
+ */
+class GrpcLink(
+    private val channel: ManagedChannel,
+    override val server: String,
+    private val shown: () -> X509Certificate? = { null },
+) : ServerLink {
     override suspend fun checkIn(request: CheckInRequest, timeoutSecs: Double): CheckInReply =
         unary(AggregationGrpc.getCheckInMethod(), request, timeoutSecs)
 
@@ -43,7 +52,7 @@ class GrpcLink(private val channel: ManagedChannel, override val server: String)
         suspendCancellableCoroutine { waiting ->
             val call = newCall(AggregationGrpc.getFetchMethod(), timeoutSecs)
             val observer =
-                object : Answer<FetchRequest, Chunk, Unit>(waiting) {
+                object : Answer<FetchRequest, Chunk, Unit>(waiting, shown) {
                     override fun onStart(stream: ClientCallStreamObserver<FetchRequest>) {
                         // A chunk is asked for when the one before is on the disk.
                         stream.disableAutoRequestWithInitial(1)
@@ -67,7 +76,7 @@ class GrpcLink(private val channel: ManagedChannel, override val server: String)
         suspendCancellableCoroutine { waiting ->
             val call = newCall(AggregationGrpc.getReportMethod(), timeoutSecs)
             val observer =
-                object : OneReply<ReportRequest, ReportReply>(waiting) {
+                object : OneReply<ReportRequest, ReportReply>(waiting, shown) {
                     private var sent = false
 
                     override fun onStart(stream: ClientCallStreamObserver<ReportRequest>) {
@@ -92,7 +101,7 @@ class GrpcLink(private val channel: ManagedChannel, override val server: String)
         method: MethodDescriptor<Q, R>,
         request: Q,
         timeoutSecs: Double,
-    ): R = ready().unary(method, request, timeoutSecs)
+    ): R = ready().unary(method, request, timeoutSecs, shown)
 
     private fun <Q, R> newCall(
         method: MethodDescriptor<Q, R>,
@@ -118,10 +127,11 @@ internal suspend fun <Q : Any, R : Any> Channel.unary(
     method: MethodDescriptor<Q, R>,
     request: Q,
     timeoutSecs: Double,
+    shown: () -> X509Certificate? = { null },
 ): R =
     suspendCancellableCoroutine { waiting ->
         val call = newCall(method, within(timeoutSecs))
-        ClientCalls.asyncUnaryCall(call, request, OneReply<Q, R>(waiting))
+        ClientCalls.asyncUnaryCall(call, request, OneReply<Q, R>(waiting, shown))
     }
 
 private fun within(secs: Double): CallOptions =
@@ -130,8 +140,10 @@ private fun within(secs: Double): CallOptions =
 private const val MICROS = 1e6
 
 /** Hands what a call comes to over to the coroutine that waits for it; cancels it with that. */
-private abstract class Answer<Q, R, T>(private val waiting: CancellableContinuation<T>) :
-    ClientResponseObserver<Q, R> {
+private abstract class Answer<Q, R, T>(
+    private val waiting: CancellableContinuation<T>,
+    private val shown: () -> X509Certificate?,
+) : ClientResponseObserver<Q, R> {
     protected lateinit var stream: ClientCallStreamObserver<Q>
     private var thrown: Throwable? = null
 
@@ -158,7 +170,7 @@ private abstract class Answer<Q, R, T>(private val waiting: CancellableContinuat
     }
 
     final override fun onError(error: Throwable) {
-        if (waiting.isActive) waiting.resumeWithException(thrown ?: failureOf(error))
+        if (waiting.isActive) waiting.resumeWithException(thrown ?: failureOf(error, shown()))
     }
 
     final override fun onCompleted() {
@@ -172,7 +184,10 @@ private abstract class Answer<Q, R, T>(private val waiting: CancellableContinuat
     }
 }
 
-private open class OneReply<Q, R>(waiting: CancellableContinuation<R>) : Answer<Q, R, R>(waiting) {
+private open class OneReply<Q, R>(
+    waiting: CancellableContinuation<R>,
+    shown: () -> X509Certificate?,
+) : Answer<Q, R, R>(waiting, shown) {
     private var reply: R? = null
 
     override fun onNext(value: R) {

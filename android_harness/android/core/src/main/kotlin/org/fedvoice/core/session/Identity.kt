@@ -44,8 +44,14 @@ interface Identity {
     /** What enrolment left; null: not enrolled. */
     fun credentials(): Credentials?
 
-    /** Keeps what enrolment or a renewal gave; what was kept before is whole until then. */
-    fun keep(server: String, certificate: X509Certificate, authority: X509Certificate)
+    /** Whether the phone was enrolled with that invitation. */
+    fun usedBefore(invitation: Invitation): Boolean
+
+    /** Keeps what an enrolment gave: the certificate, and what the invitation said. */
+    fun adopt(invitation: Invitation, certificate: X509Certificate)
+
+    /** Keeps a new certificate for the same key. */
+    fun renewed(certificate: X509Certificate)
 
     /** Forgets key and certificates. */
     fun forget()
@@ -63,11 +69,15 @@ class FileIdentity(stateDir: File, givenId: String = "") : Identity {
     private val certificateFile = File(folder, "certificate.pem")
     private val authorityFile = File(folder, "authority.pem")
     private val serverFile = File(folder, "server")
+    private val invitationFile = File(folder, "invitation")
 
-    override val clientId: String = givenId.ifEmpty { ownName(File(stateDir, "client_id")) }
+    override val clientId: String = ownName(File(stateDir, "client_id"), givenId)
 
     override fun key(): KeyPair {
-        credentials()?.let { return KeyPair(it.certificate.publicKey, it.key) }
+        val enrolled = credentials()
+        if (enrolled != null && !publicFile.isFile) {
+            writeDurably(publicFile, pem("PUBLIC KEY", enrolled.certificate.publicKey.encoded))
+        }
         if (!keyFile.isFile || !publicFile.isFile) {
             val pair = newKey()
             makePrivate(folder)
@@ -92,12 +102,33 @@ class FileIdentity(stateDir: File, givenId: String = "") : Identity {
         }
     }
 
-    override fun keep(server: String, certificate: X509Certificate, authority: X509Certificate) {
-        makePrivate(folder)
-        writeDurably(authorityFile, pem("CERTIFICATE", authority.encoded))
-        writeDurably(serverFile, "$server\n".toByteArray())
-        // Written last: what has one is complete.
+    override fun usedBefore(invitation: Invitation): Boolean =
+        invitationFile.isFile && invitationFile.readText().trim() == invitation.digest
+
+    override fun adopt(invitation: Invitation, certificate: X509Certificate) {
+        checkOwn(certificate)
+        // Written last: what has a certificate is complete.
+        certificateFile.delete()
+        writeDurably(authorityFile, pem("CERTIFICATE", invitation.trusted().encoded))
+        writeDurably(serverFile, "${invitation.server}\n".toByteArray())
+        writeDurably(invitationFile, "${invitation.digest}\n".toByteArray())
         writeDurably(certificateFile, pem("CERTIFICATE", certificate.encoded))
+    }
+
+    override fun renewed(certificate: X509Certificate) {
+        checkOwn(certificate)
+        writeDurably(certificateFile, pem("CERTIFICATE", certificate.encoded))
+    }
+
+    private fun checkOwn(certificate: X509Certificate) {
+        if (certificate.publicKey == key().public && nameOf(certificate) == clientId) return
+        throw FedvoiceException(
+            ErrorCode.BAD_CREDENTIALS,
+            where = "the server's answer",
+            got = "a certificate that is not for this phone's key and name",
+            wanted = "a key and a certificate that the server takes",
+            nextStep = "Update the side that is older; ask for a new invitation.",
+        )
     }
 
     override fun forget() {
@@ -132,13 +163,37 @@ class FileIdentity(stateDir: File, givenId: String = "") : Identity {
         )
 }
 
-/** The name made at the first start. */
-private fun ownName(file: File): String {
+/** The certificate's, or the name given, or the one made at the first start. */
+private fun FileIdentity.ownName(file: File, given: String): String {
+    val enrolled = credentials()?.let { nameOf(it.certificate) }
+    if (enrolled != null) {
+        if (given.isEmpty() || given == enrolled) return enrolled
+        throw FedvoiceException(
+            ErrorCode.BAD_CONFIG,
+            where = "the client_id",
+            got = given,
+            wanted = "$enrolled, the name that this phone is enrolled under",
+            nextStep = "Leave it out, or take another folder for another phone.",
+        )
+    }
+    if (given.isNotEmpty()) return given
     if (!file.isFile) {
         file.absoluteFile.parentFile.mkdirs()
         writeAtomically(file, UUID.randomUUID().toString().replace("-", "").toByteArray())
     }
     return file.readText(Charsets.US_ASCII).trim()
+}
+
+/** The common name, the only part of a subject that this house's certificates have. */
+private fun nameOf(certificate: X509Certificate): String {
+    val subject = certificate.subjectX500Principal.encoded
+    val at = subject.indices.firstOrNull { i ->
+        COMMON_NAME.indices.all { subject.getOrNull(i + it) == COMMON_NAME[it] }
+    } ?: return ""
+    // The object id is followed by the string: tag, length (up to 127), bytes.
+    val length = subject[at + COMMON_NAME.size + 1].toInt() and 0xff
+    val start = at + COMMON_NAME.size + 2
+    return String(subject, start, length, Charsets.UTF_8)
 }
 
 private fun newKey(): KeyPair {
@@ -170,6 +225,9 @@ private fun pem(label: String, der: ByteArray): ByteArray {
 }
 
 private const val PEM_COLUMNS = 64
+
+/** 2.5.4.3 in DER. */
+private val COMMON_NAME = byteArrayOf(0x06, 0x03, 0x55, 0x04, 0x03)
 
 private fun makePrivate(folder: File) {
     folder.mkdirs()

@@ -2,9 +2,11 @@ package org.fedvoice.core.session
 
 import kotlinx.serialization.Serializable
 import kotlinx.serialization.SerializationException
+import kotlinx.serialization.Transient
 import kotlinx.serialization.json.Json
 import org.fedvoice.core.ErrorCode
 import org.fedvoice.core.FedvoiceException
+import org.fedvoice.core.model.Codec
 import java.security.GeneralSecurityException
 import java.security.cert.X509Certificate
 import java.util.Base64
@@ -25,6 +27,11 @@ class Invitation(
     val authority: String,
     val token: String,
 ) {
+    /** sha256 of the text, hex: remembered, so that the same one may be given again. */
+    @Transient
+    var digest: String = ""
+        private set
+
     /** The authority's certificate. */
     fun trusted(): X509Certificate =
         try {
@@ -49,7 +56,9 @@ class Invitation(
             if (!trimmed.startsWith(PREFIX)) throw unreadable("it does not begin with $PREFIX")
             return try {
                 val bytes = Base64.getUrlDecoder().decode(trimmed.removePrefix(PREFIX))
-                format.decodeFromString<Invitation>(String(bytes))
+                format.decodeFromString<Invitation>(String(bytes)).also {
+                    it.digest = Codec.digestOf(trimmed.toByteArray())
+                }
             } catch (error: SerializationException) {
                 throw unreadable("a field is missing or of another kind", error)
             } catch (error: IllegalArgumentException) {
@@ -62,8 +71,9 @@ class Invitation(
                 ErrorCode.BAD_CREDENTIALS,
                 where = "the invitation",
                 got = what,
-                wanted = "the whole text that `fedvoice` printed, in one line",
-                nextStep = "Copy it again, or ask for a new invitation.",
+                wanted = "an invitation, one line that begins with $PREFIX",
+                nextStep =
+                    "Copy the whole line that `fedvoice invite` wrote, or ask for a new one.",
                 cause = cause,
             )
     }

@@ -48,14 +48,15 @@ class Phone(
     private val engines: EngineCache,
     private val blobs: BlobCache,
     private val conditions: ConditionSource,
-    private val memory: MemoryMeter,
+    memory: MemoryMeter,
     private val settings: SessionSettings = SessionSettings(),
     private val clock: Clock = SystemClock,
     private val log: (String) -> Unit = {},
-    private val pause: suspend (Double) -> Unit = { delay((it * MILLIS).toLong()) },
+    pause: suspend (Double) -> Unit = { delay((it * MILLIS).toLong()) },
 ) {
     private val held = HeldBlobs(File(stateDir, "held_blobs"), blobs)
     private val retryStream = Stream(0UL, clientId, 0, Purpose.RETRY)
+    private val retries = Retries(settings.calls, retryStream, log, pause)
     private val outbox = Outbox(stateDir)
     private val leases = Leases(AssignmentFile(stateDir), clock)
     private val checkpointFile = File(stateDir, "checkpoint")
@@ -76,7 +77,7 @@ class Phone(
      *   `no-space`, and what a bad package or plan gives. What was finished is kept.
      */
     suspend fun runOnce(shouldStop: () -> Boolean = { false }): Outcome {
-        val calls = ServerCalls(link, settings.calls, retryStream, log, pause)
+        val calls = ServerCalls(link, settings.calls, retries)
         val outcome = roomOnDisk(stateDir) { run(calls, shouldStop) }
         return outcome.copy(
             bytesUp = calls.traffic.bytesUp,

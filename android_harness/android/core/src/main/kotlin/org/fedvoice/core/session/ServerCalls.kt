@@ -2,10 +2,8 @@ package org.fedvoice.core.session
 
 import com.google.protobuf.ByteString
 import com.google.protobuf.MessageLite
-import org.fedvoice.core.ErrorCode
 import org.fedvoice.core.FedvoiceException
 import org.fedvoice.core.model.Codec
-import org.fedvoice.core.random.Stream
 import org.fedvoice.wire.Blob
 import org.fedvoice.wire.CheckInReply
 import org.fedvoice.wire.CheckInRequest
@@ -18,18 +16,6 @@ import org.fedvoice.wire.ReportStatusRequest
 import java.io.File
 import java.io.FileOutputStream
 import kotlin.math.min
-
-/**
- * How patient a phone is.
- *
- * The k-th repetition waits backoffSecs * 2^k * u, u uniform in 0.5..1.5, at most maxBackoffSecs.
- */
-data class CallPolicy(
-    val timeoutSecs: Double = 30.0,
-    val maxAttempts: Int = 5,
-    val backoffSecs: Double = 0.5,
-    val maxBackoffSecs: Double = 30.0,
-)
 
 /** Bytes of messages (with gRPC's frame headers) and calls of one session. */
 class Traffic {
@@ -63,16 +49,11 @@ class Traffic {
  *
  * Nothing here waits for ever: every call has a deadline, and a call that brings no progress is
  * repeated a bounded number of times.
- *
- * @param jitter the phone's RETRY stream
- * @param pause waits so many seconds
  */
 class ServerCalls(
     private val link: ServerLink,
     private val policy: CallPolicy,
-    private val jitter: Stream,
-    private val log: (String) -> Unit,
-    private val pause: suspend (Double) -> Unit,
+    private val retries: Retries,
 ) {
     val traffic: Traffic = Traffic()
 
@@ -119,7 +100,7 @@ class ServerCalls(
             link.fetch(request, policy.timeoutSecs) { chunk ->
                 traffic.received(chunk)
                 if (held + chunk.data.size() > blob.sizeBytes) {
-                    throw rejected("Fetch", "more than ${blob.sizeBytes} bytes")
+                    throw rejected("Fetch", link.server, "more than ${blob.sizeBytes} bytes")
                 }
                 chunk.data.writeTo(stream)
                 held += chunk.data.size()
@@ -170,78 +151,15 @@ class ServerCalls(
         return call(request, policy.timeoutSecs).also(traffic::received)
     }
 
-    /** Repeats [attempt]; those after which [progress] has grown do not count. */
     private suspend fun <T> retrying(
         name: String,
         progress: suspend () -> Long = { 0 },
         attempt: suspend () -> T,
-    ): T {
-        var failures = 0
-        var reached = 0L
-        while (true) {
+    ): T =
+        retries.repeated(name, link.server, progress) {
             traffic.attempts += 1
-            try {
-                return attempt()
-            } catch (error: CallFailure) {
-                failures += 1
-                giveUp(name, error, failures)
-                val pauseSecs =
-                    min(
-                        policy.maxBackoffSecs,
-                        policy.backoffSecs * (1L shl (failures - 1)) * (0.5 + jitter.uniform()),
-                    )
-                log("$name failed (${error.status}), again in ${"%.1f".format(pauseSecs)} s")
-                pause(pauseSecs)
-            }
-            val now = progress()
-            if (now > reached) {
-                failures = 0
-                reached = now
-            }
+            attempt()
         }
-    }
-
-    private fun giveUp(name: String, error: CallFailure, failures: Int) {
-        val got = "${error.status}: ${error.text}"
-        when (error.kind) {
-            FailureKind.REJECTED -> throw rejected(name, got, error)
-            FailureKind.CREDENTIALS -> throw refused(name, got, error)
-            FailureKind.TRANSIENT ->
-                if (failures >= policy.maxAttempts) throw unreachable(name, got, failures, error)
-        }
-    }
-
-    private fun rejected(name: String, got: String, cause: Throwable? = null) =
-        FedvoiceException(
-            ErrorCode.SERVER_REJECTED,
-            where = "$name at ${link.server}",
-            got = got,
-            wanted = "an answer by the protocol",
-            nextStep = "See the server's log; update the side that is older.",
-            cause = cause,
-        )
-
-    private fun refused(name: String, got: String, cause: Throwable) =
-        FedvoiceException(
-            ErrorCode.BAD_CREDENTIALS,
-            where = "$name at ${link.server}",
-            got = got,
-            wanted = "a certificate that the other side accepts",
-            nextStep = "Ask whoever runs the server for a new invitation and enrol again.",
-            cause = cause,
-        )
-
-    private fun unreachable(name: String, got: String, attempts: Int, cause: Throwable) =
-        FedvoiceException(
-            ErrorCode.SERVER_UNREACHABLE,
-            where = "$name at ${link.server}",
-            got = "$got, $attempts times",
-            wanted = "an aggregation server that answers",
-            nextStep =
-                "Check the address and that `fedvoice serve` runs; the phone keeps its work and " +
-                    "may call again.",
-            cause = cause,
-        )
 }
 
 /** What asks how much of [report] the server has. */
