@@ -4,6 +4,7 @@ import kotlinx.coroutines.CancellationException
 import kotlinx.coroutines.CompletableDeferred
 import kotlinx.coroutines.withTimeoutOrNull
 import sun.misc.Signal
+import sun.misc.SignalHandler
 import java.util.concurrent.atomic.AtomicInteger
 import kotlin.time.Duration.Companion.seconds
 
@@ -27,6 +28,12 @@ internal class Stopping {
                 request()
             }
         }
+        return this
+    }
+
+    /** Pays no heed to a signal: somebody else decides what it means. */
+    fun ignoring(name: String): Stopping {
+        Signal.handle(Signal(name), SignalHandler.SIG_IGN)
         return this
     }
 

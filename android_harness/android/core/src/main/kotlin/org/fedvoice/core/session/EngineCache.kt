@@ -1,7 +1,11 @@
 package org.fedvoice.core.session
 
 import org.fedvoice.core.training.Engine
+import org.fedvoice.core.training.MemoryMeter
 import java.io.Closeable
+
+/** An engine, and what was resident before it was loaded: the base line of its memory. */
+class LoadedEngine(val engine: Engine, val memoryBaselineBytes: Long)
 
 /**
  * One engine for each task manifest (which names its program); for one thread at a time.
@@ -10,22 +14,25 @@ import java.io.Closeable
  * @param maxEngines the least recently used one is closed, and its arenas with it
  */
 class EngineCache(
+    private val memory: MemoryMeter,
     private val maxEngines: Int = 2,
     private val factory: (InstalledTask) -> Engine,
 ) : Closeable {
-    private val engines = LinkedHashMap<String, Engine>(INITIAL, LOAD, true)
+    private val engines = LinkedHashMap<String, LoadedEngine>(INITIAL, LOAD, true)
 
     /** The engine of a manifest; [task] is called only if it has to be loaded. */
-    fun get(manifestDigest: String, task: () -> InstalledTask): Engine {
+    fun get(manifestDigest: String, task: () -> InstalledTask): LoadedEngine {
         engines[manifestDigest]?.let { return it }
         while (engines.size >= maxEngines) {
-            engines.remove(engines.keys.first())?.close()
+            engines.remove(engines.keys.first())?.engine?.close()
         }
-        return factory(task()).also { engines[manifestDigest] = it }
+        val installed = task()
+        val baseline = memory.residentBytes()
+        return LoadedEngine(factory(installed), baseline).also { engines[manifestDigest] = it }
     }
 
     override fun close() {
-        engines.values.forEach(Engine::close)
+        engines.values.forEach { it.engine.close() }
         engines.clear()
     }
 

@@ -12,9 +12,9 @@ import org.fedvoice.core.model.Codec
 import org.fedvoice.core.random.Purpose
 import org.fedvoice.core.random.Stream
 import org.fedvoice.core.store.ExampleStore
-import org.fedvoice.core.store.FeatureCache
 import org.fedvoice.core.store.Split
 import org.fedvoice.core.training.Checkpoint
+import org.fedvoice.core.training.FeatureCache
 import org.fedvoice.core.training.MemoryMeter
 import org.fedvoice.wire.Assignment
 import org.fedvoice.wire.Blob
@@ -169,15 +169,15 @@ class Phone(
         val payload = fetch(calls, assignment.weights, assignment)
         val digest = assignment.manifest.digest
         return withContext(Dispatchers.Default) {
-            val engine = engines.get(digest) { blobs.install(digest, manifest, program) }
-            val size = engine.manifest.parameters.totalSize
+            val loaded = engines.get(digest) { blobs.install(digest, manifest, program) }
+            val size = loaded.engine.manifest.parameters.totalSize
             val where = "weights ${assignment.weights.digest.take(SHORT)}"
             val weights = Codec.decode(payload, assignment.weights.encoding, size, where)
             if (featuresOf != digest) {
                 features.clear()
                 featuresOf = digest
             }
-            Job(clientId, assignment, engine, weights)
+            Job(clientId, assignment, loaded, weights)
         }
     }
 

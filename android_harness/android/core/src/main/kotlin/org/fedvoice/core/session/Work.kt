@@ -4,13 +4,16 @@ import org.fedvoice.core.FedvoiceException
 import org.fedvoice.core.model.Codec
 import org.fedvoice.core.model.TrainingPlan
 import org.fedvoice.core.store.ExampleStore
-import org.fedvoice.core.store.FeatureCache
-import org.fedvoice.core.store.LocalExamples
 import org.fedvoice.core.store.Split
+import org.fedvoice.core.store.StoredExample
+import org.fedvoice.core.store.readWaveform
 import org.fedvoice.core.training.Checkpoint
 import org.fedvoice.core.training.Engine
+import org.fedvoice.core.training.FeatureCache
+import org.fedvoice.core.training.LocalExamples
 import org.fedvoice.core.training.MemoryMeter
 import org.fedvoice.core.training.TrainingStatus
+import org.fedvoice.core.training.describeReasons
 import org.fedvoice.core.training.evaluate
 import org.fedvoice.core.training.train
 import org.fedvoice.wire.Assignment
@@ -23,9 +26,11 @@ import org.fedvoice.wire.Work
 internal class Job(
     val clientId: String,
     val assignment: Assignment,
-    val engine: Engine,
+    val loaded: LoadedEngine,
     val weights: FloatArray,
-)
+) {
+    val engine: Engine get() = loaded.engine
+}
 
 /** The work of one assignment on a phone: examples and weights in, a report out. */
 internal class Worker(
@@ -42,16 +47,20 @@ internal class Worker(
             trained(job, checkpoint, shouldStop)
         }
 
+    private fun examplesOf(job: Job, split: Split): LocalExamples<StoredExample> =
+        LocalExamples(job.engine, store.examples(split), features) { row ->
+            readWaveform(store.audio(row), job.engine.manifest.features, row.where)
+        }
+
     private fun trained(
         job: Job,
         checkpoint: Checkpoint?,
         shouldStop: () -> Boolean,
     ): PendingReport? {
         val plan = TrainingPlan.fromMessage(job.assignment.plan)
-        val examples = LocalExamples(job.engine, store, store.examples(Split.TRAIN), features)
+        val examples = examplesOf(job, Split.TRAIN)
         if (examples.reasons.isNotEmpty()) {
-            val reasons = examples.reasons.map { (why, count) -> "$count $why" }
-            log("${job.clientId}: left out ${reasons.joinToString()}")
+            log("${job.clientId}: left out ${describeReasons(examples.reasons)}")
         }
         val result =
             train(
@@ -63,6 +72,7 @@ internal class Worker(
                 round = job.assignment.round,
                 checkpoint = checkpoint,
                 memory = memory,
+                memoryBaselineBytes = job.loaded.memoryBaselineBytes,
                 shouldStop = shouldStop,
             )
         if (result.status == TrainingStatus.STOPPED) return null
@@ -79,15 +89,22 @@ internal class Worker(
                 log("${job.clientId}: ${error.message}")
                 return giveUp(job.clientId, job.assignment, skipped)
             }
-        store.markUsed(result.used.map { examples.rows[it].id }, job.assignment.round)
+        store.markUsed(result.used.map { examples.recordings[it].id }, job.assignment.round)
         val statistics = result.statistics.toBuilder().setSkippedExamples(skipped).build()
         return report(job.clientId, job.assignment, statistics, payload, plan.updateEncoding)
     }
 
     private fun evaluated(job: Job, shouldStop: () -> Boolean): PendingReport? {
-        val examples = LocalExamples(job.engine, store, store.examples(Split.TEST), features)
+        val examples = examplesOf(job, Split.TEST)
         val counts =
-            evaluate(job.engine, examples, job.weights, memory, shouldStop) ?: return null
+            evaluate(
+                job.engine,
+                examples,
+                job.weights,
+                memory,
+                job.loaded.memoryBaselineBytes,
+                shouldStop,
+            ) ?: return null
         val skipped = counts.skippedExamples + examples.skipped
         if (counts.utterances == 0) return giveUp(job.clientId, job.assignment, skipped)
         val statistics = counts.toBuilder().setSkippedExamples(skipped).build()

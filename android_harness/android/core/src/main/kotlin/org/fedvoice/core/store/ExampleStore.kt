@@ -1,5 +1,6 @@
 package org.fedvoice.core.store
 
+import org.fedvoice.core.training.Recording
 import java.io.File
 
 /** Where a transcript comes from; the ids are those of `device_runtime/store.py`. */
@@ -58,17 +59,17 @@ class NewExample(
  * @property addedSecs Unix time
  */
 data class StoredExample(
-    val id: Long,
+    override val id: Long,
     val audioFile: File?,
-    val sampleRate: Int,
-    val samples: Long,
-    val transcript: String,
+    override val sampleRate: Int,
+    override val samples: Int,
+    override val transcript: String,
     val source: Source,
     val split: Split,
     val addedSecs: Double,
-) {
+) : Recording {
     /** How errors name it. */
-    val where: String get() = audioFile?.path ?: "stored example $id"
+    override val where: String get() = audioFile?.path ?: "stored example $id"
 }
 
 /** The examples of one phone: what was said and how it is written, on the phone's own disk. */

@@ -2,7 +2,7 @@ package org.fedvoice.core.store
 
 import org.fedvoice.core.ErrorCode
 import org.fedvoice.core.FedvoiceException
-import org.fedvoice.core.model.normalise
+import org.fedvoice.core.model.Vocabulary
 import java.io.File
 
 /**
@@ -89,7 +89,7 @@ class SqlExampleStore(
         val held = (audio as? Audio.Held)?.wav
         val path = (audio as? Audio.InFile)?.file?.absolutePath
         val where = path ?: "new example"
-        val transcript = normalise(example.transcript)
+        val transcript = Vocabulary.normalise(example.transcript)
         if (transcript.isEmpty()) {
             throw FedvoiceException(
                 ErrorCode.EMPTY_TRANSCRIPT,
@@ -102,7 +102,7 @@ class SqlExampleStore(
         val facts = readFacts(audio, where)
         val heldBytes = held?.size?.toLong() ?: 0L
         val columns =
-            arrayOf(
+            arrayOf<Any?>(
                 path,
                 held,
                 heldBytes,
@@ -122,7 +122,7 @@ class SqlExampleStore(
             id = id as Long,
             audioFile = (path as String?)?.let(::File),
             sampleRate = (rate as Long).toInt(),
-            samples = samples as Long,
+            samples = (samples as Long).toInt(),
             transcript = transcript as String,
             source = Source.entries.first { it.id == row[SOURCE] },
             split = Split.entries.first { it.id == row[SPLIT] },

@@ -3,6 +3,7 @@ package org.fedvoice.core.store
 import org.fedvoice.core.ErrorCode
 import org.fedvoice.core.FedvoiceException
 import org.fedvoice.core.model.FeatureSettings
+import org.fedvoice.core.training.checkRate
 import java.io.ByteArrayInputStream
 import java.io.DataInputStream
 import java.io.EOFException
@@ -14,7 +15,7 @@ import java.nio.ByteOrder
 import kotlin.math.min
 
 /** What a sound file's header says. @property samples per channel */
-data class AudioFacts(val sampleRate: Int, val samples: Long)
+data class AudioFacts(val sampleRate: Int, val samples: Int)
 
 /**
  * Reads the header of a wav file, or of such a file's bytes.
@@ -31,8 +32,7 @@ fun readFacts(audio: Audio, where: String): AudioFacts =
  * A waveform [samples] in +-1 with exactly the values that libsndfile gives (int16 / 32768 and so
  * on); several channels are averaged.
  *
- * @throws FedvoiceException `missing-audio`; `unreadable-audio`, also when it is shorter than one
- *   feature frame or holds no finite numbers; `wrong-sample-rate`
+ * @throws FedvoiceException `missing-audio`, `unreadable-audio`, `wrong-sample-rate`
  */
 fun readWaveform(audio: Audio, settings: FeatureSettings, where: String): FloatArray {
     val (rate, waveform) =
@@ -41,35 +41,7 @@ fun readWaveform(audio: Audio, settings: FeatureSettings, where: String): FloatA
             Pair(format.sampleRate, readSamples(stream, format))
         }
     checkRate(rate, settings, where)
-    val finite = waveform.all { it.isFinite() }
-    if (waveform.size >= settings.fftSize && finite) return waveform
-    val flaw = if (waveform.size < settings.fftSize) "" else ", some not finite"
-    throw FedvoiceException(
-        ErrorCode.UNREADABLE_AUDIO,
-        where = where,
-        got = "${waveform.size} samples$flaw",
-        wanted = "at least ${settings.fftSize} finite samples, one feature frame",
-        nextStep = "Leave the recording out.",
-    )
-}
-
-/**
- * Refuses another rate than the task's.
- *
- * @throws FedvoiceException `wrong-sample-rate`
- */
-fun checkRate(rate: Int, settings: FeatureSettings, where: String) {
-    val wanted = settings.sampleRate
-    if (rate == wanted) return
-    throw FedvoiceException(
-        ErrorCode.WRONG_SAMPLE_RATE,
-        where = where,
-        got = "$rate Hz",
-        wanted = "$wanted Hz",
-        nextStep =
-            "Resample it before it is stored: sox IN -r $wanted -c 1 OUT, " +
-                "or ffmpeg -i IN -ar $wanted -ac 1 OUT.",
-    )
+    return waveform
 }
 
 /** A wav file (PCM, 16 bit, one channel) of [pcm]: what a host app records is stored as this. */
@@ -90,7 +62,7 @@ private class Format(
     val channels: Int,
     val sampleRate: Int,
     val bits: Int,
-    val frames: Long,
+    val frames: Int,
 )
 
 private class NotWav(message: String) : IOException(message)
@@ -138,13 +110,15 @@ private fun parse(format: ByteBuffer, dataBytes: Long): Format {
     if (!known || channels < 1 || rate < 1) {
         throw NotWav("wav of kind $kind with $bits bits, $channels channels, $rate Hz")
     }
-    return Format(kind, channels, rate, bits, dataBytes / (channels * (bits / 8)))
+    val frames = dataBytes / (channels * (bits / Byte.SIZE_BITS))
+    if (frames > Int.MAX_VALUE) throw NotWav("a recording of $frames samples")
+    return Format(kind, channels, rate, bits, frames.toInt())
 }
 
 private fun readSamples(stream: DataInputStream, format: Format): FloatArray {
     val width = format.bits / Byte.SIZE_BITS
     val frameBytes = width * format.channels
-    val out = FloatArray(Math.toIntExact(format.frames))
+    val out = FloatArray(format.frames)
     val block = ByteArray(frameBytes * BLOCK_FRAMES)
     val values = ByteBuffer.wrap(block).order(ByteOrder.LITTLE_ENDIAN)
     val sample = sampleReader(format)

@@ -1,0 +1,208 @@
+package org.fedvoice.desktop
+
+import io.grpc.ManagedChannel
+import kotlinx.coroutines.runBlocking
+import org.fedvoice.core.ErrorCode
+import org.fedvoice.core.FedvoiceException
+import org.fedvoice.core.random.Purpose
+import org.fedvoice.core.random.Stream
+import org.fedvoice.core.session.BlobCache
+import org.fedvoice.core.session.EngineCache
+import org.fedvoice.core.session.FileIdentity
+import org.fedvoice.core.session.Invitation
+import org.fedvoice.core.session.Phone
+import org.fedvoice.core.session.Retries
+import org.fedvoice.core.session.SessionSettings
+import org.fedvoice.core.store.Split
+import org.fedvoice.core.store.SqlExampleStore
+import org.fedvoice.core.training.ProcMemory
+import org.fedvoice.engine.ExecuTorchEngine
+import org.fedvoice.transport.GrpcLink
+import org.fedvoice.transport.end
+import org.fedvoice.transport.enrol
+import org.fedvoice.transport.insecureChannel
+import org.fedvoice.transport.renewIfDue
+import org.fedvoice.transport.secureChannel
+import java.io.File
+import java.io.IOException
+
+/** What `run` was asked to do. */
+private class RunOptions(arguments: Arguments) {
+    val state = File(arguments.required("state"))
+    val invitation = arguments.option("invitation")
+    val server = arguments.option("server")?.let(::checkedAddress)
+    val data = arguments.option("data")?.let(::File)
+    val speaker = arguments.option("speaker").orEmpty()
+    val clientId = arguments.option("client-id").orEmpty()
+    val once = arguments.flag("once")
+    val threads = arguments.number("threads")?.toInt() ?: 1
+    val metered = arguments.flag("metered")
+    val conditions = arguments.option("conditions")?.let(::File)
+    val settings =
+        SessionSettings().let { usual ->
+            usual.copy(
+                checkpointSecs = arguments.number("checkpoint-secs") ?: usual.checkpointSecs,
+                graceSecs = arguments.number("grace-secs") ?: usual.graceSecs,
+                recheckSecs = arguments.number("recheck-secs") ?: usual.recheckSecs,
+                runtimeVersion = RUNTIME_VERSION,
+            )
+        }
+
+    init {
+        arguments.end()
+    }
+}
+
+/**
+ * One phone, until the server has finished: the flags and the log of `fedvoice device`.
+ *
+ * `--conditions FILE` is read again at every poll (see [DeskConditions]); `--checkpoint-secs`,
+ * `--grace-secs` and `--recheck-secs` change what [SessionSettings] has. A signal stops it after
+ * the current step and keeps the checkpoint: the same command goes on.
+ */
+fun run(arguments: Arguments): Int {
+    val options = RunOptions(arguments)
+    return lockState(options.state).use { runBlocking { Session(options).run() } }
+}
+
+private class Session(private val options: RunOptions) {
+    private val state = options.state
+    private val stopping = Stopping().listen()
+    private val identity = FileIdentity(state, options.clientId)
+    private val retries =
+        Retries(
+            options.settings.calls,
+            Stream(0UL, identity.clientId, 0, Purpose.RETRY),
+            Log::info,
+            stopping::pause,
+        )
+
+    suspend fun run(): Int {
+        val store = SqlExampleStore(JdbcDatabase(File(state, STORE_FILE)))
+        options.data?.let { data ->
+            Log.info("${addManifest(store, data, options.speaker)} examples added from $data")
+        }
+        val channel = connect()
+        val server = options.server ?: checkNotNull(identity.credentials()).server
+        val train = store.count(Split.TRAIN)
+        val test = store.count(Split.TEST)
+        Log.info(
+            "${identity.clientId}: $train examples to train on, $test to test on; server $server",
+        )
+        if (train + test == 0) {
+            Log.warning("this phone has no examples and will get no work: give --data MANIFEST")
+        }
+        val phone =
+            Phone(
+                identity.clientId,
+                state,
+                store = store,
+                link = GrpcLink(channel, server) { identity.credentials()?.certificate },
+                engines =
+                    EngineCache(ProcMemory) {
+                        ExecuTorchEngine(it.manifest, it.program, options.threads)
+                    },
+                blobs = BlobCache(File(state, "blobs")),
+                conditions = DeskConditions(state, options.metered, options.conditions),
+                memory = ProcMemory,
+                settings = options.settings,
+                log = Log::info,
+                pause = stopping::pause,
+            )
+        try {
+            return sessions(phone, channel)
+        } finally {
+            channel.end()
+        }
+    }
+
+    private suspend fun sessions(phone: Phone, channel: ManagedChannel): Int {
+        while (!stopping.requested) {
+            try {
+                if (options.server == null) renew(channel)
+                val outcome = phone.runOnce { stopping.requested }
+                Log.info(describe(outcome))
+                if (options.once || outcome.finished) return 0
+                stopping.wait(outcome.nextContactSecs)
+            } catch (_: Stopped) {
+                break
+            } catch (error: FedvoiceException) {
+                val mayCome = error.code == ErrorCode.SERVER_UNREACHABLE
+                if (options.once || stopping.requested || !mayCome) throw error
+                Log.warning("${error.message}; again in $UNREACHABLE_WAIT_SECS s")
+                stopping.wait(UNREACHABLE_WAIT_SECS)
+            }
+        }
+        Log.info("stopped; the same command goes on from here")
+        return stopping.status
+    }
+
+    private suspend fun renew(channel: ManagedChannel) {
+        try {
+            if (renewIfDue(identity, channel, System.currentTimeMillis() / MILLIS, retries)) {
+                Log.info("certificate renewed")
+            }
+        } catch (error: FedvoiceException) {
+            if (error.code == ErrorCode.BAD_CREDENTIALS) throw error
+            Log.warning("the certificate could not be renewed yet: ${error.message}")
+        }
+    }
+
+    private suspend fun connect(): ManagedChannel {
+        if (options.server != null && options.invitation == null) {
+            return insecureChannel(options.server)
+        }
+        options.invitation?.let { given ->
+            val before = identity.credentials()
+            val credentials = enrol(identity, Invitation.parse(invitationText(given)), retries)
+            if (before?.certificate != credentials.certificate) {
+                Log.info("enrolled as ${identity.clientId}")
+            }
+        }
+        identity.credentials() ?: throw FedvoiceException(
+            ErrorCode.BAD_CREDENTIALS,
+            where = state.path,
+            got = "a phone that is not enrolled, and no --invitation",
+            wanted = "an invitation of the server",
+            nextStep =
+                "Make one with `fedvoice invite` and give it as --invitation; or give --server " +
+                    "for a server that runs with --insecure.",
+        )
+        return secureChannel { checkNotNull(identity.credentials()) { "no longer enrolled" } }
+    }
+}
+
+/** An invitation given as itself or as the path of a file that holds it. */
+private fun invitationText(given: String): String {
+    if (given.trim().startsWith("fedvoice1:")) return given
+    return try {
+        File(given).readText()
+    } catch (error: IOException) {
+        throw FedvoiceException(
+            ErrorCode.NOT_FOUND,
+            where = "--invitation",
+            got = "'$given', which cannot be read",
+            wanted = "a file, or the text itself, which begins with fedvoice1:",
+            nextStep = "`fedvoice invite` on the server's machine makes one.",
+            cause = error,
+        )
+    }
+}
+
+private fun checkedAddress(server: String): String {
+    val port = server.substringAfterLast(':', "").toIntOrNull()
+    if (port in 1..MAX_PORT && server.substringBeforeLast(':').isNotEmpty()) return server
+    throw FedvoiceException(
+        ErrorCode.BAD_CONFIG,
+        where = "--server",
+        got = "'$server'",
+        wanted = "HOST:PORT, for instance localhost:8080",
+        nextStep = "Give the address that `fedvoice serve` printed.",
+    )
+}
+
+internal const val STORE_FILE = "examples.sqlite"
+internal const val RUNTIME_VERSION = "executorch-android 1.3"
+private const val UNREACHABLE_WAIT_SECS = 30.0
+private const val MILLIS = 1e3
+private const val MAX_PORT = 65_535
