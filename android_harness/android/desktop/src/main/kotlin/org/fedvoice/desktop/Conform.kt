@@ -31,7 +31,7 @@ import java.io.File
  * ends in a [FedvoiceException] is answered with its parts.
  */
 fun conform(arguments: List<String>) {
-    val job = Json.decodeFromString(ConformJob.serializer(), File(arguments.single()).readText())
+    val job = jobs.decodeFromString(ConformJob.serializer(), File(arguments.single()).readText())
     val answers = buildJsonObject {
         for (question in job.questions) {
             put(question.id, answered(question, File(job.out)))
@@ -39,6 +39,8 @@ fun conform(arguments: List<String>) {
     }
     File(job.out, "answers.json").writeText(answers.toString())
 }
+
+private val jobs = Json { classDiscriminator = "kind" }
 
 private fun answered(question: Question, out: File): JsonObject = try {
     buildJsonObject { answer(question) { what -> File(out, "${question.id}.$what.bin") } }

@@ -1,0 +1,412 @@
+"""Law 9: the Kotlin phone on Android's binary and the Python phone are one algorithm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from google.protobuf import json_format
+
+from device_runtime.course import draw_course
+from device_runtime.evaluation import evaluate
+from device_runtime.executorch_engine import ExecuTorchEngine
+from device_runtime.trainer import train
+from model_export.config import BucketConfig, ExportConfig, VocabularyConfig
+from model_export.models import CtcConfig, EncoderConfig, RnntConfig
+from model_export.package import export_task
+from protocol.codec import ENCODINGS, decode, digest_of, encode
+from protocol.engine import Example, make_batch, normalise_features
+from protocol.errors import FedvoiceError
+from protocol.generated import fedvoice_pb2 as pb
+from protocol.plan import SpecAugment, TrainingPlan
+from protocol.random import Purpose, Stream, normal_table, read_normals
+from protocol.task import FeatureSettings, TaskPackage
+from protocol.vocabulary import TargetKind
+from tests.android.jvm import ask, needs_phone, training_job
+
+pytestmark = [pytest.mark.slow, needs_phone]
+torch.set_num_threads(1)
+
+EVERYTHING = TrainingPlan(
+    local_epochs=3,
+    batch_size=5,
+    data_limit=9,
+    client_rate=0.4,
+    client_momentum=0.5,
+    clip_norm=1.0,
+    fvn_std=0.05,
+    spec_augment=SpecAugment(
+        time_masks=2, time_mask_frames=4, frequency_masks=1, frequency_mask_bins=2
+    ),
+    seed=2**64 - 5,
+    max_update_norm=0.75,
+)
+PLANS = {
+    "everything": EVERYTHING,
+    "plain": TrainingPlan(batch_size=1, clip_norm=0),
+    "one-batch": TrainingPlan(batch_size=0, local_epochs=2, client_momentum=0.9, seed=3),
+}
+ENCODER = EncoderConfig(layers=1, hidden_size=8, bidirectional=True)
+MODELS = {
+    "rnnt": RnntConfig(encoder=ENCODER, embedding_size=4, predictor_size=6, joint_size=7),
+    "ctc": CtcConfig(encoder=EncoderConfig(layers=2, hidden_size=8)),
+}
+TEXTS = ("up down left", "go right", "right up", "left left down go", "down")
+VOCABULARIES = {
+    "rnnt": VocabularyConfig(tokens=("up", "down", "left", "right", "go")),
+    "ctc": VocabularyConfig(kind=TargetKind.CHARACTER, tokens=TEXTS),
+}
+
+
+@pytest.fixture(scope="module", params=sorted(MODELS))
+def package(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> TaskPackage:
+    kind = request.param
+    config = ExportConfig(
+        name=f"tiny-{kind}",
+        model=MODELS[kind],
+        features=FeatureSettings(mel_bins=6, stack=2, max_secs=2.0),
+        vocabulary=VOCABULARIES[kind],
+        buckets=(
+            BucketConfig(frames=8, labels=2, batch=2),
+            BucketConfig(frames=12, labels=4, batch=4),
+        ),
+    )
+    return export_task(config, tmp_path_factory.mktemp(kind)).package
+
+
+@pytest.fixture(scope="module")
+def engine(package: TaskPackage) -> ExecuTorchEngine:
+    return ExecuTorchEngine(package)
+
+
+def some_examples(package: TaskPackage, count: int = 13) -> list[Example]:
+    """Utterances for both buckets and one for none, seeded."""
+    random = np.random.default_rng(3)
+    manifest = package.manifest
+    bins = manifest.features.mel_bins
+    examples = [
+        Example(
+            random.normal(size=(int(random.integers(8, 24)), bins)).astype(np.float32),
+            [
+                int(t)
+                for t in random.integers(1, manifest.vocabulary.size, int(random.integers(1, 4)))
+            ],
+        )
+        for _ in range(count)
+    ]
+    examples[4] = Example(np.zeros((25, bins), dtype=np.float32), [1])
+    return examples
+
+
+def job(
+    directory: Path, package: TaskPackage, plan: TrainingPlan, examples: list[Example]
+) -> dict[str, Any]:
+    return training_job(
+        directory, package, plan, package.weights(), examples, client_id="phone-é", round_number=7
+    )
+
+
+def difference(got: npt.NDArray[np.float32], wanted: npt.NDArray[np.float32]) -> float:
+    """Relative, of norms."""
+    return float(np.linalg.norm(got - wanted) / np.linalg.norm(wanted))
+
+
+def test_law_9_the_same_plan_gives_the_same_update(
+    package: TaskPackage, engine: ExecuTorchEngine, tmp_path: Path
+) -> None:
+    """Update, statistics and course, for plans that use every knob; and resumed, bit for bit."""
+    examples = some_examples(package)
+    questions: list[dict[str, Any]] = []
+    for name, plan in PLANS.items():
+        asked = job(tmp_path / name, package, plan, examples)
+        questions += [
+            {"kind": "course", "id": f"course-{name}", "job": asked},
+            {"kind": "training", "id": name, "job": asked},
+        ]
+    whole = questions[0]["job"]
+    questions.append({"kind": "training", "id": "resumed", "stop_after": 4, "job": whole})
+    answers = ask(tmp_path / "answers", questions)
+
+    for name, plan in PLANS.items():
+        naming: dict[str, Any] = {"client_id": "phone-é", "round_number": 7}
+        course = draw_course(package.manifest, examples, plan, **naming)
+        assert answers.facts[f"course-{name}"] == {
+            "skipped": course.skipped,
+            "used": course.used,
+            "buckets": course.buckets,
+            "noise_offsets": course.noise_offsets,
+            "steps": [[epoch, batch] for epoch, batch in course.steps],
+        }
+        mine = train(engine, examples, plan, package.weights(), **naming)
+        assert mine.delta is not None
+        facts = answers.facts[name]
+        assert facts["status"] == mine.status
+        assert facts["used"] == list(mine.used)
+        assert difference(answers.floats(name, "delta"), mine.delta) <= 1e-4
+
+        theirs = pb.Statistics.FromString(answers.bytes_of(name, "statistics"))
+        assert theirs.loss == pytest.approx(mine.statistics.loss, rel=1e-4)
+        assert theirs.train_secs > 0
+        for field in ("examples", "steps", "planned_memory_bytes", "skipped_examples"):
+            assert getattr(theirs, field) == getattr(mine.statistics, field), field
+
+    assert answers.facts["resumed"]["stopped_after"] == 4
+    assert answers.bytes_of("resumed", "delta") == answers.bytes_of("everything", "delta")
+
+
+def test_features_and_transcripts_are_the_same(
+    package: TaskPackage, engine: ExecuTorchEngine, tmp_path: Path
+) -> None:
+    random = np.random.default_rng(0)
+    waveforms = [(random.normal(size=n) * 0.1).astype(np.float32) for n in (512, 700, 5000, 32000)]
+    for i, waveform in enumerate(waveforms):
+        waveform.tofile(tmp_path / f"wave-{i}.bin")
+    task = str(package.directory)
+    questions: list[dict[str, Any]] = [
+        {
+            "kind": "features",
+            "id": f"wave-{i}",
+            "task": task,
+            "waveform": f"{tmp_path}/wave-{i}.bin",
+        }
+        for i in range(len(waveforms))
+    ]
+    examples = [e for e in some_examples(package) if len(e.features) < 25]
+    asked = job(tmp_path / "job", package, EVERYTHING, examples)
+    # Weights far from the start, so that something is said.
+    weights = random.normal(size=package.weights().size).astype(np.float32)
+    weights.tofile(asked["weights"])
+    questions.append({"kind": "recognition", "id": "heard", "job": asked})
+    answers = ask(tmp_path / "answers", questions)
+
+    bins = package.manifest.features.mel_bins
+    for i, waveform in enumerate(waveforms):
+        mel = engine.features(waveform)
+        theirs = answers.floats(f"wave-{i}", "mel").reshape(-1, bins)
+        np.testing.assert_allclose(theirs, mel, atol=1e-4)
+        normalised = answers.floats(f"wave-{i}", "normalised").reshape(-1, bins)
+        np.testing.assert_allclose(normalised, normalise_features(mel), atol=1e-4)
+
+    ids = []
+    for example in examples:
+        frames = package.manifest.features.stacked_frames(len(example.features))
+        bucket = package.manifest.bucket_for(frames, len(example.targets))
+        assert bucket is not None
+        batch = make_batch([example], bucket, package.manifest, weight=0.0)
+        ids.append(engine.decode(bucket, weights, batch.features, batch.frame_counts)[0])
+    assert any(ids), "nothing was said: the comparison would be empty"
+    heard = answers.facts["heard"]
+    assert heard["ids"] == ids
+    mine = evaluate(engine, examples, weights)
+    assert mine is not None
+    for field in ("word_errors", "words", "utterances", "planned_memory_bytes"):
+        assert heard[field] == getattr(mine, field), field
+
+
+def test_random_numbers_are_the_same(tmp_path: Path) -> None:
+    names = [(0, "", 0), (2**64 - 1, "phone-ü", 12), (5, "a|b", 2**31 - 1)]
+    purposes = [Purpose.DATA_LIMIT, Purpose.SHUFFLE, Purpose.NOISE, Purpose.SPEC_AUGMENT]
+    purposes += [Purpose.RETRY]
+    questions: list[dict[str, Any]] = []
+    for i, (seed, client, number) in enumerate(names):
+        for purpose in purposes:
+            questions.append(
+                {
+                    "kind": "draws",
+                    "id": f"{purpose.value}-{i}",
+                    "seed": seed,
+                    "client_id": client,
+                    "round": number,
+                    "purpose": purpose.value,
+                    "words": 1001,
+                    "normals": 999,
+                    "permutation": 77,
+                }
+            )
+    table = {"kind": "normal-table", "seed": 11, "offset": 2**20 - 3, "count": 2**20}
+    answers = ask(tmp_path, [*questions, {**table, "id": "table"}])
+    for i, (seed, client, number) in enumerate(names):
+        for purpose in purposes:
+            stream, question = Stream(seed, client, number, purpose), f"{purpose.value}-{i}"
+            assert np.array_equal(answers.words(question, "words"), stream.words(1001))
+            one_place(answers.floats(question, "normals"), stream.normals(999))
+            assert answers.words(question, "permutation").tolist() == stream.permutation(77)
+    wanted = read_normals(normal_table(11), 2**20 - 3, np.empty(2**20, dtype=np.float32))
+    one_place(answers.floats("table", "normals"), wanted)
+
+
+def one_place(got: npt.NDArray[np.float32], wanted: npt.NDArray[np.float32]) -> None:
+    """Equal but for the last place of a float32: two libraries' logarithms."""
+    np.testing.assert_array_max_ulp(got, wanted, maxulp=1)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_encoded_vectors_are_the_same(encoding: str, tmp_path: Path) -> None:
+    """The same bytes, but for zstd's, whose versions differ: each side reads the other's."""
+    random = np.random.default_rng(1)
+    edges = [0.0, -0.0, 65504.0, 65519.0, -65504.0, 6e-8, 2.98e-8, 2.99e-8, 6.1e-5, 1 / 3, 2049.0]
+    spread = random.normal(size=5000) * 10.0 ** random.integers(-9, 4, 5000)
+    vector = np.concatenate([edges, np.zeros(3000), spread]).astype(np.float32)
+    vector.tofile(tmp_path / "vector.bin")
+    mine = encode(vector, encoding)
+    (tmp_path / "encoded.bin").write_bytes(mine)
+    question = {"kind": "codec", "id": "q", "encoding": encoding}
+    files = {"vector": f"{tmp_path}/vector.bin", "data": f"{tmp_path}/encoded.bin"}
+    answers = ask(tmp_path / "answers", [{**question, **files}])
+    theirs = answers.bytes_of("q", "encoded")
+    assert answers.facts["q"]["digest"] == digest_of(theirs)
+    if "zstd" not in encoding:
+        assert theirs == mine
+    wanted = decode(mine, encoding, vector.size, "mine")
+    assert answers.floats("q", "decoded").tobytes() == wanted.tobytes()
+    assert decode(theirs, encoding, vector.size, "theirs").tobytes() == wanted.tobytes()
+
+
+MESSAGES: dict[str, tuple[str, dict[str, Any]]] = {
+    "check-in": (
+        "CheckInRequest",
+        {
+            "client_id": "phone-é",
+            "capabilities": {
+                "runtime_version": "1.3",
+                "protocol_version": 1,
+                "train_examples": 300,
+                "test_examples": 0,
+                "operators": ["aten::add.out", "aten::mm.out"],
+            },
+            "conditions": {
+                "charging": True,
+                "idle": False,
+                "unmetered": True,
+                "battery_percent": 87,
+                "free_storage_bytes": 2**40,
+                "free_memory_bytes": 2**33,
+            },
+            "cached_digests": ["ab" * 32, "cd" * 32],
+        },
+    ),
+    "fetch": (
+        "FetchRequest",
+        {"digest": "ef" * 32, "offset": 262144, "client_id": "a", "assignment_id": "b"},
+    ),
+    "status": ("ReportStatusRequest", {"client_id": "a", "report_id": "r"}),
+    "header": (
+        "ReportHeader",
+        {
+            "client_id": "a",
+            "assignment_id": "b",
+            "report_id": "r",
+            "round": 12,
+            "payload": {"digest": "01" * 32, "size_bytes": 9400000, "encoding": "float16+zstd"},
+            "offset": 0,
+            "statistics": {
+                "examples": 20,
+                "steps": 8,
+                "loss": 1 / 3,
+                "train_secs": 12.5,
+                "peak_memory_bytes": 2**31,
+                "planned_memory_bytes": 2**32 + 1,
+                "word_errors": 0,
+                "words": 0,
+                "utterances": 0,
+                "skipped_examples": 3,
+            },
+        },
+    ),
+    "chunk": ("Chunk", {"data": "some bytes"}),
+    "enrol": ("EnrolRequest", {"token": "t" * 20, "certificate_request": "der"}),
+}
+
+
+def test_messages_are_the_same_bytes(tmp_path: Path) -> None:
+    answers = ask(
+        tmp_path,
+        [
+            {"kind": "message", "id": name, "type": kind, "fields": fields}
+            for name, (kind, fields) in MESSAGES.items()
+        ],
+    )
+    for name, (_, fields) in MESSAGES.items():
+        wanted = expected_message(name, fields).SerializeToString(deterministic=True)
+        assert answers.bytes_of(name, "message") == wanted, name
+
+
+def expected_message(name: str, fields: dict[str, Any]) -> Any:
+    if name == "header":
+        return pb.ReportRequest(header=json_format.ParseDict(fields, pb.ReportHeader()))
+    if name == "chunk":
+        return pb.ReportRequest(chunk=pb.Chunk(data=fields["data"].encode()))
+    if name == "enrol":
+        data = fields["certificate_request"].encode()
+        return pb.EnrolRequest(token=fields["token"], certificate_request=data)
+    kinds = {"check-in": pb.CheckInRequest, "fetch": pb.FetchRequest}
+    return json_format.ParseDict(fields, kinds.get(name, pb.ReportStatusRequest)())
+
+
+def test_damaged_and_foreign_packages_are_refused_alike(
+    package: TaskPackage, tmp_path: Path
+) -> None:
+    """A flipped byte never reaches the runtime, which it would crash."""
+    data = bytearray(package.program_path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    flipped = tmp_path / "flipped"
+    flipped.mkdir()
+    (flipped / "program.pte").write_bytes(data)
+    manifest = (package.directory / "task.json").read_bytes()
+    (flipped / "task.json").write_bytes(manifest)
+    changes = {
+        "operator": package.manifest.model_copy(update={"operators": ("aten::teleport.out",)}),
+        "version": package.manifest.model_copy(update={"format_version": 2}),
+    }
+    for name, changed in changes.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "program.pte").write_bytes(package.program_path.read_bytes())
+        (tmp_path / name / "task.json").write_text(changed.model_dump_json())
+    extra = manifest.replace(b'"labels": 2', b'"labels": 2, "tables": 2', 1)
+    assert extra != manifest
+    (tmp_path / "extra").mkdir()
+    (tmp_path / "extra" / "task.json").write_bytes(extra)
+    np.zeros(600, dtype=np.float32).tofile(tmp_path / "wave.bin")
+    wanted = {
+        "flipped": ("wrong-digest", "program.pte"),
+        "operator": ("missing-operator", "program.pte"),
+        "version": ("bad-package", "task.json"),
+        "extra": ("bad-package", "buckets.0.tables"),
+    }
+    answers = ask(
+        tmp_path / "answers",
+        [
+            {
+                "kind": "features",
+                "id": name,
+                "task": str(tmp_path / name),
+                "waveform": f"{tmp_path}/wave.bin",
+            }
+            for name in wanted
+        ],
+    )
+    for name, (code, where) in wanted.items():
+        error = answers.facts[name]["error"]
+        assert error["code"] == code
+        assert where in error["where"]
+
+
+def test_texts_have_the_same_tokens(package: TaskPackage, tmp_path: Path) -> None:
+    vocabulary = package.manifest.vocabulary
+    texts = [*TEXTS, "  UP\tdown\u00a0LEFT \n", "sideways", "", " \u2003 ", "go\x85up"]
+    ids = [[1, 0, 2], [], [5, 5, 3]]
+    asked = {"task": str(package.directory), "texts": texts, "ids": ids}
+    answers = ask(tmp_path, [{"kind": "vocabulary", "id": "texts", **asked}])
+    for text, theirs in zip(texts, answers.facts["texts"]["ids"], strict=True):
+        try:
+            mine: Any = vocabulary.encode(text)
+        except FedvoiceError as error:
+            mine = str(error)
+        assert theirs == mine, text
+    assert answers.facts["texts"]["texts"] == [vocabulary.decode(i) for i in ids]
