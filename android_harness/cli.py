@@ -31,6 +31,13 @@ def simulate(
     processes: Annotated[
         int | None, typer.Option(help="Processes that the phones share.", min=1)
     ] = None,
+    phones: Annotated[
+        str,
+        typer.Option(
+            help="How many phones of each kind, e.g. python=30,android=4; a kind left out, or "
+            "given as *, takes the rest. Android phones need `make android`."
+        ),
+    ] = "",
     overwrite: Annotated[bool, typer.Option(help="Replace an earlier run in the folder.")] = False,
 ) -> None:
     """A server and a fleet of emulated phones on this machine train one recogniser.
@@ -44,6 +51,7 @@ def simulate(
     from rich.console import Console
 
     from android_harness.config import load_config
+    from android_harness.kinds import parse_counts
     from android_harness.prepare import claim_directory, prepare
     from android_harness.report import write_report
     from android_harness.simulation import server_config
@@ -61,6 +69,7 @@ def simulate(
             "server.cohort_size": cohort_size,
             "plan.data_limit": data_limit,
             "fleet.processes": processes,
+            "fleet.phones": parse_counts(phones) if phones else None,
             "seed": seed,
         },
     )

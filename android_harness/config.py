@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from android_harness.corpora.synthetic import SyntheticCorpusConfig
+from android_harness.kinds import Counts, Kind
 from android_harness.partition import Partition
 from protocol.errors import ErrorCode, FedvoiceError
 from protocol.plan import TrainingPlan
@@ -72,8 +73,18 @@ class FleetConfig(BaseModel):
     """Phones are multiplexed over so many processes."""
     threads: int = Field(default=1, ge=1)
     """Threads of the ExecuTorch runtime in each process."""
+    phones: dict[Kind, Annotated[int, Field(ge=0)] | Literal["*"]] = {}
+    """How many phones of each kind; a kind left out, or `*`, takes those that are left. Default:
+    all of them Python phones."""
+    android_processes: int = Field(default=1, ge=1)
+    """JVMs that the Android phones share."""
     scripts: tuple[ConditionScript, ...] = ()
     """Phones beyond the shares are always charging, idle and on an unmetered network."""
+
+    @property
+    def counts(self) -> Counts:
+        """`phones` with None for `*`."""
+        return {kind: None if n == "*" else n for kind, n in self.phones.items()}
 
     @model_validator(mode="after")
     def _shares(self) -> FleetConfig:

@@ -4,26 +4,32 @@ all running the real device runtime against the server's socket.
 
 from __future__ import annotations
 
+import io
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from android_harness.config import FleetConfig
+from android_harness.kinds import Kind, kinds_of
 from android_harness.partition import PhoneData
 from device_runtime.conditions import Conditions, ConditionSource, ScriptedConditions, always
 from device_runtime.store import ExampleStore, NewExample, Split
+from protocol.utterances import Utterance
 
 STORE_FILE = "examples.sqlite"
+_READ_ON_ANDROID = ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")
+_SAME_IN_WAV = {"PCM_S8": "PCM_16", "PCM_16": "PCM_16", "PCM_24": "PCM_24"}
 
 
 @dataclass(frozen=True)
 class EmulatedPhone:
-    """Where a phone keeps its things, and the script of its day."""
+    """Where a phone keeps its things, the script of its day, and what it runs on."""
 
     client_id: str
     state_dir: Path
     script: tuple[tuple[float, Conditions], ...] = ()
+    kind: Kind = Kind.PYTHON
 
     @property
     def store(self) -> ExampleStore:
@@ -41,21 +47,59 @@ def set_up_phones(
     """Give each phone its folder and speech (by reference to the audio files).
 
     Phones that have their speech from an earlier start keep it.
+
+    Raises:
+        FedvoiceError: `bad-config` if the numbers of the kinds do not add up.
     """
     scripts = _scripts(len(data), fleet, seed)
+    kinds = kinds_of([own.client_id for own in data], fleet.counts, seed)
     phones = []
     for own, script in zip(data, scripts, strict=True):
-        phone = EmulatedPhone(own.client_id, directory / own.client_id, script)
+        kind = kinds[own.client_id]
+        phone = EmulatedPhone(own.client_id, directory / own.client_id, script, kind)
         phone.state_dir.mkdir(parents=True, exist_ok=True)
         store = phone.store
         if store.count(Split.TRAIN) + store.count(Split.TEST) == 0:
-            store.add_all(
-                NewExample(audio=u.audio_path.absolute(), transcript=u.text, split=split)
-                for split, utterances in ((Split.TRAIN, own.train), (Split.TEST, own.test))
-                for u in utterances
-            )
+            examples = _EXAMPLES[kind]
+            store.add_all(examples(own.train, Split.TRAIN) + examples(own.test, Split.TEST))
         phones.append(phone)
     return phones
+
+
+def python_examples(utterances: Sequence[Utterance], split: Split) -> list[NewExample]:
+    """Utterances as a Python phone reads them: by reference."""
+    return [
+        NewExample(audio=u.audio_path.absolute(), transcript=u.text, split=split)
+        for u in utterances
+    ]
+
+
+def wav_examples(utterances: Sequence[Utterance], split: Split) -> list[NewExample]:
+    """Utterances as an Android phone reads them: wav by reference, all else as wav bytes."""
+    return [
+        NewExample(audio=_as_wav(u.audio_path.absolute()), transcript=u.text, split=split)
+        for u in utterances
+    ]
+
+
+_EXAMPLES: dict[Kind, Callable[[Sequence[Utterance], Split], list[NewExample]]] = {
+    Kind.PYTHON: python_examples,
+    Kind.ANDROID: wav_examples,
+}
+
+
+def _as_wav(path: Path) -> Path | bytes:
+    import soundfile
+
+    info = soundfile.info(path)
+    if info.format == "WAV" and info.subtype in _READ_ON_ANDROID:
+        return path
+    # Without loss where wav has the same integers; libsndfile's floats of anything else.
+    subtype = _SAME_IN_WAV.get(info.subtype, "FLOAT")
+    samples, rate = soundfile.read(path, dtype="float32" if subtype == "FLOAT" else "int32")
+    wav = io.BytesIO()
+    soundfile.write(wav, samples, rate, format="WAV", subtype=subtype)
+    return wav.getvalue()
 
 
 def _scripts(

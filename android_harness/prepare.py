@@ -21,6 +21,8 @@ from typing import Any
 from android_harness.buckets import fit_buckets
 from android_harness.config import SimulationConfig
 from android_harness.corpora.synthetic import build_synthetic_corpus
+from android_harness.emulation.jvm import find_phone
+from android_harness.kinds import Kind, deal_kinds
 from android_harness.partition import PhoneData, partition
 from android_harness.processes import Child, undisturbed
 from device_runtime.audio import check_rate, read_facts
@@ -84,8 +86,11 @@ def prepare(config: SimulationConfig, directory: Path, progress: Progress) -> Pr
         progress: called with a few words before each part.
 
     Raises:
-        FedvoiceError: what reading manifests and exporting raise.
+        FedvoiceError: what reading manifests and exporting raise; `missing-extra` if Android
+            phones are wanted and not built.
     """
+    if config.fleet.counts.get(Kind.ANDROID, 0) != 0:
+        find_phone()
     reading, writing = multiprocessing.Pipe(duplex=False)
     maker = Child("prepare", _make, (config, directory, writing), directory / "prepare.log")
     writing.close()
@@ -159,12 +164,13 @@ def _make(
     for utterance in utterances:
         facts = read_facts(utterance.audio_path, str(utterance.audio_path))
         check_rate(facts.sample_rate, rates, str(utterance.audio_path))
-    partition(
+    phones = partition(
         utterances,
         config.data.partition,
         holdout_speakers=config.data.holdout_speakers,
         seed=config.seed,
     )
+    deal_kinds(config.fleet.counts, len(phones), config.seed)
     _export(config, directory, utterances, progress)
 
 

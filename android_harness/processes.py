@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from protocol.errors import ErrorCode, FedvoiceError, system_error
 
@@ -99,7 +99,17 @@ class Child:
             self._process.join()
 
 
-def stop_all(children: Iterable[Child]) -> None:
+class Stoppable(Protocol):
+    """A process that can be told to end."""
+
+    def ask_to_stop(self) -> None:
+        """SIGTERM."""
+
+    def stop(self, grace_secs: float = 10.0) -> None:
+        """SIGTERM, wait, then SIGKILL."""
+
+
+def stop_all(children: Iterable[Stoppable]) -> None:
     """Stop them at the same time."""
     children = list(children)
     for child in children:

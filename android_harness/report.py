@@ -5,9 +5,11 @@ from __future__ import annotations
 import html
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from android_harness.kinds import KindResult
 from android_harness.results import Results, RoundResult
 from protocol.cost import human_bytes
 
@@ -41,7 +43,7 @@ training rounds; computation is steps &times; (weights + gradient + optimiser st
 arena). &alpha; = {alpha:g}. The formula counts full batches; what was measured also has the smaller
 ones at the end of each phone's length buckets. The measured peak of a phone's memory growth was
 {peak}, against {memory} planned.</p>
-<h2>Rounds</h2>{table}
+{kinds}<h2>Rounds</h2>{table}
 <details><summary>Configuration</summary><pre>{config}</pre></details>
 </body></html>
 """
@@ -63,6 +65,7 @@ def write_report(directory: Path, results: Results) -> Path:
         alpha=float(results.config.get("alpha", 1.0)),
         peak=human_bytes(max((r.peak_memory_bytes for r in rounds), default=0)),
         memory=human_bytes(last.memory_bytes if last else 0),
+        kinds=_kinds(results.kinds),
         table=_table(rounds),
         config=html.escape(json.dumps(results.config, indent=1)),
     )
@@ -162,6 +165,36 @@ def _plots(results: Results) -> str:
     return "".join(pictures)
 
 
+def _kinds(kinds: list[KindResult]) -> str:
+    """The phones by kind, where there is more than one."""
+    if len(kinds) < 2:
+        return ""
+    heads = ["kind", "clients", "updates", "examples", "steps", "training secs", "down", "up"]
+    heads += ["WER", "held-out WER"]
+    rows = [
+        (
+            k.kind,
+            str(len(k.clients)),
+            str(k.updates),
+            str(k.examples),
+            str(k.steps),
+            f"{k.train_secs:.1f}",
+            human_bytes(k.bytes_down),
+            human_bytes(k.bytes_up),
+            "" if k.wer is None else f"{k.wer:.1f}",
+            "" if k.heldout_wer is None else f"{k.heldout_wer:.1f}",
+        )
+        for k in kinds
+    ]
+    who = "".join(
+        f"<p>{html.escape(k.kind)}: {html.escape(', '.join(k.clients))}</p>" for k in kinds
+    )
+    return (
+        f"<h2>Kinds of phones</h2>{_html_table(heads, rows)}"
+        f"<details><summary>Which phone is which</summary>{who}</details>"
+    )
+
+
 def _table(rounds: list[RoundResult]) -> str:
     heads = ["round", "end", "clients", "examples", "steps", "loss", "WER", "held-out WER"]
     heads += ["down", "up", "CFMQ comm.", "CFMQ comp.", "secs"]
@@ -183,6 +216,10 @@ def _table(rounds: list[RoundResult]) -> str:
         )
         for r in rounds
     ]
+    return _html_table(heads, rows)
+
+
+def _html_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     head = "".join(f"<th>{cell}</th>" for cell in heads)
     body = "".join("<tr>" + "".join(f"<td>{c}</td>" for c in row) + "</tr>" for row in rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

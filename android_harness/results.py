@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from android_harness.kinds import KindResult
 from protocol.errors import ErrorCode, FedvoiceError
 
 RESULTS_FILE = "results.json"
@@ -50,6 +51,8 @@ class Results:
     rounds: list[RoundResult]
     final: dict[str, Any]
     config: dict[str, Any] = field(default_factory=dict)
+    kinds: list[KindResult] = field(default_factory=list)
+    """What each kind of phone did."""
 
     def write(self, directory: Path) -> Path:
         """Write `directory/results.json`, replacing an older one in one step."""
@@ -73,6 +76,7 @@ def read_results(directory: Path) -> Results:
             rounds=[RoundResult(**row) for row in fields["rounds"]],
             final=fields["final"],
             config=fields["config"],
+            kinds=[KindResult(**row) for row in fields.get("kinds", [])],
         )
     except OSError as error:
         raise FedvoiceError(

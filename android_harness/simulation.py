@@ -5,13 +5,17 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from android_harness.books import Books, read_books
-from android_harness.fleet import set_up_phones
+from android_harness.emulation.android_fleet import AndroidJob, JvmChild
+from android_harness.emulation.jvm import find_phone
+from android_harness.fleet import EmulatedPhone, set_up_phones
+from android_harness.kinds import Kind, kind_results, kinds_of
 from android_harness.prepare import PHONES_DIR, SERVER_DIR, Prepared
 from android_harness.processes import Child, stop_all, undisturbed
 from android_harness.results import Results
@@ -29,6 +33,7 @@ _LINGER_SECS = 10.0
 _RETRY = {"least_secs": 0.05, "most_secs": 1.0, "spread": 0.5}
 
 Observer = Callable[[Books], None]
+Process = Child | JvmChild
 
 
 def server_config(prepared: Prepared) -> ServerConfig:
@@ -98,11 +103,8 @@ def simulate(prepared: Prepared, observe: Observer) -> Results:
     phones = set_up_phones(prepared.phones, config.fleet, directory / PHONES_DIR, config.seed)
     store_dir = directory / SERVER_DIR
     with _server(settings, prepared, store_dir) as (server, address):
-        jobs = [
-            WorkerJob(tuple(own), address, directory / "blobs" / str(i), config.fleet.threads)
-            for i, own in enumerate(deal_to_workers(phones, config.fleet.processes))
-        ]
-        workers = [_start_worker(directory, i, job) for i, job in enumerate(jobs)]
+        starters = _starters(prepared, phones, address)
+        workers = [start() for start in starters]
         restarts = 0
         try:
             next_look = 0.0
@@ -124,7 +126,7 @@ def simulate(prepared: Prepared, observe: Observer) -> Results:
                     restarts += 1
                     if error is not None or restarts > _RESTARTS_AT_MOST:
                         raise error or _lost(worker)
-                    workers[index] = _start_worker(directory, index, jobs[index])
+                    workers[index] = starters[index]()
         finally:
             with undisturbed():
                 stop_all(workers)
@@ -140,8 +142,15 @@ def collect(prepared: Prepared, books: Books) -> Results:
     if weights.is_file():
         shutil.copyfile(weights, directory / WEIGHTS_FILE)
     evaluated = [r for r in books.rounds if r.wer is not None or r.heldout_wer is not None]
+    held_out = {phone.client_id for phone in prepared.phones if phone.held_out}
+    kinds = kinds_of(
+        [phone.client_id for phone in prepared.phones],
+        prepared.config.fleet.counts,
+        prepared.config.seed,
+    )
     results = Results(
         rounds=books.rounds,
+        kinds=kind_results(directory / SERVER_DIR, kinds, held_out),
         final={
             "wer": evaluated[-1].wer if evaluated else books.initial_wer,
             "heldout_wer": evaluated[-1].heldout_wer if evaluated else books.initial_heldout_wer,
@@ -189,11 +198,28 @@ def _server(
             server.stop()
 
 
-def _start_worker(directory: Path, index: int, job: WorkerJob) -> Child:
-    return Child(f"phones-{index}", run_worker, (job,), directory / f"phones-{index}.log")
+def _starters(
+    prepared: Prepared, phones: Sequence[EmulatedPhone], server: str
+) -> list[Callable[[], Process]]:
+    """What starts each process of phones, also again after it was killed."""
+    directory, fleet = prepared.directory, prepared.config.fleet
+    python = [phone for phone in phones if phone.kind is Kind.PYTHON]
+    starters: list[Callable[[], Process]] = []
+    for i, own in enumerate(deal_to_workers(python, fleet.processes)):
+        job = WorkerJob(tuple(own), server, directory / "blobs" / str(i), fleet.threads)
+        log = directory / f"phones-{i}.log"
+        starters.append(partial(Child, f"phones-{i}", run_worker, (job,), log))
+    android = [phone for phone in phones if phone.kind is Kind.ANDROID]
+    if android:
+        jvm = find_phone()
+        for i, own in enumerate(deal_to_workers(android, fleet.android_processes)):
+            name = f"android-{i}"
+            android_job = AndroidJob(tuple(own), server, directory / name, fleet.threads)
+            starters.append(partial(JvmChild, name, jvm, android_job, directory / f"{name}.log"))
+    return starters
 
 
-def _lost(child: Child) -> FedvoiceError:
+def _lost(child: Process) -> FedvoiceError:
     return FedvoiceError(
         ErrorCode.CLIENT_LOST,
         where=child.name,
