@@ -26,6 +26,7 @@ SUBCOMMANDS: dict[str, str] = {
     "export": "model_export.cli:export",
     "evaluate": "android_harness.cli:evaluate",
     "report": "android_harness.cli:report",
+    "doctor": "android_harness.doctor:doctor",
     "data": "android_harness.corpora.cli:data",
 }
 EXTRA_OF_ROOM = {"android_harness": "fleet", "model_export": "export", "device_runtime": "device"}
