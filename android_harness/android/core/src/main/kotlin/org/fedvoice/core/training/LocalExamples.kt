@@ -18,8 +18,13 @@ interface Recording {
     val where: String
 }
 
-/** Examples most recently used, at most [maxBytes] of features. */
-class FeatureCache(private val maxBytes: Long = 32L shl 20) {
+/**
+ * Examples most recently used, at most [maxBytes] of features.
+ *
+ * Less than the Python phone holds: with it the Java heap stays below 48 MB beside a model of 2.4
+ * million parameters (`benchmarks/android_phone.py`).
+ */
+class FeatureCache(private val maxBytes: Long = 8L shl 20) {
     private val examples = LinkedHashMap<Long, Example>(16, 0.75f, true)
 
     /** Bytes of the features held. */

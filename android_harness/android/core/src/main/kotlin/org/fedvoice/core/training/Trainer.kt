@@ -130,7 +130,13 @@ private class Gradients(
     /** Of the last step taken [P]. */
     val gradient = FloatArray(engine.manifest.parameters.totalSize)
     private val part = if (course.accumulates) FloatArray(gradient.size) else null
-    private val noisy = if (plan.fvnStd > 0) FloatArray(gradient.size) else null
+
+    // The gradient's vector serves for the noisy weights, too, unless several calls read them.
+    private val noisy = when {
+        plan.fvnStd == 0.0 -> null
+        part == null -> gradient
+        else -> FloatArray(gradient.size)
+    }
     private val table = if (plan.fvnStd > 0) NormalTable(plan.seed) else null
     private val batches = BatchMaker(engine.manifest)
 
