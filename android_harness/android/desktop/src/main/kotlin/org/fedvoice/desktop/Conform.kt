@@ -11,9 +11,17 @@ import kotlinx.serialization.json.putJsonArray
 import kotlinx.serialization.json.putJsonObject
 import org.fedvoice.core.FedvoiceException
 import org.fedvoice.core.model.Codec
+import org.fedvoice.core.model.FeatureSettings
 import org.fedvoice.core.random.NormalTable
 import org.fedvoice.core.random.Purpose
 import org.fedvoice.core.random.Stream
+import org.fedvoice.core.store.Audio
+import org.fedvoice.core.store.NewExample
+import org.fedvoice.core.store.Source
+import org.fedvoice.core.store.Split
+import org.fedvoice.core.store.SqlExampleStore
+import org.fedvoice.core.store.readFacts
+import org.fedvoice.core.store.readWaveform
 import org.fedvoice.core.training.BatchMaker
 import org.fedvoice.core.training.Checkpoint
 import org.fedvoice.core.training.Engine
@@ -83,7 +91,29 @@ private fun JsonObjectBuilder.answer(question: Question, file: (String) -> File)
         is Training -> answerTraining(question, file)
         is Recognition -> engineOf(question.job.task).use { recognise(question.job, it) }
         is WireMessage -> file("message").writeBytes(wireBytes(question))
+        is WavFile -> {
+            val audio = Audio.InFile(File(question.path))
+            val facts = readFacts(audio, question.path)
+            put("sample_rate", facts.sampleRate)
+            put("samples", facts.samples)
+            val settings = FeatureSettings(sampleRate = facts.sampleRate)
+            writeFloats(file("waveform"), readWaveform(audio, settings, question.path))
+        }
+        is Store -> answerStore(question, file)
     }
+}
+
+private fun JsonObjectBuilder.answerStore(question: Store, file: (String) -> File) {
+    val store = SqlExampleStore(JdbcDatabase(File(question.path)))
+    val found = Split.entries.flatMap(store::examples)
+    putJsonArray("texts") { found.forEach { add(it.transcript) } }
+    putJsonArray("samples") { found.forEach { add(it.samples) } }
+    putJsonArray("sources") { found.forEach { add(it.source.id) } }
+    put("held_bytes", store.heldBytes())
+    (store.audio(found.first()) as? Audio.Held)?.let { file("audio").writeBytes(it.wav) }
+    store.markUsed(found.map { it.id }, round = 7)
+    val wav = Audio.Held(File(question.wav).readBytes())
+    put("added", store.add(NewExample(wav, "Quite  NEW", Source.CORRECTION, Split.TEST)))
 }
 
 private fun draw(question: Draws, file: (String) -> File) {

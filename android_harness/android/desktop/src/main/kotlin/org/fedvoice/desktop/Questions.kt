@@ -114,3 +114,13 @@ class WireMessage(
     val type: String,
     val fields: JsonObject,
 ) : Question()
+
+/** A wav file as a phone reads it: its facts, and its waveform at that rate. */
+@Serializable
+@SerialName("recording")
+class WavFile(override val id: String, val path: String) : Question()
+
+/** Numbers of an example store that somebody else wrote, and one example added to it. */
+@Serializable
+@SerialName("store")
+class Store(override val id: String, val path: String, val wav: String) : Question()

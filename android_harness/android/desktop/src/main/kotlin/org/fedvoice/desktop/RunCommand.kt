@@ -40,7 +40,9 @@ private class RunOptions(arguments: Arguments) {
     val conditions = arguments.option("conditions")?.let(::File)
     val settings =
         SessionSettings().let { usual ->
+            val backoffSecs = arguments.number("backoff-secs") ?: usual.calls.backoffSecs
             usual.copy(
+                calls = usual.calls.copy(backoffSecs = backoffSecs),
                 checkpointSecs = arguments.number("checkpoint-secs") ?: usual.checkpointSecs,
                 graceSecs = arguments.number("grace-secs") ?: usual.graceSecs,
                 recheckSecs = arguments.number("recheck-secs") ?: usual.recheckSecs,
@@ -57,8 +59,8 @@ private class RunOptions(arguments: Arguments) {
  * One phone, until the server has finished: the flags and the log of `fedvoice device`.
  *
  * `--conditions FILE` is read again at every poll (see [DeskConditions]); `--checkpoint-secs`,
- * `--grace-secs` and `--recheck-secs` change what [SessionSettings] has. A signal stops it after
- * the current step and keeps the checkpoint: the same command goes on.
+ * `--grace-secs`, `--recheck-secs` and `--backoff-secs` change what [SessionSettings] has. A signal
+ * stops it after the current step and keeps the checkpoint: the same command goes on.
  */
 fun run(arguments: Arguments): Int {
     val options = RunOptions(arguments)

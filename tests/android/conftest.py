@@ -1,0 +1,22 @@
+"""What the tests of the Kotlin phone share: made once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from protocol.task import TaskPackage
+from tests.android.support import export_tiny, record
+
+
+@pytest.fixture(scope="session")
+def task(tmp_path_factory: pytest.TempPathFactory) -> TaskPackage:
+    """The tiny task, exported."""
+    return export_tiny(tmp_path_factory.mktemp("task"))
+
+
+@pytest.fixture(scope="session")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Speech of one person."""
+    return record(tmp_path_factory.mktemp("speech") / "anna")
