@@ -35,6 +35,7 @@ class AggregationService(fedvoice_pb2_grpc.AggregationServicer):
         admission: Admission | None,
     ) -> None:
         """`admission`: None where there is no TLS."""
+        self._chunk_timeout_secs = coordinator.job.config.chunk_timeout_secs
         self._coordinator, self._intake, self._blobs = coordinator, intake, blobs
         self._admission = admission
         job = coordinator.job
@@ -138,7 +139,8 @@ class AggregationService(fedvoice_pb2_grpc.AggregationServicer):
         self, request_iterator: Iterator[pb.ReportRequest], context: grpc.ServicerContext
     ) -> pb.ReportReply:
         """One report, or the rest of one."""
-        first = next(request_iterator, None)
+        messages = patient(request_iterator, self._chunk_timeout_secs)
+        first = _next(messages, context)
         if first is None or not first.HasField("header"):
             context.abort(
                 grpc.StatusCode.INVALID_ARGUMENT, "the first message of a report is its header"
@@ -146,25 +148,32 @@ class AggregationService(fedvoice_pb2_grpc.AggregationServicer):
             raise AssertionError("abort raises")
         header = first.header
         self._admit(context, client_id=header.client_id, report_id=header.report_id)
-        received, sent = wire_bytes(first), 0
+        add = self._coordinator.traffic.add
         number, kind = self._coordinator.traffic_kind(header.client_id, header.assignment_id)
 
         def chunks() -> Iterator[bytes]:
-            nonlocal received
-            for message in request_iterator:
-                if not message.HasField("chunk"):
-                    context.abort(
-                        grpc.StatusCode.INVALID_ARGUMENT, "after the header come chunks only"
-                    )
-                data = message.chunk.data
-                received += report_chunk_wire_bytes(len(data))
-                yield data
+            received = wire_bytes(first)
+            try:
+                while (message := _next(messages, context)) is not None:
+                    if not message.HasField("chunk"):
+                        context.abort(
+                            grpc.StatusCode.INVALID_ARGUMENT, "after the header come chunks only"
+                        )
+                    data = message.chunk.data
+                    received += report_chunk_wire_bytes(len(data))
+                    yield data
+            finally:
+                # Before the report is recorded: its transaction takes the books along.
+                add(number, kind, header.client_id, up=received)
 
+        pieces = chunks()
         try:
-            reply = self._intake.receive(header, chunks())
-            sent = wire_bytes(reply)
+            reply = self._intake.receive(header, pieces)
         finally:
-            self._coordinator.traffic.add(number, kind, header.client_id, down=sent, up=received)
+            if inspect.getgeneratorstate(pieces) == inspect.GEN_CREATED:
+                next(pieces, None)  # nothing was read: the header is booked all the same
+            pieces.close()
+        add(number, kind, header.client_id, down=wire_bytes(reply))
         if reply.verdict != pb.VERDICT_ACCEPTED:
             # A full store keeps the round from its goal: whoever runs the server must know.
             full = reply.verdict == pb.VERDICT_NO_SPACE

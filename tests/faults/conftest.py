@@ -1,0 +1,49 @@
+"""The promises under faults: real processes, real sockets, TLS, and SIGKILL.
+
+A scene (`scene.py`) is a server, phones with a bad line each, and what came of them. Kinds of
+phones are command lines (`PHONE_KINDS`), so that every test that asks for `phone_kind` holds for
+each of them. `killed.py` lets a process kill itself at a chosen point; `tiny.py` is the task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.scene import PHONE_KINDS, PhoneKind, Scene
+
+
+@pytest.fixture(params=list(PHONE_KINDS), scope="session")
+def phone_kind(request: pytest.FixtureRequest) -> PhoneKind:
+    """Each kind of phone in turn."""
+    return PHONE_KINDS[request.param]
+
+
+@pytest.fixture
+def make_scene(tmp_path: Path, phone_kind: PhoneKind) -> Iterator[Callable[..., Scene]]:
+    """Scenes that are ended with the test."""
+    scenes: list[Scene] = []
+
+    def make(**fields: object) -> Scene:
+        directory = tmp_path / f"scene-{len(scenes)}"
+        scenes.append(Scene(directory, phone_kind, **fields))  # type: ignore[arg-type]
+        return scenes[-1]
+
+    yield make
+    for scene in scenes:
+        scene.close()
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, phone_kind: PhoneKind) -> bytes:
+    """The model of a run to which nothing happens."""
+    scene = Scene(tmp_path_factory.mktemp("undisturbed"), phone_kind)
+    try:
+        scene.start_phones()
+        model = scene.finish()
+        scene.check_counted_once()
+        return model
+    finally:
+        scene.close()

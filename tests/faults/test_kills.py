@@ -1,0 +1,106 @@
+"""Laws 4 and 5: `kill -9` of the server and of a phone in every step of a session.
+
+Each ends with the model of the undisturbed run, bit for bit, every update counted once.
+"""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from android_harness.emulation.proxy import Direction
+from server.ledger import round_rows
+from tests.faults.scene import wait_until
+from tests.faults.tiny import UPDATE_BYTES
+
+pytestmark = pytest.mark.slow
+
+SERVER_POINTS = {
+    "enrolled, not answered": "server.credentials:Credentials.redeem:after:1",
+    "place given, not answered": "server.coordinator:Coordinator._assignment:after:1",
+    "check-in answered": "server.service:AggregationService.Fetch:before:1",
+    "mid-fetch": "server.service:AggregationService.Fetch:after:4",
+    "mid-upload": "server.blobs:Upload.write:after:2",
+    "payload durable, not recorded": "server.blobs:Upload.finish:after:1",
+    "recorded, not folded": "server.coordinator:Coordinator._fold:before:1",
+    "folded, not answered": "server.intake:Intake.receive:after:1",
+    "committing": "server.model:CurrentModel.advance:before:1",
+    "model written, round open": "server.model:CurrentModel.advance:after:1",
+    "round closed": "server.store:Store.close_round:after:1",
+    "committed": "server.coordinator:Coordinator._close:after:1",
+}
+PHONE_POINTS = {
+    "enrolled, certificate not kept": "device_runtime.identity:adopt:before:1",
+    "assigned, not kept": "device_runtime.outbox:AssignmentFile.put:before:1",
+    "assigned": "device_runtime.outbox:AssignmentFile.put:after:1",
+    "fetched, not checked": "device_runtime.blobs:BlobCache.adopt:before:3",
+    "in training": "tests.faults.tiny:HeavyEngine.step:after:3",
+    "trained, update not kept": "device_runtime.outbox:Outbox.put:before:1",
+    "update kept": "device_runtime.outbox:Outbox.put:after:1",
+    "acknowledged, not forgotten": "device_runtime.outbox:Outbox.clear:before:1",
+}
+
+
+@pytest.mark.parametrize("step", SERVER_POINTS)
+def test_law_4_a_server_killed_at_any_step_ends_with_the_same_model(make_scene, undisturbed, step):
+    scene = make_scene(point=SERVER_POINTS[step])
+    scene.start_phones()
+    wait_until(scene.server_ended, f"the server's death at {step}")
+    assert scene.server.returncode == -signal.SIGKILL
+    scene.start_server()
+    assert scene.finish() == undisturbed
+    scene.check_counted_once()
+
+
+@pytest.mark.parametrize("step", PHONE_POINTS)
+def test_law_4_a_phone_killed_at_any_step_ends_with_the_same_model(make_scene, undisturbed, step):
+    scene = make_scene()
+    if not scene.kind.points:
+        pytest.skip("this kind of phone is killed from outside alone")
+    victim = scene.phones[0]
+    victim.point = PHONE_POINTS[step]
+    scene.start_phones()
+    assert victim.wait() == -signal.SIGKILL, victim.log
+    victim.start()
+    assert scene.finish() == undisturbed
+    scene.check_counted_once()
+
+
+@pytest.mark.parametrize(
+    ("step", "direction", "passed_bytes"),
+    [
+        ("mid-fetch of the program", Direction.DOWN, 100_000),
+        ("mid-fetch of the weights", Direction.DOWN, 800_000),
+        ("mid-upload", Direction.UP, UPDATE_BYTES // 2),
+        ("mid-upload of the second round", Direction.UP, UPDATE_BYTES + UPDATE_BYTES // 2),
+    ],
+)
+def test_a_phone_killed_in_mid_transfer_goes_on(
+    make_scene, undisturbed, step, direction, passed_bytes
+):
+    scene = make_scene()
+    victim = scene.phones[0]
+    killed = victim.line.when(direction, passed_bytes, victim.kill)
+    scene.start_phones()
+    wait_until(killed.is_set, step)
+    victim.start()
+    assert scene.finish() == undisturbed
+    scene.check_counted_once()
+
+
+def test_law_5_a_phone_that_never_comes_back_holds_nothing(make_scene):
+    more = 'selection = "first"\nmin_population = 1\nlease_secs = 4.0'
+    scene = make_scene(names=("anna", "berta", "clara"), cohort_size=2, rounds=1, more=more)
+    dead, *others = scene.phones
+    killed = dead.line.when(Direction.DOWN, 400_000, dead.kill)
+    dead.start()
+    wait_until(killed.is_set, "the death of a phone that holds a place")
+    for phone in others:
+        phone.start()
+    for phone in others:
+        assert phone.wait() == 0, phone.log
+    # Its place went to the third phone; the round ended by its goal.
+    assert scene.accepted() == {(1, "berta"): 1, (1, "clara"): 1}
+    (row,) = round_rows(scene.store_dir)
+    assert (row.status, row.ending, row.clients) == ("committed", "goal", 2)
