@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import random
 import signal
 import threading
 import uuid
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, TextIO
@@ -29,6 +30,7 @@ _log = logging.getLogger("fedvoice.device")
 
 MANIFEST_NAME = "manifest.jsonl"
 _UNREACHABLE_WAIT_SECS = 30.0
+_LONGEST_WAIT_SECS = 3600.0
 
 
 def device(
@@ -103,48 +105,61 @@ def device(
     if store.count(Split.TRAIN) + store.count(Split.TEST) == 0:
         _log.warning("this phone has no examples and will get no work: give --data MANIFEST")
     stopping = threading.Event()
-    with _stopped_by_signals(stopping) as signals, ExitStack() as open_channels:
-        phone = Phone(
-            name,
-            state,
-            store=store,
-            channel=open_channels.enter_context(connect(server, own)),
-            server=server,
-            engines=EngineCache(lambda package: ExecuTorchEngine(package, threads)),
-            blobs=BlobCache(state / "blobs"),
-            conditions=LinuxConditions(state, unmetered=not metered),
-            settings=SessionSettings(runtime_version=_runtime_version()),
-            sleep=lambda secs: _sleep(stopping, secs),
-            identity=own,
-        )
+    phone = Phone(
+        name,
+        state,
+        store=store,
+        channel=None,
+        server=server,
+        engines=EngineCache(lambda package: ExecuTorchEngine(package, threads)),
+        blobs=BlobCache(state / "blobs"),
+        conditions=LinuxConditions(state, unmetered=not metered),
+        settings=SessionSettings(runtime_version=_runtime_version()),
+        sleep=lambda secs: _sleep(stopping, secs),
+    )
 
-        def renew() -> None:
-            nonlocal own
-            if own is None or (renewed := renew_if_due(own, policy)) is own:
-                return
-            own = renewed
-            open_channels.close()
-            phone.reconnect(open_channels.enter_context(connect(server, own)), own)
+    @contextmanager
+    def connected() -> Iterator[None]:
+        # For one session: a channel that is left open goes on knocking at a server that is away.
+        nonlocal own
+        own = own and renew_if_due(own, policy)
+        with connect(server, own) as channel:
+            phone.connected(channel, own)
+            yield
 
-        done = _run(phone, stopping, once, renew)
+    with _stopped_by_signals(stopping) as signals:
+        done = run(phone, stopping, once, connected)
         lock.close()
         if not done:
             raise typer.Exit(128 + signals.number)
 
 
-def _run(phone: Phone, stopping: threading.Event, once: bool, before: Callable[[], None]) -> bool:
+def run(
+    phone: Phone,
+    stopping: threading.Event,
+    once: bool,
+    connected: Callable[[], AbstractContextManager[None]],
+) -> bool:
     """Sessions until the server has finished, or one; False if `stopping` was set before.
-    `before` each of them the certificate is looked after."""
+
+    Each is held within `connected`. While no server answers, the wait doubles from half a minute
+    to an hour: a phone must not run its battery down at a server that is gone.
+    """
+    failures = 0
     while not stopping.is_set():
         try:
-            before()
-            outcome = phone.run_once(stopping.is_set)
+            with connected():
+                outcome = phone.run_once(stopping.is_set)
         except FedvoiceError as error:
             if once or stopping.is_set() or error.code is not ErrorCode.SERVER_UNREACHABLE:
                 raise
-            _log.warning("%s; again in %.0f s", error, _UNREACHABLE_WAIT_SECS)
-            stopping.wait(_UNREACHABLE_WAIT_SECS)
+            wait_secs = min(_LONGEST_WAIT_SECS, _UNREACHABLE_WAIT_SECS * 2**failures)
+            wait_secs *= random.uniform(0.75, 1.25)  # not all phones of a server at once
+            failures = min(failures + 1, 16)
+            _log.warning("%s; again in %.0f s", error, wait_secs)
+            stopping.wait(wait_secs)
             continue
+        failures = 0
         _log.info("%s", describe(outcome))
         if once or outcome.finished:
             return True

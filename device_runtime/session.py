@@ -51,10 +51,9 @@ class Phone:
     Args:
         client_id: random, made at installation; no account, no telephone number.
         state_dir: this phone's own folder; no other process may use it at the same time.
-        channel: to the server; the caller closes it.
+        channel: to the server; the caller closes it. None: `connected` is called before a session.
         server: its address, for errors.
         clock: Unix time, for leases. sleep: between repeated calls.
-        identity: of an enrolled phone; the channel shows it.
     """
 
     def __init__(
@@ -63,7 +62,7 @@ class Phone:
         state_dir: Path,
         *,
         store: ExampleStore,
-        channel: grpc.Channel,
+        channel: grpc.Channel | None,
         server: str,
         engines: EngineCache,
         blobs: BlobCache,
@@ -71,7 +70,6 @@ class Phone:
         settings: SessionSettings | None = None,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
-        identity: Identity | None = None,
     ) -> None:
         state_dir.mkdir(parents=True, exist_ok=True)
         self.client_id = client_id
@@ -79,7 +77,7 @@ class Phone:
         self._store = store
         self._channel = channel
         self._server = server
-        self._identity = identity
+        self._identity: Identity | None = None
         self._engines = engines
         self._blobs = blobs
         self._held = HeldBlobs(state_dir / "held_blobs", blobs)
@@ -94,8 +92,8 @@ class Phone:
         self._features = FeatureCache(self._settings.feature_cache_bytes)
         self._features_of = ""
 
-    def reconnect(self, channel: grpc.Channel, identity: Identity | None) -> None:
-        """Go on over another channel: the certificate has been renewed."""
+    def connected(self, channel: grpc.Channel, identity: Identity | None) -> None:
+        """Call over this channel from now on, as an enrolled phone or not."""
         self._channel, self._identity = channel, identity
 
     def run_once(self, should_stop: Callable[[], bool] = lambda: False) -> Outcome:

@@ -27,6 +27,7 @@ from server.intake import Intake
 from server.job import Job
 from server.listen import bind_insecure
 from server.model import CurrentModel, Model, ModelFiles
+from server.needs import check_quota
 from server.secured import Secured
 from server.service import AggregationService
 from server.store import Store, open_store
@@ -70,7 +71,6 @@ class AggregationServer:
         self._ticker = threading.Thread(target=self._tick, name="ticker", daemon=True)
         self._lock_file: TextIO | None = None
         self._store: Store | None = None
-        self._clock = _wall_clock()
         self._grpc: grpc.Server | None = None
         self._enrolment: grpc.Server | None = None
         self.enrol_address = ""
@@ -132,11 +132,13 @@ class AggregationServer:
         self.store_dir.mkdir(parents=True, exist_ok=True)
         self._lock_file = _lock(self.store_dir / "lock")
         self._store = open_store(self.store_dir)
+        clock = _wall_clock(self._store.latest_secs())
         blobs = BlobStore(self.store_dir, self.config.quota_bytes)
         files = ModelFiles(self.store_dir, self._package.manifest.parameters)
         job = self._job(self._store, blobs, files)
+        check_quota(job, blobs)
         model = CurrentModel(files, blobs, self.config)
-        self._coordinator = Coordinator(job, self._store, blobs, model, self._clock, self._listener)
+        self._coordinator = Coordinator(job, self._store, blobs, model, clock, self._listener)
         intake = Intake(self._coordinator, self._store, blobs)
         server = grpc.server(
             ThreadPoolExecutor(self.config.handler_threads, thread_name_prefix="call"),
@@ -153,7 +155,7 @@ class AggregationServer:
         if secured is None:
             address = bind_insecure(server, self.config.bind)
         else:
-            address, self.enrol_address = secured.bind(server, self.config, self._clock)
+            address, self.enrol_address = secured.bind(server, self.config)
             self._enrolment = secured.enrolment
         self._store.set_meta({"addresses": {"server": address, "enrol": self.enrol_address}})
         server.start()
@@ -233,9 +235,11 @@ def _lock(path: Path) -> TextIO:
     return file
 
 
-def _wall_clock() -> Callable[[], float]:
-    """Unix time that a change of the machine's clock does not move while the server runs."""
-    base = time.time() - time.monotonic()
+def _wall_clock(earliest: float) -> Callable[[], float]:
+    """Unix time that a change of the machine's clock does not move while the server runs, and
+    that does not begin before `earliest`: where the clock was put back between two runs, leases
+    would last longer than was said."""
+    base = max(time.time(), earliest) - time.monotonic()
     return lambda: base + time.monotonic()
 
 

@@ -290,6 +290,7 @@ class Coordinator:
                 else None,
                 report=report,
                 evaluation=evaluation,
+                traffic=self.traffic.drain() if report is not None else (),
             )
             self._state = state
         if any(isinstance(c, rounds.Commit | rounds.Abandon) for c in commands):

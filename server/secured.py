@@ -3,7 +3,7 @@ and the enrolment address for those that have an invitation."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -44,15 +44,13 @@ class Secured:
             maximum_concurrent_rpcs=64,
         )
 
-    def bind(
-        self, server: grpc.Server, config: ServerConfig, clock: Callable[[], float]
-    ) -> tuple[str, str]:
+    def bind(self, server: grpc.Server, config: ServerConfig) -> tuple[str, str]:
         """Give both servers their services and addresses; (main, enrolment) as host:port."""
         fedvoice_pb2_grpc.add_EnrolmentServicer_to_server(  # type: ignore[no-untyped-call]
             RenewService(self._authority, self._credentials, self.admission), server
         )
         fedvoice_pb2_grpc.add_EnrolmentServicer_to_server(  # type: ignore[no-untyped-call]
-            EnrolService(self._authority, self._credentials, clock), self.enrolment
+            EnrolService(self._authority, self._credentials, time.time), self.enrolment
         )
         names = certificate_names(config.bind, config.names)
         main = bind_secure(server, config.bind, self._authority, names, phones_only=True)

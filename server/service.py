@@ -14,6 +14,7 @@ from server.blobs import BlobStore
 from server.coordinator import Coordinator
 from server.enrolment import Admission
 from server.intake import Intake
+from server.patience import StalledError, patient
 from server.tables import TrafficKind
 from server.traffic import chunk_wire_bytes, report_chunk_wire_bytes, wire_bytes
 
@@ -140,40 +141,17 @@ class AggregationService(fedvoice_pb2_grpc.AggregationServicer):
     ) -> pb.ReportReply:
         """One report, or the rest of one."""
         messages = patient(request_iterator, self._chunk_timeout_secs)
-        first = _next(messages, context)
-        if first is None or not first.HasField("header"):
-            context.abort(
-                grpc.StatusCode.INVALID_ARGUMENT, "the first message of a report is its header"
-            )
-            raise AssertionError("abort raises")
-        header = first.header
-        self._admit(context, client_id=header.client_id, report_id=header.report_id)
-        add = self._coordinator.traffic.add
-        number, kind = self._coordinator.traffic_kind(header.client_id, header.assignment_id)
-
-        def chunks() -> Iterator[bytes]:
-            received = wire_bytes(first)
-            try:
-                while (message := _next(messages, context)) is not None:
-                    if not message.HasField("chunk"):
-                        context.abort(
-                            grpc.StatusCode.INVALID_ARGUMENT, "after the header come chunks only"
-                        )
-                    data = message.chunk.data
-                    received += report_chunk_wire_bytes(len(data))
-                    yield data
-            finally:
-                # Before the report is recorded: its transaction takes the books along.
-                add(number, kind, header.client_id, up=received)
-
-        pieces = chunks()
         try:
-            reply = self._intake.receive(header, pieces)
+            reply, header = self._receive(messages, context)
+        except StalledError as error:
+            log.info("stalled upload from %s: %s", context.peer(), error)
+            context.abort(
+                grpc.StatusCode.DEADLINE_EXCEEDED,
+                f"{error}: what has come is kept, ask ReportStatus and go on",
+            )
+            raise AssertionError("abort raises") from error
         finally:
-            if inspect.getgeneratorstate(pieces) == inspect.GEN_CREATED:
-                next(pieces, None)  # nothing was read: the header is booked all the same
-            pieces.close()
-        add(number, kind, header.client_id, down=wire_bytes(reply))
+            messages.close()
         if reply.verdict != pb.VERDICT_ACCEPTED:
             # A full store keeps the round from its goal: whoever runs the server must know.
             full = reply.verdict == pb.VERDICT_NO_SPACE
@@ -186,6 +164,36 @@ class AggregationService(fedvoice_pb2_grpc.AggregationServicer):
                 reply.detail,
             )
         return reply
+
+    def _receive(
+        self, messages: Iterator[pb.ReportRequest], context: grpc.ServicerContext
+    ) -> tuple[pb.ReportReply, pb.ReportHeader]:
+        first = next(messages, None)
+        if first is None or not first.HasField("header"):
+            context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT, "the first message of a report is its header"
+            )
+            raise AssertionError("abort raises")
+        header = first.header
+        self._admit(context, client_id=header.client_id, report_id=header.report_id)
+        number, kind = self._coordinator.traffic_kind(header.client_id, header.assignment_id)
+        add = self._coordinator.traffic.add
+        # Booked as they come: the transaction that records the report takes the books along.
+        add(number, kind, header.client_id, up=wire_bytes(first))
+
+        def chunks() -> Iterator[bytes]:
+            for message in messages:
+                if not message.HasField("chunk"):
+                    context.abort(
+                        grpc.StatusCode.INVALID_ARGUMENT, "after the header come chunks only"
+                    )
+                data = message.chunk.data
+                add(number, kind, header.client_id, up=report_chunk_wire_bytes(len(data)))
+                yield data
+
+        reply = self._intake.receive(header, chunks())
+        add(number, kind, header.client_id, down=wire_bytes(reply))
+        return reply, header
 
     def _admit(self, context: grpc.ServicerContext, *, client_id: str, **ids: str) -> None:
         """Every call begins here: well-formed identifiers, and the caller is who it says."""

@@ -150,6 +150,7 @@ class Store:
         assignment: t.AssignmentRow | None = None,
         report: t.ReportRow | None = None,
         evaluation: t.EvaluationRow | None = None,
+        traffic: Iterable[t.TrafficRow] = (),
     ) -> None:
         """Keep an event of the open round and what came with it, all or nothing."""
         with self.transaction(synced=report is not None) as connection:
@@ -162,6 +163,7 @@ class Store:
                 connection.execute(insert(t.REPORTS).values(**asdict(report)))
             if evaluation is not None:
                 connection.execute(insert(t.EVALUATIONS).values(**asdict(evaluation)))
+            _add_traffic(connection, traffic)
 
     def close_round(self, number: int, work: str, closing: t.Closing) -> None:
         """End the open round and drop its journal."""
@@ -205,6 +207,12 @@ class Store:
         with self._engine.connect() as connection:
             query = select(t.JOURNAL.c.event).order_by(t.JOURNAL.c.seq)
             return [row.event for row in connection.execute(query)]
+
+    def latest_secs(self) -> float:
+        """Unix time of the last event known, by the server's clock then; 0 in a new store."""
+        events = self.journal()
+        ends = (row.ended_secs for row in self.find(t.ROUNDS, t.StoredRound))
+        return max([float(events[-1]["time_secs"]) if events else 0.0, *ends])
 
     def assignment(self, assignment_id: str) -> t.AssignmentRow | None:
         """One grant."""

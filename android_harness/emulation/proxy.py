@@ -93,6 +93,7 @@ class FaultProxy:
         self.address = ""
         self._flight_mode = False
         self._held: set[Direction] = set()
+        self._spoilt: set[Direction] = set()
         self._random = random.Random(self.link.seed)
         self._lock = threading.Lock()
         self._watches: list[_Watch] = []
@@ -137,6 +138,10 @@ class FaultProxy:
         """Break all connections once so many more bytes have passed; the event says it is done.
         The bytes beyond do not pass."""
         return self.when(direction, size_bytes, self._abort_all)
+
+    def spoil_after(self, direction: Direction, size_bytes: int) -> threading.Event:
+        """Flip one bit of the first byte that follows so many more bytes."""
+        return self.when(direction, size_bytes, lambda: self._spoilt.add(direction))
 
     def when(
         self, direction: Direction, size_bytes: int, act: Callable[[], None]
@@ -264,6 +269,9 @@ class FaultProxy:
             watch = self._next_watch(direction)
             room = len(piece) if watch is None else watch.at_bytes - self.counts.passed(direction)
             now, piece = piece[: max(0, room)], piece[max(0, room) :]
+            if now and direction in self._spoilt:
+                self._spoilt.discard(direction)
+                now = bytes([now[0] ^ 1]) + now[1:]
             if direction is Direction.UP:
                 self.counts.bytes_up += len(now)
             else:

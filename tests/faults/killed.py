@@ -3,7 +3,8 @@
     python -m tests.faults.killed POINT MARKER [--tiny] ARGUMENTS OF fedvoice...
 
 POINT: `module:Class.method:before|after:n`, the n-th call of it; or `-`. The file MARKER is made
-just before the kill; where it exists already nothing happens. --tiny: a phone trains the tiny
+just before the kill; where it exists already nothing happens. A file MARKER.clock turns the
+process's clock by so many seconds, as soon as it is there. --tiny: a phone trains the tiny
 engine of `tests/faults/tiny.py` in place of an exported program.
 """
 
@@ -16,6 +17,7 @@ import itertools
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 
@@ -53,8 +55,15 @@ def install(point: str, marker: Path) -> None:
     setattr(owner, name, generator if inspect.isgeneratorfunction(method) else wrapper)
 
 
+def turn_clock(path: Path) -> None:
+    """Have `time.time` read what the file says on top."""
+    real = time.time
+    time.time = lambda: real() + (float(path.read_text()) if path.exists() else 0.0)
+
+
 def main() -> None:
     point, marker, *arguments = sys.argv[1:]
+    turn_clock(Path(f"{marker}.clock"))
     if arguments[0] == "--tiny":
         from tests.faults import tiny
 

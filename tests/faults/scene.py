@@ -75,6 +75,12 @@ def wait_until(holds: Callable[[], object], what: str) -> None:
         time.sleep(0.02)
 
 
+def _turn_clock(marker: Path, secs: float) -> None:
+    aside = marker.with_suffix(".aside")
+    aside.write_text(str(secs))
+    aside.replace(f"{marker}.clock")
+
+
 @dataclass
 class PhoneProcess:
     """One phone, its folder and its line. `start` it again after a kill."""
@@ -118,6 +124,10 @@ class PhoneProcess:
                 stderr=log,
                 env={**os.environ, tiny.STEP_SECS_VARIABLE: str(self.step_secs)},
             )
+
+    def turn_clock(self, secs: float) -> None:
+        """The phone's wall clock, from now on."""
+        _turn_clock(self.marker, secs)
 
     def kill(self) -> None:
         assert self.process is not None
@@ -181,6 +191,10 @@ class Scene:
         self.main_address, self.enrol_line.target = ready.read_text().split()
         for phone in self.phones:
             phone.line.target = self.main_address
+
+    def turn_server_clock(self, secs: float) -> None:
+        """The server's wall clock, from now on."""
+        _turn_clock(self.directory / "server.killed", secs)
 
     def server_ended(self) -> bool:
         return self.server is not None and self.server.poll() is not None

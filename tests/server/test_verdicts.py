@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from protocol.codec import digest_of, encode
+from protocol.errors import ErrorCode, FedvoiceError
 from protocol.generated import fedvoice_pb2 as pb
 from protocol.plan import TrainingPlan
 from server.ledger import round_rows
@@ -164,21 +165,38 @@ def test_invalid_statistics_of_an_evaluation(lab):
 
 
 def test_no_space_and_nothing_is_lost(lab):
-    # The task's blobs take 5 kB; the quota leaves room for one update, not for two.
+    # The quota leaves room for the two updates that a round wants, but a third phone has left
+    # half of one lying.
     size = 4096
-    package = lab.package(size=size)
-    used = 2 * 4 * size + 4096
-    server, address = lab.serve(package, rounds=2, cohort_size=2, quota_bytes=used + 2000)
-    a, b = lab.phone(address, "a"), lab.phone(address, "b")
-    a.check_in()
+    server, address = lab.serve(
+        lab.package(size=size),
+        rounds=2,
+        cohort_size=2,
+        over_selection=1.5,
+        min_population=3,
+        quota_bytes=3 * 4 * size + 4096,
+    )
+    a, b, c = (lab.phone(address, name) for name in "abc")
+    for phone in (a, b, c):
+        phone.check_in()
     delta = np.ones(size, np.float32)
-    work_a, work_b = b.wait_for_work() and a.wait_for_work(), b.wait_for_work()
-    assert a.report_delta(work_a, delta).verdict == pb.VERDICT_ACCEPTED
-    reply = b.report_delta(work_b, delta)
+    payload = encode(delta, "float32")
+    work = {phone.client_id: phone.wait_for_work() for phone in (a, b, c)}
+    c.send(c.header(work["c"], payload), payload[: 3 * size])
+    assert a.report_delta(work["a"], delta).verdict == pb.VERDICT_ACCEPTED
+    reply = b.report_delta(work["b"], delta)
     assert reply.verdict == pb.VERDICT_NO_SPACE
     assert "quota" in reply.detail
-    (payload,) = (server.store_dir / "payloads").iterdir()
-    assert payload.stat().st_size == 4 * size
+    (accepted,) = (server.store_dir / "payloads").iterdir()
+    assert accepted.stat().st_size == 4 * size
+
+
+def test_a_quota_below_one_round_is_refused_at_the_start(lab):
+    with pytest.raises(FedvoiceError, match="cohort_size") as caught:
+        lab.serve(lab.package(size=4096), cohort_size=2, quota_bytes=2 * 4 * 4096)
+    assert caught.value.code is ErrorCode.STORE_FULL
+    # Weights, two updates, and the task's files of a kilobyte.
+    assert "(50.4 kB)" in caught.value.wanted
 
 
 def test_wrong_offset_and_the_way_out(serving):
