@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from google.protobuf import json_format
 
 from device_runtime.course import draw_course
 from device_runtime.evaluation import evaluate
@@ -18,12 +17,11 @@ from device_runtime.trainer import train
 from model_export.config import BucketConfig, ExportConfig, VocabularyConfig
 from model_export.models import CtcConfig, EncoderConfig, RnntConfig
 from model_export.package import export_task
-from protocol.codec import ENCODINGS, decode, digest_of, encode
+from model_export.vocabulary import build_vocabulary
 from protocol.engine import Example, make_batch, normalise_features
 from protocol.errors import FedvoiceError
 from protocol.generated import fedvoice_pb2 as pb
 from protocol.plan import SpecAugment, TrainingPlan
-from protocol.random import Purpose, Stream, normal_table, read_normals
 from protocol.task import FeatureSettings, TaskPackage
 from protocol.vocabulary import TargetKind
 from tests.android.jvm import ask, needs_phone, training_job
@@ -209,146 +207,6 @@ def test_features_and_transcripts_are_the_same(
         assert heard[field] == getattr(mine, field), field
 
 
-def test_random_numbers_are_the_same(tmp_path: Path) -> None:
-    names = [(0, "", 0), (2**64 - 1, "phone-ü", 12), (5, "a|b", 2**31 - 1)]
-    purposes = [Purpose.DATA_LIMIT, Purpose.SHUFFLE, Purpose.NOISE, Purpose.SPEC_AUGMENT]
-    purposes += [Purpose.RETRY]
-    questions: list[dict[str, Any]] = []
-    for i, (seed, client, number) in enumerate(names):
-        for purpose in purposes:
-            questions.append(
-                {
-                    "kind": "draws",
-                    "id": f"{purpose.value}-{i}",
-                    "seed": seed,
-                    "client_id": client,
-                    "round": number,
-                    "purpose": purpose.value,
-                    "words": 1001,
-                    "normals": 999,
-                    "permutation": 77,
-                }
-            )
-    table = {"kind": "normal-table", "seed": 11, "offset": 2**20 - 3, "count": 2**20}
-    answers = ask(tmp_path, [*questions, {**table, "id": "table"}])
-    for i, (seed, client, number) in enumerate(names):
-        for purpose in purposes:
-            stream, question = Stream(seed, client, number, purpose), f"{purpose.value}-{i}"
-            assert np.array_equal(answers.words(question, "words"), stream.words(1001))
-            one_place(answers.floats(question, "normals"), stream.normals(999))
-            assert answers.words(question, "permutation").tolist() == stream.permutation(77)
-    wanted = read_normals(normal_table(11), 2**20 - 3, np.empty(2**20, dtype=np.float32))
-    one_place(answers.floats("table", "normals"), wanted)
-
-
-def one_place(got: npt.NDArray[np.float32], wanted: npt.NDArray[np.float32]) -> None:
-    """Equal but for the last place of a float32: two libraries' logarithms."""
-    np.testing.assert_array_max_ulp(got, wanted, maxulp=1)
-
-
-@pytest.mark.parametrize("encoding", ENCODINGS)
-def test_encoded_vectors_are_the_same(encoding: str, tmp_path: Path) -> None:
-    """The same bytes, but for zstd's, whose versions differ: each side reads the other's."""
-    random = np.random.default_rng(1)
-    edges = [0.0, -0.0, 65504.0, 65519.0, -65504.0, 6e-8, 2.98e-8, 2.99e-8, 6.1e-5, 1 / 3, 2049.0]
-    spread = random.normal(size=5000) * 10.0 ** random.integers(-9, 4, 5000)
-    vector = np.concatenate([edges, np.zeros(3000), spread]).astype(np.float32)
-    vector.tofile(tmp_path / "vector.bin")
-    mine = encode(vector, encoding)
-    (tmp_path / "encoded.bin").write_bytes(mine)
-    question = {"kind": "codec", "id": "q", "encoding": encoding}
-    files = {"vector": f"{tmp_path}/vector.bin", "data": f"{tmp_path}/encoded.bin"}
-    answers = ask(tmp_path / "answers", [{**question, **files}])
-    theirs = answers.bytes_of("q", "encoded")
-    assert answers.facts["q"]["digest"] == digest_of(theirs)
-    if "zstd" not in encoding:
-        assert theirs == mine
-    wanted = decode(mine, encoding, vector.size, "mine")
-    assert answers.floats("q", "decoded").tobytes() == wanted.tobytes()
-    assert decode(theirs, encoding, vector.size, "theirs").tobytes() == wanted.tobytes()
-
-
-MESSAGES: dict[str, tuple[str, dict[str, Any]]] = {
-    "check-in": (
-        "CheckInRequest",
-        {
-            "client_id": "phone-é",
-            "capabilities": {
-                "runtime_version": "1.3",
-                "protocol_version": 1,
-                "train_examples": 300,
-                "test_examples": 0,
-                "operators": ["aten::add.out", "aten::mm.out"],
-            },
-            "conditions": {
-                "charging": True,
-                "idle": False,
-                "unmetered": True,
-                "battery_percent": 87,
-                "free_storage_bytes": 2**40,
-                "free_memory_bytes": 2**33,
-            },
-            "cached_digests": ["ab" * 32, "cd" * 32],
-        },
-    ),
-    "fetch": (
-        "FetchRequest",
-        {"digest": "ef" * 32, "offset": 262144, "client_id": "a", "assignment_id": "b"},
-    ),
-    "status": ("ReportStatusRequest", {"client_id": "a", "report_id": "r"}),
-    "header": (
-        "ReportHeader",
-        {
-            "client_id": "a",
-            "assignment_id": "b",
-            "report_id": "r",
-            "round": 12,
-            "payload": {"digest": "01" * 32, "size_bytes": 9400000, "encoding": "float16+zstd"},
-            "offset": 0,
-            "statistics": {
-                "examples": 20,
-                "steps": 8,
-                "loss": 1 / 3,
-                "train_secs": 12.5,
-                "peak_memory_bytes": 2**31,
-                "planned_memory_bytes": 2**32 + 1,
-                "word_errors": 0,
-                "words": 0,
-                "utterances": 0,
-                "skipped_examples": 3,
-            },
-        },
-    ),
-    "chunk": ("Chunk", {"data": "some bytes"}),
-    "enrol": ("EnrolRequest", {"token": "t" * 20, "certificate_request": "der"}),
-}
-
-
-def test_messages_are_the_same_bytes(tmp_path: Path) -> None:
-    answers = ask(
-        tmp_path,
-        [
-            {"kind": "message", "id": name, "type": kind, "fields": fields}
-            for name, (kind, fields) in MESSAGES.items()
-        ],
-    )
-    for name, (_, fields) in MESSAGES.items():
-        wanted = expected_message(name, fields).SerializeToString(deterministic=True)
-        assert answers.bytes_of(name, "message") == wanted, name
-
-
-def expected_message(name: str, fields: dict[str, Any]) -> Any:
-    if name == "header":
-        return pb.ReportRequest(header=json_format.ParseDict(fields, pb.ReportHeader()))
-    if name == "chunk":
-        return pb.ReportRequest(chunk=pb.Chunk(data=fields["data"].encode()))
-    if name == "enrol":
-        data = fields["certificate_request"].encode()
-        return pb.EnrolRequest(token=fields["token"], certificate_request=data)
-    kinds = {"check-in": pb.CheckInRequest, "fetch": pb.FetchRequest}
-    return json_format.ParseDict(fields, kinds.get(name, pb.ReportStatusRequest)())
-
-
 def test_damaged_and_foreign_packages_are_refused_alike(
     package: TaskPackage, tmp_path: Path
 ) -> None:
@@ -410,3 +268,24 @@ def test_texts_have_the_same_tokens(package: TaskPackage, tmp_path: Path) -> Non
             mine = str(error)
         assert theirs == mine, text
     assert answers.facts["texts"]["texts"] == [vocabulary.decode(i) for i in ids]
+
+
+def test_word_pieces_are_the_same(package: TaskPackage, tmp_path: Path) -> None:
+    """Sentencepiece's own ids, for texts of its corpus and for letters it never saw."""
+    random = np.random.default_rng(2)
+    letters = list("etaoinshrdlu'é日")
+    words = ["".join(random.choice(letters, int(random.integers(1, 9)))) for _ in range(150)]
+    lines = [" ".join(random.choice(words, 6)) for _ in range(200)]
+    vocabulary = build_vocabulary(TargetKind.PIECE, lines, pieces=120)
+    manifest = package.manifest.model_copy(update={"vocabulary": vocabulary})
+    (tmp_path / "task.json").write_text(manifest.model_dump_json())
+    strange = [*letters, "z", "q", "😀", "\u2581", "  ", " "]
+    texts = lines + ["".join(random.choice(strange, 25)) for _ in range(200)] + ["zzz q", "\u2581"]
+    texts = [text for text in texts if text.strip()]
+    ids = [random.integers(1, vocabulary.size, 12).tolist() for _ in range(200)]
+    asked = {"task": str(tmp_path), "texts": texts, "ids": ids}
+    answers = ask(tmp_path / "answers", [{"kind": "vocabulary", "id": "texts", **asked}])
+    for text, theirs in zip(texts, answers.facts["texts"]["ids"], strict=True):
+        assert theirs == vocabulary.encode(text), repr(text)
+    for said, theirs in zip(ids, answers.facts["texts"]["texts"], strict=True):
+        assert theirs == vocabulary.decode(said), said

@@ -78,7 +78,7 @@ data class SessionSettings(
     val graceSecs: Double = 5.0,
     val recheckSecs: Double = 60.0,
     val reportAttempts: Int = 3,
-    val featureCacheBytes: Long = 32L shl 20,
+    val featureCacheBytes: Long = 8L shl 20,
     val runtimeVersion: String = "",
     val operators: List<String> = emptyList(),
 )
