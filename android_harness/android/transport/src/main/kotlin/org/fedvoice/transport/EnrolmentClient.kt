@@ -49,7 +49,8 @@ suspend fun enrol(identity: Identity, invitation: Invitation, retries: Retries):
 }
 
 /**
- * Replaces a certificate of whose life less than a third is left; whether it did.
+ * Replaces a certificate of whose life less than a third is left; whether it did. It is tried once:
+ * the next session tries again.
  *
  * @param channel to the main address, with the certificate that is about to run out
  * @param nowSecs Unix time
@@ -65,8 +66,10 @@ suspend fun renewIfDue(
     if (!renewalDue(credentials.certificate, nowSecs)) return false
     val request = RenewRequest.newBuilder().setCertificateRequest(requestOf(identity)).build()
     val reply =
-        retries.repeated("Renew", credentials.server) {
-            channel.unary(EnrolmentGrpc.getRenewMethod(), request, TIMEOUT_SECS)
+        retries.once().repeated("Renew", credentials.server) {
+            channel.unary(EnrolmentGrpc.getRenewMethod(), request, TIMEOUT_SECS) {
+                credentials.certificate
+            }
         }
     identity.renewed(certificateIn(reply, "Renew at ${credentials.server}"))
     return true

@@ -30,6 +30,9 @@ class Retries(
     private val log: (String) -> Unit,
     private val pause: suspend (Double) -> Unit,
 ) {
+    /** For a call that is tried once. */
+    fun once(): Retries = Retries(policy.copy(maxAttempts = 1), jitter, log, pause)
+
     /**
      * Repeats [attempt]; failures after which [progress] has grown do not count.
      *
