@@ -14,12 +14,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from android_harness.emulation import elf
 from protocol.errors import ErrorCode, FedvoiceError
 
 SOURCES = Path(__file__).resolve().parent / "bionic"
 _VERSIONS = ("LIBC", *(f"LIBC_{letter}" for letter in "NOPQRSTU"))
 _EMPTY_LIBRARIES = ("libm.so", "libdl.so", "libandroid.so")
-_IMPORT = re.compile(r"\s*\d+:\s+\S+\s+\d+\s+(\S+)\s+\S+\s+\S+\s+UND\s+(\S+?)@(LIBC\w*)")
 _ADAPTED = re.compile(r"^[^\s/].*?\bb_(\w+)\s*\(", re.MULTILINE)
 _ADAPTED_DATA = frozenset({"stdin", "stdout", "stderr", "__sF"})
 
@@ -78,12 +78,12 @@ def build(libraries: Sequence[Path], directory: Path) -> list[Import]:
 
 def system_imports(libraries: Iterable[Path]) -> list[Import]:
     """The versioned symbols that `libraries` import from the Android system."""
-    found = set()
-    for library in libraries:
-        for line in _run("readelf", "-W", "--dyn-syms", str(library)).splitlines():
-            if match := _IMPORT.match(line):
-                kind, name, version = match.groups()
-                found.add(Import(name, version, is_data=kind == "OBJECT"))
+    found = {
+        Import(symbol.name, symbol.version, symbol.is_data)
+        for library in libraries
+        for symbol in elf.symbols(library)
+        if not symbol.is_defined and symbol.version.startswith("LIBC")
+    }
     return sorted(found, key=lambda i: (i.name, i.version))
 
 

@@ -1,0 +1,55 @@
+package org.fedvoice.core.recognition
+
+import org.fedvoice.core.ErrorCode
+import org.fedvoice.core.FedvoiceException
+import org.fedvoice.core.training.Engine
+import org.fedvoice.core.training.Example
+import org.fedvoice.core.training.makeBatch
+import org.fedvoice.core.training.normaliseFeatures
+import java.io.Closeable
+
+/**
+ * Recognition with a trained model: the program's greedy decoding, one utterance at a time.
+ *
+ * @param weights the model [P]
+ */
+class Recogniser(private val engine: Engine, private val weights: FloatArray) : Closeable {
+    /** Samples a second that [transcribe] takes. */
+    val sampleRate: Int get() = engine.manifest.features.sampleRate
+
+    /**
+     * What was said.
+     *
+     * @param waveform [samples] in +-1
+     * @throws FedvoiceException `wrong-shape` if it is shorter than one frame or longer than every
+     *   length the task was exported for
+     */
+    @Synchronized
+    fun transcribe(waveform: FloatArray): String {
+        val manifest = engine.manifest
+        val settings = manifest.features
+        val features = normaliseFeatures(engine.features(waveform), settings.melBins)
+        val frames = features.size / settings.melBins
+        val stacked = settings.stackedFrames(frames)
+        val bucket = manifest.bucketFor(stacked, labels = 0) ?: throw tooLong(waveform.size)
+        val row = Example(features, frames, IntArray(0))
+        val batch = makeBatch(listOf(row), bucket, manifest, weight = 0f)
+        val ids = engine.decode(bucket, weights, batch.features, batch.frameCounts).first()
+        return manifest.vocabulary.decode(ids)
+    }
+
+    override fun close() = engine.close()
+
+    private fun tooLong(samples: Int): FedvoiceException {
+        val settings = engine.manifest.features
+        val mostFrames = engine.manifest.buckets.last().frames * settings.stack
+        val mostSecs = mostFrames * settings.hopSamples / settings.sampleRate.toDouble()
+        return FedvoiceException(
+            ErrorCode.WRONG_SHAPE,
+            where = "recognition",
+            got = "%.1f s of speech".format(samples / settings.sampleRate.toDouble()),
+            wanted = "at most %.1f s".format(mostSecs),
+            nextStep = "Recognise it in shorter parts.",
+        )
+    }
+}

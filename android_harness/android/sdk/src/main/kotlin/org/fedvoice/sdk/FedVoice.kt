@@ -1,0 +1,253 @@
+package org.fedvoice.sdk
+
+import android.annotation.SuppressLint
+import android.content.Context
+import android.util.Log
+import kotlinx.coroutines.CancellationException
+import kotlinx.coroutines.Dispatchers
+import kotlinx.coroutines.sync.Mutex
+import kotlinx.coroutines.sync.withLock
+import kotlinx.coroutines.withContext
+import org.fedvoice.core.ErrorCode
+import org.fedvoice.core.FedvoiceException
+import org.fedvoice.core.session.Books
+import org.fedvoice.core.session.BooksFile
+import org.fedvoice.core.store.Audio
+import org.fedvoice.core.store.ExampleStore
+import org.fedvoice.core.store.NewExample
+import org.fedvoice.core.store.Source
+import org.fedvoice.core.store.Split
+import org.fedvoice.core.store.SqlExampleStore
+import org.fedvoice.core.store.StoreLimits
+import org.fedvoice.core.store.wavOf
+import kotlin.random.Random
+
+internal const val TAG = "fedvoice"
+
+/**
+ * Federated training of a speech recogniser inside a host app.
+ *
+ * ```kotlin
+ * val voice = FedVoice.start(context, FedVoiceConfig())   // in Application.onCreate
+ * voice.enrol(invitation)                                 // once
+ * voice.setConsent(true)                                  // when the person agrees
+ * voice.addExample(pcm, 16000, "turn on the light", Source.CORRECTION)
+ * val text = voice.recognize(pcm)
+ * ```
+ *
+ * Nothing is trained or sent before the person has agreed ([setConsent]), and speech never leaves
+ * the phone: what is sent is a model update and counts.
+ */
+class FedVoice private constructor(private val context: Context) {
+    private val files = PhoneFiles(context)
+    private val settings = context.getSharedPreferences("org.fedvoice", Context.MODE_PRIVATE)
+    private val books = BooksFile(files.books)
+    private val oneAtATime = Mutex()
+
+    @Volatile
+    private var withdrawn = false
+
+    /** How the library behaves; the last one given to [start]. */
+    @Volatile
+    var config: FedVoiceConfig = FedVoiceConfig()
+        private set
+
+    /** What runs sessions and recognises; tests put another one here. */
+    internal var phone: PhoneAccess = InstalledPhone(context, files)
+
+    /** Whether the person has agreed to training; false until they do. */
+    val consent: Boolean get() = settings.getBoolean(CONSENT, false)
+
+    /** Whether the phone has a certificate of a server. */
+    val isEnrolled: Boolean get() = phone.isEnrolled
+
+    /** What the phone has learnt, sent and spent. */
+    val status: Books get() = books.read()
+
+    /** Utterances held for training and for measuring. */
+    val exampleCount: Int get() = store().let { it.count(Split.TRAIN) + it.count(Split.TEST) }
+
+    /**
+     * Keeps an utterance on the phone, to train on.
+     *
+     * @param pcm 16 bit samples, one channel, at most a minute
+     * @param transcript the words spoken, as corrected, prompted or confidently recognised
+     * @return the example's id
+     * @throws FedvoiceException `empty-transcript`, `unreadable-audio`, `no-space`
+     */
+    fun addExample(
+        pcm: ShortArray,
+        sampleRate: Int,
+        transcript: String,
+        source: Source,
+    ): Long {
+        val limit = sampleRate * LONGEST_SECS
+        if (pcm.size > limit) throw tooLong(pcm.size, limit)
+        val store = store()
+        return store.add(
+            NewExample(Audio.Held(wavOf(pcm, sampleRate)), transcript, source, nextSplit(store)),
+        )
+    }
+
+    /** Forgets one utterance. */
+    fun deleteExample(id: Long) = store().delete(id)
+
+    /**
+     * What was said, by the model that the phone was last given.
+     *
+     * @param pcm 16 bit samples, one channel, at the task's rate
+     * @throws FedvoiceException `not-found` before the first model has come, `wrong-shape` for too
+     *   short or too long a recording
+     */
+    suspend fun recognize(pcm: ShortArray): String {
+        val waveform = FloatArray(pcm.size) { pcm[it] / FULL_SCALE }
+        return withContext(Dispatchers.Default) { phone.recognise(waveform, config.threads) }
+    }
+
+    /**
+     * Gets a certificate from the server that [invitation] names; needed once.
+     *
+     * @throws FedvoiceException `bad-credentials` for a token that is used, expired or unknown,
+     *   `server-unreachable`
+     */
+    suspend fun enrol(invitation: String) {
+        oneAtATime.withLock { withContext(Dispatchers.IO) { phone.enrol(invitation) } }
+        if (consent) schedule(0.0)
+    }
+
+    /**
+     * The person agrees or does not any more. Without consent nothing is trained or sent, and what
+     * was not sent yet is withdrawn; the examples stay until they are deleted or too old.
+     */
+    suspend fun setConsent(given: Boolean) {
+        settings.edit().putBoolean(CONSENT, given).apply()
+        if (given) {
+            if (isEnrolled) schedule(0.0)
+        } else {
+            withdraw()
+        }
+    }
+
+    /**
+     * Deletes every utterance, the update that was not sent yet, the books and the phone's identity;
+     * models stay. What the server has averaged into a model already cannot be taken out of it.
+     */
+    suspend fun deleteEverything() {
+        settings.edit().clear().apply()
+        withdraw()
+        oneAtATime.withLock {
+            store().deleteAll()
+            files.books.delete()
+            files.identity.deleteRecursively()
+        }
+    }
+
+    /** A session that the person started and watches; the phone's own gates do not apply to it. */
+    fun trainNow() {
+        require(consent) { "the person has not agreed to training" }
+        TrainingService.start(context)
+    }
+
+    /** The same without an app in the foreground, for `fedvoice deploy --now`. */
+    internal fun trainNowInBackground() = Schedule.put(context, Schedule.now(context, config.jobId))
+
+    /**
+     * One session with the server.
+     *
+     * @return seconds to wait for the next one; null: none is wanted
+     */
+    internal suspend fun session(overridden: Boolean = false): Double? =
+        oneAtATime.withLock {
+            withdrawn = false
+            val before = chargeMicroampHours(context)
+            try {
+                val outcome =
+                    phone.session(config, store(), overridden) { withdrawn || !consent }
+                val spent = before - chargeMicroampHours(context)
+                books.update { it.plus(outcome, spent, wallSecs()) }
+                Log.i(TAG, "${outcome.happened.id} round ${outcome.round ?: "-"} ${outcome.detail}")
+                if (outcome.finished) null else outcome.nextContactSecs
+            } catch (error: CancellationException) {
+                throw error
+            } catch (error: FedvoiceException) {
+                Log.w(TAG, error.message.orEmpty())
+                val failures = books.update { it.plusFailure(error.code.id, wallSecs()) }.failures
+                // Only a new invitation mends this: asking again would drain the battery.
+                if (error.code == ErrorCode.BAD_CREDENTIALS) return@withLock null
+                Schedule.backoffSecs(failures, Random.nextDouble())
+            }
+        }
+
+    /** Puts the next session [delaySecs] from now, if there is to be one. */
+    internal fun schedule(delaySecs: Double?) {
+        if (delaySecs == null || !consent) return
+        val job = Schedule.next(context, config.jobId, config.requirements, delaySecs)
+        Schedule.put(context, job)
+    }
+
+    internal fun store(): ExampleStore {
+        val limits =
+            StoreLimits(
+                maxExamples = config.maxExamples,
+                maxBytes = config.maxExampleBytes,
+                timeToLiveSecs = config.exampleTimeToLiveDays * DAY_SECS,
+            )
+        return SqlExampleStore(AndroidDatabase(context, files.examples), limits)
+    }
+
+    /** No session any more, and no trace of the last one. */
+    private suspend fun withdraw() {
+        withdrawn = true
+        Schedule.cancel(context, config.jobId)
+        oneAtATime.withLock { files.session.deleteRecursively() }
+    }
+
+    /** Every n-th example is for measuring: the model must not have trained on it. */
+    private fun nextSplit(store: ExampleStore): Split {
+        if (config.testShare <= 0) return Split.TRAIN
+        val held = store.count(Split.TEST)
+        val wanted = (store.count(Split.TRAIN) + held + 1) * config.testShare
+        return if (wanted >= held + 1) Split.TEST else Split.TRAIN
+    }
+
+    private fun tooLong(samples: Int, limit: Int) =
+        FedvoiceException(
+            ErrorCode.UNREADABLE_AUDIO,
+            where = "addExample",
+            got = "$samples samples",
+            wanted = "at most $limit, a minute",
+            nextStep = "Add it in shorter parts.",
+        )
+
+    companion object {
+        private const val CONSENT = "consent"
+        private const val FULL_SCALE = 32768f
+        private const val LONGEST_SECS = 60
+        private const val DAY_SECS = 86400.0
+
+        // The application's context, which lives as long as the process.
+        @SuppressLint("StaticFieldLeak")
+        private var instance: FedVoice? = null
+
+        /** The library with [config]; schedules sessions if the person has agreed. */
+        fun start(context: Context, config: FedVoiceConfig = FedVoiceConfig()): FedVoice {
+            val voice = get(context)
+            voice.config = config
+            if (voice.isEnrolled) voice.schedule(0.0)
+            return voice
+        }
+
+        /** The library, with the configuration of [start]. */
+        @Synchronized
+        fun get(context: Context): FedVoice =
+            instance ?: FedVoice(context.applicationContext).also { instance = it }
+
+        private fun wallSecs() = System.currentTimeMillis() / 1e3
+
+        /** Tests begin each with a fresh one. */
+        @Synchronized
+        internal fun forget() {
+            instance = null
+        }
+    }
+}

@@ -1,0 +1,32 @@
+package org.fedvoice.sdk
+
+import org.fedvoice.core.session.Outcome
+import org.fedvoice.core.store.ExampleStore
+
+/** The phone's runtime, as the library uses it. */
+internal interface PhoneAccess {
+    val isEnrolled: Boolean
+
+    /** @throws org.fedvoice.core.FedvoiceException `bad-credentials`, `server-unreachable` */
+    suspend fun enrol(invitation: String)
+
+    /**
+     * One session at most with the server.
+     *
+     * @param overridden a person asked for it: the phone's own gates do not apply
+     * @throws org.fedvoice.core.FedvoiceException as `Phone.runOnce`
+     */
+    suspend fun session(
+        config: FedVoiceConfig,
+        store: ExampleStore,
+        overridden: Boolean,
+        shouldStop: () -> Boolean,
+    ): Outcome
+
+    /**
+     * The words of a waveform [samples] in +-1.
+     *
+     * @throws org.fedvoice.core.FedvoiceException `not-found` before the first model has come
+     */
+    fun recognise(waveform: FloatArray, threads: Int): String
+}

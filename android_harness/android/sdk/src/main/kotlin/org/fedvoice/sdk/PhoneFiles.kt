@@ -1,0 +1,23 @@
+package org.fedvoice.sdk
+
+import android.content.Context
+import java.io.File
+
+/** Where the library keeps what: all of it in the app's own, private storage. */
+internal class PhoneFiles(context: Context) {
+    val root = File(context.noBackupFilesDir, "fedvoice")
+
+    /** Key, certificates and the server's address. */
+    val identity = File(root, "identity")
+
+    /** Assignment, checkpoint and the update that was not sent yet. */
+    val session = File(root, "session")
+
+    /** Programs and models, as fetched. */
+    val blobs = File(root, "blobs")
+    val examples = File(root, "examples.sqlite")
+    val books = File(root, "books.json")
+
+    /** Where `fedvoice deploy` puts files for the app; only adb and the app reach it. */
+    val deployed: File? = context.getExternalFilesDir("deploy")
+}
