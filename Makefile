@@ -1,10 +1,18 @@
 # make demo: the main job. make test: the tests. Each sets up .venv first when that is needed.
+# make android, test-android, demo-android, apk: the Kotlin phone; docs/android.md says what for.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # Address of a package index that has CPU-only torch wheels, for those who have one (saves 4 GB).
 TORCH_INDEX ?=
 BIN := .venv/bin
 
+ANDROID := android_harness/android
+# Android's versions and Kotlin's linters are large: fetched once a machine, by Maven.
+FETCH := mvn -q -B -ntp org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy
+KTLINT := build/android/tools/ktlint-cli-1.8.0-all.jar
+DETEKT := build/android/tools/detekt-cli-1.23.8-all.jar
+
 .PHONY: setup demo test lint format stubs clean
+.PHONY: android android-tools lint-android format-android test-android demo-android apk
 
 setup: .venv/.installed
 
@@ -17,8 +25,9 @@ setup: .venv/.installed
 demo: setup
 	$(BIN)/fedvoice simulate --config experiments/demo.toml --out runs/demo --overwrite
 
+# The Kotlin phone's tests are test-android's.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore=tests/android
 
 lint: setup
 	$(BIN)/ruff check .
@@ -33,5 +42,40 @@ format: setup
 stubs: setup
 	$(BIN)/python -m protocol.generate
 
+# Debian's packages that test-android and apk need; JDK 17, Maven, npm and gcc as well.
+android-tools:
+	apt-get update -q
+	apt-get install -y -q --no-install-recommends \
+	    openjdk-17-jdk-headless maven npm gcc libc6-dev binutils unzip \
+	    aapt zipalign apksigner dexdump adb
+
+android: setup
+	$(BIN)/python -m android_harness.emulation.build
+
+$(KTLINT):
+	$(FETCH) -Dartifact=com.pinterest.ktlint:ktlint-cli:1.8.0:jar:all -DoutputDirectory=$(CURDIR)/build/android/tools
+
+$(DETEKT):
+	$(FETCH) -Dartifact=io.gitlab.arturbosch.detekt:detekt-cli:1.23.8:jar:all -DoutputDirectory=$(CURDIR)/build/android/tools
+
+lint-android: $(KTLINT) $(DETEKT)
+	cd $(ANDROID) && java -jar $(CURDIR)/$(KTLINT) --relative '*/src/**/*.kt' '!**/target/**'
+	java -jar $(DETEKT) --config $(ANDROID)/detekt.yml --build-upon-default-config --input $(ANDROID) --includes '**/src/main/**/*.kt'
+
+format-android: $(KTLINT)
+	cd $(ANDROID) && java -jar $(CURDIR)/$(KTLINT) --relative --format '*/src/**/*.kt' '!**/target/**'
+
+# Android's ExecuTorch binary in a JVM, Robolectric on API 28, 34 and 35, the real Python server.
+test-android: android lint-android
+	$(BIN)/python -m android_harness.emulation.build --maven verify
+	$(BIN)/python -m android_harness.apk.build
+	$(BIN)/python -m pytest tests/android
+
+apk: setup
+	$(BIN)/python -m android_harness.apk.build
+
+demo-android: android
+	$(BIN)/fedvoice simulate --config experiments/demo.toml --phones android=4 --out runs/demo-android --overwrite
+
 clean:
-	rm -rf .venv runs .mypy_cache .ruff_cache .pytest_cache *.egg-info
+	rm -rf .venv runs build $(ANDROID)/target $(ANDROID)/*/target .mypy_cache .ruff_cache .pytest_cache *.egg-info

@@ -4,7 +4,8 @@
     build/android/natives    Android's ExecuTorch binaries and classes, and the stand-ins
     build/android/phone      the JVM phone's class path
 
-`--only natives` stops before Maven. What is there and up to date is left alone.
+`--only natives` stops before the phone. What is there and up to date is left alone.
+`--maven GOAL ...` runs Maven itself on the Kotlin build, with its output.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import shutil
+import subprocess
 import sys
 import tarfile
 import zipfile
@@ -127,13 +129,18 @@ def main(arguments: list[str]) -> int:
         prog="python -m android_harness.emulation.build", description=(__doc__ or "").strip()
     )
     parser.add_argument("--only", choices=["maven", "natives", "phone"])
-    only = parser.parse_args(arguments).only
+    parser.add_argument("--maven", nargs="+", metavar="GOAL", default=[])
+    given = parser.parse_args(arguments)
+    only = given.only
     steps: dict[str, Callable[[], object]] = {
         "maven": lambda: maven(BUILD / "maven"),
         "natives": build_natives,
         "phone": build_phone,
     }
     try:
+        if given.maven:
+            command = [maven(BUILD / "maven"), *given.maven]
+            return subprocess.run(command, cwd=ANDROID, check=False).returncode
         for name, step in steps.items():
             if only in (None, name):
                 print(f"{name} ...", flush=True)

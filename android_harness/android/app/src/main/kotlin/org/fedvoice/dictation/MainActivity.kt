@@ -113,10 +113,7 @@ class MainActivity : Activity() {
     }
 
     /** Runs [work] and shows how it ended. */
-    private fun act(
-        done: Int? = null,
-        work: suspend () -> Unit,
-    ) {
+    private fun act(done: Int? = null, work: suspend () -> Unit) {
         message.text = ""
         scope.launch {
             try {
@@ -124,7 +121,12 @@ class MainActivity : Activity() {
                 done?.let(message::setText)
             } catch (error: FedvoiceException) {
                 val isModelless = error.code == ErrorCode.NOT_FOUND
-                if (isModelless) message.setText(R.string.no_model) else message.text = error.message
+                if (isModelless) {
+                    message.setText(R.string.no_model)
+                } else {
+                    message.text =
+                        error.message
+                }
             } catch (error: IllegalStateException) {
                 message.text = error.message
             } catch (error: IllegalArgumentException) {
@@ -149,7 +151,11 @@ class MainActivity : Activity() {
                 megabytes(books.bytesDown),
                 "%.0f s".format(books.trainSecs),
                 "%.1f".format(books.chargeMicroampHours / MICROAMP_HOURS),
-                books.lastError.ifEmpty { books.lastHappened }.ifEmpty { getString(R.string.never) },
+                books.lastError.ifEmpty { books.lastHappened }.ifEmpty {
+                    getString(
+                        R.string.never,
+                    )
+                },
             )
     }
 

@@ -11,10 +11,7 @@ import org.fedvoice.core.store.Statements
 import java.io.File
 
 /** The example store's database in Android's SQLite, opened for each transaction. */
-internal class AndroidDatabase(
-    private val context: Context,
-    private val file: File,
-) : Database {
+internal class AndroidDatabase(private val context: Context, private val file: File) : Database {
     override val where: String get() = file.path
 
     override fun <T> transaction(work: (Statements) -> T): T =
@@ -45,15 +42,9 @@ internal class AndroidDatabase(
         }
 
     private class InTransaction(private val database: SQLiteDatabase) : Statements {
-        override fun execute(
-            sql: String,
-            vararg values: Any?,
-        ) = database.execSQL(sql, values)
+        override fun execute(sql: String, vararg values: Any?) = database.execSQL(sql, values)
 
-        override fun query(
-            sql: String,
-            vararg values: Any?,
-        ): List<List<Any?>> {
+        override fun query(sql: String, vararg values: Any?): List<List<Any?>> {
             // Android binds query values as text; these are numbers and short names, and SQLite
             // converts them by the affinity of the columns they are compared with.
             val texts = values.map { it.toString() }.toTypedArray()
@@ -64,10 +55,7 @@ internal class AndroidDatabase(
             }
         }
 
-        private fun value(
-            row: Cursor,
-            column: Int,
-        ): Any? =
+        private fun value(row: Cursor, column: Int): Any? =
             when (row.getType(column)) {
                 Cursor.FIELD_TYPE_NULL -> null
                 Cursor.FIELD_TYPE_INTEGER -> row.getLong(column)

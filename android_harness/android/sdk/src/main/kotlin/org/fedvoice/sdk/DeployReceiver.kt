@@ -18,10 +18,7 @@ import java.io.File
  * broadcast's result, one JSON object.
  */
 class DeployReceiver : BroadcastReceiver() {
-    override fun onReceive(
-        context: Context,
-        intent: Intent,
-    ) {
+    override fun onReceive(context: Context, intent: Intent) {
         val pending = goAsync()
         CoroutineScope(Dispatchers.Default).launch {
             val answer = answer(FedVoice.get(context), PhoneFiles(context), intent)
@@ -32,11 +29,7 @@ class DeployReceiver : BroadcastReceiver() {
 
     internal companion object {
         /** The answer to a command; errors are answers too. */
-        suspend fun answer(
-            voice: FedVoice,
-            files: PhoneFiles,
-            intent: Intent,
-        ): JSONObject =
+        suspend fun answer(voice: FedVoice, files: PhoneFiles, intent: Intent): JSONObject =
             try {
                 perform(voice, files, intent)
             } catch (error: FedvoiceException) {
@@ -50,11 +43,16 @@ class DeployReceiver : BroadcastReceiver() {
             files: PhoneFiles,
             intent: Intent,
         ): JSONObject {
-            fun text(name: String) = requireNotNull(intent.getStringExtra(name)) { "no $name given" }
+            fun text(name: String) =
+                requireNotNull(intent.getStringExtra(name)) { "no $name given" }
             val answer = JSONObject()
             when (val command = text("command")) {
-                "enrol" -> voice.enrol(text("invitation"))
-                "consent" -> voice.setConsent(intent.getBooleanExtra("given", true))
+                "enrol" -> {
+                    voice.enrol(text("invitation"))
+                }
+                "consent" -> {
+                    voice.setConsent(intent.getBooleanExtra("given", true))
+                }
                 "add-examples" -> {
                     val folder = File(checkNotNull(files.deployed), File(text("folder")).name)
                     answer.put("added", addExamples(voice.store(), folder))
@@ -63,9 +61,15 @@ class DeployReceiver : BroadcastReceiver() {
                     require(voice.consent) { "the person has not agreed to training" }
                     voice.trainNowInBackground()
                 }
-                "delete-everything" -> voice.deleteEverything()
-                "status" -> Unit
-                else -> throw IllegalArgumentException("unknown command $command")
+                "delete-everything" -> {
+                    voice.deleteEverything()
+                }
+                "status" -> {
+                    Unit
+                }
+                else -> {
+                    throw IllegalArgumentException("unknown command $command")
+                }
             }
             return answer
                 .put("enrolled", voice.isEnrolled)

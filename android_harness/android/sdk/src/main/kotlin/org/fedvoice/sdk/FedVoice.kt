@@ -75,12 +75,7 @@ class FedVoice private constructor(private val context: Context) {
      * @return the example's id
      * @throws FedvoiceException `empty-transcript`, `unreadable-audio`, `no-space`
      */
-    fun addExample(
-        pcm: ShortArray,
-        sampleRate: Int,
-        transcript: String,
-        source: Source,
-    ): Long {
+    fun addExample(pcm: ShortArray, sampleRate: Int, transcript: String, source: Source): Long {
         val limit = sampleRate * LONGEST_SECS
         if (pcm.size > limit) throw tooLong(pcm.size, limit)
         val store = store()

@@ -18,10 +18,8 @@ import java.io.File
  *
  * @property storageDir on the file system whose free space counts
  */
-class PhoneConditions(
-    private val context: Context,
-    private val storageDir: File,
-) : ConditionSource {
+class PhoneConditions(private val context: Context, private val storageDir: File) :
+    ConditionSource {
     override fun read(): Conditions {
         val battery = context.getSystemService(BatteryManager::class.java)
         val power = context.getSystemService(PowerManager::class.java)

@@ -24,11 +24,7 @@ class TrainingService : Service() {
 
     override fun onBind(intent: Intent?): IBinder? = null
 
-    override fun onStartCommand(
-        intent: Intent?,
-        flags: Int,
-        startId: Int,
-    ): Int {
+    override fun onStartCommand(intent: Intent?, flags: Int, startId: Int): Int {
         val voice = FedVoice.get(this)
         show(notification(this, voice.config.notification))
         scope.launch {
@@ -63,7 +59,10 @@ class TrainingService : Service() {
         private fun notification(context: Context, text: NotificationText): Notification {
             val importance = NotificationManager.IMPORTANCE_LOW
             val channel = NotificationChannel(CHANNEL, text.channel, importance)
-            context.getSystemService(NotificationManager::class.java).createNotificationChannel(channel)
+            context
+                .getSystemService(
+                    NotificationManager::class.java,
+                ).createNotificationChannel(channel)
             return Notification
                 .Builder(context, CHANNEL)
                 .setSmallIcon(text.icon)

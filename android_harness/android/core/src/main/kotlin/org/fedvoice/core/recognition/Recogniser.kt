@@ -42,7 +42,10 @@ class Recogniser(private val engine: Engine, private val weights: FloatArray) : 
 
     private fun tooLong(samples: Int): FedvoiceException {
         val settings = engine.manifest.features
-        val mostFrames = engine.manifest.buckets.last().frames * settings.stack
+        val mostFrames =
+            engine.manifest.buckets
+                .last()
+                .frames * settings.stack
         val mostSecs = mostFrames * settings.hopSamples / settings.sampleRate.toDouble()
         return FedvoiceException(
             ErrorCode.WRONG_SHAPE,

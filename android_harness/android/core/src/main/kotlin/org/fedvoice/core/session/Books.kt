@@ -1,8 +1,8 @@
 package org.fedvoice.core.session
 
 import kotlinx.serialization.SerialName
-import kotlinx.serialization.SerializationException
 import kotlinx.serialization.Serializable
+import kotlinx.serialization.SerializationException
 import kotlinx.serialization.json.Json
 import org.fedvoice.wire.Statistics
 import java.io.File

@@ -1,0 +1,129 @@
+package org.fedvoice.sdk
+
+import android.app.Application
+import android.content.Intent
+import android.net.ConnectivityManager
+import android.net.NetworkCapabilities
+import android.os.BatteryManager
+import android.os.Looper
+import android.os.PowerManager
+import kotlinx.coroutines.runBlocking
+import org.fedvoice.core.session.Happened
+import org.fedvoice.core.session.Outcome
+import org.fedvoice.core.store.ExampleStore
+import org.fedvoice.wire.Statistics
+import org.junit.After
+import org.junit.Before
+import org.junit.runner.RunWith
+import org.robolectric.RobolectricTestRunner
+import org.robolectric.RuntimeEnvironment
+import org.robolectric.Shadows.shadowOf
+import org.robolectric.annotation.Config
+import org.robolectric.shadows.ShadowNetworkCapabilities
+
+/** A fresh library on each Android version that it supports, with a phone that is told what to do. */
+@RunWith(RobolectricTestRunner::class)
+@Config(sdk = [28, 34, 35])
+abstract class SdkTest {
+    internal val app: Application get() = RuntimeEnvironment.getApplication()
+    internal val phone = FakePhone()
+    internal val voice: FedVoice get() = FedVoice.get(app)
+    internal val files: PhoneFiles get() = PhoneFiles(app)
+
+    @Before
+    fun freshLibrary() {
+        FedVoice.forget()
+        voice.phone = phone
+    }
+
+    @After
+    fun forgetLibrary() = FedVoice.forget()
+
+    internal fun agree() = runBlocking { voice.setConsent(true) }
+
+    /** A phone on the charger, not in use, on an unmetered network, unless said otherwise. */
+    internal fun conditions(
+        charging: Boolean = true,
+        inUse: Boolean = false,
+        metered: Boolean = false,
+        batteryPercent: Int = 80,
+        celsius: Int = 30,
+    ) {
+        val battery = shadowOf(app.getSystemService(BatteryManager::class.java))
+        battery.setIsCharging(charging)
+        battery.setIntProperty(BatteryManager.BATTERY_PROPERTY_CAPACITY, batteryPercent)
+        app.sendStickyBroadcast(
+            Intent(Intent.ACTION_BATTERY_CHANGED)
+                .putExtra(BatteryManager.EXTRA_TEMPERATURE, celsius * 10),
+        )
+        shadowOf(app.getSystemService(PowerManager::class.java)).turnScreenOn(inUse)
+        val networks = app.getSystemService(ConnectivityManager::class.java)
+        val capabilities = ShadowNetworkCapabilities.newInstance()
+        val shadow = shadowOf(capabilities)
+        shadow.addCapability(NetworkCapabilities.NET_CAPABILITY_INTERNET)
+        if (metered) {
+            shadow.removeCapability(NetworkCapabilities.NET_CAPABILITY_NOT_METERED)
+        } else {
+            shadow.addCapability(NetworkCapabilities.NET_CAPABILITY_NOT_METERED)
+        }
+        shadowOf(networks).setNetworkCapabilities(networks.activeNetwork, capabilities)
+    }
+
+    /** Lets the main thread work until [condition] holds, five seconds at most. */
+    internal fun waitFor(condition: () -> Boolean) {
+        val end = System.nanoTime() + 5_000_000_000
+        while (!condition()) {
+            check(System.nanoTime() < end) { "waited five seconds in vain" }
+            shadowOf(Looper.getMainLooper()).idle()
+            Thread.sleep(5)
+        }
+    }
+}
+
+/** Does in a session what a test says. */
+internal class FakePhone : PhoneAccess {
+    override var isEnrolled = true
+    var invitations = emptyList<String>()
+    var overrides = emptyList<Boolean>()
+
+    @Volatile
+    var work: suspend (shouldStop: () -> Boolean) -> Outcome = { trained() }
+
+    override suspend fun enrol(invitation: String) {
+        invitations += invitation
+        isEnrolled = true
+    }
+
+    override suspend fun session(
+        config: FedVoiceConfig,
+        store: ExampleStore,
+        overridden: Boolean,
+        shouldStop: () -> Boolean,
+    ): Outcome {
+        overrides += overridden
+        return work(shouldStop)
+    }
+
+    override fun recognise(waveform: FloatArray, threads: Int): String = "${waveform.size} samples"
+
+    companion object {
+        fun trained(nextContactSecs: Double = 600.0, finished: Boolean = false) =
+            Outcome(
+                Happened.TRAINED,
+                nextContactSecs,
+                finished,
+                round = 3,
+                statistics =
+                    Statistics
+                        .newBuilder()
+                        .setExamples(7)
+                        .setSteps(2)
+                        .setLoss(1.5)
+                        .setTrainSecs(4.0)
+                        .build(),
+                bytesUp = 1000,
+                bytesDown = 2000,
+                attempts = 4,
+            )
+    }
+}
