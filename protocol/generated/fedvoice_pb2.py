@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!protocol/generated/fedvoice.proto\x12\x0b\x66\x65\x64voice.v1\":\n\x0c\x45nrolRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x1b\n\x13\x63\x65rtificate_request\x18\x02 \x01(\x0c\"+\n\x0cRenewRequest\x12\x1b\n\x13\x63\x65rtificate_request\x18\x01 \x01(\x0c\"4\n\nEnrolReply\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\x11\n\tauthority\x18\x02 \x01(\x0c\"\x99\x01\n\x0e\x43heckInRequest\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12/\n\x0c\x63\x61pabilities\x18\x02 \x01(\x0b\x32\x19.fedvoice.v1.Capabilities\x12+\n\nconditions\x18\x03 \x01(\x0b\x32\x17.fedvoice.v1.Conditions\x12\x16\n\x0e\x63\x61\x63hed_digests\x18\x04 \x03(\t\"\x83\x01\n\x0c\x43\x61pabilities\x12\x17\n\x0fruntime_version\x18\x01 \x01(\t\x12\x18\n\x10protocol_version\x18\x02 \x01(\r\x12\x16\n\x0etrain_examples\x18\x03 \x01(\r\x12\x15\n\rtest_examples\x18\x04 \x01(\r\x12\x11\n\toperators\x18\x05 \x03(\t\"\x8f\x01\n\nConditions\x12\x10\n\x08\x63harging\x18\x01 \x01(\x08\x12\x0c\n\x04idle\x18\x02 \x01(\x08\x12\x11\n\tunmetered\x18\x03 \x01(\x08\x12\x17\n\x0f\x62\x61ttery_percent\x18\x04 \x01(\r\x12\x1a\n\x12\x66ree_storage_bytes\x18\x05 \x01(\x04\x12\x19\n\x11\x66ree_memory_bytes\x18\x06 \x01(\x04\"s\n\x0c\x43heckInReply\x12-\n\nassignment\x18\x01 \x01(\x0b\x32\x17.fedvoice.v1.AssignmentH\x00\x12)\n\x05retry\x18\x02 \x01(\x0b\x32\x18.fedvoice.v1.RetryWindowH\x00\x42\t\n\x07outcome\"C\n\x0bRetryWindow\x12\x10\n\x08min_secs\x18\x01 \x01(\x01\x12\x10\n\x08max_secs\x18\x02 \x01(\x01\x12\x10\n\x08\x66inished\x18\x03 \x01(\x08\"\xf5\x01\n\nAssignment\x12\x15\n\rassignment_id\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\r\x12\x1f\n\x04work\x18\x03 \x01(\x0e\x32\x11.fedvoice.v1.Work\x12\x12\n\nlease_secs\x18\x04 \x01(\x01\x12\x1f\n\x04plan\x18\x05 \x01(\x0b\x32\x11.fedvoice.v1.Plan\x12#\n\x08manifest\x18\x06 \x01(\x0b\x32\x11.fedvoice.v1.Blob\x12\"\n\x07program\x18\x07 \x01(\x0b\x32\x11.fedvoice.v1.Blob\x12\"\n\x07weights\x18\x08 \x01(\x0b\x32\x11.fedvoice.v1.Blob\"<\n\x04\x42lob\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04\x12\x10\n\x08\x65ncoding\x18\x03 \x01(\t\"\x86\x02\n\x04Plan\x12\x14\n\x0clocal_epochs\x18\x01 \x01(\r\x12\x12\n\nbatch_size\x18\x02 \x01(\r\x12\x12\n\ndata_limit\x18\x03 \x01(\r\x12\x13\n\x0b\x63lient_rate\x18\x04 \x01(\x01\x12\x17\n\x0f\x63lient_momentum\x18\x05 \x01(\x01\x12\x11\n\tclip_norm\x18\x06 \x01(\x01\x12\x0f\n\x07\x66vn_std\x18\x07 \x01(\x01\x12.\n\x0cspec_augment\x18\x08 \x01(\x0b\x32\x18.fedvoice.v1.SpecAugment\x12\x0c\n\x04seed\x18\t \x01(\x04\x12\x17\n\x0fupdate_encoding\x18\n \x01(\t\x12\x17\n\x0fmax_update_norm\x18\x0b \x01(\x01\"q\n\x0bSpecAugment\x12\x12\n\ntime_masks\x18\x01 \x01(\r\x12\x18\n\x10time_mask_frames\x18\x02 \x01(\r\x12\x17\n\x0f\x66requency_masks\x18\x03 \x01(\r\x12\x1b\n\x13\x66requency_mask_bins\x18\x04 \x01(\r\"X\n\x0c\x46\x65tchRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x11\n\tclient_id\x18\x03 \x01(\t\x12\x15\n\rassignment_id\x18\x04 \x01(\t\"\x15\n\x05\x43hunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\";\n\x13ReportStatusRequest\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12\x11\n\treport_id\x18\x02 \x01(\t\"=\n\x11ReportStatusReply\x12\x16\n\x0ereceived_bytes\x18\x01 \x01(\x04\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\"i\n\rReportRequest\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x19.fedvoice.v1.ReportHeaderH\x00\x12#\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x12.fedvoice.v1.ChunkH\x00\x42\x06\n\x04part\"\xbb\x01\n\x0cReportHeader\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12\x15\n\rassignment_id\x18\x02 \x01(\t\x12\x11\n\treport_id\x18\x03 \x01(\t\x12\r\n\x05round\x18\x04 \x01(\r\x12\"\n\x07payload\x18\x05 \x01(\x0b\x32\x11.fedvoice.v1.Blob\x12\x0e\n\x06offset\x18\x06 \x01(\x04\x12+\n\nstatistics\x18\x07 \x01(\x0b\x32\x17.fedvoice.v1.Statistics\"\xda\x01\n\nStatistics\x12\x10\n\x08\x65xamples\x18\x01 \x01(\r\x12\r\n\x05steps\x18\x02 \x01(\r\x12\x0c\n\x04loss\x18\x03 \x01(\x01\x12\x12\n\ntrain_secs\x18\x04 \x01(\x01\x12\x19\n\x11peak_memory_bytes\x18\x05 \x01(\x04\x12\x1c\n\x14planned_memory_bytes\x18\x06 \x01(\x04\x12\x13\n\x0bword_errors\x18\x07 \x01(\r\x12\r\n\x05words\x18\x08 \x01(\r\x12\x12\n\nutterances\x18\t \x01(\r\x12\x18\n\x10skipped_examples\x18\n \x01(\r\"m\n\x0bReportReply\x12%\n\x07verdict\x18\x01 \x01(\x0e\x32\x14.fedvoice.v1.Verdict\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\x12\'\n\x05retry\x18\x03 \x01(\x0b\x32\x18.fedvoice.v1.RetryWindow*?\n\x04Work\x12\x14\n\x10WORK_UNSPECIFIED\x10\x00\x12\x0e\n\nWORK_TRAIN\x10\x01\x12\x11\n\rWORK_EVALUATE\x10\x02*\xa1\x02\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x14\n\x10VERDICT_ACCEPTED\x10\x01\x12\x10\n\x0cVERDICT_LATE\x10\x02\x12\x1e\n\x1aVERDICT_UNKNOWN_ASSIGNMENT\x10\x03\x12\x18\n\x14VERDICT_WRONG_DIGEST\x10\x04\x12\x17\n\x13VERDICT_WRONG_SHAPE\x10\x05\x12\x16\n\x12VERDICT_NOT_FINITE\x10\x06\x12\x1a\n\x16VERDICT_NORM_TOO_LARGE\x10\x07\x12\x1e\n\x1aVERDICT_INVALID_STATISTICS\x10\x08\x12\x14\n\x10VERDICT_NO_SPACE\x10\t\x12\x18\n\x14VERDICT_WRONG_OFFSET\x10\n2\x9e\x02\n\x0b\x41ggregation\x12\x41\n\x07\x43heckIn\x12\x1b.fedvoice.v1.CheckInRequest\x1a\x19.fedvoice.v1.CheckInReply\x12\x38\n\x05\x46\x65tch\x12\x19.fedvoice.v1.FetchRequest\x1a\x12.fedvoice.v1.Chunk0\x01\x12P\n\x0cReportStatus\x12 .fedvoice.v1.ReportStatusRequest\x1a\x1e.fedvoice.v1.ReportStatusReply\x12@\n\x06Report\x12\x1a.fedvoice.v1.ReportRequest\x1a\x18.fedvoice.v1.ReportReply(\x01\x32\x85\x01\n\tEnrolment\x12;\n\x05\x45nrol\x12\x19.fedvoice.v1.EnrolRequest\x1a\x17.fedvoice.v1.EnrolReply\x12;\n\x05Renew\x12\x19.fedvoice.v1.RenewRequest\x1a\x17.fedvoice.v1.EnrolReplyB\x15\n\x11org.fedvoice.wireP\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!protocol/generated/fedvoice.proto\x12\x0b\x66\x65\x64voice.v1\":\n\x0c\x45nrolRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x1b\n\x13\x63\x65rtificate_request\x18\x02 \x01(\x0c\"+\n\x0cRenewRequest\x12\x1b\n\x13\x63\x65rtificate_request\x18\x01 \x01(\x0c\"4\n\nEnrolReply\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\x11\n\tauthority\x18\x02 \x01(\x0c\"\x99\x01\n\x0e\x43heckInRequest\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12/\n\x0c\x63\x61pabilities\x18\x02 \x01(\x0b\x32\x19.fedvoice.v1.Capabilities\x12+\n\nconditions\x18\x03 \x01(\x0b\x32\x17.fedvoice.v1.Conditions\x12\x16\n\x0e\x63\x61\x63hed_digests\x18\x04 \x03(\t\"\x83\x01\n\x0c\x43\x61pabilities\x12\x17\n\x0fruntime_version\x18\x01 \x01(\t\x12\x18\n\x10protocol_version\x18\x02 \x01(\r\x12\x16\n\x0etrain_examples\x18\x03 \x01(\r\x12\x15\n\rtest_examples\x18\x04 \x01(\r\x12\x11\n\toperators\x18\x05 \x03(\t\"\xa3\x01\n\nConditions\x12\x10\n\x08\x63harging\x18\x01 \x01(\x08\x12\x0c\n\x04idle\x18\x02 \x01(\x08\x12\x11\n\tunmetered\x18\x03 \x01(\x08\x12\x17\n\x0f\x62\x61ttery_percent\x18\x04 \x01(\r\x12\x1a\n\x12\x66ree_storage_bytes\x18\x05 \x01(\x04\x12\x19\n\x11\x66ree_memory_bytes\x18\x06 \x01(\x04\x12\x12\n\noverridden\x18\x07 \x01(\x08\"s\n\x0c\x43heckInReply\x12-\n\nassignment\x18\x01 \x01(\x0b\x32\x17.fedvoice.v1.AssignmentH\x00\x12)\n\x05retry\x18\x02 \x01(\x0b\x32\x18.fedvoice.v1.RetryWindowH\x00\x42\t\n\x07outcome\"C\n\x0bRetryWindow\x12\x10\n\x08min_secs\x18\x01 \x01(\x01\x12\x10\n\x08max_secs\x18\x02 \x01(\x01\x12\x10\n\x08\x66inished\x18\x03 \x01(\x08\"\xf5\x01\n\nAssignment\x12\x15\n\rassignment_id\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\r\x12\x1f\n\x04work\x18\x03 \x01(\x0e\x32\x11.fedvoice.v1.Work\x12\x12\n\nlease_secs\x18\x04 \x01(\x01\x12\x1f\n\x04plan\x18\x05 \x01(\x0b\x32\x11.fedvoice.v1.Plan\x12#\n\x08manifest\x18\x06 \x01(\x0b\x32\x11.fedvoice.v1.Blob\x12\"\n\x07program\x18\x07 \x01(\x0b\x32\x11.fedvoice.v1.Blob\x12\"\n\x07weights\x18\x08 \x01(\x0b\x32\x11.fedvoice.v1.Blob\"<\n\x04\x42lob\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04\x12\x10\n\x08\x65ncoding\x18\x03 \x01(\t\"\x86\x02\n\x04Plan\x12\x14\n\x0clocal_epochs\x18\x01 \x01(\r\x12\x12\n\nbatch_size\x18\x02 \x01(\r\x12\x12\n\ndata_limit\x18\x03 \x01(\r\x12\x13\n\x0b\x63lient_rate\x18\x04 \x01(\x01\x12\x17\n\x0f\x63lient_momentum\x18\x05 \x01(\x01\x12\x11\n\tclip_norm\x18\x06 \x01(\x01\x12\x0f\n\x07\x66vn_std\x18\x07 \x01(\x01\x12.\n\x0cspec_augment\x18\x08 \x01(\x0b\x32\x18.fedvoice.v1.SpecAugment\x12\x0c\n\x04seed\x18\t \x01(\x04\x12\x17\n\x0fupdate_encoding\x18\n \x01(\t\x12\x17\n\x0fmax_update_norm\x18\x0b \x01(\x01\"q\n\x0bSpecAugment\x12\x12\n\ntime_masks\x18\x01 \x01(\r\x12\x18\n\x10time_mask_frames\x18\x02 \x01(\r\x12\x17\n\x0f\x66requency_masks\x18\x03 \x01(\r\x12\x1b\n\x13\x66requency_mask_bins\x18\x04 \x01(\r\"X\n\x0c\x46\x65tchRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x11\n\tclient_id\x18\x03 \x01(\t\x12\x15\n\rassignment_id\x18\x04 \x01(\t\"\x15\n\x05\x43hunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\";\n\x13ReportStatusRequest\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12\x11\n\treport_id\x18\x02 \x01(\t\"=\n\x11ReportStatusReply\x12\x16\n\x0ereceived_bytes\x18\x01 \x01(\x04\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\"i\n\rReportRequest\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x19.fedvoice.v1.ReportHeaderH\x00\x12#\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x12.fedvoice.v1.ChunkH\x00\x42\x06\n\x04part\"\xbb\x01\n\x0cReportHeader\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12\x15\n\rassignment_id\x18\x02 \x01(\t\x12\x11\n\treport_id\x18\x03 \x01(\t\x12\r\n\x05round\x18\x04 \x01(\r\x12\"\n\x07payload\x18\x05 \x01(\x0b\x32\x11.fedvoice.v1.Blob\x12\x0e\n\x06offset\x18\x06 \x01(\x04\x12+\n\nstatistics\x18\x07 \x01(\x0b\x32\x17.fedvoice.v1.Statistics\"\xda\x01\n\nStatistics\x12\x10\n\x08\x65xamples\x18\x01 \x01(\r\x12\r\n\x05steps\x18\x02 \x01(\r\x12\x0c\n\x04loss\x18\x03 \x01(\x01\x12\x12\n\ntrain_secs\x18\x04 \x01(\x01\x12\x19\n\x11peak_memory_bytes\x18\x05 \x01(\x04\x12\x1c\n\x14planned_memory_bytes\x18\x06 \x01(\x04\x12\x13\n\x0bword_errors\x18\x07 \x01(\r\x12\r\n\x05words\x18\x08 \x01(\r\x12\x12\n\nutterances\x18\t \x01(\r\x12\x18\n\x10skipped_examples\x18\n \x01(\r\"m\n\x0bReportReply\x12%\n\x07verdict\x18\x01 \x01(\x0e\x32\x14.fedvoice.v1.Verdict\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\x12\'\n\x05retry\x18\x03 \x01(\x0b\x32\x18.fedvoice.v1.RetryWindow*?\n\x04Work\x12\x14\n\x10WORK_UNSPECIFIED\x10\x00\x12\x0e\n\nWORK_TRAIN\x10\x01\x12\x11\n\rWORK_EVALUATE\x10\x02*\xa1\x02\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x14\n\x10VERDICT_ACCEPTED\x10\x01\x12\x10\n\x0cVERDICT_LATE\x10\x02\x12\x1e\n\x1aVERDICT_UNKNOWN_ASSIGNMENT\x10\x03\x12\x18\n\x14VERDICT_WRONG_DIGEST\x10\x04\x12\x17\n\x13VERDICT_WRONG_SHAPE\x10\x05\x12\x16\n\x12VERDICT_NOT_FINITE\x10\x06\x12\x1a\n\x16VERDICT_NORM_TOO_LARGE\x10\x07\x12\x1e\n\x1aVERDICT_INVALID_STATISTICS\x10\x08\x12\x14\n\x10VERDICT_NO_SPACE\x10\t\x12\x18\n\x14VERDICT_WRONG_OFFSET\x10\n2\x9e\x02\n\x0b\x41ggregation\x12\x41\n\x07\x43heckIn\x12\x1b.fedvoice.v1.CheckInRequest\x1a\x19.fedvoice.v1.CheckInReply\x12\x38\n\x05\x46\x65tch\x12\x19.fedvoice.v1.FetchRequest\x1a\x12.fedvoice.v1.Chunk0\x01\x12P\n\x0cReportStatus\x12 .fedvoice.v1.ReportStatusRequest\x1a\x1e.fedvoice.v1.ReportStatusReply\x12@\n\x06Report\x12\x1a.fedvoice.v1.ReportRequest\x1a\x18.fedvoice.v1.ReportReply(\x01\x32\x85\x01\n\tEnrolment\x12;\n\x05\x45nrol\x12\x19.fedvoice.v1.EnrolRequest\x1a\x17.fedvoice.v1.EnrolReply\x12;\n\x05Renew\x12\x19.fedvoice.v1.RenewRequest\x1a\x17.fedvoice.v1.EnrolReplyB\x15\n\x11org.fedvoice.wireP\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,10 +32,10 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protocol.generated.fedvoice
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\021org.fedvoice.wireP\001'
-  _globals['_WORK']._serialized_start=2387
-  _globals['_WORK']._serialized_end=2450
-  _globals['_VERDICT']._serialized_start=2453
-  _globals['_VERDICT']._serialized_end=2742
+  _globals['_WORK']._serialized_start=2407
+  _globals['_WORK']._serialized_end=2470
+  _globals['_VERDICT']._serialized_start=2473
+  _globals['_VERDICT']._serialized_end=2762
   _globals['_ENROLREQUEST']._serialized_start=50
   _globals['_ENROLREQUEST']._serialized_end=108
   _globals['_RENEWREQUEST']._serialized_start=110
@@ -47,37 +47,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CAPABILITIES']._serialized_start=366
   _globals['_CAPABILITIES']._serialized_end=497
   _globals['_CONDITIONS']._serialized_start=500
-  _globals['_CONDITIONS']._serialized_end=643
-  _globals['_CHECKINREPLY']._serialized_start=645
-  _globals['_CHECKINREPLY']._serialized_end=760
-  _globals['_RETRYWINDOW']._serialized_start=762
-  _globals['_RETRYWINDOW']._serialized_end=829
-  _globals['_ASSIGNMENT']._serialized_start=832
-  _globals['_ASSIGNMENT']._serialized_end=1077
-  _globals['_BLOB']._serialized_start=1079
-  _globals['_BLOB']._serialized_end=1139
-  _globals['_PLAN']._serialized_start=1142
-  _globals['_PLAN']._serialized_end=1404
-  _globals['_SPECAUGMENT']._serialized_start=1406
-  _globals['_SPECAUGMENT']._serialized_end=1519
-  _globals['_FETCHREQUEST']._serialized_start=1521
-  _globals['_FETCHREQUEST']._serialized_end=1609
-  _globals['_CHUNK']._serialized_start=1611
-  _globals['_CHUNK']._serialized_end=1632
-  _globals['_REPORTSTATUSREQUEST']._serialized_start=1634
-  _globals['_REPORTSTATUSREQUEST']._serialized_end=1693
-  _globals['_REPORTSTATUSREPLY']._serialized_start=1695
-  _globals['_REPORTSTATUSREPLY']._serialized_end=1756
-  _globals['_REPORTREQUEST']._serialized_start=1758
-  _globals['_REPORTREQUEST']._serialized_end=1863
-  _globals['_REPORTHEADER']._serialized_start=1866
-  _globals['_REPORTHEADER']._serialized_end=2053
-  _globals['_STATISTICS']._serialized_start=2056
-  _globals['_STATISTICS']._serialized_end=2274
-  _globals['_REPORTREPLY']._serialized_start=2276
-  _globals['_REPORTREPLY']._serialized_end=2385
-  _globals['_AGGREGATION']._serialized_start=2745
-  _globals['_AGGREGATION']._serialized_end=3031
-  _globals['_ENROLMENT']._serialized_start=3034
-  _globals['_ENROLMENT']._serialized_end=3167
+  _globals['_CONDITIONS']._serialized_end=663
+  _globals['_CHECKINREPLY']._serialized_start=665
+  _globals['_CHECKINREPLY']._serialized_end=780
+  _globals['_RETRYWINDOW']._serialized_start=782
+  _globals['_RETRYWINDOW']._serialized_end=849
+  _globals['_ASSIGNMENT']._serialized_start=852
+  _globals['_ASSIGNMENT']._serialized_end=1097
+  _globals['_BLOB']._serialized_start=1099
+  _globals['_BLOB']._serialized_end=1159
+  _globals['_PLAN']._serialized_start=1162
+  _globals['_PLAN']._serialized_end=1424
+  _globals['_SPECAUGMENT']._serialized_start=1426
+  _globals['_SPECAUGMENT']._serialized_end=1539
+  _globals['_FETCHREQUEST']._serialized_start=1541
+  _globals['_FETCHREQUEST']._serialized_end=1629
+  _globals['_CHUNK']._serialized_start=1631
+  _globals['_CHUNK']._serialized_end=1652
+  _globals['_REPORTSTATUSREQUEST']._serialized_start=1654
+  _globals['_REPORTSTATUSREQUEST']._serialized_end=1713
+  _globals['_REPORTSTATUSREPLY']._serialized_start=1715
+  _globals['_REPORTSTATUSREPLY']._serialized_end=1776
+  _globals['_REPORTREQUEST']._serialized_start=1778
+  _globals['_REPORTREQUEST']._serialized_end=1883
+  _globals['_REPORTHEADER']._serialized_start=1886
+  _globals['_REPORTHEADER']._serialized_end=2073
+  _globals['_STATISTICS']._serialized_start=2076
+  _globals['_STATISTICS']._serialized_end=2294
+  _globals['_REPORTREPLY']._serialized_start=2296
+  _globals['_REPORTREPLY']._serialized_end=2405
+  _globals['_AGGREGATION']._serialized_start=2765
+  _globals['_AGGREGATION']._serialized_end=3051
+  _globals['_ENROLMENT']._serialized_start=3054
+  _globals['_ENROLMENT']._serialized_end=3187
 # @@protoc_insertion_point(module_scope)

@@ -90,20 +90,22 @@ class Capabilities(_message.Message):
     def __init__(self, runtime_version: _Optional[str] = ..., protocol_version: _Optional[int] = ..., train_examples: _Optional[int] = ..., test_examples: _Optional[int] = ..., operators: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Conditions(_message.Message):
-    __slots__ = ("charging", "idle", "unmetered", "battery_percent", "free_storage_bytes", "free_memory_bytes")
+    __slots__ = ("charging", "idle", "unmetered", "battery_percent", "free_storage_bytes", "free_memory_bytes", "overridden")
     CHARGING_FIELD_NUMBER: _ClassVar[int]
     IDLE_FIELD_NUMBER: _ClassVar[int]
     UNMETERED_FIELD_NUMBER: _ClassVar[int]
     BATTERY_PERCENT_FIELD_NUMBER: _ClassVar[int]
     FREE_STORAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
     FREE_MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    OVERRIDDEN_FIELD_NUMBER: _ClassVar[int]
     charging: bool
     idle: bool
     unmetered: bool
     battery_percent: int
     free_storage_bytes: int
     free_memory_bytes: int
-    def __init__(self, charging: _Optional[bool] = ..., idle: _Optional[bool] = ..., unmetered: _Optional[bool] = ..., battery_percent: _Optional[int] = ..., free_storage_bytes: _Optional[int] = ..., free_memory_bytes: _Optional[int] = ...) -> None: ...
+    overridden: bool
+    def __init__(self, charging: _Optional[bool] = ..., idle: _Optional[bool] = ..., unmetered: _Optional[bool] = ..., battery_percent: _Optional[int] = ..., free_storage_bytes: _Optional[int] = ..., free_memory_bytes: _Optional[int] = ..., overridden: _Optional[bool] = ...) -> None: ...
 
 class CheckInReply(_message.Message):
     __slots__ = ("assignment", "retry")

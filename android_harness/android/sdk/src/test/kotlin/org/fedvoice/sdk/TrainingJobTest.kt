@@ -13,12 +13,12 @@ import org.junit.Assert.assertEquals
 import org.junit.Assert.assertFalse
 import org.junit.Assert.assertTrue
 import org.junit.Test
-import org.mockito.Mockito.mock
 import org.robolectric.Robolectric
 import org.robolectric.Shadows.shadowOf
+import org.robolectric.shadow.api.Shadow
 
 class TrainingJobTest : SdkTest() {
-    private val parameters: JobParameters = mock(JobParameters::class.java)
+    private val parameters: JobParameters = Shadow.newInstanceOf(JobParameters::class.java)
     private val job: TrainingJob by lazy {
         Robolectric.buildService(TrainingJob::class.java).create().get()
     }
