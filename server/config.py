@@ -54,6 +54,8 @@ class Gates(BaseModel):
     charging: bool = True
     idle: bool = True
     unmetered: bool = True
+    overridable: bool = True
+    """Whether a person who asks their phone for a session now gets work whatever its state."""
 
 
 class RetryConfig(BaseModel):

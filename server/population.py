@@ -78,7 +78,9 @@ class Population:
 
 
 def gates_open(gates: Gates, conditions: pb.Conditions) -> bool:
-    """Whether a phone's conditions allow work."""
+    """Whether a phone's conditions allow work, or a person asked for it in spite of them."""
+    if conditions.overridden and gates.overridable:
+        return True
     return (
         (conditions.charging or not gates.charging)
         and (conditions.idle or not gates.idle)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from protocol.generated import fedvoice_pb2 as pb
-from server.config import ServerConfig
-from server.population import Population
+from server.config import Gates, ServerConfig
+from server.population import Population, gates_open
 from server.rounds import RoundRules, Work
 from server.store import open_store
 
@@ -42,3 +42,11 @@ def test_all_are_invited_when_too_few_called_lately(population):
     call(population, 0.0, "a", "b", "c")
     call(population, 40.0, "a")
     assert set(population.candidates(rules(Work.TRAIN), 41.0)) == {"a", "b", "c"}
+
+
+def test_a_person_may_ask_for_work_unless_the_server_insists_on_its_gates():
+    in_use = pb.Conditions(charging=True, unmetered=True)
+    asked_for = pb.Conditions(charging=True, unmetered=True, overridden=True)
+    assert not gates_open(Gates(), in_use)
+    assert gates_open(Gates(), asked_for)
+    assert not gates_open(Gates(overridable=False), asked_for)
