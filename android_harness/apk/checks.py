@@ -82,10 +82,9 @@ def misaligned_segments(libraries: Iterable[Path]) -> list[str]:
     ]
 
 
-def unregistered_operators(operators: Iterable[str], library: Path) -> list[str]:
-    """Those of a package's operators (and delegates) whose names the binary does not hold."""
-    data = library.read_bytes()
-    return sorted(name for name in operators if f"{name}\0".encode() not in data)
+def unregistered_operators(operators: Iterable[str], runtime: bytes) -> list[str]:
+    """Those of a package's operators (and delegates) whose names libexecutorch.so does not hold."""
+    return sorted(name for name in operators if f"{name}\0".encode() not in runtime)
 
 
 def manifest_faults(path: Path, api: int) -> list[str]:

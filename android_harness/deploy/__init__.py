@@ -1,0 +1,1 @@
+"""`fedvoice deploy`: the app onto phones and emulators, through the real `adb`."""

@@ -1,0 +1,154 @@
+"""One device's deployment, step by step; each step finds out whether it was done before."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from android_harness.deploy import fitness
+from android_harness.deploy.adb import Adb
+from android_harness.deploy.app import PACKAGE, App, AppState
+from protocol.codec import encode
+from protocol.errors import ErrorCode, FedvoiceError
+from protocol.invitation import Invitation, parse_invitation
+from protocol.task import MANIFEST_FILE, TaskPackage
+from protocol.utterances import Utterance
+
+Say = Callable[[str], None]
+_POLL_SECS = 1.0
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+WEIGHTS_FILE = "weights.float32"
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What is to be on the device and to happen there.
+
+    invitation: makes one, called only if the phone is not enrolled yet. task: pushed so that the
+    phone recognises before its first session. now: a session at once, whatever the conditions.
+    """
+
+    apk: Path
+    package: str = PACKAGE
+    invitation: Callable[[], str] | None = None
+    consent: bool = False
+    task: TaskPackage | None = None
+    examples: tuple[Utterance, ...] = ()
+    now: bool = False
+    wait_secs: float = 600.0
+
+
+def deploy(adb: Adb, wishes: Wishes, say: Say) -> AppState:
+    """Bring a device to what is wished; the app's books at the end.
+
+    Raises:
+        FedvoiceError: `device-unfit`, `device-lost`, `no-space`, `device-refused`, and the app's
+            own. What was done stays: run it again to go on.
+    """
+    facts = fitness.read_facts(adb)
+    manifest = wishes.task.manifest if wishes.task else None
+    abi = fitness.check(facts, adb.serial, wishes.apk, manifest)
+    say(f"{facts.model}, API {facts.api}, {abi}: fit")
+    app = App(adb, wishes.package)
+    _install(app, wishes.apk, say)
+    app.open()
+    state = app.ask("status")
+    state = _enrol(app, state, wishes, say)
+    if wishes.consent and not state.consent:
+        state = app.ask("consent")
+        say("consent: given, on the word of whoever runs this command")
+    if wishes.task is not None:
+        state = _push_task(app, wishes.task, say)
+    if wishes.examples:
+        state = _push_examples(app, wishes.examples, say)
+    if wishes.now:
+        state = _session_now(app, state, wishes.wait_secs, say)
+    return state
+
+
+def _install(app: App, apk: Path, say: Say) -> None:
+    if app.apk_digest() == hashlib.sha256(apk.read_bytes()).hexdigest():
+        say("app: is there")
+        return
+    say(f"app: installing {apk.name}")
+    app.adb.install(apk)
+
+
+def _enrol(app: App, state: AppState, wishes: Wishes, say: Say) -> AppState:
+    if state.enrolled:
+        say("enrolment: done before")
+        return state
+    if wishes.invitation is None:
+        say("enrolment: none; give --store or --invitation to let the phone join a server")
+        return state
+    text = wishes.invitation()
+    invitation = parse_invitation(text, "the invitation")
+    _reach_this_machine(app.adb, invitation, say)
+    state = app.ask("enrol", invitation=text)
+    say(f"enrolment: joined {invitation.server}")
+    return state
+
+
+def _reach_this_machine(adb: Adb, invitation: Invitation, say: Say) -> None:
+    """A server on this machine's loopback is reached through the cable."""
+    for address in (invitation.server, invitation.enrol):
+        host, _, port = address.rpartition(":")
+        if host.strip("[]") in _LOOPBACK:
+            adb.reverse(int(port))
+            say(f"network: {address} goes through the cable; unplugged, the phone cannot call")
+
+
+def _push_task(app: App, task: TaskPackage, say: Say) -> AppState:
+    """Manifest, program and weights (as one flat float32 vector) into the app's cache."""
+    folder = f"{app.folder}/task"
+    with TemporaryDirectory() as draft:
+        weights = Path(draft) / WEIGHTS_FILE
+        weights.write_bytes(encode(task.weights(), "float32"))
+        files = [task.directory / MANIFEST_FILE, task.program_path, weights]
+        pushed = [app.adb.push(file, f"{folder}/{file.name}") for file in files]
+    say(f"task: {task.manifest.name}, {sum(pushed)} of {len(files)} files copied")
+    return app.ask("install-task", folder="task")
+
+
+def _push_examples(app: App, examples: tuple[Utterance, ...], say: Say) -> AppState:
+    """Recordings and a manifest; the app takes those that it has not taken before."""
+    folder = f"{app.folder}/examples"
+    lines, pushed = [], 0
+    for utterance in examples:
+        name = f"{hashlib.sha256(str(utterance.audio_path).encode()).hexdigest()[:16]}.wav"
+        pushed += app.adb.push(utterance.audio_path, f"{folder}/{name}")
+        line = {"audio_filepath": name, "text": utterance.text, "split": utterance.split}
+        lines.append(json.dumps({**line, "duration": utterance.duration_secs}))
+    with TemporaryDirectory() as draft:
+        manifest = Path(draft) / "manifest.jsonl"
+        manifest.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        app.adb.push(manifest, f"{folder}/{manifest.name}")
+    state = app.ask("add-examples", folder="examples")
+    say(f"examples: {pushed} of {len(examples)} copied, the phone holds {state.examples}")
+    return state
+
+
+def _session_now(app: App, before: AppState, wait_secs: float, say: Say) -> AppState:
+    """Ask for a session and wait until the books show one more."""
+    app.ask("train-now")
+    say("session: started now; charger, idleness and network of the phone are not asked for")
+    end = time.monotonic() + wait_secs
+    while time.monotonic() < end:
+        time.sleep(_POLL_SECS)
+        state = app.ask("status")
+        if state.books["sessions"] > before.books["sessions"]:
+            ended = state.books["last_error"] or state.books["last_happened"]
+            say(f"session: {ended}, round {state.books['last_round']}")
+            return state
+    raise FedvoiceError(
+        ErrorCode.DEVICE_LOST,
+        where=f"{app.package} on {app.adb.serial}",
+        got=f"no end of the session within {wait_secs:.0f} s",
+        wanted="a session that ends",
+        next_step="Look at `fedvoice deploy logs`; the phone goes on by itself meanwhile.",
+    )
