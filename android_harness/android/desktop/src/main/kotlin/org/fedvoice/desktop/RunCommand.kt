@@ -15,6 +15,7 @@ import org.fedvoice.core.session.Retries
 import org.fedvoice.core.session.SessionSettings
 import org.fedvoice.core.store.Split
 import org.fedvoice.core.store.SqlExampleStore
+import org.fedvoice.core.store.addManifest
 import org.fedvoice.core.training.ProcMemory
 import org.fedvoice.engine.ExecuTorchEngine
 import org.fedvoice.transport.GrpcLink

@@ -50,13 +50,20 @@ class DeployReceiver : BroadcastReceiver() {
                 "enrol" -> {
                     voice.enrol(text("invitation"))
                 }
+
                 "consent" -> {
                     voice.setConsent(intent.getBooleanExtra("given", true))
                 }
-                "add-examples" -> {
-                    val folder = File(checkNotNull(files.deployed), File(text("folder")).name)
-                    answer.put("added", addExamples(voice.store(), folder))
+
+                "install-task" -> {
+                    voice.phone.installTask(deployed(files, text("folder")))
                 }
+
+                "add-examples" -> {
+                    val added = voice.addExamples(deployed(files, text("folder")))
+                    answer.put("added", added)
+                }
+
                 "train-now" -> {
                     require(voice.consent) { "the person has not agreed to training" }
                     voice.trainNowInBackground()
@@ -77,5 +84,12 @@ class DeployReceiver : BroadcastReceiver() {
                 .put("examples", voice.exampleCount)
                 .put("books", JSONObject(voice.status.toJson()))
         }
+
+        /** A folder that was pushed; a name that leads out of it is not followed. */
+        private fun deployed(files: PhoneFiles, name: String) =
+            File(
+                checkNotNull(files.deployed) { "the phone's storage is not there" },
+                File(name).name,
+            )
     }
 }

@@ -12,6 +12,7 @@ import org.fedvoice.core.ErrorCode
 import org.fedvoice.core.FedvoiceException
 import org.fedvoice.core.session.Books
 import org.fedvoice.core.session.BooksFile
+import org.fedvoice.core.session.withdrawUnsent
 import org.fedvoice.core.store.Audio
 import org.fedvoice.core.store.ExampleStore
 import org.fedvoice.core.store.NewExample
@@ -19,7 +20,9 @@ import org.fedvoice.core.store.Source
 import org.fedvoice.core.store.Split
 import org.fedvoice.core.store.SqlExampleStore
 import org.fedvoice.core.store.StoreLimits
+import org.fedvoice.core.store.addManifest
 import org.fedvoice.core.store.wavOf
+import java.io.File
 import kotlin.random.Random
 
 internal const val TAG = "fedvoice"
@@ -84,6 +87,9 @@ class FedVoice private constructor(private val context: Context) {
         )
     }
 
+    /** Refers to the utterances of a folder's manifest that were not added before; how many. */
+    internal fun addExamples(folder: File): Int = addManifest(store(), folder)
+
     /** Forgets one utterance. */
     fun deleteExample(id: Long) = store().delete(id)
 
@@ -134,6 +140,8 @@ class FedVoice private constructor(private val context: Context) {
             store().deleteAll()
             files.books.delete()
             files.identity.deleteRecursively()
+            files.clientId.delete()
+            files.deployed?.deleteRecursively()
         }
     }
 
@@ -194,7 +202,7 @@ class FedVoice private constructor(private val context: Context) {
     private suspend fun withdraw() {
         withdrawn = true
         Schedule.cancel(context, config.jobId)
-        oneAtATime.withLock { files.session.deleteRecursively() }
+        oneAtATime.withLock { withdrawUnsent(files.session) }
     }
 
     /** Every n-th example is for measuring: the model must not have trained on it. */

@@ -2,6 +2,7 @@ package org.fedvoice.sdk
 
 import org.fedvoice.core.session.Outcome
 import org.fedvoice.core.store.ExampleStore
+import java.io.File
 
 /** The phone's runtime, as the library uses it. */
 internal interface PhoneAccess {
@@ -29,4 +30,11 @@ internal interface PhoneAccess {
      * @throws org.fedvoice.core.FedvoiceException `not-found` before the first model has come
      */
     fun recognise(waveform: FloatArray, threads: Int): String
+
+    /**
+     * Takes a task from a folder: it is recognised with until a session brings a newer model.
+     *
+     * @throws org.fedvoice.core.FedvoiceException as `adoptTask`
+     */
+    fun installTask(folder: File)
 }

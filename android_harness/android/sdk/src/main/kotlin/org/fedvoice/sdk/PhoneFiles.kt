@@ -10,6 +10,9 @@ internal class PhoneFiles(context: Context) {
     /** Key, certificates and the server's address. */
     val identity = File(root, "identity")
 
+    /** The phone's random name towards the server. */
+    val clientId = File(root, "client_id")
+
     /** Assignment, checkpoint and the update that was not sent yet. */
     val session = File(root, "session")
 

@@ -47,7 +47,12 @@ class DeployReceiverTest : SdkTest() {
 
         assertEquals(1, books.getInt("trained"))
         assertEquals(2000, books.getInt("bytes_down"))
-        val texts = books.keys().asSequence().filter { books.get(it) is String }.toSet()
+        val texts =
+            books
+                .keys()
+                .asSequence()
+                .filter { books.get(it) is String }
+                .toSet()
         assertEquals(setOf("last_happened", "last_error"), texts)
     }
 

@@ -59,7 +59,7 @@ class FedVoiceTest : SdkTest() {
             voice.setConsent(false)
             session.await()
 
-            assertFalse(files.session.exists())
+            assertFalse(unsent.exists())
             assertTrue(pending.isEmpty())
             assertEquals(1, voice.exampleCount)
         }
@@ -78,9 +78,14 @@ class FedVoiceTest : SdkTest() {
             voice.deleteEverything()
 
             assertEquals(0, voice.exampleCount)
-            assertFalse(voice.consent || files.session.exists() || files.identity.exists())
+            assertFalse(voice.consent || unsent.exists() || files.identity.exists())
             assertEquals(0, voice.status.sessions)
-            val left = files.root.walk().filter(File::isFile).map { it.readText(Charsets.ISO_8859_1) }
+            val left =
+                files.root
+                    .walk()
+                    .filter(
+                        File::isFile,
+                    ).map { it.readText(Charsets.ISO_8859_1) }
             assertFalse(left.any { secret in it })
         }
 
@@ -95,7 +100,10 @@ class FedVoiceTest : SdkTest() {
         assertEquals(Source.PROMPT, stored.source)
         val wav = (voice.store().audio(stored) as Audio.Held).wav
         assertEquals(44 + 2 * pcm.size, wav.size)
-        assertArrayEquals(byteArrayOf(pcm[0].toByte(), (pcm[0].toInt() shr 8).toByte()), wav.copyOfRange(44, 46))
+        assertArrayEquals(
+            byteArrayOf(pcm[0].toByte(), (pcm[0].toInt() shr 8).toByte()),
+            wav.copyOfRange(44, 46),
+        )
     }
 
     @Test
@@ -120,9 +128,10 @@ class FedVoiceTest : SdkTest() {
 
     @Test
     fun `too long a recording and one without words are refused`() {
-        val long = assertThrows(FedvoiceException::class.java) {
-            voice.addExample(ShortArray(61 * 16000), 16000, "long", Source.OWN)
-        }
+        val long =
+            assertThrows(FedvoiceException::class.java) {
+                voice.addExample(ShortArray(61 * 16000), 16000, "long", Source.OWN)
+            }
         val wordless = assertThrows(FedvoiceException::class.java) { addExample("  ") }
 
         assertEquals(ErrorCode.UNREADABLE_AUDIO, long.code)
@@ -156,8 +165,10 @@ class FedVoiceTest : SdkTest() {
     private fun addExample(text: String) =
         voice.addExample(ShortArray(800) { it.toShort() }, 16000, text, Source.CORRECTION)
 
+    private val unsent get() = File(files.session, "report.payload")
+
     private fun unsentUpdate() {
         files.session.mkdirs()
-        File(files.session, "report.payload").writeText("update")
+        unsent.writeText("update")
     }
 }

@@ -3,8 +3,6 @@ package org.fedvoice.core.recognition
 import org.fedvoice.core.ErrorCode
 import org.fedvoice.core.FedvoiceException
 import org.fedvoice.core.training.Engine
-import org.fedvoice.core.training.Example
-import org.fedvoice.core.training.makeBatch
 import org.fedvoice.core.training.normaliseFeatures
 import java.io.Closeable
 
@@ -32,9 +30,11 @@ class Recogniser(private val engine: Engine, private val weights: FloatArray) : 
         val frames = features.size / settings.melBins
         val stacked = settings.stackedFrames(frames)
         val bucket = manifest.bucketFor(stacked, labels = 0) ?: throw tooLong(waveform.size)
-        val row = Example(features, frames, IntArray(0))
-        val batch = makeBatch(listOf(row), bucket, manifest, weight = 0f)
-        val ids = engine.decode(bucket, weights, batch.features, batch.frameCounts).first()
+        val input = FloatArray(bucket.batch * bucket.frames * settings.stack * settings.melBins)
+        features.copyInto(input)
+        // Rows that hold nobody's speech have one frame, as in training.
+        val counts = LongArray(bucket.batch) { if (it == 0) stacked.toLong() else 1 }
+        val ids = engine.decode(bucket, weights, input, counts).first()
         return manifest.vocabulary.decode(ids)
     }
 

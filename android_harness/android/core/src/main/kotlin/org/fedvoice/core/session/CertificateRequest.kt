@@ -54,7 +54,9 @@ private fun element(tag: Int, vararg parts: ByteArray): ByteArray {
     val out = ByteArrayOutputStream(size + MAX_HEADER)
     out.write(tag)
     when {
-        size < SHORT_LENGTHS -> out.write(size)
+        size < SHORT_LENGTHS -> {
+            out.write(size)
+        }
         size <= BYTE -> {
             out.write(SHORT_LENGTHS or 1)
             out.write(size)

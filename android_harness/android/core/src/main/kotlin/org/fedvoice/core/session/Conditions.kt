@@ -2,7 +2,12 @@ package org.fedvoice.core.session
 
 import org.fedvoice.wire.Conditions as ConditionsMessage
 
-/** The state of the phone now. */
+/**
+ * The state of the phone now.
+ *
+ * @property throttling whether the phone has slowed itself down for heat
+ * @property overridden whether a person asked for work whatever the state, and watches it
+ */
 data class Conditions(
     val charging: Boolean = true,
     val idle: Boolean = true,
@@ -11,8 +16,10 @@ data class Conditions(
     val freeStorageBytes: Long = 0,
     val freeMemoryBytes: Long = 0,
     val temperatureCelsius: Double? = null,
+    val throttling: Boolean = false,
+    val overridden: Boolean = false,
 ) {
-    /** The wire form; the temperature stays on the phone. */
+    /** The wire form; temperatures stay on the phone. */
     fun toMessage(): ConditionsMessage =
         ConditionsMessage
             .newBuilder()
@@ -22,6 +29,7 @@ data class Conditions(
             .setBatteryPercent(batteryPercent)
             .setFreeStorageBytes(freeStorageBytes)
             .setFreeMemoryBytes(freeMemoryBytes)
+            .setOverridden(overridden)
             .build()
 }
 
@@ -34,7 +42,7 @@ fun interface ConditionSource {
 /**
  * What must hold for a phone to work; `unmetered` is not looked at while it trains.
  *
- * @property maxTemperatureCelsius of the battery; null: not looked at
+ * @property maxTemperatureCelsius of the battery; null: heat is not looked at
  */
 data class Requirements(
     val charging: Boolean = true,
@@ -54,6 +62,7 @@ data class Requirements(
             "battery at ${conditions.batteryPercent}%"
                 .takeIf { conditions.batteryPercent < minBatteryPercent },
             "battery at $heat degrees".takeIf { heat != null && limit != null && heat > limit },
+            "too hot".takeIf { limit != null && conditions.throttling },
         )
     }
 }

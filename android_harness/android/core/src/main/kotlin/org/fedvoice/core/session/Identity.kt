@@ -179,7 +179,14 @@ private fun FileIdentity.ownName(file: File, given: String): String {
     if (given.isNotEmpty()) return given
     if (!file.isFile) {
         file.absoluteFile.parentFile.mkdirs()
-        writeAtomically(file, UUID.randomUUID().toString().replace("-", "").toByteArray())
+        writeAtomically(
+            file,
+            UUID
+                .randomUUID()
+                .toString()
+                .replace("-", "")
+                .toByteArray(),
+        )
     }
     return file.readText(Charsets.US_ASCII).trim()
 }
@@ -187,9 +194,10 @@ private fun FileIdentity.ownName(file: File, given: String): String {
 /** The common name, the only part of a subject that this house's certificates have. */
 private fun nameOf(certificate: X509Certificate): String {
     val subject = certificate.subjectX500Principal.encoded
-    val at = subject.indices.firstOrNull { i ->
-        COMMON_NAME.indices.all { subject.getOrNull(i + it) == COMMON_NAME[it] }
-    } ?: return ""
+    val at =
+        subject.indices.firstOrNull { i ->
+            COMMON_NAME.indices.all { subject.getOrNull(i + it) == COMMON_NAME[it] }
+        } ?: return ""
     // The object id is followed by the string: tag, length (up to 127), bytes.
     val length = subject[at + COMMON_NAME.size + 1].toInt() and 0xff
     val start = at + COMMON_NAME.size + 2

@@ -21,12 +21,7 @@ import java.util.Base64
  * @property token works once
  */
 @Serializable
-class Invitation(
-    val server: String,
-    val enrol: String,
-    val authority: String,
-    val token: String,
-) {
+class Invitation(val server: String, val enrol: String, val authority: String, val token: String) {
     /** sha256 of the text, hex: remembered, so that the same one may be given again. */
     @Transient
     var digest: String = ""

@@ -83,3 +83,38 @@ class AssignmentFile(directory: File) {
         const val STAMP_BYTES = 8
     }
 }
+
+/** Which blobs make the model that the phone was last given, for recognition. */
+class ModelFile(directory: File) {
+    private val file = File(directory, "model")
+
+    /** Notes the manifest, program and weights of an assignment that was installed. */
+    fun put(assignment: Assignment) {
+        val model =
+            Assignment
+                .newBuilder()
+                .setRound(assignment.round)
+                .setManifest(assignment.manifest)
+                .setProgram(assignment.program)
+                .setWeights(assignment.weights)
+                .build()
+        writeAtomically(file, model.toByteArray())
+    }
+
+    /** The assignment noted, with nothing but its round and its blobs. */
+    fun get(): Assignment? =
+        try {
+            Assignment.parseFrom(file.readBytes())
+        } catch (_: IOException) {
+            null
+        }
+}
+
+/** Forgets work that was begun or finished and not sent, in a phone's folder; models stay. */
+fun withdrawUnsent(stateDir: File) {
+    Outbox(stateDir).clear()
+    AssignmentFile(stateDir).clear()
+    File(stateDir, CHECKPOINT).delete()
+}
+
+internal const val CHECKPOINT = "checkpoint"

@@ -59,7 +59,8 @@ class Phone(
     private val retries = Retries(settings.calls, retryStream, log, pause)
     private val outbox = Outbox(stateDir)
     private val leases = Leases(AssignmentFile(stateDir), clock)
-    private val checkpointFile = File(stateDir, "checkpoint")
+    private val checkpointFile = File(stateDir, CHECKPOINT)
+    private val modelFile = ModelFile(stateDir)
     private val features = FeatureCache(settings.featureCacheBytes)
     private val worker = Worker(store, features, memory, log)
     private var featuresOf = ""
@@ -95,19 +96,20 @@ class Phone(
         outbox.pending()?.let { return deliver(calls, it) }
 
         leases.current()?.let { if (it.over()) dropAssignment() }
-        val lease = leases.current() ?: run {
-            val request =
-                CheckInRequest
-                    .newBuilder()
-                    .setClientId(clientId)
-                    .setCapabilities(capabilities())
-                    .setConditions(now.toMessage())
-                    .addAllCachedDigests(held.digests())
-                    .build()
-            val reply = calls.checkIn(request)
-            if (!reply.hasAssignment()) return after(reply.retry, Happened.NO_WORK)
-            leases.take(reply.assignment)
-        }
+        val lease =
+            leases.current() ?: run {
+                val request =
+                    CheckInRequest
+                        .newBuilder()
+                        .setClientId(clientId)
+                        .setCapabilities(capabilities())
+                        .setConditions(now.toMessage())
+                        .addAllCachedDigests(held.digests())
+                        .build()
+                val reply = calls.checkIn(request)
+                if (!reply.hasAssignment()) return after(reply.retry, Happened.NO_WORK)
+                leases.take(reply.assignment)
+            }
         try {
             return work(calls, lease, shouldStop)
         } catch (error: FedvoiceException) {
@@ -177,6 +179,7 @@ class Phone(
                 features.clear()
                 featuresOf = digest
             }
+            modelFile.put(assignment)
             Job(clientId, assignment, loaded, weights)
         }
     }
@@ -217,8 +220,12 @@ class Phone(
                     val held = calls.reportStatus(statusRequest(report)).receivedBytes
                     offset = min(held, report.payload.size.toLong())
                 }
-                Reaction.RESEND -> offset = 0
-                Reaction.DROP, Reaction.WAIT -> break
+                Reaction.RESEND -> {
+                    offset = 0
+                }
+                Reaction.DROP, Reaction.WAIT -> {
+                    break
+                }
             }
         }
         val kept = reaction == Reaction.WAIT
@@ -226,11 +233,18 @@ class Phone(
         val statistics = header.statistics
         val happened =
             when {
-                reply.verdict == Verdict.VERDICT_ACCEPTED ->
+                reply.verdict == Verdict.VERDICT_ACCEPTED -> {
                     if (statistics.utterances > 0) Happened.EVALUATED else Happened.TRAINED
-                kept -> Happened.REPORT_KEPT
-                statistics.examples == 0 -> Happened.GAVE_UP
-                else -> Happened.REPORT_DROPPED
+                }
+                kept -> {
+                    Happened.REPORT_KEPT
+                }
+                statistics.examples == 0 -> {
+                    Happened.GAVE_UP
+                }
+                else -> {
+                    Happened.REPORT_DROPPED
+                }
             }
         val outcome = after(reply.retry, happened)
         return outcome.copy(

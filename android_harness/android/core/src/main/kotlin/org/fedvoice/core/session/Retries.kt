@@ -72,12 +72,17 @@ class Retries(
     private fun giveUp(name: String, server: String, error: CallFailure, failures: Int) {
         val got = "${error.status}: ${error.text}"
         when (error.kind) {
-            FailureKind.REJECTED -> throw rejected(name, server, got, error)
-            FailureKind.CREDENTIALS -> throw refused(name, server, got, error)
-            FailureKind.TRANSIENT ->
+            FailureKind.REJECTED -> {
+                throw rejected(name, server, got, error)
+            }
+            FailureKind.CREDENTIALS -> {
+                throw refused(name, server, got, error)
+            }
+            FailureKind.TRANSIENT -> {
                 if (failures >= policy.maxAttempts) {
                     throw unreachable(name, server, "$got, $failures times", error)
                 }
+            }
         }
     }
 }

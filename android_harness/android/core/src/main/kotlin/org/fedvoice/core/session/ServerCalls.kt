@@ -134,12 +134,24 @@ class ServerCalls(
     private fun messages(report: PendingReport, offset: Long): Iterator<ReportRequest> =
         iterator {
             val header = report.header.toBuilder().setOffset(offset)
-            yield(ReportRequest.newBuilder().setHeader(header).build().also(traffic::sent))
+            yield(
+                ReportRequest
+                    .newBuilder()
+                    .setHeader(header)
+                    .build()
+                    .also(traffic::sent),
+            )
             for (start in offset until report.payload.size step Codec.CHUNK_BYTES.toLong()) {
                 val size = min(Codec.CHUNK_BYTES.toLong(), report.payload.size - start).toInt()
                 val data = ByteString.copyFrom(report.payload, start.toInt(), size)
                 val chunk = Chunk.newBuilder().setData(data)
-                yield(ReportRequest.newBuilder().setChunk(chunk).build().also(traffic::sent))
+                yield(
+                    ReportRequest
+                        .newBuilder()
+                        .setChunk(chunk)
+                        .build()
+                        .also(traffic::sent),
+                )
             }
         }
 

@@ -90,7 +90,11 @@ internal class Worker(
                 return giveUp(job.clientId, job.assignment, skipped)
             }
         store.markUsed(result.used.map { examples.recordings[it].id }, job.assignment.round)
-        val statistics = result.statistics.toBuilder().setSkippedExamples(skipped).build()
+        val statistics =
+            result.statistics
+                .toBuilder()
+                .setSkippedExamples(skipped)
+                .build()
         return report(job.clientId, job.assignment, statistics, payload, plan.updateEncoding)
     }
 

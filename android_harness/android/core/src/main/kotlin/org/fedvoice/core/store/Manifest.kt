@@ -1,4 +1,4 @@
-package org.fedvoice.desktop
+package org.fedvoice.core.store
 
 import kotlinx.serialization.SerializationException
 import kotlinx.serialization.json.Json
@@ -7,10 +7,6 @@ import kotlinx.serialization.json.jsonObject
 import kotlinx.serialization.json.jsonPrimitive
 import org.fedvoice.core.ErrorCode
 import org.fedvoice.core.FedvoiceException
-import org.fedvoice.core.store.Audio
-import org.fedvoice.core.store.ExampleStore
-import org.fedvoice.core.store.NewExample
-import org.fedvoice.core.store.Split
 import java.io.File
 import java.io.IOException
 
@@ -21,7 +17,7 @@ import java.io.IOException
  * @param speaker whose utterances; empty: everybody's
  * @throws FedvoiceException `not-found`, `bad-manifest`, and what the store raises
  */
-internal fun addManifest(store: ExampleStore, data: File, speaker: String): Int {
+fun addManifest(store: ExampleStore, data: File, speaker: String = ""): Int {
     val file = if (data.isDirectory) File(data, "manifest.jsonl") else data
     val lines =
         try {

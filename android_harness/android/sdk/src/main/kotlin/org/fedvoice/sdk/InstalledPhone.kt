@@ -1,0 +1,170 @@
+package org.fedvoice.sdk
+
+import android.content.Context
+import android.util.Log
+import kotlinx.coroutines.delay
+import org.fedvoice.core.ErrorCode
+import org.fedvoice.core.FedvoiceException
+import org.fedvoice.core.model.Codec
+import org.fedvoice.core.random.Purpose
+import org.fedvoice.core.random.Stream
+import org.fedvoice.core.recognition.Recogniser
+import org.fedvoice.core.session.BlobCache
+import org.fedvoice.core.session.CallPolicy
+import org.fedvoice.core.session.ConditionSource
+import org.fedvoice.core.session.EngineCache
+import org.fedvoice.core.session.FileIdentity
+import org.fedvoice.core.session.HeldBlobs
+import org.fedvoice.core.session.InstalledTask
+import org.fedvoice.core.session.Invitation
+import org.fedvoice.core.session.ModelFile
+import org.fedvoice.core.session.Outcome
+import org.fedvoice.core.session.Phone
+import org.fedvoice.core.session.Requirements
+import org.fedvoice.core.session.Retries
+import org.fedvoice.core.session.SessionSettings
+import org.fedvoice.core.store.ExampleStore
+import org.fedvoice.core.training.Engine
+import org.fedvoice.core.training.ProcMemory
+import org.fedvoice.engine.ExecuTorchEngine
+import org.fedvoice.transport.GrpcLink
+import org.fedvoice.transport.end
+import org.fedvoice.transport.renewIfDue
+import org.fedvoice.transport.secureChannel
+import java.io.Closeable
+import java.io.File
+import org.fedvoice.transport.enrol as enrolIdentity
+
+/** The phone's runtime as it is: gRPC to the server, ExecuTorch on the phone. */
+internal class InstalledPhone(private val context: Context, private val files: PhoneFiles) :
+    PhoneAccess,
+    Closeable {
+    private val identity by lazy { FileIdentity(files.root) }
+    private val blobs by lazy { BlobCache(files.blobs) }
+    private val models = ModelFile(files.session)
+    private var recogniser: Pair<String, Recogniser>? = null
+
+    override val isEnrolled: Boolean get() = identity.credentials() != null
+
+    override suspend fun enrol(invitation: String) {
+        enrolIdentity(identity, Invitation.parse(invitation), retries())
+    }
+
+    override suspend fun session(
+        config: FedVoiceConfig,
+        store: ExampleStore,
+        overridden: Boolean,
+        shouldStop: () -> Boolean,
+    ): Outcome {
+        val server = (identity.credentials() ?: throw notEnrolled()).server
+        val channel = secureChannel { identity.credentials() ?: throw notEnrolled() }
+        val engines = EngineCache(ProcMemory) { engine(it, config.threads) }
+        try {
+            renewIfDue(identity, channel, System.currentTimeMillis() / 1e3, retries())
+            val phone =
+                Phone(
+                    identity.clientId,
+                    files.session,
+                    store = store,
+                    link = GrpcLink(channel, server) { identity.credentials()?.certificate },
+                    engines = engines,
+                    blobs = blobs,
+                    conditions = conditions(overridden),
+                    memory = ProcMemory,
+                    settings = settings(config, overridden),
+                    clock = DeviceClock,
+                    log = { Log.i(TAG, it) },
+                )
+            return phone.runOnce(shouldStop)
+        } finally {
+            engines.close()
+            channel.end()
+        }
+    }
+
+    @Synchronized
+    override fun recognise(waveform: FloatArray, threads: Int): String {
+        val model = models.get() ?: throw noModel()
+        val known = recogniser?.takeIf { it.first == model.weights.digest }
+        if (known != null) return known.second.transcribe(waveform)
+        close()
+        val manifest = blobs.read(model.manifest.digest) ?: throw noModel()
+        val program = blobs.read(model.program.digest) ?: throw noModel()
+        val payload = blobs.read(model.weights.digest) ?: throw noModel()
+        val task = blobs.install(model.manifest.digest, manifest, program)
+        val size = task.manifest.parameters.totalSize
+        val weights = Codec.decode(payload, model.weights.encoding, size, "the phone's model")
+        val fresh = Recogniser(engine(task, threads), weights)
+        recogniser = model.weights.digest to fresh
+        return fresh.transcribe(waveform)
+    }
+
+    override fun installTask(folder: File) {
+        val assignment = adoptTask(folder, blobs, HeldBlobs(File(files.session, HELD), blobs))
+        files.session.mkdirs()
+        models.put(assignment)
+    }
+
+    /** Lets go of the model that recognition holds. */
+    @Synchronized
+    override fun close() {
+        recogniser?.second?.close()
+        recogniser = null
+    }
+
+    private fun engine(task: InstalledTask, threads: Int): Engine =
+        ExecuTorchEngine(task.manifest, task.program, threads)
+
+    private fun conditions(overridden: Boolean): ConditionSource {
+        val real = PhoneConditions(context, files.root)
+        return if (overridden) ConditionSource { real.read().copy(overridden = true) } else real
+    }
+
+    /** A person who asks for a session now may do without charger and idleness, not without cool. */
+    private fun settings(config: FedVoiceConfig, overridden: Boolean): SessionSettings {
+        val heat = config.requirements.maxTemperatureCelsius
+        val least =
+            Requirements(
+                charging = false,
+                idle = false,
+                unmetered = false,
+                maxTemperatureCelsius = heat,
+            )
+        return SessionSettings(
+            requirements = if (overridden) least else config.requirements,
+            graceSecs = config.graceSecs,
+            runtimeVersion = RUNTIME_VERSION,
+        )
+    }
+
+    private fun retries() =
+        Retries(
+            CallPolicy(),
+            Stream(0UL, identity.clientId, 0, Purpose.RETRY),
+            { Log.i(TAG, it) },
+            { delay((it * 1000).toLong()) },
+        )
+
+    private fun notEnrolled() =
+        FedvoiceException(
+            ErrorCode.BAD_CREDENTIALS,
+            where = "this phone",
+            got = "no certificate of a server",
+            wanted = "an enrolled phone",
+            nextStep = "Ask whoever runs the server for an invitation and enrol with it.",
+        )
+
+    private fun noModel() =
+        FedvoiceException(
+            ErrorCode.NOT_FOUND,
+            where = "recognition",
+            got = "no model on this phone yet",
+            wanted = "the model that the first session with the server brings",
+            nextStep = "Enrol the phone and let it have a session.",
+        )
+
+    private companion object {
+        const val RUNTIME_VERSION = "executorch-android 1.3"
+        const val HELD = "held_blobs"
+    }
+}
