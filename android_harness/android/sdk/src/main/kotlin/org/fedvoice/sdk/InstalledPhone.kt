@@ -23,6 +23,7 @@ import org.fedvoice.core.session.Phone
 import org.fedvoice.core.session.Requirements
 import org.fedvoice.core.session.Retries
 import org.fedvoice.core.session.SessionSettings
+import org.fedvoice.core.session.adoptTask
 import org.fedvoice.core.store.ExampleStore
 import org.fedvoice.core.training.Engine
 import org.fedvoice.core.training.ProcMemory

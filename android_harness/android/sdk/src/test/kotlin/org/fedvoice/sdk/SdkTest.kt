@@ -20,6 +20,7 @@ import org.robolectric.RuntimeEnvironment
 import org.robolectric.Shadows.shadowOf
 import org.robolectric.annotation.Config
 import org.robolectric.shadows.ShadowNetworkCapabilities
+import java.io.File
 
 /** A fresh library on each Android version that it supports, with a phone that is told what to do. */
 @RunWith(RobolectricTestRunner::class)
@@ -42,6 +43,7 @@ abstract class SdkTest {
     internal fun agree() = runBlocking { voice.setConsent(true) }
 
     /** A phone on the charger, not in use, on an unmetered network, unless said otherwise. */
+    @Suppress("DEPRECATION") // Apps may not send it any more; here it stands for the system's.
     internal fun conditions(
         charging: Boolean = true,
         inUse: Boolean = false,
@@ -85,6 +87,7 @@ internal class FakePhone : PhoneAccess {
     override var isEnrolled = true
     var invitations = emptyList<String>()
     var overrides = emptyList<Boolean>()
+    var tasks = emptyList<File>()
 
     @Volatile
     var work: suspend (shouldStop: () -> Boolean) -> Outcome = { trained() }
@@ -105,6 +108,10 @@ internal class FakePhone : PhoneAccess {
     }
 
     override fun recognise(waveform: FloatArray, threads: Int): String = "${waveform.size} samples"
+
+    override fun installTask(folder: File) {
+        tasks += folder
+    }
 
     companion object {
         fun trained(nextContactSecs: Double = 600.0, finished: Boolean = false) =
