@@ -33,7 +33,7 @@ APK = BUILD / "fedvoice.apk"
 NOT_RUN = "ART, the real JobScheduler and Doze, SELinux, thermals, the battery"
 
 _R8 = "com.android.tools:r8:9.5.28"
-_PLATFORM = "org.robolectric:android-all:15-robolectric-13954326"
+_PLATFORM = "org.robolectric:android-all:14-robolectric-10818077"
 _MANIFEST = ANDROID / "app" / "src" / "main" / "AndroidManifest.xml"
 _RULES = (ANDROID / "sdk" / "consumer-rules.pro", ANDROID / "app" / "rules.pro")
 _ABIS = ("arm64-v8a", "x86_64")
@@ -61,7 +61,7 @@ def build(apk: Path = APK) -> Path:
     _say("natives and manifest")
     _refuse(_static_faults())
     _say("Maven")
-    jars = _jars(work / "jars")
+    jars = _jars()
     _say("R8")
     code = _shrink(jars, platform, maven_artifact(_R8, downloads), work)
     _say("aapt2, zipalign, apksigner")
@@ -84,29 +84,36 @@ def _static_faults() -> list[str]:
     ]
 
 
-def _jars(directory: Path) -> list[Path]:
-    goals = ["package", "dependency:copy-dependencies", "-DskipTests"]
-    settings = ["-DincludeScope=runtime", f"-DoutputDirectory={directory}"]
-    run([maven(BUILD / "maven"), "-q", "-pl", "app", "-am", *goals, *settings], ANDROID)
-    jars = [jar for jar in directory.glob("*.jar") if not jar.name.startswith("android-all")]
-    return sorted([*jars, *(ANDROID / "app" / "target").glob("app-*.jar"), NATIVES / "classes.jar"])
+def _jars() -> list[Path]:
+    target = ANDROID / "app" / "target"
+    shutil.rmtree(target / "lib", ignore_errors=True)
+    run([maven(BUILD / "maven"), "-q", "-pl", "app", "-am", "package", "-DskipTests"], ANDROID)
+    return sorted(
+        [*(target / "lib").glob("*.jar"), *target.glob("app-*.jar"), NATIVES / "classes.jar"]
+    )
 
 
 def _shrink(jars: Sequence[Path], platform: Path, r8: Path, work: Path) -> Path:
     """A zip with the dex files and the Java resources that are still wanted."""
     output = work / "code.zip"
     rules = [argument for path in _RULES for argument in ("--pg-conf", str(path))]
-    unique = {jar.name: jar for jar in jars}.values()
     run(
         [
             "java", "-Xmx2g", "-cp", str(r8), "com.android.tools.r8.R8",
-            "--release", "--min-api", str(MIN_API), "--lib", str(platform),
+            "--release", "--min-api", str(MIN_API),
+            # The Android classes come without java.*: that part is the JDK's.
+            "--lib", str(platform), "--lib", str(_jdk()),
             "--pg-map-output", str(work / "mapping.txt"), "--output", str(output),
-            *rules, *map(str, unique),
+            *rules, *map(str, jars),
         ],
         work,
     )  # fmt: skip
     return output
+
+
+def _jdk() -> Path:
+    java = shutil.which("javac") or shutil.which("java") or "java"
+    return Path(java).resolve().parents[1]
 
 
 def _assemble(code: Path, platform: Path, work: Path) -> None:
@@ -158,8 +165,8 @@ def _tool_faults(apk: Path, work: Path) -> list[str]:
     badging = run(["aapt2", "dump", "badging", str(apk)], work)
     wanted = {
         "Verifies": verified,
-        "v2 scheme (APK Signature Scheme v2): true": verified,
-        f"minSdkVersion:'{MIN_API}'": badging,
+        "v3 scheme (APK Signature Scheme v3): true": verified,
+        f"sdkVersion:'{MIN_API}'": badging,
         f"targetSdkVersion:'{TARGET_API}'": badging,
         "launchable-activity": badging,
         "'arm64-v8a'": badging,

@@ -84,12 +84,10 @@ def build_phone(directory: Path = PHONE) -> None:
         return
     draft = directory.with_name("phone.tmp")
     shutil.rmtree(draft, ignore_errors=True)
-    goals = ["package", "dependency:copy-dependencies"]
-    settings = ["-DskipTests", "-DincludeScope=runtime", f"-DoutputDirectory={draft}"]
-    run(
-        [maven(BUILD / "maven"), "-q", "-pl", "desktop", "-am", *goals, *settings],
-        ANDROID,
-    )
+    lib = ANDROID / "desktop" / "target" / "lib"
+    shutil.rmtree(lib, ignore_errors=True)
+    run([maven(BUILD / "maven"), "-q", "-pl", "desktop", "-am", "package", "-DskipTests"], ANDROID)
+    shutil.copytree(lib, draft)
     for jar in (ANDROID / "desktop" / "target").glob("desktop-*.jar"):
         shutil.copy(jar, draft)
     shutil.copy(NATIVES / "classes.jar", draft / "executorch-android-classes.jar")
