@@ -21,15 +21,16 @@ fun bench(arguments: List<String>) {
     val job = Json.decodeFromString(TrainingJob.serializer(), File(jobFile).readText())
     engineOf(job.task).use { engine ->
         val pace = Pace()
-        val result = train(
-            engine,
-            examplesOf(job, engine),
-            planOf(job.plan),
-            readFloats(job.weights),
-            job.clientId,
-            job.round,
-            shouldStop = pace::next,
-        )
+        val result =
+            train(
+                engine,
+                examplesOf(job, engine),
+                planOf(job.plan),
+                readFloats(job.weights),
+                job.clientId,
+                job.round,
+                shouldStop = pace::next,
+            )
         result.delta?.let { writeFloats(File(deltaFile), it) }
         pace.finish(result.status.name)
     }
@@ -58,8 +59,12 @@ private class Pace {
                     cpuStarted = cpuNanos()
                     return false
                 }
-                "memory" -> reportMemory()
-                else -> return true
+                "memory" -> {
+                    reportMemory()
+                }
+                else -> {
+                    return true
+                }
             }
         }
     }

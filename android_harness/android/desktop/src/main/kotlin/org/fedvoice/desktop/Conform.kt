@@ -40,32 +40,36 @@ import java.io.File
  */
 fun conform(arguments: List<String>) {
     val job = jobs.decodeFromString(ConformJob.serializer(), File(arguments.single()).readText())
-    val answers = buildJsonObject {
-        for (question in job.questions) {
-            put(question.id, answered(question, File(job.out)))
+    val answers =
+        buildJsonObject {
+            for (question in job.questions) {
+                put(question.id, answered(question, File(job.out)))
+            }
         }
-    }
     File(job.out, "answers.json").writeText(answers.toString())
 }
 
 private val jobs = Json { classDiscriminator = "kind" }
 
-private fun answered(question: Question, out: File): JsonObject = try {
-    buildJsonObject { answer(question) { what -> File(out, "${question.id}.$what.bin") } }
-} catch (error: FedvoiceException) {
-    buildJsonObject {
-        putJsonObject("error") {
-            put("code", error.code.id)
-            put("where", error.where)
-            put("got", error.got)
-            put("wanted", error.wanted)
+private fun answered(question: Question, out: File): JsonObject =
+    try {
+        buildJsonObject { answer(question) { what -> File(out, "${question.id}.$what.bin") } }
+    } catch (error: FedvoiceException) {
+        buildJsonObject {
+            putJsonObject("error") {
+                put("code", error.code.id)
+                put("where", error.where)
+                put("got", error.got)
+                put("wanted", error.wanted)
+            }
         }
     }
-}
 
 private fun JsonObjectBuilder.answer(question: Question, file: (String) -> File) {
     when (question) {
-        is Draws -> draw(question, file)
+        is Draws -> {
+            draw(question, file)
+        }
         is TableOfNormals -> {
             val values = FloatArray(question.count)
             NormalTable(question.seed).read(question.offset, values)
@@ -80,17 +84,29 @@ private fun JsonObjectBuilder.answer(question: Question, file: (String) -> File)
             val decoded = Codec.decode(data, question.encoding, size, question.data)
             writeFloats(file("decoded"), decoded)
         }
-        is Texts -> answerTexts(question)
-        is Sound -> engineOf(question.task).use { engine ->
-            val mel = engine.features(readFloats(question.waveform))
-            writeFloats(file("mel"), mel)
-            val bins = engine.manifest.features.melBins
-            writeFloats(file("normalised"), normaliseFeatures(mel, bins))
+        is Texts -> {
+            answerTexts(question)
         }
-        is Plan -> engineOf(question.job.task).use { answerCourse(question.job, it) }
-        is Training -> answerTraining(question, file)
-        is Recognition -> engineOf(question.job.task).use { recognise(question.job, it) }
-        is WireMessage -> file("message").writeBytes(wireBytes(question))
+        is Sound -> {
+            engineOf(question.task).use { engine ->
+                val mel = engine.features(readFloats(question.waveform))
+                writeFloats(file("mel"), mel)
+                val bins = engine.manifest.features.melBins
+                writeFloats(file("normalised"), normaliseFeatures(mel, bins))
+            }
+        }
+        is Plan -> {
+            engineOf(question.job.task).use { answerCourse(question.job, it) }
+        }
+        is Training -> {
+            answerTraining(question, file)
+        }
+        is Recognition -> {
+            engineOf(question.job.task).use { recognise(question.job, it) }
+        }
+        is WireMessage -> {
+            file("message").writeBytes(wireBytes(question))
+        }
         is WavFile -> {
             val audio = Audio.InFile(File(question.path))
             val facts = readFacts(audio, question.path)
@@ -99,7 +115,9 @@ private fun JsonObjectBuilder.answer(question: Question, file: (String) -> File)
             val settings = FeatureSettings(sampleRate = facts.sampleRate)
             writeFloats(file("waveform"), readWaveform(audio, settings, question.path))
         }
-        is Store -> answerStore(question, file)
+        is Store -> {
+            answerStore(question, file)
+        }
     }
 }
 
@@ -163,26 +181,33 @@ private fun JsonObjectBuilder.answerTraining(question: Training, file: (String) 
     val initial = readFloats(job.weights)
     val checkpoint = Checkpoint(file("checkpoint"), everySecs = 0.0)
     var left = question.stopAfter
-    fun run(shouldStop: () -> Boolean) = engineOf(job.task).use { engine ->
-        val examples = examplesOf(job, engine)
-        train(
-            engine,
-            examples,
-            plan,
-            initial,
-            job.clientId,
-            job.round,
-            checkpoint,
-            shouldStop = shouldStop,
-        )
-    }
+
+    fun run(shouldStop: () -> Boolean) =
+        engineOf(job.task).use { engine ->
+            val examples = examplesOf(job, engine)
+            train(
+                engine,
+                examples,
+                plan,
+                initial,
+                job.clientId,
+                job.round,
+                checkpoint,
+                shouldStop = shouldStop,
+            )
+        }
     if (question.stopAfter > 0) {
         val stopped = run { left-- == 0 }
         check(stopped.status == TrainingStatus.STOPPED) { "${stopped.status}, wanted STOPPED" }
         put("stopped_after", stopped.statistics.steps)
     }
     val result = run { false }
-    put("status", result.status.name.lowercase().replace('_', '-'))
+    put(
+        "status",
+        result.status.name
+            .lowercase()
+            .replace('_', '-'),
+    )
     put("detail", result.detail)
     putJsonArray("used") { result.used.forEach { add(it) } }
     file("statistics").writeBytes(result.statistics.toByteArray())

@@ -25,7 +25,10 @@ internal fun engineOf(task: String): ExecuTorchEngine =
 
 /** The plan in a file that holds a serialised message. */
 internal fun planOf(file: String): TrainingPlan =
-    TrainingPlan.fromMessage(org.fedvoice.wire.Plan.parseFrom(File(file).readBytes()))
+    TrainingPlan.fromMessage(
+        org.fedvoice.wire.Plan
+            .parseFrom(File(file).readBytes()),
+    )
 
 internal fun readFloats(file: String): FloatArray {
     val bytes = ByteBuffer.wrap(File(file).readBytes()).order(ByteOrder.LITTLE_ENDIAN)
@@ -55,10 +58,11 @@ internal fun examplesOf(job: TrainingJob, engine: Engine): Examples {
 
 private class ReadyExamples(private val files: List<ExampleFiles>, private val bins: Int) :
     Examples {
-    private val examples = files.map {
-        val features = readFloats(it.features)
-        Example(features, features.size / bins, it.targets.toIntArray())
-    }
+    private val examples =
+        files.map {
+            val features = readFloats(it.features)
+            Example(features, features.size / bins, it.targets.toIntArray())
+        }
     override val size: Int get() = files.size
 
     override fun get(index: Int): Example = examples[index]

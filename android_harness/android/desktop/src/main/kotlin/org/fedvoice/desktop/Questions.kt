@@ -55,12 +55,8 @@ class Draws(
 /** [count] values of a plan seed's table of normals from [offset] on. */
 @Serializable
 @SerialName("normal-table")
-class TableOfNormals(
-    override val id: String,
-    val seed: ULong,
-    val offset: Int,
-    val count: Int,
-) : Question()
+class TableOfNormals(override val id: String, val seed: ULong, val offset: Int, val count: Int) :
+    Question()
 
 /** The vector in a file, encoded; and what [data], if given, decodes to. */
 @Serializable
@@ -109,11 +105,7 @@ class Recognition(override val id: String, val job: TrainingJob) : Question()
 /** The wire bytes of a message made from fields, named as in fedvoice.proto. */
 @Serializable
 @SerialName("message")
-class WireMessage(
-    override val id: String,
-    val type: String,
-    val fields: JsonObject,
-) : Question()
+class WireMessage(override val id: String, val type: String, val fields: JsonObject) : Question()
 
 /** A wav file as a phone reads it: its facts, and its waveform at that rate. */
 @Serializable

@@ -26,86 +26,109 @@ import org.fedvoice.wire.Statistics
 /** The bytes of what a phone sends, made from named fields; bytes are given as text. */
 internal fun wireBytes(question: WireMessage): ByteArray {
     val fields = question.fields
-    val message: MessageLite = when (question.type) {
-        "CheckInRequest" -> checkIn(fields)
-        "FetchRequest" -> FetchRequest.newBuilder()
-            .setDigest(fields.text("digest"))
-            .setOffset(fields.long("offset"))
-            .setClientId(fields.text("client_id"))
-            .setAssignmentId(fields.text("assignment_id"))
-            .build()
-        "ReportStatusRequest" -> ReportStatusRequest.newBuilder()
-            .setClientId(fields.text("client_id"))
-            .setReportId(fields.text("report_id"))
-            .build()
-        "ReportHeader" -> ReportRequest.newBuilder().setHeader(header(fields)).build()
-        "Chunk" -> ReportRequest.newBuilder()
-            .setChunk(Chunk.newBuilder().setData(fields.bytes("data")))
-            .build()
-        "EnrolRequest" -> EnrolRequest.newBuilder()
-            .setToken(fields.text("token"))
-            .setCertificateRequest(fields.bytes("certificate_request"))
-            .build()
-        else -> throw IllegalArgumentException("no message ${question.type}")
-    }
+    val message: MessageLite =
+        when (question.type) {
+            "CheckInRequest" -> {
+                checkIn(fields)
+            }
+            "FetchRequest" -> {
+                FetchRequest
+                    .newBuilder()
+                    .setDigest(fields.text("digest"))
+                    .setOffset(fields.long("offset"))
+                    .setClientId(fields.text("client_id"))
+                    .setAssignmentId(fields.text("assignment_id"))
+                    .build()
+            }
+            "ReportStatusRequest" -> {
+                ReportStatusRequest
+                    .newBuilder()
+                    .setClientId(fields.text("client_id"))
+                    .setReportId(fields.text("report_id"))
+                    .build()
+            }
+            "ReportHeader" -> {
+                ReportRequest.newBuilder().setHeader(header(fields)).build()
+            }
+            "Chunk" -> {
+                ReportRequest
+                    .newBuilder()
+                    .setChunk(Chunk.newBuilder().setData(fields.bytes("data")))
+                    .build()
+            }
+            "EnrolRequest" -> {
+                EnrolRequest
+                    .newBuilder()
+                    .setToken(fields.text("token"))
+                    .setCertificateRequest(fields.bytes("certificate_request"))
+                    .build()
+            }
+            else -> {
+                throw IllegalArgumentException("no message ${question.type}")
+            }
+        }
     return message.toByteArray()
 }
 
 private fun checkIn(fields: JsonObject): CheckInRequest {
     val capabilities = fields.sub("capabilities")
     val conditions = fields.sub("conditions")
-    return CheckInRequest.newBuilder()
+    return CheckInRequest
+        .newBuilder()
         .setClientId(fields.text("client_id"))
         .setCapabilities(
-            Capabilities.newBuilder()
+            Capabilities
+                .newBuilder()
                 .setRuntimeVersion(capabilities.text("runtime_version"))
                 .setProtocolVersion(capabilities.int("protocol_version"))
                 .setTrainExamples(capabilities.int("train_examples"))
                 .setTestExamples(capabilities.int("test_examples"))
                 .addAllOperators(capabilities.texts("operators")),
-        )
-        .setConditions(
-            Conditions.newBuilder()
+        ).setConditions(
+            Conditions
+                .newBuilder()
                 .setCharging(conditions.flag("charging"))
                 .setIdle(conditions.flag("idle"))
                 .setUnmetered(conditions.flag("unmetered"))
                 .setBatteryPercent(conditions.int("battery_percent"))
                 .setFreeStorageBytes(conditions.long("free_storage_bytes"))
                 .setFreeMemoryBytes(conditions.long("free_memory_bytes")),
-        )
-        .addAllCachedDigests(fields.texts("cached_digests"))
+        ).addAllCachedDigests(fields.texts("cached_digests"))
         .build()
 }
 
 private fun header(fields: JsonObject): ReportHeader {
     val payload = fields.sub("payload")
-    return ReportHeader.newBuilder()
+    return ReportHeader
+        .newBuilder()
         .setClientId(fields.text("client_id"))
         .setAssignmentId(fields.text("assignment_id"))
         .setReportId(fields.text("report_id"))
         .setRound(fields.int("round"))
         .setPayload(
-            Blob.newBuilder()
+            Blob
+                .newBuilder()
                 .setDigest(payload.text("digest"))
                 .setSizeBytes(payload.long("size_bytes"))
                 .setEncoding(payload.text("encoding")),
-        )
-        .setOffset(fields.long("offset"))
+        ).setOffset(fields.long("offset"))
         .setStatistics(statistics(fields.sub("statistics")))
         .build()
 }
 
-private fun statistics(fields: JsonObject) = Statistics.newBuilder()
-    .setExamples(fields.int("examples"))
-    .setSteps(fields.int("steps"))
-    .setLoss(fields.double("loss"))
-    .setTrainSecs(fields.double("train_secs"))
-    .setPeakMemoryBytes(fields.long("peak_memory_bytes"))
-    .setPlannedMemoryBytes(fields.long("planned_memory_bytes"))
-    .setWordErrors(fields.int("word_errors"))
-    .setWords(fields.int("words"))
-    .setUtterances(fields.int("utterances"))
-    .setSkippedExamples(fields.int("skipped_examples"))
+private fun statistics(fields: JsonObject) =
+    Statistics
+        .newBuilder()
+        .setExamples(fields.int("examples"))
+        .setSteps(fields.int("steps"))
+        .setLoss(fields.double("loss"))
+        .setTrainSecs(fields.double("train_secs"))
+        .setPeakMemoryBytes(fields.long("peak_memory_bytes"))
+        .setPlannedMemoryBytes(fields.long("planned_memory_bytes"))
+        .setWordErrors(fields.int("word_errors"))
+        .setWords(fields.int("words"))
+        .setUtterances(fields.int("utterances"))
+        .setSkippedExamples(fields.int("skipped_examples"))
 
 private fun JsonObject.sub(name: String): JsonObject = getValue(name).jsonObject
 

@@ -23,20 +23,19 @@ import java.nio.LongBuffer
  * @throws FedvoiceException `wrong-digest`, `not-found`; `bad-package` for a program that cannot be
  *   loaded; `missing-operator` for methods, operators or delegates that are not there
  */
-class ExecuTorchEngine(
-    override val manifest: TaskManifest,
-    program: File,
-    threads: Int = 1,
-) : Engine {
+class ExecuTorchEngine(override val manifest: TaskManifest, program: File, threads: Int = 1) :
+    Engine {
     private val program = Program(program, manifest, threads)
     private val weights = floats(manifest.parameters.totalSize)
-    private val parameters = manifest.parameters.parameters.map { spec ->
-        val view = weights.duplicate().apply {
-            position(spec.offset)
-            limit(spec.offset + spec.size)
+    private val parameters =
+        manifest.parameters.parameters.map { spec ->
+            val view =
+                weights.duplicate().apply {
+                    position(spec.offset)
+                    limit(spec.offset + spec.size)
+                }
+            EValue.from(Tensor.fromBlob(view.slice(), spec.shape.toShape()))
         }
-        EValue.from(Tensor.fromBlob(view.slice(), spec.shape.toShape()))
-    }
     private val inputs = mutableMapOf<Bucket, BucketInputs>()
     private var waveforms: FloatBuffer? = null
 
@@ -110,21 +109,21 @@ class ExecuTorchEngine(
         weights.put(values)
     }
 
-    private fun inputsOf(bucket: Bucket): BucketInputs = inputs.getOrPut(bucket) {
-        if (bucket !in manifest.buckets) {
-            throw wrongShape(bucket.stepMethod, "a bucket of another task", "one of this task's")
+    private fun inputsOf(bucket: Bucket): BucketInputs =
+        inputs.getOrPut(bucket) {
+            if (bucket !in manifest.buckets) {
+                throw wrongShape(
+                    bucket.stepMethod,
+                    "a bucket of another task",
+                    "one of this task's",
+                )
+            }
+            BucketInputs(bucket, manifest.features.stack, manifest.features.melBins, parameters)
         }
-        BucketInputs(bucket, manifest.features.stack, manifest.features.melBins, parameters)
-    }
 }
 
 /** Tensors of one bucket's shapes in native memory, made once and filled for every call. */
-private class BucketInputs(
-    bucket: Bucket,
-    stack: Int,
-    melBins: Int,
-    parameters: List<EValue>,
-) {
+private class BucketInputs(bucket: Bucket, stack: Int, melBins: Int, parameters: List<EValue>) {
     private val features = floats(bucket.batch * bucket.frames * stack * melBins)
     private val targets = longs(bucket.batch * bucket.labels)
     private val frameCounts = longs(bucket.batch)
@@ -168,8 +167,7 @@ private fun List<Int>.toShape() = LongArray(size) { this[it].toLong() }
 private fun FloatBuffer.value(shape: List<Int>) =
     EValue.from(Tensor.fromBlob(this, shape.toShape()))
 
-private fun LongBuffer.value(shape: List<Int>) =
-    EValue.from(Tensor.fromBlob(this, shape.toShape()))
+private fun LongBuffer.value(shape: List<Int>) = EValue.from(Tensor.fromBlob(this, shape.toShape()))
 
 private fun FloatBuffer.fill(values: FloatArray, where: String) {
     checkSize(where, values.size, capacity())
@@ -190,10 +188,11 @@ private fun checkSize(where: String, got: Int, wanted: Int) {
     if (got != wanted) throw wrongShape(where, "$got values", "$wanted values")
 }
 
-private fun wrongShape(where: String, got: String, wanted: String) = FedvoiceException(
-    ErrorCode.WRONG_SHAPE,
-    where = where,
-    got = got,
-    wanted = wanted,
-    nextStep = "Use batches of this bucket and weights of this task package.",
-)
+private fun wrongShape(where: String, got: String, wanted: String) =
+    FedvoiceException(
+        ErrorCode.WRONG_SHAPE,
+        where = where,
+        got = got,
+        wanted = wanted,
+        nextStep = "Use batches of this bucket and weights of this task package.",
+    )

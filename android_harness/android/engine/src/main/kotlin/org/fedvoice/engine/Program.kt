@@ -15,19 +15,16 @@ import java.security.MessageDigest
 internal const val FEATURES_METHOD = "features"
 
 /** A package's program, loaded after its bytes were checked: damaged ones end the process. */
-internal class Program(
-    private val file: File,
-    manifest: TaskManifest,
-    threads: Int,
-) : Closeable {
+internal class Program(private val file: File, manifest: TaskManifest, threads: Int) : Closeable {
     private val module: Module
 
     init {
         checkDigest(file, manifest.programDigest)
         NativeLibraries.load()
-        module = explained("loading the program") {
-            Module.load(file.path, Module.LOAD_MODE_MMAP, threads)
-        }
+        module =
+            explained("loading the program") {
+                Module.load(file.path, Module.LOAD_MODE_MMAP, threads)
+            }
         try {
             checkContents(manifest)
         } catch (error: FedvoiceException) {
@@ -66,18 +63,20 @@ internal class Program(
         }
     }
 
-    private fun <T> explained(what: String, call: () -> T): T = try {
-        call()
-    } catch (error: RuntimeException) { // The runtime's own, for every failure in native code.
-        throw FedvoiceException(
-            ErrorCode.BAD_PACKAGE,
-            where = "${file.path}, $what",
-            got = error.message?.lineSequence()?.first() ?: error.javaClass.simpleName,
-            wanted = "a program that this runtime executes",
-            nextStep = "Export the task again with the runtime's version of executorch.",
-            cause = error,
-        )
-    }
+    private fun <T> explained(what: String, call: () -> T): T =
+        try {
+            call()
+        } catch (error: RuntimeException) {
+            // The runtime's own, for every failure in native code.
+            throw FedvoiceException(
+                ErrorCode.BAD_PACKAGE,
+                where = "${file.path}, $what",
+                got = error.message?.lineSequence()?.first() ?: error.javaClass.simpleName,
+                wanted = "a program that this runtime executes",
+                nextStep = "Export the task again with the runtime's version of executorch.",
+                cause = error,
+            )
+        }
 }
 
 private fun checkDigest(file: File, wanted: String) {

@@ -24,8 +24,7 @@ object Codec {
     private const val ZSTD_SUFFIX = "+zstd"
 
     /** sha256 of [bytes], hex. */
-    fun digestOf(bytes: ByteArray): String =
-        hex(MessageDigest.getInstance("SHA-256").digest(bytes))
+    fun digestOf(bytes: ByteArray): String = hex(MessageDigest.getInstance("SHA-256").digest(bytes))
 
     /** [bytes] as lower-case hex. */
     fun hex(bytes: ByteArray): String = bytes.joinToString("") { "%02x".format(it) }
@@ -38,8 +37,10 @@ object Codec {
     fun encode(flat: FloatArray, encoding: String): ByteArray {
         checkEncoding(encoding, "encode")
         val half = encoding.startsWith("float16")
-        val out = ByteBuffer.allocate(flat.size * bytesPerValue(half))
-            .order(ByteOrder.LITTLE_ENDIAN)
+        val out =
+            ByteBuffer
+                .allocate(flat.size * bytesPerValue(half))
+                .order(ByteOrder.LITTLE_ENDIAN)
         if (half) {
             for (value in flat) {
                 val encoded = Float16.of(value)
@@ -64,10 +65,11 @@ object Codec {
         checkEncoding(encoding, where)
         val half = encoding.startsWith("float16")
         val wantedBytes = size * bytesPerValue(half)
-        val plain = when {
-            encoding.endsWith(ZSTD_SUFFIX) -> unpack(data, wantedBytes, encoding, where)
-            else -> ByteBuffer.wrap(data)
-        }
+        val plain =
+            when {
+                encoding.endsWith(ZSTD_SUFFIX) -> unpack(data, wantedBytes, encoding, where)
+                else -> ByteBuffer.wrap(data)
+            }
         if (plain.remaining() != wantedBytes) {
             throw FedvoiceException(
                 ErrorCode.WRONG_SHAPE,
@@ -137,11 +139,12 @@ object Codec {
 
     private fun bytesPerValue(half: Boolean) = if (half) Short.SIZE_BYTES else Float.SIZE_BYTES
 
-    private fun beyondRange() = FedvoiceException(
-        ErrorCode.NOT_FINITE,
-        where = "encode",
-        got = "a value beyond float16's range",
-        wanted = "values within +-65504",
-        nextStep = "Use float32, or clip the update.",
-    )
+    private fun beyondRange() =
+        FedvoiceException(
+            ErrorCode.NOT_FINITE,
+            where = "encode",
+            got = "a value beyond float16's range",
+            wanted = "values within +-65504",
+            nextStep = "Use float32, or clip the update.",
+        )
 }

@@ -14,20 +14,27 @@ object Float16 {
         val bits = value.toRawBits()
         val sign = (bits ushr 16) and SIGN
         val exponent = Math.getExponent(value)
-        val half = when {
-            value.isNaN() -> INFINITY or 0x200
-            exponent > BIAS -> INFINITY
-            exponent >= SMALLEST_NORMAL_EXPONENT -> {
-                // A carry out of the fraction is a correct carry into the exponent.
-                val fraction = bits and 0x7FFFFF
-                ((exponent + BIAS) shl FRACTION_BITS) + halfEven(fraction, DROPPED_BITS)
+        val half =
+            when {
+                value.isNaN() -> {
+                    INFINITY or 0x200
+                }
+                exponent > BIAS -> {
+                    INFINITY
+                }
+                exponent >= SMALLEST_NORMAL_EXPONENT -> {
+                    // A carry out of the fraction is a correct carry into the exponent.
+                    val fraction = bits and 0x7FFFFF
+                    ((exponent + BIAS) shl FRACTION_BITS) + halfEven(fraction, DROPPED_BITS)
+                }
+                exponent >= -25 -> {
+                    val fraction = (bits and 0x7FFFFF) or 0x800000
+                    halfEven(fraction, DROPPED_BITS + SMALLEST_NORMAL_EXPONENT - exponent)
+                }
+                else -> {
+                    0
+                }
             }
-            exponent >= -25 -> {
-                val fraction = (bits and 0x7FFFFF) or 0x800000
-                halfEven(fraction, DROPPED_BITS + SMALLEST_NORMAL_EXPONENT - exponent)
-            }
-            else -> 0
-        }
         return (sign or half).toShort()
     }
 
@@ -36,13 +43,20 @@ object Float16 {
         val bits = half.toInt()
         val exponent = (bits and INFINITY) ushr FRACTION_BITS
         val fraction = bits and 0x3FF
-        val magnitude = when (exponent) {
-            0 -> fraction * SMALLEST_SUBNORMAL
-            31 -> if (fraction == 0) Float.POSITIVE_INFINITY else Float.NaN
-            else -> Float.fromBits(
-                ((exponent - BIAS + 127) shl 23) or (fraction shl DROPPED_BITS),
-            )
-        }
+        val magnitude =
+            when (exponent) {
+                0 -> {
+                    fraction * SMALLEST_SUBNORMAL
+                }
+                31 -> {
+                    if (fraction == 0) Float.POSITIVE_INFINITY else Float.NaN
+                }
+                else -> {
+                    Float.fromBits(
+                        ((exponent - BIAS + 127) shl 23) or (fraction shl DROPPED_BITS),
+                    )
+                }
+            }
         return if (bits and SIGN != 0) -magnitude else magnitude
     }
 

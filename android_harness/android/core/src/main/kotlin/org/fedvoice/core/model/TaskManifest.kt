@@ -35,8 +35,7 @@ data class FeatureSettings(
     val maxSamples: Int get() = (maxSecs * sampleRate).toInt()
 
     /** Feature frames of [samples] samples (uncentred framing); at least 0. */
-    fun frames(samples: Int): Int =
-        maxOf(0, Math.floorDiv(samples - fftSize, hopSamples) + 1)
+    fun frames(samples: Int): Int = maxOf(0, Math.floorDiv(samples - fftSize, hopSamples) + 1)
 
     /** Encoder frames of [frames] feature frames, the last one padded. */
     fun stackedFrames(frames: Int): Int = (frames + stack - 1) / stack
@@ -109,15 +108,20 @@ data class TaskManifest(
          * @throws FedvoiceException `bad-package` with the first field that is wrong
          */
         fun parse(bytes: ByteArray, where: String): TaskManifest {
-            val manifest = try {
-                val text = Charsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(bytes)).toString()
-                Json.decodeFromString(serializer(), text)
-            } catch (error: CharacterCodingException) {
-                throw badManifest(where, "(whole file)", "bytes that are not UTF-8", error)
-            } catch (error: IllegalArgumentException) {
-                val message = error.message.orEmpty()
-                throw badManifest(where, fieldOf(error), message.lineSequence().first(), error)
-            }
+            val manifest =
+                try {
+                    val text =
+                        Charsets.UTF_8
+                            .newDecoder()
+                            .decode(ByteBuffer.wrap(bytes))
+                            .toString()
+                    Json.decodeFromString(serializer(), text)
+                } catch (error: CharacterCodingException) {
+                    throw badManifest(where, "(whole file)", "bytes that are not UTF-8", error)
+                } catch (error: IllegalArgumentException) {
+                    val message = error.message.orEmpty()
+                    throw badManifest(where, fieldOf(error), message.lineSequence().first(), error)
+                }
             if (manifest.formatVersion != FORMAT_VERSION) {
                 throw FedvoiceException(
                     ErrorCode.BAD_PACKAGE,
@@ -144,7 +148,12 @@ data class TaskManifest(
         /** The field that [error] speaks of, as `buckets.0.frames`. */
         @OptIn(ExperimentalSerializationApi::class)
         private fun fieldOf(error: IllegalArgumentException): String {
-            val path = PATH.find(error.message.orEmpty())?.groupValues?.get(1).orEmpty()
+            val path =
+                PATH
+                    .find(error.message.orEmpty())
+                    ?.groupValues
+                    ?.get(1)
+                    .orEmpty()
             val missing = (error as? MissingFieldException)?.missingFields?.firstOrNull()
             val unknown = UNKNOWN.find(error.message.orEmpty())?.groupValues?.get(1)
             val last = (missing ?: unknown)?.takeUnless { path.endsWith(".$it") }

@@ -83,12 +83,13 @@ data class TrainingPlan(
                     clientMomentum = plan.clientMomentum,
                     clipNorm = plan.clipNorm,
                     fvnStd = plan.fvnStd,
-                    specAugment = SpecAugment(
-                        masks.timeMasks,
-                        masks.timeMaskFrames,
-                        masks.frequencyMasks,
-                        masks.frequencyMaskBins,
-                    ),
+                    specAugment =
+                        SpecAugment(
+                            masks.timeMasks,
+                            masks.timeMaskFrames,
+                            masks.frequencyMasks,
+                            masks.frequencyMaskBins,
+                        ),
                     seed = plan.seed.toULong(),
                     updateEncoding = plan.updateEncoding.ifEmpty { usual.updateEncoding },
                     maxUpdateNorm = plan.maxUpdateNorm,

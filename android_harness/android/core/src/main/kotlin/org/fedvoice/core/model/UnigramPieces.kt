@@ -16,9 +16,11 @@ import java.io.IOException
 class UnigramPieces private constructor(private val pieces: List<Piece>) {
     private class Piece(val text: String, val score: Float, val type: Int)
 
-    private val places: Map<String, Int> = pieces.withIndex()
-        .filter { (_, piece) -> piece.type == NORMAL || piece.type == USER_DEFINED }
-        .associate { (id, piece) -> piece.text to id }
+    private val places: Map<String, Int> =
+        pieces
+            .withIndex()
+            .filter { (_, piece) -> piece.type == NORMAL || piece.type == USER_DEFINED }
+            .associate { (id, piece) -> piece.text to id }
     private val longest = places.keys.maxOfOrNull { it.length } ?: 0
     private val unknown = pieces.indexOfFirst { it.type == UNKNOWN }
     private val normalScores = pieces.filter { it.type == NORMAL }.map { it.score }
@@ -36,6 +38,7 @@ class UnigramPieces private constructor(private val pieces: List<Piece>) {
         val score = FloatArray(marked.length + 1)
         val startOf = IntArray(marked.length + 1) { -1 }
         val idAt = IntArray(marked.length + 1)
+
         fun offer(end: Int, start: Int, id: Int, pieceScore: Float) {
             val candidate = pieceScore + score[start]
             if (startOf[end] == -1 || candidate > score[end]) {
@@ -65,10 +68,21 @@ class UnigramPieces private constructor(private val pieces: List<Piece>) {
         for (id in ids) {
             val piece = pieces[id]
             when (piece.type) {
-                CONTROL -> continue
-                UNKNOWN -> text.append(UNKNOWN_SURFACE)
+                CONTROL -> {
+                    continue
+                }
+                UNKNOWN -> {
+                    text.append(UNKNOWN_SURFACE)
+                }
                 else -> {
-                    val shown = if (text.isEmpty()) piece.text.removePrefix("$SPACE") else piece.text
+                    val shown =
+                        if (text.isEmpty()) {
+                            piece.text.removePrefix(
+                                "$SPACE",
+                            )
+                        } else {
+                            piece.text
+                        }
                     text.append(shown.replace(SPACE, ' '))
                 }
             }
@@ -165,23 +179,25 @@ class UnigramPieces private constructor(private val pieces: List<Piece>) {
         /** Fields 2..5: the character map, dummy prefix, extra white space, escaped white space. */
         private fun readNormaliser(input: CodedInputStream, facts: MutableMap<String, Any>) =
             input.fields { field ->
-                val plain = when (field) {
-                    2 -> input.readBytes().isEmpty
-                    3, 4, 5 -> input.readBool()
-                    else -> return@fields false
-                }
+                val plain =
+                    when (field) {
+                        2 -> input.readBytes().isEmpty
+                        3, 4, 5 -> input.readBool()
+                        else -> return@fields false
+                    }
                 if (!plain) facts["plain_normaliser"] = false
                 true
             }
 
-        private fun refused(got: String, cause: Exception? = null) = FedvoiceException(
-            ErrorCode.BAD_PACKAGE,
-            where = "vocabulary, piece_model",
-            got = got,
-            wanted = "a sentencepiece unigram model with identity normalisation",
-            nextStep = "Export the task again with `fedvoice export`.",
-            cause = cause,
-        )
+        private fun refused(got: String, cause: Exception? = null) =
+            FedvoiceException(
+                ErrorCode.BAD_PACKAGE,
+                where = "vocabulary, piece_model",
+                got = got,
+                wanted = "a sentencepiece unigram model with identity normalisation",
+                nextStep = "Export the task again with `fedvoice export`.",
+                cause = cause,
+            )
     }
 }
 

@@ -67,10 +67,11 @@ data class Vocabulary(
         if (kind == TargetKind.PIECE) {
             return pieces.encode(normal).map { it + 1 }.toIntArray()
         }
-        val units = when (kind) {
-            TargetKind.WORD -> normal.split(' ')
-            else -> codePoints(normal.replace(' ', WORD_BOUNDARY))
-        }
+        val units =
+            when (kind) {
+                TargetKind.WORD -> normal.split(' ')
+                else -> codePoints(normal.replace(' ', WORD_BOUNDARY))
+            }
         return IntArray(units.size) { ids[units[it]] ?: throw unknown(normal, units[it]) }
     }
 
@@ -78,21 +79,27 @@ data class Vocabulary(
     fun decode(ids: IntArray): String {
         val said = ids.filter { it != BLANK }
         return when (kind) {
-            TargetKind.PIECE -> pieces.decode(said.map { it - 1 })
-            TargetKind.WORD -> said.joinToString(" ") { tokens[it] }
-            TargetKind.CHARACTER ->
+            TargetKind.PIECE -> {
+                pieces.decode(said.map { it - 1 })
+            }
+            TargetKind.WORD -> {
+                said.joinToString(" ") { tokens[it] }
+            }
+            TargetKind.CHARACTER -> {
                 words(said.joinToString("") { tokens[it] }.replace(WORD_BOUNDARY, ' '))
                     .joinToString(" ")
+            }
         }
     }
 
-    private fun unknown(text: String, unit: String) = FedvoiceException(
-        ErrorCode.UNKNOWN_TOKEN,
-        where = "transcript '$text'",
-        got = "${kind.id} '$unit'",
-        wanted = "one of the task's ${size - 1} ${kind.id}s",
-        nextStep = "Leave the utterance out, or export a task whose targets have it.",
-    )
+    private fun unknown(text: String, unit: String) =
+        FedvoiceException(
+            ErrorCode.UNKNOWN_TOKEN,
+            where = "transcript '$text'",
+            got = "${kind.id} '$unit'",
+            wanted = "one of the task's ${size - 1} ${kind.id}s",
+            nextStep = "Leave the utterance out, or export a task whose targets have it.",
+        )
 
     companion object {
         const val BLANK: Int = 0
@@ -131,15 +138,18 @@ private fun codePoints(text: String): List<String> {
     return points
 }
 
-private fun decodeBase64(text: String): ByteArray = try {
-    java.util.Base64.getDecoder().decode(text)
-} catch (error: IllegalArgumentException) {
-    throw FedvoiceException(
-        ErrorCode.BAD_PACKAGE,
-        where = "vocabulary, piece_model",
-        got = error.message.orEmpty(),
-        wanted = "base64",
-        nextStep = "Export the task again with `fedvoice export`.",
-        cause = error,
-    )
-}
+private fun decodeBase64(text: String): ByteArray =
+    try {
+        java.util.Base64
+            .getDecoder()
+            .decode(text)
+    } catch (error: IllegalArgumentException) {
+        throw FedvoiceException(
+            ErrorCode.BAD_PACKAGE,
+            where = "vocabulary, piece_model",
+            got = error.message.orEmpty(),
+            wanted = "base64",
+            nextStep = "Export the task again with `fedvoice export`.",
+            cause = error,
+        )
+    }

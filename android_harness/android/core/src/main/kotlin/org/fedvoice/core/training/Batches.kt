@@ -59,7 +59,8 @@ class MicroBatch(val bucket: Bucket, val rows: IntArray)
 fun microBatches(batch: IntArray, buckets: IntArray, manifest: TaskManifest): List<MicroBatch> =
     batch.map { buckets[it] }.distinct().sorted().flatMap { place ->
         val bucket = manifest.buckets[place]
-        batch.filter { buckets[it] == place }
+        batch
+            .filter { buckets[it] == place }
             .chunked(bucket.batch)
             .map { MicroBatch(bucket, it.toIntArray()) }
     }

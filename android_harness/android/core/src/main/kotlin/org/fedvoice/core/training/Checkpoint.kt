@@ -64,21 +64,23 @@ class Checkpoint(
      * @throws IOException also when the disk is full
      */
     fun save(key: String, state: ClientState) {
-        val fields = Header(
-            key,
-            state.momentum != null,
-            state.steps,
-            state.examplesSeen,
-            state.lossSum,
-            state.trainSecs,
-            state.peakMemoryBytes,
-        )
+        val fields =
+            Header(
+                key,
+                state.momentum != null,
+                state.steps,
+                state.examplesSeen,
+                state.lossSum,
+                state.trainSecs,
+                state.peakMemoryBytes,
+            )
         val header = Json.encodeToString(Header.serializer(), fields).toByteArray(Charsets.UTF_8)
         val temporary = File(file.path + ".new")
         RandomAccessFile(temporary, "rw").use { out ->
             val digest = MessageDigest.getInstance("SHA-256")
             out.setLength(0)
             out.write(ByteArray(DIGEST_BYTES))
+
             fun put(bytes: ByteArray, count: Int) {
                 digest.update(bytes, 0, count)
                 out.write(bytes, 0, count)
@@ -105,13 +107,14 @@ class Checkpoint(
      *
      * @param size P
      */
-    fun load(key: String, size: Int): ClientState? = try {
-        RandomAccessFile(file, "r").use { if (isWhole(it)) read(it, key, size) else null }
-    } catch (_: IOException) {
-        null
-    } catch (_: SerializationException) {
-        null
-    }
+    fun load(key: String, size: Int): ClientState? =
+        try {
+            RandomAccessFile(file, "r").use { if (isWhole(it)) read(it, key, size) else null }
+        } catch (_: IOException) {
+            null
+        } catch (_: SerializationException) {
+            null
+        }
 
     /** Remove the file, if there is one. */
     fun delete() {

@@ -11,14 +11,15 @@ import org.fedvoice.core.random.Stream
 import org.fedvoice.core.random.scaled
 
 /** What makes an example one to skip and count, not a reason to fail. */
-val UNUSABLE: Set<ErrorCode> = setOf(
-    ErrorCode.MISSING_AUDIO,
-    ErrorCode.UNREADABLE_AUDIO,
-    ErrorCode.WRONG_SAMPLE_RATE,
-    ErrorCode.WRONG_SHAPE,
-    ErrorCode.EMPTY_TRANSCRIPT,
-    ErrorCode.UNKNOWN_TOKEN,
-)
+val UNUSABLE: Set<ErrorCode> =
+    setOf(
+        ErrorCode.MISSING_AUDIO,
+        ErrorCode.UNREADABLE_AUDIO,
+        ErrorCode.WRONG_SAMPLE_RATE,
+        ErrorCode.WRONG_SHAPE,
+        ErrorCode.EMPTY_TRANSCRIPT,
+        ErrorCode.UNKNOWN_TOKEN,
+    )
 
 /** One step: the epoch, the positions of its batch, and the calls of the program it needs. */
 class Step(val epoch: Int, val batch: IntArray, val calls: List<MicroBatch>)
@@ -64,9 +65,10 @@ fun drawCourse(
         buckets += manifest.buckets.indexOf(bucket)
     }
     val places = buckets.toIntArray()
-    val steps = drawEpochs(places, plan, clientId, round).flatMapIndexed { epoch, batches ->
-        batches.map { Step(epoch, it, microBatches(it, places, manifest)) }
-    }
+    val steps =
+        drawEpochs(places, plan, clientId, round).flatMapIndexed { epoch, batches ->
+            batches.map { Step(epoch, it, microBatches(it, places, manifest)) }
+        }
     val noise = Stream(plan.seed, clientId, round, Purpose.NOISE)
     val words = if (plan.fvnStd > 0) noise.words(steps.size) else IntArray(0)
     return Course(
@@ -81,12 +83,13 @@ fun drawCourse(
 }
 
 /** The example, or null if it is one to skip. */
-internal fun Examples.usable(index: Int): Example? = try {
-    this[index]
-} catch (error: FedvoiceException) {
-    if (error.code !in UNUSABLE) throw error
-    null
-}
+internal fun Examples.usable(index: Int): Example? =
+    try {
+        this[index]
+    } catch (error: FedvoiceException) {
+        if (error.code !in UNUSABLE) throw error
+        null
+    }
 
 internal fun bucketOf(example: Example, manifest: TaskManifest): Bucket? =
     manifest.bucketFor(manifest.features.stackedFrames(example.frames), example.targets.size)

@@ -41,7 +41,8 @@ fun evaluate(
             peak.sample()
         }
     }
-    return Statistics.newBuilder()
+    return Statistics
+        .newBuilder()
         .setExamples(errors.utterances)
         .setTrainSecs(clock() - started)
         .setPeakMemoryBytes(peak.growthBytes())
@@ -51,8 +52,7 @@ fun evaluate(
                 optimizerStateBytes = 0,
                 arenaBytes = members.keys.maxOfOrNull { it.decodeArenaBytes } ?: 0,
             ),
-        )
-        .setWordErrors(errors.errors)
+        ).setWordErrors(errors.errors)
         .setWords(errors.words)
         .setUtterances(errors.utterances)
         .setSkippedExamples(examples.size - members.values.sumOf { it.size })

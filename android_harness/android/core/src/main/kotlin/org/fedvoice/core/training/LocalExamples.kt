@@ -123,8 +123,9 @@ fun checkRate(rate: Int, settings: FeatureSettings, where: String) {
             where = where,
             got = "$rate Hz",
             wanted = "$wanted Hz",
-            nextStep = "Resample it before it is stored: sox IN -r $wanted -c 1 OUT, " +
-                "or ffmpeg -i IN -ar $wanted -ac 1 OUT.",
+            nextStep =
+                "Resample it before it is stored: sox IN -r $wanted -c 1 OUT, " +
+                    "or ffmpeg -i IN -ar $wanted -ac 1 OUT.",
         )
     }
 }

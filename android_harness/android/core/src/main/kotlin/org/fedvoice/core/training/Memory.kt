@@ -14,14 +14,15 @@ object ProcMemory : MemoryMeter {
     private const val FIELD = "VmRSS:"
     private val status = File("/proc/self/status")
 
-    override fun residentBytes(): Long = try {
-        status.useLines { lines ->
-            val line = lines.firstOrNull { it.startsWith(FIELD) }
-            line?.filter { it.isDigit() }?.toLongOrNull()?.times(1024) ?: 0
+    override fun residentBytes(): Long =
+        try {
+            status.useLines { lines ->
+                val line = lines.firstOrNull { it.startsWith(FIELD) }
+                line?.filter { it.isDigit() }?.toLongOrNull()?.times(1024) ?: 0
+            }
+        } catch (_: IOException) {
+            0
         }
-    } catch (_: IOException) {
-        0
-    }
 }
 
 /**

@@ -21,10 +21,11 @@ class ClientState(
 ) {
     companion object {
         /** Before the first step; [initial] is copied. */
-        fun start(initial: FloatArray, plan: TrainingPlan): ClientState = ClientState(
-            weights = initial.copyOf(),
-            momentum = if (plan.clientMomentum > 0) FloatArray(initial.size) else null,
-        )
+        fun start(initial: FloatArray, plan: TrainingPlan): ClientState =
+            ClientState(
+                weights = initial.copyOf(),
+                momentum = if (plan.clientMomentum > 0) FloatArray(initial.size) else null,
+            )
     }
 }
 
@@ -63,12 +64,7 @@ fun noisyWeights(
 }
 
 /** One step in place: g clipped to `clip_norm`; m = momentum m + g; w -= rate (m or g). */
-fun sgdStep(
-    state: ClientState,
-    gradient: FloatArray,
-    gradientNorm: Double,
-    plan: TrainingPlan,
-) {
+fun sgdStep(state: ClientState, gradient: FloatArray, gradientNorm: Double, plan: TrainingPlan) {
     val factor = Flat.clipFactor(gradientNorm, plan.clipNorm)
     if (state.momentum == null) {
         Flat.addScaled(state.weights, gradient, -plan.clientRate * factor)

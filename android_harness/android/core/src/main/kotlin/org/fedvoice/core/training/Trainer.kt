@@ -68,9 +68,11 @@ fun train(
         val none = TrainingStatus.NO_EXAMPLES
         return TrainingResult(none, null, statistics, detail = "no usable example")
     }
-    val key = checkpoint?.let {
-        checkpointKey(plan, initial, course.sizes, manifest.programDigest, clientId, round)
-    }.orEmpty()
+    val key =
+        checkpoint
+            ?.let {
+                checkpointKey(plan, initial, course.sizes, manifest.programDigest, clientId, round)
+            }.orEmpty()
     val state = checkpoint?.load(key, initial.size) ?: ClientState.start(initial, plan)
     val gradients = Gradients(engine, examples, course, plan)
 
@@ -132,11 +134,12 @@ private class Gradients(
     private val part = if (course.accumulates) FloatArray(gradient.size) else null
 
     // The gradient's vector serves for the noisy weights, too, unless several calls read them.
-    private val noisy = when {
-        plan.fvnStd == 0.0 -> null
-        part == null -> gradient
-        else -> FloatArray(gradient.size)
-    }
+    private val noisy =
+        when {
+            plan.fvnStd == 0.0 -> null
+            part == null -> gradient
+            else -> FloatArray(gradient.size)
+        }
     private val table = if (plan.fvnStd > 0) NormalTable(plan.seed) else null
     private val batches = BatchMaker(engine.manifest)
 
@@ -177,12 +180,14 @@ private fun statisticsOf(
 ): Statistics {
     val manifest = engine.manifest
     val weightsBytes = manifest.parameters.weightsBytes
-    val plannedBytes = trainingMemoryBytes(
-        weightsBytes = weightsBytes,
-        optimizerStateBytes = optimizerStateBytes(weightsBytes, plan, course.accumulates),
-        arenaBytes = course.buckets.maxOf { manifest.buckets[it].stepArenaBytes },
-    )
-    return Statistics.newBuilder()
+    val plannedBytes =
+        trainingMemoryBytes(
+            weightsBytes = weightsBytes,
+            optimizerStateBytes = optimizerStateBytes(weightsBytes, plan, course.accumulates),
+            arenaBytes = course.buckets.maxOf { manifest.buckets[it].stepArenaBytes },
+        )
+    return Statistics
+        .newBuilder()
         .setExamples(course.used.size)
         .setSteps(state.steps)
         .setLoss(state.lossSum / maxOf(1, state.examplesSeen))
@@ -194,8 +199,9 @@ private fun statisticsOf(
 }
 
 /** As Python prints a number that is not finite. */
-private fun shown(value: Double): String = when {
-    value.isNaN() -> "nan"
-    value.isInfinite() -> if (value > 0) "inf" else "-inf"
-    else -> value.toString()
-}
+private fun shown(value: Double): String =
+    when {
+        value.isNaN() -> "nan"
+        value.isInfinite() -> if (value > 0) "inf" else "-inf"
+        else -> value.toString()
+    }

@@ -24,7 +24,9 @@ class CodecTest {
         floats().filter { it.isFinite() }.array(FloatArray::class.java).ofMaxSize(40)
 
     @Property
-    fun `float32 is exact, packed or not`(@ForAll("vectors") vector: FloatArray) {
+    fun `float32 is exact, packed or not`(
+        @ForAll("vectors") vector: FloatArray,
+    ) {
         for (encoding in listOf("float32", "float32+zstd")) {
             val bytes = Codec.encode(vector, encoding)
             assertArrayEquals(vector, Codec.decode(bytes, encoding, vector.size, "test"))
@@ -32,12 +34,18 @@ class CodecTest {
     }
 
     @Property
-    fun `a half is the nearest one, ties to even`(@ForAll("floats") value: Float) {
+    fun `a half is the nearest one, ties to even`(
+        @ForAll("floats") value: Float,
+    ) {
         val half = Float16.of(value)
         val back = Float16.toFloat(half)
         when {
-            value.isNaN() -> assertEquals(Float.NaN, back)
-            abs(value) >= 65520f -> assertEquals(Float.POSITIVE_INFINITY, abs(back))
+            value.isNaN() -> {
+                assertEquals(Float.NaN, back)
+            }
+            abs(value) >= 65520f -> {
+                assertEquals(Float.POSITIVE_INFINITY, abs(back))
+            }
             else -> {
                 val gap = abs(value.toDouble() - back)
                 for (neighbour in listOf(half - 1, half + 1)) {

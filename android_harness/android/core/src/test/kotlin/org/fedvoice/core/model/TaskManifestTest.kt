@@ -12,7 +12,8 @@ import org.junit.jupiter.api.Test
 
 /** task.json and plans: what is right is read, what is wrong is named. */
 class TaskManifestTest {
-    private val good = """
+    private val good =
+        """
         {"format_version": 1, "name": "t", "model_kind": "rnnt",
          "model": {"layers": 2, "bidirectional": true, "dropout": 0.5, "kind": "lstm"},
          "parameters": {"parameters": [{"name": "w", "shape": [2, 3], "offset": 0, "note": "new"}],
@@ -23,7 +24,7 @@ class TaskManifestTest {
          "vocabulary": {"kind": "word", "tokens": ["<blank>", "no", "yes"]},
          "plan": {"seed": 18446744073709551615},
          "program_digest": "00", "weights_digest": "11"}
-    """.trimIndent()
+        """.trimIndent()
 
     private fun parse(text: String) = TaskManifest.parse(text.toByteArray(), "task.json")
 
@@ -31,7 +32,12 @@ class TaskManifestTest {
     fun `a manifest is read, unknown fields of tables included`() {
         val task = parse(good)
         assertEquals(ULong.MAX_VALUE, task.plan.seed)
-        assertEquals(6, task.parameters.parameters.single().size)
+        assertEquals(
+            6,
+            task.parameters.parameters
+                .single()
+                .size,
+        )
         assertEquals("t4", task.bucketFor(4, 2)?.name)
         assertEquals("t9", task.bucketFor(4, 3)?.name)
         assertNull(task.bucketFor(10, 1))
@@ -41,18 +47,19 @@ class TaskManifestTest {
 
     @Test
     fun `what is wrong is named by its field`() {
-        val wrong = mapOf(
-            good.replace("\"batch\": 2", "\"batch\": 0") to "task.json",
-            good.replace("\"batch\": 2", "\"batch\": \"two\"") to "buckets.1.batch",
-            good.replace("\"labels\": 3, ", "") to "buckets.1.labels",
-            good.replace("\"stack\": 2", "\"stack\": 2, \"stacks\": 2") to "features.stacks",
-            good.replace("\"seed\": 18", "\"sead\": 18") to "plan.sead",
-            good.replace("\"offset\": 0", "\"offset\": 4") to "task.json",
-            good.replace("\"name\": \"t\", ", "") to "name",
-            good.dropLast(20) to "task.json",
-            "[]" to "task.json",
-            "" to "task.json",
-        )
+        val wrong =
+            mapOf(
+                good.replace("\"batch\": 2", "\"batch\": 0") to "task.json",
+                good.replace("\"batch\": 2", "\"batch\": \"two\"") to "buckets.1.batch",
+                good.replace("\"labels\": 3, ", "") to "buckets.1.labels",
+                good.replace("\"stack\": 2", "\"stack\": 2, \"stacks\": 2") to "features.stacks",
+                good.replace("\"seed\": 18", "\"sead\": 18") to "plan.sead",
+                good.replace("\"offset\": 0", "\"offset\": 4") to "task.json",
+                good.replace("\"name\": \"t\", ", "") to "name",
+                good.dropLast(20) to "task.json",
+                "[]" to "task.json",
+                "" to "task.json",
+            )
         for ((text, field) in wrong) {
             val error = assertThrows(FedvoiceException::class.java) { parse(text) }
             assertEquals(ErrorCode.BAD_PACKAGE, error.code)
@@ -75,9 +82,10 @@ class TaskManifestTest {
             Plan.newBuilder().setUpdateEncoding("float8"),
             Plan.newBuilder().setBatchSize(-1),
         )) {
-            val error = assertThrows(FedvoiceException::class.java) {
-                TrainingPlan.fromMessage(bad.build())
-            }
+            val error =
+                assertThrows(FedvoiceException::class.java) {
+                    TrainingPlan.fromMessage(bad.build())
+                }
             assertEquals(ErrorCode.BAD_CONFIG, error.code)
         }
     }
@@ -87,7 +95,8 @@ class TaskManifestTest {
         val words = parse(good).vocabulary
         assertArrayEquals(intArrayOf(2, 1), words.encode("  YES\u00a0no "))
         assertEquals("yes no", words.decode(intArrayOf(2, 0, 1)))
-        val marks = Vocabulary(TargetKind.CHARACTER, listOf("<blank>", "\u2581", "a", "\uD83D\uDE00"))
+        val marks =
+            Vocabulary(TargetKind.CHARACTER, listOf("<blank>", "\u2581", "a", "\uD83D\uDE00"))
         assertArrayEquals(intArrayOf(2, 1, 3), marks.encode("a \uD83D\uDE00"))
         assertEquals("a \uD83D\uDE00", marks.decode(intArrayOf(1, 2, 1, 1, 3)))
         for ((text, code) in mapOf(

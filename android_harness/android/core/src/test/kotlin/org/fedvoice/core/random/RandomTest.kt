@@ -14,23 +14,24 @@ class RandomTest {
     fun `philox gives the published words`() {
         // From kat_vectors of the authors' Random123 distribution: counter, key, result.
         val ones = 0xFFFFFFFFL
-        val answers = listOf(
-            Triple(
-                words(0, 0, 0, 0),
-                words(0, 0),
-                words(0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8),
-            ),
-            Triple(
-                words(ones, ones, ones, ones),
-                words(ones, ones),
-                words(0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD),
-            ),
-            Triple(
-                words(0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344),
-                words(0xA4093822, 0x299F31D0),
-                words(0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1),
-            ),
-        )
+        val answers =
+            listOf(
+                Triple(
+                    words(0, 0, 0, 0),
+                    words(0, 0),
+                    words(0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8),
+                ),
+                Triple(
+                    words(ones, ones, ones, ones),
+                    words(ones, ones),
+                    words(0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD),
+                ),
+                Triple(
+                    words(0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344),
+                    words(0xA4093822, 0x299F31D0),
+                    words(0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1),
+                ),
+            )
         for ((counter, key, expected) in answers) {
             Philox.permute(counter, key[0], key[1])
             assertArrayEquals(expected, counter)
@@ -47,13 +48,14 @@ class RandomTest {
 
     @Test
     fun `streams differ by each part of their name`() {
-        val streams = listOf(
-            Stream(0u, "a", 1, Purpose.SHUFFLE),
-            Stream(1u, "a", 1, Purpose.SHUFFLE),
-            Stream(0u, "b", 1, Purpose.SHUFFLE),
-            Stream(0u, "a", 2, Purpose.SHUFFLE),
-            Stream(0u, "a", 1, Purpose.NOISE),
-        )
+        val streams =
+            listOf(
+                Stream(0u, "a", 1, Purpose.SHUFFLE),
+                Stream(1u, "a", 1, Purpose.SHUFFLE),
+                Stream(0u, "b", 1, Purpose.SHUFFLE),
+                Stream(0u, "a", 2, Purpose.SHUFFLE),
+                Stream(0u, "a", 1, Purpose.NOISE),
+            )
         assertEquals(streams.size, streams.map { it.words(4).toList() }.toSet().size)
     }
 

@@ -14,23 +14,28 @@ const val BINS = 2
 private const val CLASSES = 3
 private const val BIAS = BINS * CLASSES
 
-fun tinyManifest(vararg buckets: Pair<Int, Int> = arrayOf(4 to 4)): TaskManifest = TaskManifest(
-    name = "tiny",
-    modelKind = "softmax",
-    model = emptyMap(),
-    parameters = ParameterTable(
-        listOf(
-            ParameterSpec("weight", listOf(BINS, CLASSES), 0),
-            ParameterSpec("bias", listOf(CLASSES), BIAS),
-        ),
-        totalSize = 12,
-    ),
-    features = FeatureSettings(melBins = BINS, stack = 1),
-    buckets = buckets.map { (frames, batch) -> Bucket("t$frames", frames, 1, batch, 1000L * frames) },
-    vocabulary = Vocabulary(TargetKind.WORD, listOf("<blank>", "no", "yes")),
-    programDigest = "00",
-    weightsDigest = "00",
-)
+fun tinyManifest(vararg buckets: Pair<Int, Int> = arrayOf(4 to 4)): TaskManifest =
+    TaskManifest(
+        name = "tiny",
+        modelKind = "softmax",
+        model = emptyMap(),
+        parameters =
+            ParameterTable(
+                listOf(
+                    ParameterSpec("weight", listOf(BINS, CLASSES), 0),
+                    ParameterSpec("bias", listOf(CLASSES), BIAS),
+                ),
+                totalSize = 12,
+            ),
+        features = FeatureSettings(melBins = BINS, stack = 1),
+        buckets =
+            buckets.map { (frames, batch) ->
+                Bucket("t$frames", frames, 1, batch, 1000L * frames)
+            },
+        vocabulary = Vocabulary(TargetKind.WORD, listOf("<blank>", "no", "yes")),
+        programDigest = "00",
+        weightsDigest = "00",
+    )
 
 /** Softmax regression on an utterance's mean feature: an engine small enough for paper. */
 class TinyEngine(override val manifest: TaskManifest = tinyManifest()) : Engine {
@@ -72,11 +77,12 @@ class TinyEngine(override val manifest: TaskManifest = tinyManifest()) : Engine 
         weights: FloatArray,
         features: FloatArray,
         frameCounts: LongArray,
-    ): List<IntArray> = List(bucket.batch) { row ->
-        val likely = probabilities(weights, means(bucket, row, features, frameCounts))
-        val best = likely.indices.maxByOrNull { likely[it] } ?: 0
-        if (best == 0) IntArray(0) else intArrayOf(best)
-    }
+    ): List<IntArray> =
+        List(bucket.batch) { row ->
+            val likely = probabilities(weights, means(bucket, row, features, frameCounts))
+            val best = likely.indices.maxByOrNull { likely[it] } ?: 0
+            if (best == 0) IntArray(0) else intArrayOf(best)
+        }
 
     override fun close() = Unit
 
@@ -88,9 +94,10 @@ class TinyEngine(override val manifest: TaskManifest = tinyManifest()) : Engine 
         }
 
     private fun probabilities(weights: FloatArray, means: DoubleArray): DoubleArray {
-        val scores = DoubleArray(CLASSES) { c ->
-            means.indices.sumOf { means[it] * weights[it * CLASSES + c] } + weights[BIAS + c]
-        }
+        val scores =
+            DoubleArray(CLASSES) { c ->
+                means.indices.sumOf { means[it] * weights[it * CLASSES + c] } + weights[BIAS + c]
+            }
         val sum = scores.sumOf { exp(it) }
         return DoubleArray(CLASSES) { exp(scores[it]) / sum }
     }

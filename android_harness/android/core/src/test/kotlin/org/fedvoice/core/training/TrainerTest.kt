@@ -16,17 +16,18 @@ import java.io.File
 
 /** Local training: the laws, with a model small enough for paper. */
 class TrainerTest {
-    private val everything = TrainingPlan(
-        localEpochs = 3,
-        batchSize = 3,
-        dataLimit = 7,
-        clientRate = 0.5,
-        clientMomentum = 0.5,
-        clipNorm = 0.2,
-        fvnStd = 0.05,
-        specAugment = SpecAugment(1, 2, 1, 1),
-        seed = 5u,
-    )
+    private val everything =
+        TrainingPlan(
+            localEpochs = 3,
+            batchSize = 3,
+            dataLimit = 7,
+            clientRate = 0.5,
+            clientMomentum = 0.5,
+            clipNorm = 0.2,
+            fvnStd = 0.05,
+            specAugment = SpecAugment(1, 2, 1, 1),
+            seed = 5u,
+        )
     private val initial = FloatArray(12) { 0.1f * (it % 5) - 0.2f }
 
     private fun run(
@@ -44,8 +45,9 @@ class TrainerTest {
         val examples = someExamples(1)
         val plan = TrainingPlan(clientRate = 0.5, clipNorm = 0.0, batchSize = 1)
         val result = run(plan, examples, engine = engine)
-        val batch = BatchMaker(engine.manifest)
-            .make(listOf(examples[0]), engine.manifest.buckets[0], 1f)
+        val batch =
+            BatchMaker(engine.manifest)
+                .make(listOf(examples[0]), engine.manifest.buckets[0], 1f)
         val gradient = FloatArray(12)
         val loss = engine.step(engine.manifest.buckets[0], initial, batch, gradient)
         val expected = FloatArray(12) { -0.5f * gradient[it] }
@@ -54,7 +56,9 @@ class TrainerTest {
     }
 
     @Test
-    fun `training is resumed with the same bits wherever it is stopped`(@TempDir folder: File) {
+    fun `training is resumed with the same bits wherever it is stopped`(
+        @TempDir folder: File,
+    ) {
         val whole = run(everything)
         assertEquals(TrainingStatus.COMPLETED, whole.status)
         for (stopAt in 1 until whole.statistics.steps) {
@@ -72,9 +76,12 @@ class TrainerTest {
     }
 
     @Test
-    fun `a damaged checkpoint or that of another plan is ignored`(@TempDir folder: File) {
+    fun `a damaged checkpoint or that of another plan is ignored`(
+        @TempDir folder: File,
+    ) {
         val whole = run(everything)
         val file = File(folder, "checkpoint")
+
         fun stopped(plan: TrainingPlan) {
             var polls = 0
             run(plan, checkpoint = Checkpoint(file)) { polls++ == 2 }
@@ -110,13 +117,16 @@ class TrainerTest {
 
     @Test
     fun `unusable examples are skipped and counted, other failures are not hidden`() {
-        fun failing(code: ErrorCode) = object : Examples {
-            private val good = someExamples(5)
-            override val size = 5
+        fun failing(code: ErrorCode) =
+            object : Examples {
+                private val good = someExamples(5)
+                override val size = 5
 
-            override fun get(index: Int): Example =
-                if (index == 2) throw FedvoiceException(code, "a", "b", "c", "d") else good[index]
-        }
+                override fun get(index: Int): Example {
+                    if (index == 2) throw FedvoiceException(code, "a", "b", "c", "d")
+                    return good[index]
+                }
+            }
         val plan = TrainingPlan()
         val result = run(plan, failing(ErrorCode.UNREADABLE_AUDIO))
         assertEquals(1, result.statistics.skippedExamples)
@@ -128,9 +138,10 @@ class TrainerTest {
 
     @Test
     fun `weights that run away are reported, not sent`() {
-        val endless = ExampleList(
-            listOf(Example(floatArrayOf(Float.POSITIVE_INFINITY, 1f), 1, intArrayOf(1))),
-        )
+        val endless =
+            ExampleList(
+                listOf(Example(floatArrayOf(Float.POSITIVE_INFINITY, 1f), 1, intArrayOf(1))),
+            )
         val result = run(TrainingPlan(), endless)
         assertEquals(TrainingStatus.DIVERGED, result.status)
         assertNull(result.delta)
