@@ -26,6 +26,8 @@ import org.fedvoice.transport.renewIfDue
 import org.fedvoice.transport.secureChannel
 import java.io.File
 import java.io.IOException
+import kotlin.math.min
+import kotlin.random.Random
 
 /** What `run` was asked to do. */
 private class RunOptions(arguments: Arguments) {
@@ -95,12 +97,13 @@ private class Session(private val options: RunOptions) {
         if (train + test == 0) {
             Log.warning("this phone has no examples and will get no work: give --data MANIFEST")
         }
+        val link = GrpcLink(channel, server) { identity.credentials()?.certificate }
         val phone =
             Phone(
                 identity.clientId,
                 state,
                 store = store,
-                link = GrpcLink(channel, server) { identity.credentials()?.certificate },
+                link = link,
                 engines =
                     EngineCache(ProcMemory) {
                         ExecuTorchEngine(it.manifest, it.program, options.threads)
@@ -113,27 +116,39 @@ private class Session(private val options: RunOptions) {
                 pause = stopping::pause,
             )
         try {
-            return sessions(phone, channel)
+            return sessions(phone, link, channel)
         } finally {
             channel.end()
         }
     }
 
-    private suspend fun sessions(phone: Phone, channel: ManagedChannel): Int {
+    /**
+     * While no server answers, the wait doubles from half a minute to an hour: a phone must not run
+     * its battery down at a server that is gone.
+     */
+    private suspend fun sessions(phone: Phone, link: GrpcLink, channel: ManagedChannel): Int {
+        var failures = 0
         while (!stopping.requested) {
             try {
                 if (options.server == null) renew(channel)
                 val outcome = phone.runOnce { stopping.requested }
+                failures = 0
                 Log.info(describe(outcome))
                 if (options.once || outcome.finished) return 0
+                link.rest()
                 stopping.wait(outcome.nextContactSecs)
             } catch (_: Stopped) {
                 break
             } catch (error: FedvoiceException) {
                 val mayCome = error.code == ErrorCode.SERVER_UNREACHABLE
                 if (options.once || stopping.requested || !mayCome) throw error
-                Log.warning("${error.message}; again in $UNREACHABLE_WAIT_SECS s")
-                stopping.wait(UNREACHABLE_WAIT_SECS)
+                link.rest()
+                val usualSecs = min(LONGEST_WAIT_SECS, UNREACHABLE_WAIT_SECS * (1L shl failures))
+                failures = min(failures + 1, MOST_DOUBLINGS)
+                // Not all phones of a server at once.
+                val waitSecs = usualSecs * Random.nextDouble(LEAST_SPREAD, MOST_SPREAD)
+                Log.warning("${error.message}; again in ${waitSecs.toLong()} s")
+                stopping.wait(waitSecs)
             }
         }
         Log.info("stopped; the same command goes on from here")
@@ -207,5 +222,9 @@ private fun checkedAddress(server: String): String {
 internal const val STORE_FILE = "examples.sqlite"
 internal const val RUNTIME_VERSION = "executorch-android 1.3"
 private const val UNREACHABLE_WAIT_SECS = 30.0
+private const val LONGEST_WAIT_SECS = 3600.0
+private const val MOST_DOUBLINGS = 16
+private const val LEAST_SPREAD = 0.75
+private const val MOST_SPREAD = 1.25
 private const val MILLIS = 1e3
 private const val MAX_PORT = 65_535

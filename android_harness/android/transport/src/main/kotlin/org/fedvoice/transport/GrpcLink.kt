@@ -97,6 +97,14 @@ class GrpcLink(
             ClientCalls.asyncClientStreamingCall(call, observer)
         }
 
+    /**
+     * Between two sessions: no connection is kept, and none is tried. A channel that is left alone
+     * goes on knocking at a server that is away.
+     */
+    fun rest() {
+        channel.enterIdle()
+    }
+
     private suspend fun <Q : Any, R : Any> unary(
         method: MethodDescriptor<Q, R>,
         request: Q,
