@@ -101,7 +101,7 @@ def test_without_the_phone_the_way_out_is_named_at_once(
 
     monkeypatch.setattr(jvm, "_BUILD", tmp_path)
     config = load_config(config_file(tmp_path), {"fleet.phones": {"android": 1}})
-    with pytest.raises(FedvoiceError, match="make android.*fedvoice doctor") as caught:
+    with pytest.raises(FedvoiceError, match=r"make android.*fedvoice doctor") as caught:
         prepare(config, tmp_path / "run", lambda what: None)
     assert caught.value.code is ErrorCode.MISSING_EXTRA
     assert not (tmp_path / "run").exists()
