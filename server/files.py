@@ -9,7 +9,7 @@ from pathlib import Path
 
 from protocol.errors import ErrorCode, FedvoiceError
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def sync_file(path: Path) -> None:

@@ -55,20 +55,41 @@ def install(point: str, marker: Path) -> None:
     setattr(owner, name, generator if inspect.isgeneratorfunction(method) else wrapper)
 
 
-def turn_clock(path: Path) -> None:
-    """Have `time.time` read what the file says on top."""
-    real = time.time
-    time.time = lambda: real() + (float(path.read_text()) if path.exists() else 0.0)
+class TurnedClock:
+    """fedvoice's own clock, `time.time`, with what the file says on top. gRPC's stays: it would
+    be turned on one side of its deadlines only."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(time, name)
+
+    def time(self) -> float:
+        return time.time() + (float(self._path.read_text()) if self._path.exists() else 0.0)
+
+
+def turn_clock(path: Path, command: str) -> None:
+    """Give the command's modules that clock."""
+    clock = TurnedClock(path)
+    if command == "serve":
+        from server import app, intake
+
+        app.time = intake.time = clock
+    else:
+        from device_runtime.session import Phone
+
+        Phone.__init__.__kwdefaults__["clock"] = clock.time
 
 
 def main() -> None:
     point, marker, *arguments = sys.argv[1:]
-    turn_clock(Path(f"{marker}.clock"))
     if arguments[0] == "--tiny":
         from tests.faults import tiny
 
         del arguments[0]
         tiny.install()
+    turn_clock(Path(f"{marker}.clock"), arguments[0])
     if point != "-":
         install(point, Path(marker))
     from fedvoice import cli

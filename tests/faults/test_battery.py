@@ -1,0 +1,91 @@
+"""The battery is not drained by retries: what a phone asks of the line in a simulated day."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from android_harness.emulation.proxy import Direction, FaultProxy
+from device_runtime.blobs import BlobCache
+from device_runtime.calls import connect
+from device_runtime.cli import run
+from device_runtime.conditions import always
+from device_runtime.engines import EngineCache
+from device_runtime.session import Phone
+from device_runtime.store import ExampleStore
+from tests.device_runtime.scripted_server import Script, ScriptedServer
+
+DAY_SECS = 86_400.0
+MOST_TRIES = 250
+
+
+class Day:
+    """Stands for the event that stops a phone: set when a day has been waited through."""
+
+    def __init__(self) -> None:
+        self.waited_secs = 0.0
+
+    def is_set(self) -> bool:
+        return self.waited_secs >= DAY_SECS
+
+    def wait(self, secs: float) -> bool:
+        self.waited_secs += secs
+        return self.is_set()
+
+
+def live_through(state: Path, line: FaultProxy, before: Callable[[], None]) -> int:
+    """A phone's day; calls tried."""
+    day, tries = Day(), 0
+    phone = Phone(
+        "phone",
+        state,
+        store=ExampleStore(state / "examples.sqlite"),
+        channel=None,
+        server=line.address,
+        engines=EngineCache(lambda _: pytest.fail("no work is given")),
+        blobs=BlobCache(state / "blobs"),
+        conditions=always(),
+        sleep=day.wait,
+    )
+
+    @contextmanager
+    def connected() -> Iterator[None]:
+        before()
+        with connect(line.address) as channel:
+            phone.connected(channel, None)
+            yield
+
+    def counted(secs: float) -> bool:
+        nonlocal tries
+        tries += 1
+        return day.wait(secs)
+
+    phone._sleep = counted  # one pause follows every try but a session's last
+    assert not run(phone, day, once=False, connected=connected)  # type: ignore[arg-type]
+    return tries
+
+
+@pytest.mark.parametrize("server", ["dead", "refusing", "flapping"])
+def test_a_phone_does_not_run_its_battery_down_at_a_server_that_is_away(tmp_path, server):
+    tmp_path.joinpath("phone").mkdir()
+    with FaultProxy("127.0.0.1:1") as line:
+        line.flight_mode = server == "refusing"
+        scripted = ScriptedServer(Script()) if server == "flapping" else None
+        if scripted is not None:
+            # It takes connections and breaks them in the middle of the first call.
+            line.target = scripted.address
+
+        def before() -> None:
+            if scripted is not None:
+                line.cut_after(Direction.UP, 60)
+
+        tries = live_through(tmp_path / "phone", line, before)
+        if scripted is not None:
+            scripted.stop()
+        assert tries > 0
+        assert tries <= MOST_TRIES
+        # Connections too: a channel of gRPC's own accord must not go on knocking.
+        assert 0 < line.counts.attempts <= MOST_TRIES

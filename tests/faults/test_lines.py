@@ -1,0 +1,200 @@
+"""Bad lines, bad clocks, bad certificates, bad disks: the work is kept and goes on.
+
+Each ends with the model of the undisturbed run, bit for bit, every update counted once.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+import server.authority
+from android_harness.emulation.proxy import Direction, Link
+from device_runtime import identity
+from server.authority import Authority
+from server.credentials import Credentials
+from server.store import open_existing
+from tests.faults.scene import PhoneProcess, Scene, wait_until
+from tests.faults.tiny import UPDATE_BYTES
+
+pytestmark = pytest.mark.slow
+
+
+def test_flight_mode_in_mid_upload(make_scene, undisturbed):
+    scene = make_scene()
+    line = scene.phones[0].line
+
+    def take_off() -> None:
+        line.flight_mode = True
+
+    away = line.when(Direction.UP, UPDATE_BYTES // 2, take_off)
+    scene.start_phones()
+    wait_until(away.is_set, "flight mode")
+    tried = line.counts.attempts
+    wait_until(lambda: line.counts.attempts > tried, "a try in flight mode")
+    line.flight_mode = False
+    assert scene.finish() == undisturbed
+    scene.check_counted_once()
+    # Resumed: the bytes that had come were not sent again, but for a window's worth.
+    assert line.counts.bytes_up < 2.5 * UPDATE_BYTES + 200_000
+
+
+@pytest.mark.parametrize("direction", list(Direction))
+def test_a_line_that_breaks_again_and_again(make_scene, undisturbed, direction):
+    scene = make_scene()
+    line = scene.phones[0].line
+    for i in range(1, 5):
+        line.cut_after(direction, i * 380_000)
+    scene.start_phones()
+    assert scene.finish() == undisturbed
+    scene.check_counted_once()
+    assert line.counts.passed(direction) > 4 * 380_000
+
+
+def test_a_slow_line_that_loses_packets(make_scene, undisturbed):
+    scene = make_scene()
+    for phone in scene.phones:
+        phone.line.link = Link(
+            latency_secs=0.15, bytes_per_sec=1e6, bytes_per_stall=200_000, stall_secs=0.4
+        )
+    scene.start_phones()
+    assert scene.finish() == undisturbed
+    scene.check_counted_once()
+
+
+@pytest.mark.parametrize("direction", list(Direction))
+def test_bytes_spoilt_on_the_wire_are_found(make_scene, undisturbed, direction):
+    scene = make_scene()
+    spoilt = scene.phones[0].line.spoil_after(direction, 500_000)
+    scene.start_phones()
+    wait_until(spoilt.is_set, "a flipped bit")
+    assert scene.finish() == undisturbed
+    scene.check_counted_once()
+
+
+def test_a_package_spoilt_on_the_servers_disk_is_never_trained_on(make_scene):
+    scene = make_scene()
+    weights = max((scene.store_dir / "blobs").iterdir(), key=lambda path: path.stat().st_size)
+    good = weights.read_bytes()
+    weights.write_bytes(good[:1000] + bytes([good[1000] ^ 1]) + good[1001:])
+    scene.start_phones()
+    wait_until(
+        lambda: any("wrong-digest" in phone.log for phone in scene.phones), "the damage named"
+    )
+    assert scene.accepted() == {}
+
+
+@pytest.mark.parametrize("hours", [-48, 3])
+def test_a_phones_clock_that_moves_in_mid_training(make_scene, undisturbed, hours):
+    scene = make_scene()
+    if not scene.kind.points:
+        pytest.skip("this kind of phone has no clock to turn")
+    phone = scene.phones[0]
+    phone.step_secs = 0.3
+    scene.start_phones()
+    wait_until(lambda: (phone.state / "checkpoint").exists(), "training")
+    phone.turn_clock(hours * 3600)
+    if hours > 0:
+        # Its lease seems to be over: it drops the work, and gets its place again.
+        wait_until(lambda: "lease-expired" in phone.log, "the end of its lease")
+        phone.kill()  # no need to wait the minute until it calls again
+        phone.start()
+    assert scene.finish() == undisturbed
+    scene.check_counted_once()
+
+
+@pytest.mark.parametrize("hours", [-48, 1 / 60])
+def test_a_server_started_again_with_another_clock(make_scene, undisturbed, hours):
+    scene = make_scene(point="server.blobs:Upload.write:after:2")
+    scene.start_phones()
+    wait_until(scene.server_ended, "the server's death")
+    scene.turn_server_clock(hours * 3600)
+    scene.start_server()
+    assert scene.finish() == undisturbed
+    scene.check_counted_once()
+
+
+def put_certificate(scene: Scene, phone: PhoneProcess, days: float, monkeypatch) -> None:
+    """Give an enrolled phone a certificate of `days` in place of its own."""
+    own = identity.load(phone.state / "identity")
+    assert own is not None
+    key = x509.load_pem_x509_certificate(own.certificate).public_key()
+    with monkeypatch.context() as patch:
+        patch.setattr(server.authority, "CLIENT_DAYS", days)
+        issued = Authority(scene.store_dir).issue(key, phone.name)
+    database = open_existing(scene.store_dir)
+    Credentials(database).add(phone.name, "the same", issued)
+    database.close()
+    certificate = x509.load_der_x509_certificate(issued.certificate)
+    path = phone.state / "identity" / "certificate.pem"
+    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+
+
+def test_a_stale_certificate_keeps_the_work_and_ends_the_tries(
+    make_scene, undisturbed, monkeypatch
+):
+    scene = make_scene()
+    phone = scene.phones[0]
+    killed = phone.line.when(Direction.UP, UPDATE_BYTES // 2, phone.kill)
+    scene.start_phones()
+    wait_until(killed.is_set, "mid-upload")
+    put_certificate(scene, phone, -0.5, monkeypatch)
+    tried = phone.line.counts.attempts
+    phone.start()
+    assert phone.wait() == 2
+    assert "bad-credentials" in phone.log
+    assert "new invitation" in phone.log
+    assert phone.line.counts.attempts - tried <= 3
+    assert (phone.state / "report.header").exists()
+    phone.invitation = ""  # a new one
+    phone.start()
+    assert scene.finish() == undisturbed
+    scene.check_counted_once()
+
+
+def test_a_certificate_is_renewed_before_it_runs_out(make_scene, undisturbed, monkeypatch):
+    scene = make_scene()
+    phone = scene.phones[0]
+    killed = phone.line.when(Direction.DOWN, 100_000, phone.kill)
+    scene.start_phones()
+    wait_until(killed.is_set, "the first transfer")
+    put_certificate(scene, phone, 0.2, monkeypatch)
+    phone.start()
+    assert scene.finish() == undisturbed
+    own = identity.load(phone.state / "identity")
+    assert own is not None
+    assert own.expires.timestamp() > time.time() + 80 * 86400
+
+
+def test_a_phones_full_disk(make_scene, undisturbed):
+    scene = make_scene()
+    phone = scene.phones[0]
+    phone.wrapper = ("prlimit", "--fsize=600000")  # less than the weights
+    scene.start_phones()
+    assert phone.wait() == 2
+    assert "no-space" in phone.log
+    phone.wrapper = ()
+    phone.start()
+    assert scene.finish() == undisturbed
+    scene.check_counted_once()
+
+
+def test_a_servers_full_disk(make_scene, undisturbed):
+    scene = make_scene()
+    scene.server.send_signal(signal.SIGTERM)
+    scene.server.wait()
+    scene.start_server(wrapper=("prlimit", "--fsize=600000"))
+    scene.start_phones()
+    wait_until(
+        lambda: any("report-kept" in phone.log for phone in scene.phones), "an update kept back"
+    )
+    assert scene.accepted() == {}
+    scene.server.send_signal(signal.SIGTERM)
+    scene.server.wait()
+    scene.start_server()
+    assert scene.finish() == undisturbed
+    scene.check_counted_once()
