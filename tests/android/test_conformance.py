@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -253,6 +254,45 @@ def test_damaged_and_foreign_packages_are_refused_alike(
         error = answers.facts[name]["error"]
         assert error["code"] == code
         assert where in error["where"]
+
+
+def test_a_manifest_that_does_not_fit_its_program_is_an_error_and_not_a_crash(
+    package: TaskPackage, tmp_path: Path
+) -> None:
+    """Shapes that the program does not have, each tried in training and in recognition."""
+    plain = package.manifest.model_dump(mode="json")
+    changes: dict[str, tuple[list[str | int], Any]] = {
+        "frames": (["buckets", 1, "frames"], 14),
+        "batch": (["buckets", 1, "batch"], 5),
+        "labels": (["buckets", 1, "labels"], 9),
+        "bins": (["features", "mel_bins"], 5),
+        "parameters": (["parameters", "parameters"], plain["parameters"]["parameters"][:-1]),
+        "order": (["parameters", "parameters"], plain["parameters"]["parameters"][::-1]),
+        "size": (["parameters", "total_size"], plain["parameters"]["total_size"] + 4),
+    }
+    questions: list[dict[str, Any]] = []
+    for name, ((*path, last), value) in changes.items():
+        changed = json.loads(json.dumps(plain))
+        place = changed
+        for step in path:
+            place = place[step]
+        place[last] = value
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "task.json").write_text(json.dumps(changed))
+        (folder / "program.pte").write_bytes(package.program_path.read_bytes())
+        bins = changed["features"]["mel_bins"]
+        example = Example(np.zeros((20, bins), dtype=np.float32), [1, 2, 3])
+        weights = np.zeros(changed["parameters"]["total_size"], dtype=np.float32)
+        naming: dict[str, Any] = {"client_id": "a", "round_number": 1}
+        asked = training_job(folder, package, TrainingPlan(), weights, [example], **naming)
+        asked["task"] = str(folder)
+        questions.append({"kind": "training", "id": f"{name}-train", "job": asked})
+        questions.append({"kind": "recognition", "id": f"{name}-hear", "job": asked})
+    answers = ask(tmp_path / "answers", questions)
+    for name in changes:
+        assert answers.facts[f"{name}-train"]["error"]["code"] in ("bad-package", "wrong-shape")
+        assert f"{name}-hear" in answers.facts
 
 
 def test_texts_have_the_same_tokens(package: TaskPackage, tmp_path: Path) -> None:
