@@ -1,0 +1,99 @@
+package org.fedvoice.core.training
+
+import org.fedvoice.core.ErrorCode
+import org.fedvoice.core.FedvoiceException
+import org.fedvoice.core.model.TrainingPlan
+import org.junit.jupiter.api.Assertions.assertArrayEquals
+import org.junit.jupiter.api.Assertions.assertEquals
+import org.junit.jupiter.api.Assertions.assertNotNull
+import org.junit.jupiter.api.Assertions.assertNull
+import org.junit.jupiter.api.Assertions.assertThrows
+import org.junit.jupiter.api.Test
+
+/** Stored recordings as examples: what the task cannot use is counted with its reason. */
+class LocalExamplesTest {
+    private class Stored(
+        override val id: Long,
+        override val transcript: String,
+        override val samples: Int = 700,
+        override val sampleRate: Int = 16000,
+    ) : Recording {
+        override val where = "recording $id"
+    }
+
+    private val engine = TinyEngine()
+    private var reads = 0
+
+    private fun sound(recording: Stored): FloatArray {
+        reads += 1
+        return FloatArray(recording.samples) { (it % 7).toFloat() }
+    }
+
+    private fun examples(vararg recordings: Stored, cache: FeatureCache = FeatureCache()) =
+        LocalExamples(engine, recordings.toList(), cache, ::sound)
+
+    @Test
+    fun `recordings that the task cannot use are left out without being read`() {
+        val found =
+            examples(
+                Stored(1, "yes"),
+                Stored(2, "perhaps"),
+                Stored(3, "no", sampleRate = 8000),
+                Stored(4, "yes no"),
+                Stored(5, "no", samples = 511),
+                Stored(6, ""),
+                Stored(7, "maybe"),
+            )
+        assertEquals(1, found.size)
+        assertEquals(6, found.skipped)
+        assertEquals(
+            "2 unknown-token, 1 wrong-sample-rate, 2 no bucket fits, 1 empty-transcript",
+            describeReasons(found.reasons),
+        )
+        assertEquals(0, reads)
+        assertArrayEquals(intArrayOf(2), found[0].targets)
+        assertEquals(2, found[0].frames)
+        assertEquals(1, reads)
+    }
+
+    @Test
+    fun `sound that is damaged is an error that training skips`() {
+        val found =
+            LocalExamples(engine, listOf(Stored(1, "yes")), FeatureCache()) {
+                FloatArray(700).also { it[3] = Float.NaN }
+            }
+        val error = assertThrows(FedvoiceException::class.java) { found[0] }
+        assertEquals(ErrorCode.UNREADABLE_AUDIO, error.code)
+        val result = train(engine, found, TrainingPlan(), FloatArray(12), "a", 1)
+        assertEquals(TrainingStatus.NO_EXAMPLES, result.status)
+        assertEquals(1, result.statistics.skippedExamples)
+    }
+
+    @Test
+    fun `the cache holds the examples used last within its bytes`() {
+        val example = Example(FloatArray(10), 5, intArrayOf(1))
+        val cache = FeatureCache(maxBytes = 100)
+        cache.put(1, example)
+        cache.put(2, example)
+        assertNotNull(cache.get(1))
+        cache.put(3, example)
+        assertNull(cache.get(2))
+        assertEquals(80, cache.heldBytes)
+        cache.put(1, example)
+        assertEquals(80, cache.heldBytes)
+        cache.put(4, Example(FloatArray(30), 15, intArrayOf(1)))
+        assertEquals(0, cache.heldBytes)
+    }
+
+    @Test
+    fun `features have no mean and unit deviation, silence stays finite`() {
+        val mel = FloatArray(40) { (it * it % 11).toFloat() }
+        val normal = normaliseFeatures(mel, 4)
+        for (bin in 0 until 4) {
+            val mean = normal.filterIndexed { i, _ -> i % 4 == bin }.average()
+            assertEquals(0.0, mean, 1e-6)
+        }
+        assertEquals(1.0, normal.map { it * it }.average(), 1e-5)
+        assertArrayEquals(FloatArray(8), normaliseFeatures(FloatArray(8) { -3f }, 4))
+    }
+}
