@@ -86,7 +86,7 @@ class Adb:
                 where=f"{target} on {self.serial}",
                 got=f"sha256 {got[:16]}...",
                 wanted=f"sha256 {wanted[:16]}...",
-                next_step="Try again; if it persists, the phone's storage or the cable is at fault.",
+                next_step="Try again; if it persists, the phone's storage or the cable fails.",
             )
         return True
 

@@ -86,7 +86,7 @@ class App:
                 where=f"{self.package} on {self.adb.serial}, {command}",
                 got=output.strip()[-200:] or "nothing",
                 wanted="the app's answer",
-                next_step="Is it an app with this version of the SDK? Look at `fedvoice deploy logs`.",
+                next_step="Has it this version of the SDK? Look at `fedvoice deploy logs`.",
             )
         if "error" in answer:
             raise self._told(command, answer)

@@ -146,13 +146,13 @@ class _Connection:
             self._next_id += 1
             service = data.rstrip(b"\0").decode("utf-8", "replace")
             threading.Thread(target=self._open, args=(stream, service), daemon=True).start()
-        elif stream := self._streams.get(second):
+        elif known := self._streams.get(second):
             if command == _WRITE:
-                stream.take(data)
+                known.take(data)
             elif command == _OKAY:
-                stream.taken()
+                known.taken()
             elif command == _CLOSE:
-                stream.end()
+                known.end()
 
     def _open(self, stream: _Stream, service: str) -> None:
         with suppress(EOFError):

@@ -90,7 +90,6 @@ def build_phone(directory: Path = PHONE) -> None:
     shutil.copytree(lib, draft)
     for jar in (ANDROID / "desktop" / "target").glob("desktop-*.jar"):
         shutil.copy(jar, draft)
-    shutil.copy(NATIVES / "classes.jar", draft / "executorch-android-classes.jar")
     (draft / "stamp").write_text(stamp, encoding="utf-8")
     shutil.rmtree(directory, ignore_errors=True)
     draft.rename(directory)

@@ -8,13 +8,14 @@ private val COMMANDS: Map<String, (List<String>) -> Int> =
     mapOf(
         "run" to { words -> run(Arguments(words)) },
         "fleet" to { words -> fleet(Arguments(words)) },
+        "app" to { words -> app(Arguments(words)) },
         "conform" to { words -> conform(words).let { 0 } },
         "bench" to { words -> bench(words).let { 0 } },
     )
 
 /**
- * The Kotlin phone as a process on a desktop: `run` one phone, a `fleet` of many; `conform` and
- * `bench` answer the tests and the benchmark.
+ * The Kotlin phone as a process on a desktop: `run` one phone, a `fleet` of many, or the `app` that
+ * an emulated device has behind adb; `conform` and `bench` answer the tests and the benchmark.
  *
  * Ends with status 2 and the four facts on stderr after an error, as `fedvoice` does.
  */
