@@ -38,6 +38,9 @@ class Console(Protocol):
     def write(self, data: bytes) -> None:
         """Output; returns when the client has taken it."""
 
+    def gone(self) -> bool:
+        """Whether the client has hung up or the cable was pulled."""
+
 
 class Device(Protocol):
     """What is behind the cable."""
@@ -163,6 +166,10 @@ class _Connection:
             elif kind == "exec":
                 stream.accept()
                 self._device.run(argument, stream)
+            elif kind == "reverse":
+                # Device and client share this machine's loopback: there is nothing to forward.
+                stream.accept()
+                stream.write(b"OKAY")
             elif kind.partition(",")[0] == "shell":
                 stream.accept()
                 if "v2" in kind.split(","):
@@ -215,6 +222,9 @@ class _Stream:
             self._ended = True
             self._changed.notify_all()
 
+    def gone(self) -> bool:
+        return self._ended
+
     def read(self, count: int) -> bytes:
         with self._changed:
             self._changed.wait_for(lambda: len(self._buffer) >= count or self._ended)
@@ -247,6 +257,9 @@ class _ShellProtocol:
     def run(self, command: Callable[[str, Console], int], text: str) -> None:
         status = command(text, self)
         self._stream.write(_SHELL_PACKET.pack(_EXIT, 1) + bytes([status & 0xFF]))
+
+    def gone(self) -> bool:
+        return self._stream.gone()
 
     def read(self, count: int) -> bytes:
         while len(self._input) < count and not self._input_ended:

@@ -13,6 +13,7 @@ import json
 import shlex
 import subprocess
 import threading
+import time
 import zipfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -22,10 +23,11 @@ from android_harness.emulation.adbd import Console
 from android_harness.emulation.jvm import JvmPhone
 
 PACKAGE = "org.fedvoice.dictation"
+_LOG_POLL_SECS = 0.1
 _INSTALL_CHUNK_BYTES = 64 * 1024
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """A command that failed; its text goes to the caller."""
 
 
@@ -116,9 +118,9 @@ class EmulatedDevice:
         try:
             known = self._commands.get(words[0] if words else "")
             if known is None:
-                raise _Refused(f"/system/bin/sh: {command.split()[:1]}: not found")
+                raise _RefusedError(f"/system/bin/sh: {command.split()[:1]}: not found")
             output, status = known(words[1:], console), 0
-        except (_Refused, OSError) as error:
+        except (_RefusedError, OSError) as error:
             output, status = f"{error}\n", 1
         console.write(output.encode())
         return status
@@ -144,7 +146,7 @@ class EmulatedDevice:
             return f"package:/data/app/{PACKAGE}/base.apk\n" if self.apk.is_file() else ""
         if words[:1] == ["uninstall"]:
             return self._uninstall(words[-1])
-        raise _Refused(f"pm: {words[:1]} is not known here")
+        raise _RefusedError(f"pm: {words[:1]} is not known here")
 
     def _cmd(self, words: list[str], console: Console) -> str:
         if words[:2] == ["package", "install"]:
@@ -152,7 +154,7 @@ class EmulatedDevice:
             return self._install(console, size_bytes)
         if words[:2] == ["package", "uninstall"]:
             return self._uninstall(words[-1])
-        raise _Refused(f"cmd: {words[:2]} is not known here")
+        raise _RefusedError(f"cmd: {words[:2]} is not known here")
 
     def _install(self, console: Console, size_bytes: int) -> str:
         """An APK from the cable: kept when all of it has come and it is an app."""
@@ -166,22 +168,22 @@ class EmulatedDevice:
             with zipfile.ZipFile(draft) as archive:
                 names = set(archive.namelist())
             if not {"AndroidManifest.xml", "classes.dex"} <= names:
-                raise _Refused("Failure [INSTALL_PARSE_FAILED_NOT_APK]")
+                raise _RefusedError("Failure [INSTALL_PARSE_FAILED_NOT_APK]")
             self.apk.parent.mkdir(parents=True, exist_ok=True)
             draft.replace(self.apk)
         except OSError as error:
             if error.errno == errno.ENOSPC:
-                raise _Refused("Failure [INSTALL_FAILED_INSUFFICIENT_STORAGE]") from error
+                raise _RefusedError("Failure [INSTALL_FAILED_INSUFFICIENT_STORAGE]") from error
             raise
         except zipfile.BadZipFile as error:
-            raise _Refused("Failure [INSTALL_PARSE_FAILED_NOT_APK]") from error
+            raise _RefusedError("Failure [INSTALL_PARSE_FAILED_NOT_APK]") from error
         finally:
             draft.unlink(missing_ok=True)
         return "Success\n"
 
     def _uninstall(self, package: str) -> str:
         if package != PACKAGE or not self.apk.is_file():
-            raise _Refused("Failure [DELETE_FAILED_INTERNAL_ERROR]")
+            raise _RefusedError("Failure [DELETE_FAILED_INTERNAL_ERROR]")
         self.kill_app()
         for folder in (self.apk.parent, self._data, self._pushed.parent):
             _remove(folder)
@@ -189,11 +191,11 @@ class EmulatedDevice:
 
     def _am(self, words: list[str]) -> str:
         if not self.apk.is_file():
-            raise _Refused("Error: the app is not installed")
+            raise _RefusedError("Error: the app is not installed")
         if words[:1] == ["start"]:
             return "Starting: Intent\n"
         if words[:1] != ["broadcast"]:
-            raise _Refused(f"am: {words[:1]} is not known here")
+            raise _RefusedError(f"am: {words[:1]} is not known here")
         extras = [i for i, word in enumerate(words) if word == "--es"]
         request = {words[i + 1]: words[i + 2] for i in extras}
         answer = self._ask(request)
@@ -202,15 +204,16 @@ class EmulatedDevice:
     def _ask(self, request: dict[str, str]) -> str:
         with self._app_lock:
             app = self._running_app()
-            assert app.stdin is not None and app.stdout is not None
+            assert app.stdin is not None
+            assert app.stdout is not None
             try:
                 app.stdin.write(json.dumps(request) + "\n")
                 app.stdin.flush()
                 answer = app.stdout.readline().strip()
             except OSError as error:
-                raise _Refused("the app has died") from error
+                raise _RefusedError("the app has died") from error
         if not answer:
-            raise _Refused("the app has died")
+            raise _RefusedError("the app has died")
         return answer
 
     @property
@@ -254,13 +257,14 @@ class EmulatedDevice:
         if "-c" in words:
             self.log_path.write_text("")
             return ""
-        gone = threading.Event()
         with self.log_path.open("rb") as log:
-            while not gone.wait(0.1):
+            while not console.gone():
                 if data := log.read():
                     console.write(data)
                 elif "-d" in words:
                     break
+                else:
+                    time.sleep(_LOG_POLL_SECS)
         return ""
 
     def _sha256sum(self, name: str) -> str:
