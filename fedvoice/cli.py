@@ -27,6 +27,7 @@ SUBCOMMANDS: dict[str, str] = {
     "evaluate": "android_harness.cli:evaluate",
     "report": "android_harness.cli:report",
     "doctor": "android_harness.doctor:doctor",
+    "deploy": "android_harness.deploy.cli:deploy",
     "data": "android_harness.corpora.cli:data",
 }
 EXTRA_OF_ROOM = {"android_harness": "fleet", "model_export": "export", "device_runtime": "device"}

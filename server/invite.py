@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,8 +14,10 @@ import typer
 from protocol.errors import ErrorCode, FedvoiceError
 
 if TYPE_CHECKING:
+    from protocol.invitation import Invitation
     from server.authority import Authority
     from server.credentials import Credentials
+    from server.store import Store
 
 
 def invite(
@@ -46,57 +50,85 @@ def invite(
 
     Example: fedvoice invite --store task-store --count 2 --out invitations.txt
     """
-    from server.credentials import Credentials
+    if list_clients:
+        _show(store)
+    elif revoke:
+        ended = revoke_client(store, revoke)
+        typer.echo(f"{revoke}: {ended} certificates revoked; a new invitation lets it in again")
+    else:
+        invitations = make_invitations(store, count, valid_hours * 3600, server, enrol)
+        lines = [invitation.encode() for invitation in invitations]
+        if out is None:
+            typer.echo("\n".join(lines))
+        else:
+            _write_private(out, "".join(f"{line}\n" for line in lines))
+            typer.echo(
+                f"{count} invitations for {invitations[0].server} (enrolment at "
+                f"{invitations[0].enrol}), good for {valid_hours:g} hours: {out}"
+            )
+
+
+def make_invitations(
+    store: Path, count: int = 1, valid_secs: float = 86400.0, server: str = "", enrol: str = ""
+) -> list[Invitation]:
+    """Invitations to the server of a store, whether it runs or not; each works once.
+
+    Args:
+        server, enrol: HOST:PORT as phones reach them; empty: where the server listens.
+
+    Raises:
+        FedvoiceError: `not-found` without a store, `bad-credentials` for a store whose server ran
+            without TLS, `bad-config` for a host that the server's certificate does not name.
+    """
+    from protocol.invitation import Invitation
     from server.secured import open_authority
+
+    with _opened(store) as (database, credentials):
+        addresses = database.meta().get("addresses") or {}
+        if not addresses.get("enrol"):
+            raise FedvoiceError(
+                ErrorCode.BAD_CREDENTIALS,
+                where=str(store),
+                got="a store whose server was last run without TLS, or never",
+                wanted="a server that phones can be enrolled with",
+                next_step="Start `fedvoice serve` once on this store without --insecure.",
+            )
+        authority = open_authority(database, store)
+        main, beside = _addresses(addresses, server, enrol, authority)
+        pem, now = authority.pem.decode("ascii"), time.time()
+        return [
+            Invitation(main, beside, pem, credentials.invite(valid_secs, now)) for _ in range(count)
+        ]
+
+
+def revoke_client(store: Path, client_id: str) -> int:
+    """Refuse a client from now on; how many of its certificates that ends.
+
+    Raises:
+        FedvoiceError: `not-found` for a client that was never enrolled here.
+    """
+    with _opened(store) as (_, credentials):
+        if client_id not in {client.client_id for client in credentials.clients()}:
+            raise FedvoiceError(
+                ErrorCode.NOT_FOUND,
+                where="--revoke",
+                got=f"client {client_id!r}, which was never enrolled here",
+                wanted="a client of this store",
+                next_step="`fedvoice invite --store STORE --list` shows them.",
+            )
+        return credentials.revoke(client_id)
+
+
+@contextmanager
+def _opened(store: Path) -> Iterator[tuple[Store, Credentials]]:
+    from server.credentials import Credentials
     from server.store import open_existing
 
     database = open_existing(store)
     try:
-        credentials = Credentials(database)
-        if list_clients:
-            _show(credentials)
-        elif revoke:
-            _revoke(credentials, revoke)
-        else:
-            addresses = database.meta().get("addresses") or {}
-            if not addresses.get("enrol"):
-                raise FedvoiceError(
-                    ErrorCode.BAD_CREDENTIALS,
-                    where=str(store),
-                    got="a store whose server was last run without TLS, or never",
-                    wanted="a server that phones can be enrolled with",
-                    next_step="Start `fedvoice serve` once on this store without --insecure.",
-                )
-            authority = open_authority(database, store)
-            main, beside = _addresses(addresses, server, enrol, authority)
-            lines = _invitations(credentials, authority, main, beside, count, valid_hours * 3600)
-            if out is None:
-                typer.echo("\n".join(lines))
-            else:
-                _write_private(out, "".join(f"{line}\n" for line in lines))
-                typer.echo(
-                    f"{count} invitations for {main} (enrolment at {beside}), good for "
-                    f"{valid_hours:g} hours: {out}"
-                )
+        yield database, Credentials(database)
     finally:
         database.close()
-
-
-def _invitations(
-    credentials: Credentials,
-    authority: Authority,
-    server: str,
-    enrol: str,
-    count: int,
-    valid_secs: float,
-) -> list[str]:
-    from protocol.invitation import Invitation
-
-    pem, now = authority.pem.decode("ascii"), time.time()
-    return [
-        Invitation(server, enrol, pem, credentials.invite(valid_secs, now)).encode()
-        for _ in range(count)
-    ]
 
 
 def _addresses(
@@ -131,24 +163,12 @@ def _bad_address(option: str, got: str, wanted: str, next_step: str) -> Fedvoice
     )
 
 
-def _revoke(credentials: Credentials, client_id: str) -> None:
-    if client_id not in {client.client_id for client in credentials.clients()}:
-        raise FedvoiceError(
-            ErrorCode.NOT_FOUND,
-            where="--revoke",
-            got=f"client {client_id!r}, which was never enrolled here",
-            wanted="a client of this store",
-            next_step="`fedvoice invite --store STORE --list` shows them.",
-        )
-    ended = credentials.revoke(client_id)
-    typer.echo(f"{client_id}: {ended} certificates revoked; a new invitation lets it in again")
-
-
-def _show(credentials: Credentials) -> None:
-    for client in credentials.clients():
-        day = time.strftime("%Y-%m-%d", time.gmtime(client.expires_secs))
-        typer.echo(f"{client.client_id}  {'revoked' if client.revoked else f'until {day}'}")
-    typer.echo(f"{credentials.open_invitations(time.time())} invitations can still be used")
+def _show(store: Path) -> None:
+    with _opened(store) as (_, credentials):
+        for client in credentials.clients():
+            day = time.strftime("%Y-%m-%d", time.gmtime(client.expires_secs))
+            typer.echo(f"{client.client_id}  {'revoked' if client.revoked else f'until {day}'}")
+        typer.echo(f"{credentials.open_invitations(time.time())} invitations can still be used")
 
 
 def _write_private(path: Path, text: str) -> None:

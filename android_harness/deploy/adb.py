@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import selectors
 import shlex
 import subprocess
-from collections.abc import Iterator
-from contextlib import suppress
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from protocol.errors import ErrorCode, FedvoiceError
 
 _QUICK_SECS = 30.0
 _TRANSFER_SECS = 600.0
+_LOG_POLL_SECS = 0.2
 _GONE = ("device offline", "not found", "no devices", "closed", "protocol fault", "EOF")
 _FULL = ("No space left", "INSUFFICIENT_STORAGE")
 
@@ -94,18 +97,30 @@ class Adb:
         """Let the device reach this machine's port under its own 127.0.0.1."""
         self._run(["reverse", f"tcp:{port}", f"tcp:{port}"], _QUICK_SECS)
 
-    def log_lines(self, tag: str, clear: bool = False) -> Iterator[str]:
-        """Lines of the device's log with a tag, as they come, until the device is gone."""
-        if clear:
-            with suppress(FedvoiceError):
-                self._run(["logcat", "-c"], _QUICK_SECS)
+    def follow_log(self, tag: str, show: Callable[[str], None], until: float | None) -> None:
+        """Show the device's log lines with a tag as they come.
+
+        Args:
+            until: end then (time.monotonic); None: when the device is gone.
+        """
         command = ["adb", "-s", self.serial, "logcat", "-v", "time", "-s", f"{tag}:V"]
         with subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         ) as process:
             assert process.stdout is not None
             try:
-                yield from (line.rstrip() for line in process.stdout)
+                with selectors.DefaultSelector() as selector:
+                    selector.register(process.stdout, selectors.EVENT_READ)
+                    pending = b""
+                    while until is None or time.monotonic() < until:
+                        if not selector.select(_LOG_POLL_SECS):
+                            continue
+                        data = os.read(process.stdout.fileno(), 65536)
+                        if not data:
+                            break
+                        *lines, pending = (pending + data).split(b"\n")
+                        for line in lines:
+                            show(line.decode("utf-8", "replace").rstrip())
             finally:
                 process.terminate()
 

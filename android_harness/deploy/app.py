@@ -25,6 +25,7 @@ _BROADCAST_SECS = 90.0
 class AppState:
     """What the app says of itself. books: the phone's, as `core/session/Books.kt` has them."""
 
+    client_id: str
     enrolled: bool
     consent: bool
     examples: int
@@ -91,6 +92,7 @@ class App:
         if "error" in answer:
             raise self._told(command, answer)
         return AppState(
+            client_id=str(answer["client_id"]),
             enrolled=bool(answer["enrolled"]),
             consent=bool(answer["consent"]),
             examples=int(answer["examples"]),

@@ -25,7 +25,6 @@ _Device = Annotated[
     typer.Option("--device", help="Serial of `adb devices`; repeatable. [the only one connected]"),
 ]
 _Package = Annotated[str, typer.Option(help="The app, if it is not the dictation app.")]
-_INVITATION_HOURS = 24.0
 
 
 @deploy.callback(invoke_without_command=True)
@@ -163,9 +162,10 @@ def remove(
         app.adb.uninstall(package)
         typer.echo(f"{serial}: deleted and uninstalled")
         if store is not None and client_id:
-            from server.invite import revoke
+            from server.invite import revoke_client
 
-            revoke(store, client_id)
+            ended = revoke_client(store, client_id)
+            typer.echo(f"{serial}: {ended} certificates revoked")
 
 
 def _deploy_all(serials: Sequence[str], wishes: Sequence[Wishes]) -> None:
@@ -247,7 +247,7 @@ def _invite(store: Path | None, texts: Sequence[str], index: int) -> Callable[[]
     def make() -> str:
         from server.invite import make_invitations
 
-        return make_invitations(store, 1, _INVITATION_HOURS)[0]
+        return make_invitations(store)[0].encode()
 
     return make
 

@@ -81,6 +81,7 @@ private class HeadlessApp(
             val extra = runBlocking { perform(command) }
             buildJsonObject {
                 extra()
+                put("client_id", identity.clientId)
                 put("enrolled", identity.credentials() != null)
                 put("consent", consent.isFile)
                 put("examples", store.count(Split.TRAIN) + store.count(Split.TEST))

@@ -79,6 +79,7 @@ class DeployReceiver : BroadcastReceiver() {
                 }
             }
             return answer
+                .put("client_id", voice.phone.clientId)
                 .put("enrolled", voice.isEnrolled)
                 .put("consent", voice.consent)
                 .put("examples", voice.exampleCount)

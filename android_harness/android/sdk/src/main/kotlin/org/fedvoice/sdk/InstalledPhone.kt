@@ -40,10 +40,12 @@ import org.fedvoice.transport.enrol as enrolIdentity
 internal class InstalledPhone(private val context: Context, private val files: PhoneFiles) :
     PhoneAccess,
     Closeable {
-    private val identity by lazy { FileIdentity(files.root) }
+    private val identity get() = FileIdentity(files.root)
     private val blobs by lazy { BlobCache(files.blobs) }
     private val models = ModelFile(files.session)
     private var recogniser: Pair<String, Recogniser>? = null
+
+    override val clientId: String get() = identity.clientId
 
     override val isEnrolled: Boolean get() = identity.credentials() != null
 

@@ -6,6 +6,9 @@ import java.io.File
 
 /** The phone's runtime, as the library uses it. */
 internal interface PhoneAccess {
+    /** The phone's random name towards the server. */
+    val clientId: String
+
     val isEnrolled: Boolean
 
     /** @throws org.fedvoice.core.FedvoiceException `bad-credentials`, `server-unreachable` */

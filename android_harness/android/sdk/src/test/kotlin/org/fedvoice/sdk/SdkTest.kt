@@ -84,6 +84,7 @@ abstract class SdkTest {
 
 /** Does in a session what a test says. */
 internal class FakePhone : PhoneAccess {
+    override val clientId = "phone"
     override var isEnrolled = true
     var invitations = emptyList<String>()
     var overrides = emptyList<Boolean>()
