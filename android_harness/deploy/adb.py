@@ -17,7 +17,6 @@ from protocol.errors import ErrorCode, FedvoiceError
 _QUICK_SECS = 30.0
 _TRANSFER_SECS = 600.0
 _LOG_POLL_SECS = 0.2
-_GONE = ("device offline", "not found", "no devices", "closed", "protocol fault", "EOF")
 _FULL = ("No space left", "INSUFFICIENT_STORAGE")
 
 
@@ -28,6 +27,11 @@ class Listed:
     serial: str
     state: str
     model: str
+
+    @property
+    def ready(self) -> bool:
+        """Whether it takes commands."""
+        return self.state == "device"
 
 
 def devices() -> list[Listed]:
@@ -129,7 +133,15 @@ class Adb:
         return output.split()[0] if output.split() else "none"
 
     def _run(self, arguments: list[str], timeout_secs: float) -> str:
-        return _adb(["-s", self.serial, *arguments], timeout_secs, f"device {self.serial}")
+        where = f"device {self.serial}"
+        try:
+            return _adb(["-s", self.serial, *arguments], timeout_secs, where)
+        except FedvoiceError as error:
+            # adb has a dozen ways to say that the cable was pulled: its list of devices has one.
+            refused = error.code is ErrorCode.DEVICE_REFUSED
+            if refused and not any(d.serial == self.serial and d.ready for d in devices()):
+                raise _lost(where, error.got) from error
+            raise
 
 
 def _adb(arguments: list[str], timeout_secs: float, where: str) -> str:
@@ -163,8 +175,6 @@ def _error(where: str, output: str) -> FedvoiceError:
             wanted="room for the app and its files",
             next_step="Free some space on the phone and run the same command again.",
         )
-    if any(sign in output for sign in _GONE):
-        return _lost(where, got)
     return FedvoiceError(
         ErrorCode.DEVICE_REFUSED,
         where=where,

@@ -195,14 +195,15 @@ def _serials(given: Sequence[str] | None) -> list[str]:
     """The devices meant, each ready."""
     from android_harness.deploy.adb import devices
 
-    listed = {device.serial: device.state for device in devices()}
-    wanted = list(given or listed)
-    ready = [serial for serial in wanted if listed.get(serial) == "device"]
+    listed = {device.serial: device for device in devices()}
+    # Not named: those that are ready, whatever else was connected once.
+    wanted = list(given or [d.serial for d in listed.values() if d.ready])
+    ready = [serial for serial in wanted if serial in listed and listed[serial].ready]
     if given is None and len(ready) > 1:
         raise _one_device(ready)
     if ready and ready == wanted:
         return ready
-    shown = ", ".join(f"{serial} ({state})" for serial, state in listed.items()) or "no device"
+    shown = ", ".join(f"{d.serial} ({d.state})" for d in listed.values()) or "no device"
     raise FedvoiceError(
         ErrorCode.DEVICE_LOST,
         where=", ".join(given) if given else "adb",

@@ -21,6 +21,8 @@ from protocol.utterances import Utterance
 
 Say = Callable[[str], None]
 _POLL_SECS = 1.0
+_NO_WORK = "no-work"
+_NO_WORK_SECS = 3.0
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 WEIGHTS_FILE = "weights.float32"
 
@@ -50,12 +52,17 @@ def deploy(adb: Adb, wishes: Wishes, say: Say) -> AppState:
         FedvoiceError: `device-unfit`, `device-lost`, `no-space`, `device-refused`, and the app's
             own. What was done stays: run it again to go on.
     """
+    app = App(adb, wishes.package)
+    installed = app.apk_digest() == hashlib.sha256(wishes.apk.read_bytes()).hexdigest()
     facts = fitness.read_facts(adb)
     manifest = wishes.task.manifest if wishes.task else None
-    abi = fitness.check(facts, adb.serial, wishes.apk, manifest)
+    abi = fitness.check(facts, adb.serial, wishes.apk, manifest, installed=installed)
     say(f"{facts.model}, API {facts.api}, {abi}: fit")
-    app = App(adb, wishes.package)
-    _install(app, wishes.apk, say)
+    if installed:
+        say("app: is there")
+    else:
+        say(f"app: installing {wishes.apk.name}")
+        adb.install(wishes.apk)
     app.open()
     state = app.ask("status")
     state = _enrol(app, state, wishes, say)
@@ -69,14 +76,6 @@ def deploy(adb: Adb, wishes: Wishes, say: Say) -> AppState:
     if wishes.now:
         state = _session_now(app, state, wishes.wait_secs, say)
     return state
-
-
-def _install(app: App, apk: Path, say: Say) -> None:
-    if app.apk_digest() == hashlib.sha256(apk.read_bytes()).hexdigest():
-        say("app: is there")
-        return
-    say(f"app: installing {apk.name}")
-    app.adb.install(apk)
 
 
 def _enrol(app: App, state: AppState, wishes: Wishes, say: Say) -> AppState:
@@ -134,21 +133,35 @@ def _push_examples(app: App, examples: tuple[Utterance, ...], say: Say) -> AppSt
 
 
 def _session_now(app: App, before: AppState, wait_secs: float, say: Say) -> AppState:
-    """Ask for a session and wait until the books show one more."""
-    app.ask("train-now")
+    """Ask for sessions until one has found work, or the time is up."""
     say("session: started now; charger, idleness and network of the phone are not asked for")
     end = time.monotonic() + wait_secs
+    state = before
+    while True:
+        state = _one_session(app, state, end)
+        ended = state.books["last_error"] or state.books["last_happened"]
+        if ended != _NO_WORK:
+            say(f"session: {ended}, round {state.books['last_round']}")
+            return state
+        if time.monotonic() + _NO_WORK_SECS > end:
+            say("session: the server had no work for this phone; it goes on calling by itself")
+            return state
+        say("session: no work yet, the server waits for other phones or has enough; again")
+        time.sleep(_NO_WORK_SECS)
+
+
+def _one_session(app: App, before: AppState, end: float) -> AppState:
+    """Ask for a session and wait until the books show one more."""
+    app.ask("train-now")
     while time.monotonic() < end:
         time.sleep(_POLL_SECS)
         state = app.ask("status")
         if state.books["sessions"] > before.books["sessions"]:
-            ended = state.books["last_error"] or state.books["last_happened"]
-            say(f"session: {ended}, round {state.books['last_round']}")
             return state
     raise FedvoiceError(
         ErrorCode.DEVICE_LOST,
         where=f"{app.package} on {app.adb.serial}",
-        got=f"no end of the session within {wait_secs:.0f} s",
+        got="no end of the session in the time given",
         wanted="a session that ends",
         next_step="Look at `fedvoice deploy logs`; the phone goes on by itself meanwhile.",
     )

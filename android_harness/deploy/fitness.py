@@ -59,10 +59,13 @@ def read_facts(adb: Adb) -> DeviceFacts:
         ) from error
 
 
-def check(facts: DeviceFacts, serial: str, apk: Path, manifest: TaskManifest | None) -> str:
+def check(
+    facts: DeviceFacts, serial: str, apk: Path, manifest: TaskManifest | None, *, installed: bool
+) -> str:
     """The ABI that the app will use.
 
     Args:
+        installed: whether this very app is there already and needs no room.
         manifest: of the task whose operators the app's runtime must have; None: not looked at.
 
     Raises:
@@ -78,7 +81,7 @@ def check(facts: DeviceFacts, serial: str, apk: Path, manifest: TaskManifest | N
         wrong.append(f"ABIs {', '.join(facts.abis)}, and the app has {', '.join(sorted(carried))}")
     if facts.api < MIN_API:
         wrong.append(f"API level {facts.api}, and the app needs {MIN_API}")
-    needed_bytes = _ROOM_FACTOR * apk.stat().st_size
+    needed_bytes = 0 if installed else _ROOM_FACTOR * apk.stat().st_size
     if facts.free_bytes < needed_bytes:
         wrong.append(
             f"{human_bytes(facts.free_bytes)} free, and the app needs {human_bytes(needed_bytes)}"
