@@ -102,17 +102,31 @@ private class HeadlessApp(
 
         fun folder() = File(files, File(text("folder")).name)
         when (val name = text("command")) {
-            "enrol" -> enrol(identity, Invitation.parse(text("invitation")), retries())
-            "consent" -> consent.writeText("given\n")
-            "install-task" -> installTask(folder())
-            "add-examples" -> return { put("added", addManifest(store, folder())) }
+            "enrol" -> {
+                enrol(identity, Invitation.parse(text("invitation")), retries())
+            }
+            "consent" -> {
+                consent.writeText("given\n")
+            }
+            "install-task" -> {
+                installTask(folder())
+            }
+            "add-examples" -> {
+                return { put("added", addManifest(store, folder())) }
+            }
             "train-now" -> {
                 require(consent.isFile) { "the person has not agreed to training" }
                 scope.launch { session() }
             }
-            "delete-everything" -> deleteEverything()
-            "status" -> Unit
-            else -> throw IllegalArgumentException("unknown command $name")
+            "delete-everything" -> {
+                deleteEverything()
+            }
+            "status" -> {
+                Unit
+            }
+            else -> {
+                throw IllegalArgumentException("unknown command $name")
+            }
         }
         return {}
     }

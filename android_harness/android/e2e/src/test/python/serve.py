@@ -1,0 +1,41 @@
+"""A tiny task and a server for it, with TLS: prints "ready INVITATION", then a line a round.
+
+Usage: python serve.py FOLDER. Ends when its stdin does.
+"""
+
+import sys
+import threading
+from pathlib import Path
+
+from server.app import AggregationServer
+from server.config import ServerConfig
+from server.invite import make_invitations
+from server.ledger import round_rows
+from tests.android.support import export_tiny
+
+folder = Path(sys.argv[1])
+task = export_tiny(folder / "task")
+config = ServerConfig.model_validate(
+    {
+        "bind": "127.0.0.1:0",
+        "cohort_size": 1,
+        "rounds": 50,
+        "selection": "first",
+        "retry": {"least_secs": 0.1, "most_secs": 0.2},
+    }
+)
+told = threading.Lock()
+
+
+def tell(state) -> None:
+    with told:
+        for row in round_rows(folder / "store"):
+            if row.round == state.rules.number:
+                print(f"round {row.round} {row.status} {row.clients} {row.examples}", flush=True)
+
+
+server = AggregationServer(config, task, folder / "store", listener=tell)
+server.start()
+print("ready", make_invitations(folder / "store")[0].encode(), flush=True)
+sys.stdin.read()
+server.stop(grace_secs=0.2)
