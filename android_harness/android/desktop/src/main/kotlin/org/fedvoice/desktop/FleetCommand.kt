@@ -48,7 +48,10 @@ private class FleetPhone(
 )
 
 @Serializable
-private class FleetStep(@SerialName("from_secs") val fromSecs: Double, val conditions: JsonObject)
+private class FleetStep(
+    @SerialName("from_secs") val fromSecs: Double,
+    val conditions: JsonObject,
+)
 
 /**
  * Many phones in one JVM that take turns, each when its own next contact is due, until the server

@@ -5,7 +5,7 @@ import java.time.LocalDateTime
 import java.time.format.DateTimeFormatter
 import java.util.Locale
 
-/** Lines on stderr in the form of the Python phone's log; numbers, never a word of what was said. */
+/** Lines on stderr in the form of the Python phone's log: numbers, no word of what was said. */
 internal object Log {
     private val stamp = DateTimeFormatter.ofPattern("yyyy-MM-dd HH:mm:ss,SSS")
 

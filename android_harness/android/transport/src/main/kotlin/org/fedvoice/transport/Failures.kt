@@ -70,16 +70,20 @@ internal fun unanswered(): CallFailure =
  */
 private fun isAboutCertificates(error: Throwable): Boolean =
     when (error) {
-        is CertificateException -> true
+        is CertificateException -> {
+            true
+        }
         is SSLException -> {
             val broken = error.cause is EOFException || error.cause is SocketException
             val text = error.message.orEmpty().uppercase()
             !broken && "ALERT" in text && ALERTS.any { it in text }
         }
-        else -> false
+        else -> {
+            false
+        }
     }
 
-/** TLS alerts by their names in JDK ("bad_certificate") and Conscrypt ("..ALERT_BAD_CERTIFICATE"). */
+/** TLS alerts by their names in the JDK (bad_certificate) and Conscrypt (ALERT_BAD_CERTIFICATE). */
 private val ALERTS = listOf("CERTIFICATE", "UNKNOWN_CA", "UNKNOWN CA", "ACCESS_DENIED")
 
 private const val MAX_CAUSES = 12

@@ -2,7 +2,6 @@ package org.fedvoice.core.session
 
 import org.fedvoice.core.ErrorCode
 import org.fedvoice.core.FedvoiceException
-import java.io.ByteArrayInputStream
 import java.io.File
 import java.io.IOException
 import java.security.GeneralSecurityException
@@ -10,13 +9,11 @@ import java.security.KeyFactory
 import java.security.KeyPair
 import java.security.KeyPairGenerator
 import java.security.PrivateKey
-import java.security.cert.CertificateFactory
 import java.security.cert.X509Certificate
 import java.security.interfaces.ECPrivateKey
 import java.security.spec.ECGenParameterSpec
 import java.security.spec.PKCS8EncodedKeySpec
 import java.security.spec.X509EncodedKeySpec
-import java.util.Base64
 import java.util.UUID
 
 /**
@@ -191,51 +188,11 @@ private fun FileIdentity.ownName(file: File, given: String): String {
     return file.readText(Charsets.US_ASCII).trim()
 }
 
-/** The common name, the only part of a subject that this house's certificates have. */
-private fun nameOf(certificate: X509Certificate): String {
-    val subject = certificate.subjectX500Principal.encoded
-    val at =
-        subject.indices.firstOrNull { i ->
-            COMMON_NAME.indices.all { subject.getOrNull(i + it) == COMMON_NAME[it] }
-        } ?: return ""
-    // The object id is followed by the string: tag, length (up to 127), bytes.
-    val length = subject[at + COMMON_NAME.size + 1].toInt() and 0xff
-    val start = at + COMMON_NAME.size + 2
-    return String(subject, start, length, Charsets.UTF_8)
-}
-
 private fun newKey(): KeyPair {
     val generator = KeyPairGenerator.getInstance("EC")
     generator.initialize(ECGenParameterSpec("secp256r1"))
     return generator.generateKeyPair()
 }
-
-/** @throws GeneralSecurityException if [der] is no certificate */
-fun certificateOf(der: ByteArray): X509Certificate =
-    CertificateFactory
-        .getInstance("X.509")
-        .generateCertificate(ByteArrayInputStream(der)) as X509Certificate
-
-/** The DER bytes of the first block of a PEM text. */
-fun unpem(text: String): ByteArray {
-    val lines = text.lines().map(String::trim)
-    val begin = lines.indexOfFirst { it.startsWith("-----BEGIN ") }
-    val end = lines.indexOfFirst { it.startsWith("-----END ") }
-    require(begin in 0 until end) { "no PEM block" }
-    return Base64.getDecoder().decode(lines.subList(begin + 1, end).joinToString(""))
-}
-
-private fun unpem(file: File): ByteArray = unpem(file.readText(Charsets.US_ASCII))
-
-private fun pem(label: String, der: ByteArray): ByteArray {
-    val body = Base64.getMimeEncoder(PEM_COLUMNS, "\n".toByteArray()).encodeToString(der)
-    return "-----BEGIN $label-----\n$body\n-----END $label-----\n".toByteArray()
-}
-
-private const val PEM_COLUMNS = 64
-
-/** 2.5.4.3 in DER. */
-private val COMMON_NAME = byteArrayOf(0x06, 0x03, 0x55, 0x04, 0x03)
 
 private fun makePrivate(folder: File) {
     folder.mkdirs()

@@ -212,7 +212,7 @@ class Phone(
         var offset = 0L
         var reply = ReportReply.getDefaultInstance()
         var reaction = Reaction.DROP
-        for (attempt in 1..settings.reportAttempts) {
+        for (ignored in 1..settings.reportAttempts) {
             reply = calls.report(report, offset)
             reaction = reactionTo(reply.verdict)
             when (reaction) {

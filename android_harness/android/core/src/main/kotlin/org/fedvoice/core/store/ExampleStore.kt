@@ -43,6 +43,9 @@ sealed interface Audio {
     class Held(val wav: ByteArray) : Audio
 }
 
+/** What a sound file's header says. @property samples per channel */
+data class AudioFacts(val sampleRate: Int, val samples: Int)
+
 /** What is added. */
 class NewExample(
     val audio: Audio,

@@ -54,12 +54,7 @@ fun addManifest(store: ExampleStore, data: File, speaker: String = ""): Int {
     return new.size
 }
 
-private class Utterance(
-    val audio: File,
-    val text: String,
-    val speaker: String,
-    val split: Split,
-)
+private class Utterance(val audio: File, val text: String, val speaker: String, val split: Split)
 
 private fun utterance(line: String, where: String, folder: File): Utterance =
     try {

@@ -117,16 +117,16 @@ class SqlExampleStore(
     }
 
     private fun stored(row: List<Any?>): StoredExample {
-        val (id, path, rate, samples, transcript) = row
+        val fields = row.iterator()
         return StoredExample(
-            id = id as Long,
-            audioFile = (path as String?)?.let(::File),
-            sampleRate = (rate as Long).toInt(),
-            samples = (samples as Long).toInt(),
-            transcript = transcript as String,
-            source = Source.entries.first { it.id == row[SOURCE] },
-            split = Split.entries.first { it.id == row[SPLIT] },
-            addedSecs = (row[ADDED] as Number).toDouble(),
+            id = fields.next() as Long,
+            audioFile = (fields.next() as String?)?.let(::File),
+            sampleRate = (fields.next() as Long).toInt(),
+            samples = (fields.next() as Long).toInt(),
+            transcript = fields.next() as String,
+            source = fields.next().let { id -> Source.entries.first { it.id == id } },
+            split = fields.next().let { id -> Split.entries.first { it.id == id } },
+            addedSecs = (fields.next() as Number).toDouble(),
         )
     }
 
@@ -191,9 +191,6 @@ class SqlExampleStore(
     private companion object {
         const val COLUMNS =
             "id, audio_path, sample_rate, samples, transcript, source, split, added_secs"
-        const val SOURCE = 5
-        const val SPLIT = 6
-        const val ADDED = 7
         const val INSERT =
             "INSERT INTO examples (audio_path, audio, held_bytes, sample_rate, samples," +
                 " transcript, source, split, added_secs) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"

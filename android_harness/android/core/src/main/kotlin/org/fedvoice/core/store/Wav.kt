@@ -14,9 +14,6 @@ import java.nio.ByteBuffer
 import java.nio.ByteOrder
 import kotlin.math.min
 
-/** What a sound file's header says. @property samples per channel */
-data class AudioFacts(val sampleRate: Int, val samples: Int)
-
 /**
  * Reads the header of a wav file, or of such a file's bytes.
  *
@@ -50,7 +47,11 @@ fun wavOf(pcm: ShortArray, sampleRate: Int): ByteArray {
     val out = ByteBuffer.allocate(HEADER_BYTES + bytes).order(ByteOrder.LITTLE_ENDIAN)
     out.put("RIFF".toByteArray()).putInt(HEADER_BYTES - CHUNK_HEADER_BYTES + bytes)
     out.put("WAVEfmt ".toByteArray()).putInt(FORMAT_BYTES)
-    out.putShort(PCM.toShort()).putShort(1).putInt(sampleRate).putInt(2 * sampleRate)
+    out
+        .putShort(PCM.toShort())
+        .putShort(1)
+        .putInt(sampleRate)
+        .putInt(2 * sampleRate)
     out.putShort(2).putShort(Short.SIZE_BITS.toShort())
     out.put("data".toByteArray()).putInt(bytes)
     pcm.forEach(out::putShort)
@@ -105,8 +106,7 @@ private fun parse(format: ByteBuffer, dataBytes: Long): Format {
     val channels = format.getShort(2).toInt()
     val rate = format.getInt(RATE_AT)
     val bits = format.getShort(BITS_AT).toInt()
-    val known =
-        kind == PCM && bits in listOf(8, 16, 24, 32) || kind == FLOAT && bits in listOf(32, 64)
+    val known = bits in BITS[kind].orEmpty()
     if (!known || channels < 1 || rate < 1) {
         throw NotWav("wav of kind $kind with $bits bits, $channels channels, $rate Hz")
     }
@@ -153,26 +153,30 @@ private fun sampleReader(format: Format): (ByteBuffer, Int) -> Float =
         else -> { data, at -> data.getInt(at).toFloat() / 2147483648f }
     }
 
-private fun <T> opened(audio: Audio, where: String, read: (DataInputStream, Long) -> T): T {
+private fun <T> opened(audio: Audio, where: String, read: (DataInputStream, Long) -> T): T =
     try {
-        return when (audio) {
+        when (audio) {
             is Audio.Held -> read(data(ByteArrayInputStream(audio.wav)), audio.wav.size.toLong())
             is Audio.InFile -> {
                 if (!audio.file.isFile) throw missing(where)
                 data(audio.file.inputStream()).use { read(it, audio.file.length()) }
             }
         }
+    } catch (error: EOFException) {
+        throw unreadable(where, "a file that ends early", error)
     } catch (error: IOException) {
-        throw FedvoiceException(
-            ErrorCode.UNREADABLE_AUDIO,
-            where = where,
-            got = if (error is EOFException) "a file that ends early" else error.message.orEmpty(),
-            wanted = "a wav file (PCM of 8, 16, 24 or 32 bits, or float)",
-            nextStep = "Convert it (sox IN -b 16 OUT.wav) or leave it out.",
-            cause = error,
-        )
+        throw unreadable(where, error.message.orEmpty(), error)
     }
-}
+
+private fun unreadable(where: String, got: String, cause: IOException) =
+    FedvoiceException(
+        ErrorCode.UNREADABLE_AUDIO,
+        where = where,
+        got = got,
+        wanted = "a wav file (PCM of 8, 16, 24 or 32 bits, or float)",
+        nextStep = "Convert it (sox IN -b 16 OUT.wav) or leave it out.",
+        cause = cause,
+    )
 
 private fun missing(where: String) =
     FedvoiceException(
@@ -206,6 +210,7 @@ private fun DataInputStream.skipFully(count: Long) {
 
 private const val PCM = 1
 private const val FLOAT = 3
+private val BITS = mapOf(PCM to listOf(8, 16, 24, 32), FLOAT to listOf(32, 64))
 private const val EXTENSIBLE = 0xfffe
 private const val ID_BYTES = 4
 private const val RIFF_BYTES = 12

@@ -53,7 +53,13 @@ class PhoneTest {
         val drawn = Stream(0UL, "anna", 0, Purpose.RETRY).uniform()
         assertEquals(2 + 2 * drawn, outcome.nextContactSecs)
         assertEquals(Happened.NO_WORK, session().happened)
-        assertEquals(setOf(3), link.checkedIn.drop(1).map { it.cachedDigestsCount }.toSet())
+        assertEquals(
+            setOf(3),
+            link.checkedIn
+                .drop(1)
+                .map { it.cachedDigestsCount }
+                .toSet(),
+        )
     }
 
     @Test
@@ -116,6 +122,7 @@ class PhoneTest {
     fun `over a restart the wall clock counts, never beyond the lease`() {
         val file = AssignmentFile(directory)
         val clock = scene.clock
+
         fun found() = Leases(file, clock).current()
         Leases(file, clock).take(assignment(leaseSecs = 50.0).assignment)
         clock.pass(20.0)
@@ -138,7 +145,13 @@ class PhoneTest {
         link.fetchCuts += listOf(MANIFEST_BYTES.size) + List(20) { 100 }
         assertEquals(Happened.TRAINED, session().happened)
         assertEquals(20, scene.slept.size)
-        assertEquals(listOf(0L, 100L, 200L), link.fetches.drop(1).take(3).map { it.offset })
+        assertEquals(
+            listOf(0L, 100L, 200L),
+            link.fetches
+                .drop(1)
+                .take(3)
+                .map { it.offset },
+        )
     }
 
     @Test
@@ -155,7 +168,13 @@ class PhoneTest {
         scene.restart()
         assertEquals(Happened.TRAINED, session().happened)
         assertEquals(1, link.checkedIn.size)
-        assertEquals(1, link.reports.map { it.first.reportId }.toSet().size)
+        assertEquals(
+            1,
+            link.reports
+                .map { it.first.reportId }
+                .toSet()
+                .size,
+        )
     }
 
     @Test
@@ -175,7 +194,12 @@ class PhoneTest {
         assertEquals(ErrorCode.WRONG_DIGEST, fails().code)
         assertEquals(2, link.fetches.count { it.digest == Codec.digestOf(PROGRAM) })
         assertTrue(scene.engines.isEmpty())
-        assertEquals(0, link.reports.single().first.statistics.steps)
+        assertEquals(
+            0,
+            link.reports
+                .single()
+                .first.statistics.steps,
+        )
         assertEquals(Happened.NO_WORK, session().happened)
     }
 

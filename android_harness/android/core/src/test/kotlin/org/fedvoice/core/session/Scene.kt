@@ -1,5 +1,6 @@
 package org.fedvoice.core.session
 
+import com.google.protobuf.ByteString
 import kotlinx.serialization.json.Json
 import org.fedvoice.core.model.Codec
 import org.fedvoice.core.model.TaskManifest
@@ -28,7 +29,6 @@ import org.fedvoice.wire.ReportStatusRequest
 import org.fedvoice.wire.RetryWindow
 import org.fedvoice.wire.Verdict
 import org.fedvoice.wire.Work
-import com.google.protobuf.ByteString
 import java.io.File
 import java.util.ArrayDeque
 import kotlin.math.min
@@ -48,7 +48,12 @@ internal fun blob(data: ByteArray, encoding: String = ""): Blob =
         .build()
 
 internal fun assignment(work: Work = Work.WORK_TRAIN, leaseSecs: Double = 1000.0): CheckInReply {
-    val plan = Plan.newBuilder().setLocalEpochs(2).setBatchSize(2).setClientRate(0.1)
+    val plan =
+        Plan
+            .newBuilder()
+            .setLocalEpochs(2)
+            .setBatchSize(2)
+            .setClientRate(0.1)
     val assignment =
         Assignment
             .newBuilder()
@@ -119,7 +124,11 @@ internal class ScriptedLink : ServerLink {
         val bytes = payload.fold(ByteString.EMPTY, ByteString::concat).toByteArray()
         reports += header to bytes
         val verdict = verdicts.poll() ?: Verdict.VERDICT_ACCEPTED_VALUE
-        return ReportReply.newBuilder().setVerdictValue(verdict).setRetry(SOON).build()
+        return ReportReply
+            .newBuilder()
+            .setVerdictValue(verdict)
+            .setRetry(SOON)
+            .build()
     }
 
     private fun up() {
@@ -127,7 +136,12 @@ internal class ScriptedLink : ServerLink {
     }
 
     companion object {
-        val SOON: RetryWindow = RetryWindow.newBuilder().setMinSecs(2.0).setMaxSecs(4.0).build()
+        val SOON: RetryWindow =
+            RetryWindow
+                .newBuilder()
+                .setMinSecs(2.0)
+                .setMaxSecs(4.0)
+                .build()
     }
 }
 

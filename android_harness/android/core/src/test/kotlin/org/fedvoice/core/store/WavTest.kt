@@ -26,7 +26,10 @@ class WavTest {
         val wav = wavOf(ShortArray(100), 16000)
         for (i in 40..43) wav[i] = 0
         assertEquals(100, readFacts(Audio.Held(wav), "here").samples)
-        assertEquals(90, readFacts(Audio.Held(wavOf(ShortArray(100), 16000).copyOf(224)), "").samples)
+        assertEquals(
+            90,
+            readFacts(Audio.Held(wavOf(ShortArray(100), 16000).copyOf(224)), "").samples,
+        )
     }
 
     @Test
@@ -35,7 +38,11 @@ class WavTest {
         val error = refused(Audio.Held(flac))
         assertEquals(ErrorCode.UNREADABLE_AUDIO, error.code)
         assertTrue("flac" in error.got)
-        for (bytes in listOf(ByteArray(0), ByteArray(100), wavOf(ShortArray(9), 16000).copyOf(30))) {
+        for (bytes in listOf(
+            ByteArray(0),
+            ByteArray(100),
+            wavOf(ShortArray(9), 16000).copyOf(30),
+        )) {
             assertEquals(ErrorCode.UNREADABLE_AUDIO, refused(Audio.Held(bytes)).code)
         }
         assertEquals(ErrorCode.MISSING_AUDIO, refused(Audio.InFile(File("/nowhere.wav"))).code)
