@@ -62,7 +62,8 @@ def measure(directory: Path, options: argparse.Namespace) -> dict[str, float]:
     command = [sys.executable, "-m", "fedvoice", "serve", "--task", directory / "task"]
     command += ["--store", directory / "store", "--config", directory / "server.toml"]
     command += ["--rounds", options.rounds, "--cohort-size", options.clients]
-    command += ["--bind", "127.0.0.1:0", "--ready-file", directory / "ready", "--linger-secs", 60]
+    command += ["--bind", "127.0.0.1:0", "--insecure", "--linger-secs", 60]
+    command += ["--ready-file", directory / "ready"]
     with subprocess.Popen([str(part) for part in command]) as server:
         try:
             while not (directory / "ready").exists():
