@@ -42,12 +42,18 @@ format: setup
 stubs: setup
 	$(BIN)/python -m protocol.generate
 
-# Debian's packages that test-android and apk need; JDK 17, Maven, npm and gcc as well.
+# Program:package of what the Kotlin phone needs beside Python, by Debian's names.
+TOOLS := javac:openjdk-17-jdk-headless mvn:maven npm:npm gcc:gcc+libc6-dev readelf:binutils \
+    aapt2:aapt zipalign:zipalign apksigner:apksigner dexdump:dexdump adb:adb ip:iproute2
+
 android-tools:
-	apt-get update -q
-	apt-get install -y -q --no-install-recommends \
-	    openjdk-17-jdk-headless maven npm gcc libc6-dev binutils unzip \
-	    aapt zipalign apksigner dexdump adb
+	missing=; for pair in $(TOOLS); do \
+	    command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; \
+	done; \
+	if [ -n "$$missing" ]; then \
+	    apt-get update -q && \
+	    apt-get install -y -q --no-install-recommends $$(echo $$missing | tr + ' '); \
+	fi
 
 android: setup
 	$(BIN)/python -m android_harness.emulation.build
