@@ -7,7 +7,6 @@ import os
 import selectors
 import shlex
 import subprocess
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,13 +100,16 @@ class Adb:
         """Let the device reach this machine's port under its own 127.0.0.1."""
         self._run(["reverse", f"tcp:{port}", f"tcp:{port}"], _QUICK_SECS)
 
-    def follow_log(self, tag: str, show: Callable[[str], None], until: float | None) -> None:
-        """Show the device's log lines with a tag as they come.
+    def follow_log(
+        self, tag: str, show: Callable[[str], None], ended: Callable[[], bool], *, past: int = 0
+    ) -> None:
+        """Show the device's log lines with a tag as they come, until `ended` or the device is gone.
 
         Args:
-            until: end then (time.monotonic); None: when the device is gone.
+            past: so many of the lines before now.
         """
-        command = ["adb", "-s", self.serial, "logcat", "-v", "time", "-s", f"{tag}:V"]
+        command = ["adb", "-s", self.serial, "logcat", "-v", "time"]
+        command += ["-T", str(max(1, past)), "-s", f"{tag}:V"]
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         ) as process:
@@ -116,7 +118,7 @@ class Adb:
                 with selectors.DefaultSelector() as selector:
                     selector.register(process.stdout, selectors.EVENT_READ)
                     pending = b""
-                    while until is None or time.monotonic() < until:
+                    while not ended():
                         if not selector.select(_LOG_POLL_SECS):
                             continue
                         data = os.read(process.stdout.fileno(), 65536)

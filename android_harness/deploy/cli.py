@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from android_harness.deploy.adb import Adb
     from android_harness.deploy.deployment import Wishes
 
+_PAST_LINES = 200
+
 deploy = typer.Typer(add_completion=False, rich_markup_mode="rich")
 
 _Device = Annotated[
@@ -137,7 +139,8 @@ def logs(
     (serial, *more) = _serials(device)
     if more:
         raise _one_device([serial, *more])
-    Adb(serial).follow_log(LOG_TAG, typer.echo, time.monotonic() + seconds if seconds else None)
+    end = time.monotonic() + seconds if seconds else float("inf")
+    Adb(serial).follow_log(LOG_TAG, typer.echo, lambda: time.monotonic() > end, past=_PAST_LINES)
 
 
 @deploy.command()

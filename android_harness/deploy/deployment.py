@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from android_harness.deploy import fitness
 from android_harness.deploy.adb import Adb
-from android_harness.deploy.app import PACKAGE, App, AppState
+from android_harness.deploy.app import LOG_TAG, PACKAGE, App, AppState
 from protocol.codec import encode
 from protocol.errors import ErrorCode, FedvoiceError
 from protocol.invitation import Invitation, parse_invitation
@@ -23,6 +25,7 @@ Say = Callable[[str], None]
 _POLL_SECS = 1.0
 _NO_WORK = "no-work"
 _NO_WORK_SECS = 3.0
+_QUIET_SECS = 5.0
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 WEIGHTS_FILE = "weights.float32"
 
@@ -136,6 +139,32 @@ def _session_now(app: App, before: AppState, wait_secs: float, say: Say) -> AppS
     """Ask for sessions until one has found work, or the time is up."""
     say("session: started now; charger, idleness and network of the phone are not asked for")
     end = time.monotonic() + wait_secs
+    with _log_shown(app, say, end):
+        return _sessions(app, before, end, say)
+
+
+@contextmanager
+def _log_shown(app: App, say: Say, end: float) -> Iterator[None]:
+    """The phone's log lines beside ours, as they come."""
+    ended = threading.Event()
+    follow = threading.Thread(
+        target=app.adb.follow_log,
+        args=(LOG_TAG, lambda line: say(f"  {line}"), lambda: ended.is_set() or _past(end)),
+        daemon=True,
+    )
+    follow.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        follow.join(_QUIET_SECS)
+
+
+def _past(end: float) -> bool:
+    return time.monotonic() > end
+
+
+def _sessions(app: App, before: AppState, end: float, say: Say) -> AppState:
     state = before
     while True:
         state = _one_session(app, state, end)

@@ -253,16 +253,14 @@ class EmulatedDevice:
             self._app = None
 
     def _logcat(self, words: list[str], console: Console) -> str:
-        """Lines as they come, until the cable is pulled; `-c` clears, `-d` does not wait."""
-        if "-c" in words:
-            self.log_path.write_text("")
-            return ""
+        """The last lines (`-T COUNT`) and then those that come, until the cable is pulled."""
+        past = int(words[words.index("-T") + 1]) if "-T" in words else None
         with self.log_path.open("rb") as log:
+            lines = log.read().splitlines(keepends=True)
+            console.write(b"".join(lines if past is None else lines[-past:]))
             while not console.gone():
                 if data := log.read():
                     console.write(data)
-                elif "-d" in words:
-                    break
                 else:
                     time.sleep(_LOG_POLL_SECS)
         return ""

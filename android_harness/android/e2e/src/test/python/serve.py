@@ -11,6 +11,7 @@ from server.app import AggregationServer
 from server.config import ServerConfig
 from server.invite import make_invitations
 from server.ledger import round_rows
+from server.rounds import RoundState
 from tests.android.support import export_tiny
 
 folder = Path(sys.argv[1])
@@ -27,7 +28,7 @@ config = ServerConfig.model_validate(
 told = threading.Lock()
 
 
-def tell(state) -> None:
+def tell(state: RoundState) -> None:
     with told:
         for row in round_rows(folder / "store"):
             if row.round == state.rules.number:
