@@ -156,7 +156,9 @@ private fun sampleReader(format: Format): (ByteBuffer, Int) -> Float =
 private fun <T> opened(audio: Audio, where: String, read: (DataInputStream, Long) -> T): T =
     try {
         when (audio) {
-            is Audio.Held -> read(data(ByteArrayInputStream(audio.wav)), audio.wav.size.toLong())
+            is Audio.Held -> {
+                read(data(ByteArrayInputStream(audio.wav)), audio.wav.size.toLong())
+            }
             is Audio.InFile -> {
                 if (!audio.file.isFile) throw missing(where)
                 data(audio.file.inputStream()).use { read(it, audio.file.length()) }
