@@ -6,7 +6,7 @@ import org.junit.Test
 import java.io.File
 import javax.xml.parsers.DocumentBuilderFactory
 
-/** This build does not merge manifests as Gradle does: the app's must hold the library's by hand. */
+/** This build does not merge manifests as Gradle does: the app's holds the library's by hand. */
 class ManifestTest {
     private val app = entries("src/main/AndroidManifest.xml")
     private val sdk = entries("../sdk/src/main/AndroidManifest.xml")

@@ -1,6 +1,6 @@
 package org.fedvoice.core
 
-/** Stable names of failures, the same as in `protocol/errors.py`; `docs/errors.md` explains them. */
+/** Stable names of failures, as in `protocol/errors.py`; `docs/errors.md` explains them. */
 enum class ErrorCode(val id: String) {
     BAD_CONFIG("bad-config"),
     BAD_MANIFEST("bad-manifest"),

@@ -47,8 +47,8 @@ import java.io.File
 
 /**
  * The app as an emulated device has it: the commands of the SDK's `DeployReceiver`, one JSON object
- * a line on stdin, answered on stdout; the log is on stderr. `--files` is the folder that adb pushes
- * to. It has no screen and no scheduler: a session runs when `train-now` asks for it.
+ * a line on stdin, answered on stdout; the log is on stderr. `--files` is the folder that adb
+ * pushes to. It has no screen and no scheduler: a session runs when `train-now` asks for it.
  */
 internal fun app(arguments: Arguments): Int {
     val state = File(arguments.required("state"))

@@ -12,9 +12,9 @@ import java.lang.management.ManagementFactory
  * `bench JOB.json DELTA`: one round's training at the pace of standard input, for
  * `benchmarks/android_phone.py`.
  *
- * A line `go N` runs N steps and is answered by `{"wall_secs", "cpu_secs"}` of all of them; `memory`
- * by `{"heap_bytes", "resident_bytes"}` after a garbage collection; `stop` or the end of input
- * ends the training early. What a finished round has learnt is written to DELTA, float32 [P].
+ * A line `go N` runs N steps and is answered by `{"wall_secs", "cpu_secs"}` of them; `memory` by
+ * `{"heap_bytes", "resident_bytes"}` after a garbage collection; `stop` or the end of input ends
+ * the training early. What a finished round has learnt is written to DELTA, float32 [P].
  */
 fun bench(arguments: List<String>) {
     val (jobFile, deltaFile) = arguments

@@ -10,6 +10,7 @@ import org.pytorch.executorch.Module
 import java.io.Closeable
 import java.io.File
 import java.io.IOException
+import java.io.InputStream
 import java.security.MessageDigest
 
 internal const val FEATURES_METHOD = "features"
@@ -80,27 +81,19 @@ internal class Program(private val file: File, manifest: TaskManifest, threads: 
 }
 
 private fun checkDigest(file: File, wanted: String) {
-    val digest = MessageDigest.getInstance("SHA-256")
-    try {
-        file.inputStream().use { input ->
-            val block = ByteArray(Codec.CHUNK_BYTES)
-            while (true) {
-                val count = input.read(block)
-                if (count < 0) break
-                digest.update(block, 0, count)
-            }
+    val got =
+        try {
+            file.inputStream().use(::digestOf)
+        } catch (error: IOException) {
+            throw FedvoiceException(
+                ErrorCode.NOT_FOUND,
+                where = file.path,
+                got = error.message ?: "no such file",
+                wanted = "the package's program.pte",
+                nextStep = "Fetch or export the package again.",
+                cause = error,
+            )
         }
-    } catch (error: IOException) {
-        throw FedvoiceException(
-            ErrorCode.NOT_FOUND,
-            where = file.path,
-            got = error.message ?: "no such file",
-            wanted = "the package's program.pte",
-            nextStep = "Fetch or export the package again.",
-            cause = error,
-        )
-    }
-    val got = Codec.hex(digest.digest())
     if (got != wanted) {
         throw FedvoiceException(
             ErrorCode.WRONG_DIGEST,
@@ -109,6 +102,17 @@ private fun checkDigest(file: File, wanted: String) {
             wanted = "sha256 ${wanted.take(DIGITS)}...",
             nextStep = "The file is damaged or not of this package: fetch or export it again.",
         )
+    }
+}
+
+/** sha256, hex, without holding all of it. */
+private fun digestOf(input: InputStream): String {
+    val digest = MessageDigest.getInstance("SHA-256")
+    val block = ByteArray(Codec.CHUNK_BYTES)
+    while (true) {
+        val count = input.read(block)
+        if (count < 0) return Codec.hex(digest.digest())
+        digest.update(block, 0, count)
     }
 }
 

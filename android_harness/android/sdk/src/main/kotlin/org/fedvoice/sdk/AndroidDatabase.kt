@@ -37,8 +37,10 @@ internal class AndroidDatabase(private val context: Context, private val file: F
                 database.rawQuery("PRAGMA secure_delete = ON", null).use(Cursor::moveToFirst)
                 work(database)
             }
+        } catch (error: SQLiteFullException) {
+            throw DatabaseFailure(true, error.message.orEmpty(), error)
         } catch (error: SQLiteException) {
-            throw DatabaseFailure(error is SQLiteFullException, error.message.orEmpty(), error)
+            throw DatabaseFailure(false, error.message.orEmpty(), error)
         }
 
     private class InTransaction(private val database: SQLiteDatabase) : Statements {

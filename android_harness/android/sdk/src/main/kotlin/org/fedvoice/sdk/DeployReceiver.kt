@@ -12,7 +12,7 @@ import java.io.File
 
 /**
  * What `fedvoice deploy` asks of the app over adb:
- * `am broadcast -n PACKAGE/org.fedvoice.sdk.DeployReceiver -a org.fedvoice.DEPLOY --es command ...`.
+ * `am broadcast -n PACKAGE/org.fedvoice.sdk.DeployReceiver -a org.fedvoice.DEPLOY --es command C`.
  *
  * Only holders of the DUMP permission reach it: adb's shell and the system. The answer is the
  * broadcast's result, one JSON object.

@@ -130,8 +130,9 @@ class FedVoice private constructor(private val context: Context) {
     }
 
     /**
-     * Deletes every utterance, the update that was not sent yet, the books and the phone's identity;
-     * models stay. What the server has averaged into a model already cannot be taken out of it.
+     * Deletes every utterance, the update that was not sent yet, the books and the phone's
+     * identity; models stay. What the server has averaged into a model already cannot be taken
+     * out of it.
      */
     suspend fun deleteEverything() {
         settings.edit().clear().apply()

@@ -123,7 +123,7 @@ internal class InstalledPhone(private val context: Context, private val files: P
         return if (overridden) ConditionSource { real.read().copy(overridden = true) } else real
     }
 
-    /** A person who asks for a session now may do without charger and idleness, not without cool. */
+    /** A person who asks for a session now may do without a charger, not without cool. */
     private fun settings(config: FedVoiceConfig, overridden: Boolean): SessionSettings {
         val heat = config.requirements.maxTemperatureCelsius
         val least =

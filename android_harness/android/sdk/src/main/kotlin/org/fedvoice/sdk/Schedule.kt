@@ -13,8 +13,8 @@ import kotlin.math.pow
 /**
  * When the phone works next, as a job that the system starts.
  *
- * Android refuses back-off for jobs that wait for an idle phone, so back-off is ours: a session that
- * failed schedules the next one later, twice as late each time.
+ * Android refuses back-off for jobs that wait for an idle phone, so back-off is ours: a session
+ * that failed schedules the next one later, twice as late each time.
  */
 internal object Schedule {
     private const val FIRST_BACKOFF_SECS = 60.0

@@ -16,8 +16,8 @@ import kotlinx.coroutines.cancel
 import kotlinx.coroutines.launch
 
 /**
- * A session that a person started and watches: in the foreground, with a notification that says what
- * happens. The phone's own gates do not apply to it, and the server is told so.
+ * A session that a person started and watches: in the foreground, with a notification that says
+ * what happens. The phone's own gates do not apply to it, and the server is told so.
  */
 class TrainingService : Service() {
     private val scope = CoroutineScope(SupervisorJob() + Dispatchers.Default)

@@ -22,7 +22,7 @@ import org.robolectric.annotation.Config
 import org.robolectric.shadows.ShadowNetworkCapabilities
 import java.io.File
 
-/** A fresh library on each Android version that it supports, with a phone that is told what to do. */
+/** A fresh library on each Android version that it supports, with a phone that does as told. */
 @RunWith(RobolectricTestRunner::class)
 @Config(sdk = [28, 34, 35])
 abstract class SdkTest {

@@ -5,6 +5,7 @@ import com.github.luben.zstd.ZstdInputStream
 import org.fedvoice.core.ErrorCode
 import org.fedvoice.core.FedvoiceException
 import java.io.IOException
+import java.io.InputStream
 import java.nio.ByteBuffer
 import java.nio.ByteOrder
 import java.security.MessageDigest
@@ -102,6 +103,17 @@ object Codec {
         }
     }
 
+    /** As much of [out] as the stream has; how much that was. */
+    private fun fill(out: ByteArray, stream: InputStream): Int {
+        var filled = 0
+        while (filled < out.size) {
+            val read = stream.read(out, filled, out.size - filled)
+            if (read < 0) break
+            filled += read
+        }
+        return filled
+    }
+
     /**
      * At most [wantedBytes] + 1 bytes: one more than wanted is enough to see that there are too
      * many, and a small blob that would swell to gigabytes is never unpacked.
@@ -117,13 +129,7 @@ object Codec {
         try {
             // Continuous: a frame that is cut short ends early instead of being an error, and the
             // caller sees too few bytes.
-            ZstdInputStream(data.inputStream()).setContinuous(true).use { stream ->
-                while (filled < out.size) {
-                    val read = stream.read(out, filled, out.size - filled)
-                    if (read < 0) break
-                    filled += read
-                }
-            }
+            filled = ZstdInputStream(data.inputStream()).setContinuous(true).use { fill(out, it) }
         } catch (error: IOException) {
             throw FedvoiceException(
                 ErrorCode.BAD_ENCODING,

@@ -7,7 +7,7 @@ import kotlinx.serialization.json.JsonIgnoreUnknownKeys
 import org.fedvoice.core.ErrorCode
 import org.fedvoice.core.FedvoiceException
 
-/** One parameter's place: `flat[offset, offset + size)` as [shape], row-major; offsets in floats. */
+/** One parameter's place: floats `offset until offset + size` of the vector as [shape]. */
 @OptIn(ExperimentalSerializationApi::class)
 @Serializable
 @JsonIgnoreUnknownKeys

@@ -15,9 +15,12 @@ object Philox {
     private const val WEYL_1 = 0xBB67AE85.toInt()
     private const val MASK = 0xFFFFFFFFL
 
-    /** Ten rounds on the four counter words in [words], in place, under the key ([key0], [key1]). */
+    /** Ten rounds on the four counter words in [words], in place, under the two key words. */
     fun permute(words: IntArray, key0: Int, key1: Int) {
-        var (c0, c1, c2, c3) = words
+        var c0 = words[0]
+        var c1 = words[1]
+        var c2 = words[2]
+        var c3 = words[3]
         var k0 = key0
         var k1 = key1
         repeat(ROUNDS) {

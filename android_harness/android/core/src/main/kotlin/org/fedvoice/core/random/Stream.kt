@@ -35,7 +35,7 @@ class Stream(seed: ULong, clientId: String, round: Int, purpose: Purpose) {
         key1 = words.getInt()
     }
 
-    /** The next [count] words, unsigned in an Int's bits; what is left of the last block is dropped. */
+    /** The next [count] words, unsigned in an Int's bits; the last block's rest is dropped. */
     fun words(count: Int): IntArray {
         val words = IntArray(count)
         val four = IntArray(Philox.WORDS)

@@ -22,7 +22,7 @@ interface Engine : Closeable {
     fun features(waveform: FloatArray): FloatArray
 
     /**
-     * The weighted loss of a batch at [weights] [P]; its flat gradient is written to [gradient] [P],
+     * The weighted loss of a batch at [weights] [P]; its gradient is written to [gradient] [P],
      * which may be the same array: the weights are read before.
      *
      * @throws org.fedvoice.core.FedvoiceException `wrong-shape`; `bad-package` if the runtime

@@ -44,7 +44,8 @@ class TrainingResult(
  * @param memoryBaselineBytes resident set before the engine was loaded; null: as of now
  * @param shouldStop polled before every step
  * @param clock seconds, monotonic
- * @throws org.fedvoice.core.FedvoiceException `wrong-shape` if [initial] is not of the engine's task
+ * @throws org.fedvoice.core.FedvoiceException `wrong-shape` if [initial] is not of the
+ *   engine's task
  */
 fun train(
     engine: Engine,
@@ -103,22 +104,20 @@ fun train(
     state.peakMemoryBytes = maxOf(state.peakMemoryBytes, peak.growthBytes())
     if (status == TrainingStatus.STOPPED) checkpoint?.save(key, state)
 
-    var delta: FloatArray? = null
-    if (status == TrainingStatus.COMPLETED) {
-        // The weights become the delta: nobody needs them any more.
-        delta = state.weights.also { Flat.subtract(it, initial) }
-        val norm = Flat.norm(delta)
-        val factor = Flat.clipFactor(norm, plan.maxUpdateNorm)
-        if (!norm.isFinite()) {
-            status = TrainingStatus.DIVERGED
-            delta = null
-            detail = "delta norm ${shown(norm)}"
-        } else if (factor < 1) {
-            // A hair below the bound, so that rounding does not push it over again.
-            Flat.scale(delta, factor * (1 - 1e-6))
-        }
-    }
     val statistics = statisticsOf(engine, course, plan, state)
+    if (status != TrainingStatus.COMPLETED) {
+        return TrainingResult(status, null, statistics, course.used, detail)
+    }
+    // The weights become the delta: nobody needs them any more.
+    val delta = state.weights.also { Flat.subtract(it, initial) }
+    val norm = Flat.norm(delta)
+    if (!norm.isFinite()) {
+        val diverged = TrainingStatus.DIVERGED
+        return TrainingResult(diverged, null, statistics, course.used, "delta norm ${shown(norm)}")
+    }
+    val factor = Flat.clipFactor(norm, plan.maxUpdateNorm)
+    // A hair below the bound, so that rounding does not push it over again.
+    if (factor < 1) Flat.scale(delta, factor * (1 - 1e-6))
     return TrainingResult(status, delta, statistics, course.used, detail)
 }
 
