@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
+from android_harness.emulation.jvm import why_not
 from android_harness.emulation.proxy import FaultProxy
 from protocol.generated import fedvoice_pb2 as pb
 from protocol.invitation import Invitation
@@ -20,7 +24,7 @@ from server.authority import Authority
 from server.credentials import Credentials
 from server.ledger import round_rows
 from server.store import open_existing, open_read_only
-from tests.faults import tiny
+from tests.faults import kotlin, tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_SECS = 120.0
@@ -45,15 +49,18 @@ class PhoneKind:
 
     Args:
         make_package: writes the task that it can train into a folder.
+        names: of its phones in a scene.
         command: (state folder, invitation, corpus folder, speaker, kill point, marker) -> argv.
-            It runs until the server has finished, and goes on when started again. A kind that
-            knows no kill points is killed from outside alone.
+            It runs until the server has finished, and goes on when started again. A kind may
+            know no kill points.
+        lacking: what this machine must have for it and has not.
     """
 
     name: str
     make_package: Callable[[Path], TaskPackage]
     command: Callable[[Path, str, Path, str, str, Path], Sequence[str]]
-    points: bool = True
+    names: tuple[str, ...] = NAMES
+    lacking: Callable[[], Sequence[str]] = tuple
 
 
 def _python_phone(
@@ -64,7 +71,15 @@ def _python_phone(
     return [*command, "--data", str(corpus), "--speaker", speaker]
 
 
-PHONE_KINDS = {"python": PhoneKind("python", tiny.make_package, _python_phone)}
+PHONE_KINDS = {
+    "python": PhoneKind("python", tiny.make_package, _python_phone),
+    "kotlin": PhoneKind("kotlin", kotlin.make_package, kotlin.command, NAMES[:1], lacking=why_not),
+}
+
+
+def only(kind: str) -> pytest.MarkDecorator:
+    """Marks what is tested with one kind of phone."""
+    return pytest.mark.parametrize("phone_kind", [kind], indirect=True)
 
 
 def wait_until(holds: Callable[[], object], what: str) -> None:
@@ -125,6 +140,12 @@ class PhoneProcess:
                 env={**os.environ, tiny.STEP_SECS_VARIABLE: str(self.step_secs)},
             )
 
+    def say(self, **conditions: object) -> None:
+        """What a kind of phone that asks for it is told of its charger and so on."""
+        draft = self.marker.with_suffix(".draft")
+        draft.write_text(json.dumps(conditions))
+        draft.replace(f"{self.state}.conditions")
+
     def turn_clock(self, secs: float) -> None:
         """The phone's wall clock, from now on."""
         _turn_clock(self.marker, secs)
@@ -141,11 +162,12 @@ class PhoneProcess:
 
 @dataclass
 class Scene:
-    """One server and its phones; `close` ends them all. cohort_size 0: every phone."""
+    """One server and its phones; `close` ends them all. names: empty: the kind's. cohort_size 0:
+    every phone."""
 
     directory: Path
     kind: PhoneKind
-    names: tuple[str, ...] = NAMES
+    names: tuple[str, ...] = ()
     rounds: int = 2
     cohort_size: int = 0
     more: str = ""
@@ -157,6 +179,7 @@ class Scene:
 
     def __post_init__(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
+        self.names = self.names or self.kind.names
         self.package = self.kind.make_package(self.directory / "task")
         tiny.make_corpus(self.directory / "corpus", self.names)
         config = CONFIG.format(
@@ -175,6 +198,11 @@ class Scene:
     def store_dir(self) -> Path:
         return self.directory / "store"
 
+    @property
+    def update_bytes(self) -> int:
+        """Size of a phone's update."""
+        return 4 * self.package.manifest.parameters.total_size
+
     def start_server(self, wrapper: Sequence[str] = ()) -> None:
         """Start it, or start it again: on another port, to which the lines are turned."""
         ready = self.directory / "ready"
@@ -191,6 +219,11 @@ class Scene:
         self.main_address, self.enrol_line.target = ready.read_text().split()
         for phone in self.phones:
             phone.line.target = self.main_address
+
+    def arm(self, point: str) -> None:
+        """Where the server that is started next kills itself."""
+        self.point = point
+        (self.directory / "server.killed").unlink(missing_ok=True)
 
     def turn_server_clock(self, secs: float) -> None:
         """The server's wall clock, from now on."""

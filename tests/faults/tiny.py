@@ -34,7 +34,6 @@ from tests.device_runtime.tiny import BINS, CLASSES, WORDS, TinyEngine, some_wei
 
 BALLAST = 250_000
 PROGRAM = b"a program" * 30_000
-UPDATE_BYTES = 4 * (BINS * CLASSES + CLASSES + BALLAST)
 STEP_SECS_VARIABLE = "TINY_STEP_SECS"
 
 
