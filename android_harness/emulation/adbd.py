@@ -46,7 +46,10 @@ class Device(Protocol):
     """What is behind the cable."""
 
     banner: str
-    files: FileAccess
+
+    @property
+    def files(self) -> FileAccess:
+        """Its files, for push and pull."""
 
     def run(self, command: str, console: Console) -> int:
         """Run a shell command; its exit status."""
