@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from android_harness.emulation.jvm import why_not
 from android_harness.emulation.proxy import Direction, FaultProxy
 from device_runtime.blobs import BlobCache
-from device_runtime.calls import connect
+from device_runtime.calls import CallPolicy, connect
 from device_runtime.cli import run
 from device_runtime.conditions import always
 from device_runtime.engines import EngineCache
 from device_runtime.session import Phone
 from device_runtime.store import ExampleStore
+from tests.android.support import started
 from tests.device_runtime.scripted_server import Script, ScriptedServer
 
 DAY_SECS = 86_400.0
@@ -89,3 +93,35 @@ def test_a_phone_does_not_run_its_battery_down_at_a_server_that_is_away(tmp_path
         assert tries <= MOST_TRIES
         # Connections too: a channel of gRPC's own accord must not go on knocking.
         assert 0 < line.counts.attempts <= MOST_TRIES
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("server", ["dead", "refusing", "flapping"])
+def test_a_kotlin_phone_tries_a_few_times_and_then_leaves_the_line_alone(tmp_path, server):
+    # How long it leaves it alone, and what comes together in a day: core's RetriesTest.
+    if lacking := why_not():
+        pytest.skip(f"the Kotlin phone does not run here: {'; '.join(lacking)}")
+    scripted = ScriptedServer(Script())
+    cuts = []
+    with FaultProxy("127.0.0.1:1") as line:
+        line.flight_mode = server == "refusing"
+        if server == "flapping":
+            line.target = scripted.address
+            cuts = [line.cut_after(Direction.UP, 60 * i) for i in range(1, 50)]
+        command = ["run", "--server", line.address, "--state", tmp_path, "--backoff-secs", 0.01]
+        with started(*command) as process:
+            assert process.stderr is not None
+            log = ""
+            for text in process.stderr:
+                log += text
+                if "server-unreachable" in text:
+                    break
+            assert re.search(r"again in \d\d s", log), log
+            tried = line.counts.attempts
+            assert 0 < tried <= CallPolicy().max_attempts
+            # gRPC by itself would knock again after a second.
+            time.sleep(3)
+            assert line.counts.attempts == tried
+            assert process.poll() is None
+        assert len([cut for cut in cuts if cut.is_set()]) == (tried if cuts else 0)
+    scripted.stop()

@@ -40,7 +40,6 @@ import org.fedvoice.core.store.addManifest
 import org.fedvoice.core.training.ProcMemory
 import org.fedvoice.engine.ExecuTorchEngine
 import org.fedvoice.transport.GrpcLink
-import org.fedvoice.transport.end
 import org.fedvoice.transport.enrol
 import org.fedvoice.transport.secureChannel
 import java.io.File

@@ -22,7 +22,6 @@ import org.fedvoice.core.store.SqlExampleStore
 import org.fedvoice.core.training.ProcMemory
 import org.fedvoice.engine.ExecuTorchEngine
 import org.fedvoice.transport.GrpcLink
-import org.fedvoice.transport.end
 import org.fedvoice.transport.insecureChannel
 import java.io.File
 import java.io.IOException

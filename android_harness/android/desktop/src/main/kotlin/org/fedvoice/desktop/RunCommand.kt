@@ -1,11 +1,11 @@
 package org.fedvoice.desktop
 
-import io.grpc.ManagedChannel
 import kotlinx.coroutines.runBlocking
 import org.fedvoice.core.ErrorCode
 import org.fedvoice.core.FedvoiceException
 import org.fedvoice.core.random.Purpose
 import org.fedvoice.core.random.Stream
+import org.fedvoice.core.session.AwayWait
 import org.fedvoice.core.session.BlobCache
 import org.fedvoice.core.session.EngineCache
 import org.fedvoice.core.session.FileIdentity
@@ -18,16 +18,14 @@ import org.fedvoice.core.store.SqlExampleStore
 import org.fedvoice.core.store.addManifest
 import org.fedvoice.core.training.ProcMemory
 import org.fedvoice.engine.ExecuTorchEngine
+import org.fedvoice.transport.FreshChannel
 import org.fedvoice.transport.GrpcLink
-import org.fedvoice.transport.end
 import org.fedvoice.transport.enrol
 import org.fedvoice.transport.insecureChannel
 import org.fedvoice.transport.renewIfDue
 import org.fedvoice.transport.secureChannel
 import java.io.File
 import java.io.IOException
-import kotlin.math.min
-import kotlin.random.Random
 
 /** What `run` was asked to do. */
 private class RunOptions(arguments: Arguments) {
@@ -122,17 +120,13 @@ private class Session(private val options: RunOptions) {
         }
     }
 
-    /**
-     * While no server answers, the wait doubles from half a minute to an hour: a phone must not run
-     * its battery down at a server that is gone.
-     */
-    private suspend fun sessions(phone: Phone, link: GrpcLink, channel: ManagedChannel): Int {
-        var failures = 0
+    private suspend fun sessions(phone: Phone, link: GrpcLink, channel: FreshChannel): Int {
+        val away = AwayWait()
         while (!stopping.requested) {
             try {
                 if (options.server == null) renew(channel)
                 val outcome = phone.runOnce { stopping.requested }
-                failures = 0
+                away.answered()
                 Log.info(describe(outcome))
                 if (options.once || outcome.finished) return 0
                 link.rest()
@@ -143,10 +137,7 @@ private class Session(private val options: RunOptions) {
                 val mayCome = error.code == ErrorCode.SERVER_UNREACHABLE
                 if (options.once || stopping.requested || !mayCome) throw error
                 link.rest()
-                val usualSecs = min(LONGEST_WAIT_SECS, UNREACHABLE_WAIT_SECS * (1L shl failures))
-                failures = min(failures + 1, MOST_DOUBLINGS)
-                // Not all phones of a server at once.
-                val waitSecs = usualSecs * Random.nextDouble(LEAST_SPREAD, MOST_SPREAD)
+                val waitSecs = away.nextSecs()
                 Log.warning("${error.message}; again in ${waitSecs.toLong()} s")
                 stopping.wait(waitSecs)
             }
@@ -155,7 +146,7 @@ private class Session(private val options: RunOptions) {
         return stopping.status
     }
 
-    private suspend fun renew(channel: ManagedChannel) {
+    private suspend fun renew(channel: FreshChannel) {
         try {
             if (renewIfDue(identity, channel, System.currentTimeMillis() / MILLIS, retries)) {
                 Log.info("certificate renewed")
@@ -166,7 +157,7 @@ private class Session(private val options: RunOptions) {
         }
     }
 
-    private suspend fun connect(): ManagedChannel {
+    private suspend fun connect(): FreshChannel {
         if (options.server != null && options.invitation == null) {
             return insecureChannel(options.server)
         }
@@ -221,10 +212,5 @@ private fun checkedAddress(server: String): String {
 
 internal const val STORE_FILE = "examples.sqlite"
 internal const val RUNTIME_VERSION = "executorch-android 1.3"
-private const val UNREACHABLE_WAIT_SECS = 30.0
-private const val LONGEST_WAIT_SECS = 3600.0
-private const val MOST_DOUBLINGS = 16
-private const val LEAST_SPREAD = 0.75
-private const val MOST_SPREAD = 1.25
 private const val MILLIS = 1e3
 private const val MAX_PORT = 65_535

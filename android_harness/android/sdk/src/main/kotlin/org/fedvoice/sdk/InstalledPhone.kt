@@ -29,7 +29,6 @@ import org.fedvoice.core.training.Engine
 import org.fedvoice.core.training.ProcMemory
 import org.fedvoice.engine.ExecuTorchEngine
 import org.fedvoice.transport.GrpcLink
-import org.fedvoice.transport.end
 import org.fedvoice.transport.renewIfDue
 import org.fedvoice.transport.secureChannel
 import java.io.Closeable

@@ -17,15 +17,17 @@ import javax.net.ssl.TrustManagerFactory
 import javax.net.ssl.X509ExtendedKeyManager
 
 /** A channel without encryption: for one machine or a private network, never by default. */
-fun insecureChannel(server: String): ManagedChannel =
-    patient(OkHttpChannelBuilder.forTarget(server, InsecureChannelCredentials.create()))
+fun insecureChannel(server: String): FreshChannel =
+    FreshChannel {
+        patient(OkHttpChannelBuilder.forTarget(server, InsecureChannelCredentials.create()))
+    }
 
 /**
  * A channel to the main address: TLS both ways, the server's own authority as the only one trusted.
  *
  * @param credentials read at every handshake, so that a renewed certificate is shown from then on
  */
-fun secureChannel(credentials: () -> Credentials): ManagedChannel {
+fun secureChannel(credentials: () -> Credentials): FreshChannel {
     val first = credentials()
     val tls =
         TlsChannelCredentials
@@ -33,7 +35,7 @@ fun secureChannel(credentials: () -> Credentials): ManagedChannel {
             .trustManager(*trusting(first.authority))
             .keyManager(OneKey(credentials))
             .build()
-    return patient(OkHttpChannelBuilder.forTarget(first.server, tls))
+    return FreshChannel { patient(OkHttpChannelBuilder.forTarget(first.server, tls)) }
 }
 
 /** A channel to the enrolment address, where the phone has no certificate yet. */
@@ -43,7 +45,7 @@ fun enrolmentChannel(address: String, authority: X509Certificate): ManagedChanne
 }
 
 /** Ends a channel and what it has under way. */
-fun ManagedChannel.end() {
+internal fun ManagedChannel.end() {
     shutdownNow().awaitTermination(END_SECS, TimeUnit.SECONDS)
 }
 
@@ -53,6 +55,8 @@ private fun patient(builder: OkHttpChannelBuilder): ManagedChannel =
         .keepAliveTime(KEEP_ALIVE_SECS, TimeUnit.SECONDS)
         .keepAliveTimeout(KEEP_ALIVE_TIMEOUT_SECS, TimeUnit.SECONDS)
         .keepAliveWithoutCalls(false)
+        // Attempts are counted by the session; gRPC would try each a second time by itself.
+        .disableRetry()
         // gRPC's own 64 KB would hold a line of 300 ms to 200 KB/s.
         .flowControlWindow(WINDOW_BYTES)
         .build()

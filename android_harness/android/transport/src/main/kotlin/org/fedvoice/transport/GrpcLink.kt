@@ -3,8 +3,6 @@ package org.fedvoice.transport
 import io.grpc.CallOptions
 import io.grpc.Channel
 import io.grpc.ClientCall
-import io.grpc.ConnectivityState
-import io.grpc.ManagedChannel
 import io.grpc.MethodDescriptor
 import io.grpc.stub.ClientCallStreamObserver
 import io.grpc.stub.ClientCalls
@@ -32,7 +30,7 @@ import kotlin.coroutines.resumeWithException
  * @param shown the certificate that the channel shows now, for errors; null: none
  */
 class GrpcLink(
-    private val channel: ManagedChannel,
+    private val channel: FreshChannel,
     override val server: String,
     private val shown: () -> X509Certificate? = { null },
 ) : ServerLink {
@@ -97,33 +95,21 @@ class GrpcLink(
             ClientCalls.asyncClientStreamingCall(call, observer)
         }
 
-    /**
-     * Between two sessions: no connection is kept, and none is tried. A channel that is left alone
-     * goes on knocking at a server that is away.
-     */
+    /** Between two sessions: no connection is kept, and none is tried. */
     fun rest() {
-        channel.enterIdle()
+        channel.rest()
     }
 
     private suspend fun <Q : Any, R : Any> unary(
         method: MethodDescriptor<Q, R>,
         request: Q,
         timeoutSecs: Double,
-    ): R = ready().unary(method, request, timeoutSecs, shown)
+    ): R = channel.unary(method, request, timeoutSecs, shown)
 
     private fun <Q, R> newCall(
         method: MethodDescriptor<Q, R>,
         timeoutSecs: Double,
-    ): ClientCall<Q, R> = ready().newCall(method, within(timeoutSecs))
-
-    /**
-     * gRPC's own pause before it connects anew grows to two minutes, in which every call fails at
-     * once: longer than a phone's retries, which would never see that the server is back.
-     */
-    private fun ready(): Channel {
-        if (channel.getState(false) == ConnectivityState.TRANSIENT_FAILURE) channel.enterIdle()
-        return channel
-    }
+    ): ClientCall<Q, R> = channel.newCall(method, within(timeoutSecs))
 }
 
 /**

@@ -5,6 +5,7 @@ import org.fedvoice.core.FedvoiceException
 import org.fedvoice.core.random.Stream
 import java.util.Locale
 import kotlin.math.min
+import kotlin.random.Random
 
 /**
  * How patient a phone is.
@@ -84,6 +85,36 @@ class Retries(
                 }
             }
         }
+    }
+}
+
+/**
+ * How long a phone leaves a server alone that does not answer: half a minute, doubled up to an
+ * hour. A phone must not run its battery down at a server that is gone.
+ *
+ * @param spread a factor around 1: not all phones of a server at once
+ */
+class AwayWait(private val spread: () -> Double = { Random.nextDouble(LEAST, MOST) }) {
+    private var failures = 0
+
+    /** Seconds until the next session, after one more that found no server. */
+    fun nextSecs(): Double {
+        val usualSecs = min(LONGEST_SECS, FIRST_SECS * (1L shl min(failures, DOUBLINGS)))
+        failures += 1
+        return usualSecs * spread()
+    }
+
+    /** The server has answered. */
+    fun answered() {
+        failures = 0
+    }
+
+    private companion object {
+        const val FIRST_SECS = 30.0
+        const val LONGEST_SECS = 3600.0
+        const val DOUBLINGS = 16
+        const val LEAST = 0.75
+        const val MOST = 1.25
     }
 }
 
