@@ -1,7 +1,7 @@
 """`python -m android_harness.emulation`: an emulated phone for `adb connect`, until Ctrl-C.
 
-    python -m android_harness.emulation --state device-a --port 5585
-    adb connect 127.0.0.1:5585
+    python -m android_harness.emulation --state device-a --port 6555
+    adb connect 127.0.0.1:6555
     fedvoice deploy --store task-store --consent --now
 
 Its app is the Kotlin phone on Android's own ExecuTorch binary; `--conditions` names a JSON file
@@ -29,7 +29,8 @@ def main(arguments: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--state", type=Path, default=Path("emulated-device"))
-    parser.add_argument("--port", type=int, default=5585)
+    # Beyond the ports that adb looks through for emulators by itself.
+    parser.add_argument("--port", type=int, default=6555)
     parser.add_argument("--conditions", type=Path)
     given = parser.parse_args(arguments)
     try:
