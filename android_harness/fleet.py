@@ -4,13 +4,13 @@ all running the real device runtime against the server's socket.
 
 from __future__ import annotations
 
-import io
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from android_harness.config import FleetConfig
+from android_harness.emulation.recordings import for_android
 from android_harness.kinds import Kind, kinds_of
 from android_harness.partition import PhoneData
 from device_runtime.conditions import Conditions, ConditionSource, ScriptedConditions, always
@@ -18,8 +18,6 @@ from device_runtime.store import ExampleStore, NewExample, Split
 from protocol.utterances import Utterance
 
 STORE_FILE = "examples.sqlite"
-_READ_ON_ANDROID = ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")
-_SAME_IN_WAV = {"PCM_S8": "PCM_16", "PCM_16": "PCM_16", "PCM_24": "PCM_24"}
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ def python_examples(utterances: Sequence[Utterance], split: Split) -> list[NewEx
 def wav_examples(utterances: Sequence[Utterance], split: Split) -> list[NewExample]:
     """Utterances as an Android phone reads them: wav by reference, all else as wav bytes."""
     return [
-        NewExample(audio=_as_wav(u.audio_path.absolute()), transcript=u.text, split=split)
+        NewExample(audio=for_android(u.audio_path.absolute()), transcript=u.text, split=split)
         for u in utterances
     ]
 
@@ -86,20 +84,6 @@ _EXAMPLES: dict[Kind, Callable[[Sequence[Utterance], Split], list[NewExample]]] 
     Kind.PYTHON: python_examples,
     Kind.ANDROID: wav_examples,
 }
-
-
-def _as_wav(path: Path) -> Path | bytes:
-    import soundfile
-
-    info = soundfile.info(path)
-    if info.format == "WAV" and info.subtype in _READ_ON_ANDROID:
-        return path
-    # Without loss where wav has the same integers; libsndfile's floats of anything else.
-    subtype = _SAME_IN_WAV.get(info.subtype, "FLOAT")
-    samples, rate = soundfile.read(path, dtype="float32" if subtype == "FLOAT" else "int32")
-    wav = io.BytesIO()
-    soundfile.write(wav, samples, rate, format="WAV", subtype=subtype)
-    return wav.getvalue()
 
 
 def _scripts(

@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from android_harness.deploy import fitness
 from android_harness.deploy.adb import Adb
 from android_harness.deploy.app import LOG_TAG, PACKAGE, App, AppState
+from android_harness.emulation.recordings import for_android
 from protocol.codec import encode
 from protocol.errors import ErrorCode, FedvoiceError
 from protocol.invitation import Invitation, parse_invitation
@@ -25,6 +26,7 @@ Say = Callable[[str], None]
 _POLL_SECS = 1.0
 _NO_WORK = "no-work"
 _NO_WORK_SECS = 3.0
+_NO_WORK_PATIENCE_SECS = 60.0
 _QUIET_SECS = 5.0
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 WEIGHTS_FILE = "weights.float32"
@@ -121,12 +123,14 @@ def _push_examples(app: App, examples: tuple[Utterance, ...], say: Say) -> AppSt
     """Recordings and a manifest; the app takes those that it has not taken before."""
     folder = f"{app.folder}/examples"
     lines, pushed = [], 0
-    for utterance in examples:
-        name = f"{hashlib.sha256(str(utterance.audio_path).encode()).hexdigest()[:16]}.wav"
-        pushed += app.adb.push(utterance.audio_path, f"{folder}/{name}")
-        line = {"audio_filepath": name, "text": utterance.text, "split": utterance.split}
-        lines.append(json.dumps({**line, "duration": utterance.duration_secs}))
     with TemporaryDirectory() as draft:
+        for utterance in examples:
+            name = f"{hashlib.sha256(str(utterance.audio_path).encode()).hexdigest()[:16]}.wav"
+            pushed += app.adb.push(
+                _wav(utterance.audio_path, Path(draft) / name), f"{folder}/{name}"
+            )
+            line = {"audio_filepath": name, "text": utterance.text, "split": utterance.split}
+            lines.append(json.dumps({**line, "duration": utterance.duration_secs}))
         manifest = Path(draft) / "manifest.jsonl"
         manifest.write_text("\n".join(lines) + "\n", encoding="utf-8")
         app.adb.push(manifest, f"{folder}/{manifest.name}")
@@ -137,10 +141,22 @@ def _push_examples(app: App, examples: tuple[Utterance, ...], say: Say) -> AppSt
 
 def _session_now(app: App, before: AppState, wait_secs: float, say: Say) -> AppState:
     """Ask for sessions until one has found work, or the time is up."""
+    if before.examples == 0:
+        say("session: none, the phone holds no examples; keep some in the app, or give --examples")
+        return before
     say("session: started now; charger, idleness and network of the phone are not asked for")
     end = time.monotonic() + wait_secs
     with _log_shown(app, say, end):
         return _sessions(app, before, end, say)
+
+
+def _wav(recording: Path, draft: Path) -> Path:
+    """The recording itself, or a wav file of it where the phone reads no other."""
+    audio = for_android(recording)
+    if isinstance(audio, Path):
+        return audio
+    draft.write_bytes(audio)
+    return draft
 
 
 @contextmanager
@@ -165,6 +181,7 @@ def _past(end: float) -> bool:
 
 
 def _sessions(app: App, before: AppState, end: float, say: Say) -> AppState:
+    patient_until = min(end, time.monotonic() + _NO_WORK_PATIENCE_SECS)
     state = before
     while True:
         state = _one_session(app, state, end)
@@ -172,7 +189,7 @@ def _sessions(app: App, before: AppState, end: float, say: Say) -> AppState:
         if ended != _NO_WORK:
             say(f"session: {ended}, round {state.books['last_round']}")
             return state
-        if time.monotonic() + _NO_WORK_SECS > end:
+        if time.monotonic() + _NO_WORK_SECS > patient_until:
             say("session: the server had no work for this phone; it goes on calling by itself")
             return state
         say("session: no work yet, the server waits for other phones or has enough; again")

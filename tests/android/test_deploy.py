@@ -10,9 +10,11 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import soundfile
 from typer.testing import CliRunner, Result
 
 from android_harness.apk.build import APK
@@ -23,6 +25,7 @@ from android_harness.emulation.device import PACKAGE, EmulatedDevice
 from android_harness.emulation.jvm import find_phone
 from protocol.errors import FedvoiceError
 from protocol.task import TaskPackage
+from protocol.utterances import read_manifest, write_manifest
 from server.app import AggregationServer
 from server.config import ServerConfig
 from server.credentials import Credentials
@@ -302,6 +305,31 @@ def test_removing_leaves_nothing_on_the_phone_and_shuts_it_out(
     (after,) = Credentials(open_existing(server.store_dir)).clients()
     assert (after.client_id, after.revoked) == (client.client_id, True)
     assert "the app is not there" in run("remove").output
+
+
+def test_recordings_that_the_phone_does_not_read_are_converted_on_the_way(
+    plug: Plug, server: AggregationServer, apk: Path, manifest: Path, tmp_path: Path
+) -> None:
+    plug()
+    flac = []
+    for i, utterance in enumerate(read_manifest(manifest)):
+        samples, rate = soundfile.read(utterance.audio_path, dtype="int16")
+        path = tmp_path / f"{i}.flac"
+        soundfile.write(path, samples, rate)
+        flac.append(replace(utterance, audio_path=path))
+    write_manifest(tmp_path / "manifest.jsonl", flac)
+    result = run(*wishes(server, apk, tmp_path / "manifest.jsonl"), "--now")
+    assert result.exit_code == 0, result.output
+    assert "session: trained" in result.output
+
+
+def test_a_phone_without_examples_is_not_waited_for(
+    plug: Plug, server: AggregationServer, apk: Path
+) -> None:
+    plug()
+    result = run("--apk", apk, "--store", server.store_dir, "--consent", "--now")
+    assert result.exit_code == 0, result.output
+    assert "holds no examples" in result.output
 
 
 def test_without_a_device_it_says_what_to_do() -> None:
