@@ -118,7 +118,7 @@ def status(
             "device": serial,
             "enrolled": state.enrolled,
             "consent": state.consent,
-            "examples": state.examples,
+            "examples_held": state.examples,
             **state.books,
         }
         if as_json:

@@ -10,6 +10,7 @@ _SAME_IN_WAV = {"PCM_S8": "PCM_16", "PCM_16": "PCM_16", "PCM_24": "PCM_24"}
 
 
 def for_android(path: Path) -> Path | bytes:
+    """The file itself if the phone reads it, or the bytes of a wav file with the same samples."""
     import soundfile
 
     info = soundfile.info(path)
