@@ -3,6 +3,7 @@ package org.fedvoice.dictation
 import android.Manifest
 import android.app.Activity
 import android.app.AlertDialog
+import android.os.Build
 import android.os.Bundle
 import android.widget.Button
 import android.widget.EditText
@@ -49,7 +50,7 @@ class MainActivity : Activity() {
             val invitation = findViewById<EditText>(R.id.invitation)
             act(R.string.joined) { voice.enrol(invitation.text.toString().trim()) }
         }
-        findViewById<Button>(R.id.train_now).setOnClickListener { act { voice.trainNow() } }
+        findViewById<Button>(R.id.train_now).setOnClickListener { learnNow() }
         findViewById<Button>(R.id.delete).setOnClickListener { askBeforeDeleting() }
     }
 
@@ -69,12 +70,13 @@ class MainActivity : Activity() {
         permissions: Array<out String>,
         results: IntArray,
     ) {
+        if (code != FOR_MICROPHONE) return
         if (microphone.isAllowed) startRecording() else message.setText(R.string.no_microphone)
     }
 
     private fun startRecording() {
         if (!microphone.isAllowed) {
-            requestPermissions(arrayOf(Manifest.permission.RECORD_AUDIO), 0)
+            requestPermissions(arrayOf(Manifest.permission.RECORD_AUDIO), FOR_MICROPHONE)
             return
         }
         isRecording = true
@@ -100,6 +102,14 @@ class MainActivity : Activity() {
             keep.isEnabled = false
             transcript.setText("")
         }
+    }
+
+    /** The session does not wait for the answer: without the permission it shows nothing. */
+    private fun learnNow() {
+        if (Build.VERSION.SDK_INT >= Build.VERSION_CODES.TIRAMISU) {
+            requestPermissions(arrayOf(Manifest.permission.POST_NOTIFICATIONS), FOR_NOTIFICATION)
+        }
+        act { voice.trainNow() }
     }
 
     private fun askBeforeDeleting() {
@@ -162,6 +172,8 @@ class MainActivity : Activity() {
     private fun megabytes(bytes: Long) = "%.1f MB".format(bytes / MEGABYTE)
 
     private companion object {
+        const val FOR_MICROPHONE = 0
+        const val FOR_NOTIFICATION = 1
         const val MEGABYTE = 1e6
         const val MICROAMP_HOURS = 1000.0
     }

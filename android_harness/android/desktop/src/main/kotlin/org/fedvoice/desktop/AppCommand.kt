@@ -43,6 +43,7 @@ import org.fedvoice.transport.GrpcLink
 import org.fedvoice.transport.enrol
 import org.fedvoice.transport.secureChannel
 import java.io.File
+import java.io.IOException
 
 /**
  * The app as an emulated device has it: the commands of the SDK's `DeployReceiver`, one JSON object
@@ -167,9 +168,12 @@ private class HeadlessApp(
             } catch (error: FedvoiceException) {
                 Log.warning(error.message.orEmpty())
                 books.update { it.plusFailure(error.code.id, wallSecs()) }
-            } catch (error: IllegalStateException) {
+            } catch (error: IOException) {
                 Log.warning(error.message.orEmpty())
-                books.update { it.plusFailure("bad-credentials", wallSecs()) }
+                books.update { it.plusFailure("io", wallSecs()) }
+            } catch (error: RuntimeException) {
+                Log.warning("the session failed: $error")
+                books.update { it.plusFailure("internal", wallSecs()) }
             } finally {
                 engines.close()
             }

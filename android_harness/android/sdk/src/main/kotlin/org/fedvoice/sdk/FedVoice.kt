@@ -5,6 +5,12 @@ import android.content.Context
 import android.util.Log
 import kotlinx.coroutines.CancellationException
 import kotlinx.coroutines.Dispatchers
+import kotlinx.coroutines.Job
+import kotlinx.coroutines.async
+import kotlinx.coroutines.cancel
+import kotlinx.coroutines.currentCoroutineContext
+import kotlinx.coroutines.ensureActive
+import kotlinx.coroutines.supervisorScope
 import kotlinx.coroutines.sync.Mutex
 import kotlinx.coroutines.sync.withLock
 import kotlinx.coroutines.withContext
@@ -23,6 +29,7 @@ import org.fedvoice.core.store.StoreLimits
 import org.fedvoice.core.store.addManifest
 import org.fedvoice.core.store.wavOf
 import java.io.File
+import java.io.IOException
 import kotlin.random.Random
 
 internal const val TAG = "fedvoice"
@@ -48,7 +55,7 @@ class FedVoice private constructor(private val context: Context) {
     private val oneAtATime = Mutex()
 
     @Volatile
-    private var withdrawn = false
+    private var running: Job? = null
 
     /** How the library behaves; the last one given to [start]. */
     @Volatile
@@ -156,31 +163,48 @@ class FedVoice private constructor(private val context: Context) {
     internal fun trainNowInBackground() = Schedule.put(context, Schedule.now(context, config.jobId))
 
     /**
-     * One session with the server.
+     * One session with the server; never fails: what went wrong is in the books.
      *
      * @return seconds to wait for the next one; null: none is wanted
      */
     internal suspend fun session(overridden: Boolean = false): Double? =
         oneAtATime.withLock {
-            withdrawn = false
+            if (!consent) return@withLock null
             val before = chargeMicroampHours(context)
             try {
                 val outcome =
-                    phone.session(config, store(), overridden) { withdrawn || !consent }
+                    supervisorScope {
+                        val work = async { phone.session(config, store(), overridden) { !consent } }
+                        running = work
+                        work.await()
+                    }
                 val spent = before - chargeMicroampHours(context)
                 books.update { it.plus(outcome, spent, wallSecs()) }
                 Log.i(TAG, "${outcome.happened.id} round ${outcome.round ?: "-"} ${outcome.detail}")
                 if (outcome.finished) null else outcome.nextContactSecs
             } catch (error: CancellationException) {
-                throw error
+                // The system's stop ends the caller as well; a withdrawal ends the session alone.
+                currentCoroutineContext().ensureActive()
+                Log.i(TAG, "withdrawn: ${error.message}")
+                null
             } catch (error: FedvoiceException) {
                 Log.w(TAG, error.message.orEmpty())
-                val failures = books.update { it.plusFailure(error.code.id, wallSecs()) }.failures
                 // Only a new invitation mends this: asking again would drain the battery.
-                if (error.code == ErrorCode.BAD_CREDENTIALS) return@withLock null
-                Schedule.backoffSecs(failures, Random.nextDouble())
+                laterAfter(error.code.id).takeIf { error.code != ErrorCode.BAD_CREDENTIALS }
+            } catch (error: IOException) {
+                Log.e(TAG, "the session failed", error)
+                laterAfter("io")
+            } catch (error: RuntimeException) {
+                // Whatever it is, it must not end the host app.
+                Log.e(TAG, "the session failed", error)
+                laterAfter("internal")
             }
         }
+
+    private fun laterAfter(code: String): Double {
+        val failures = books.update { it.plusFailure(code, wallSecs()) }.failures
+        return Schedule.backoffSecs(failures, Random.nextDouble())
+    }
 
     /** Puts the next session [delaySecs] from now, if there is to be one. */
     internal fun schedule(delaySecs: Double?) {
@@ -201,7 +225,7 @@ class FedVoice private constructor(private val context: Context) {
 
     /** No session any more, and no trace of the last one. */
     private suspend fun withdraw() {
-        withdrawn = true
+        running?.cancel("the person took their consent back")
         Schedule.cancel(context, config.jobId)
         oneAtATime.withLock { withdrawUnsent(files.session) }
     }

@@ -4,8 +4,10 @@ import android.app.job.JobScheduler
 import kotlinx.coroutines.CompletableDeferred
 import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.async
+import kotlinx.coroutines.awaitCancellation
 import kotlinx.coroutines.delay
 import kotlinx.coroutines.runBlocking
+import kotlinx.coroutines.withTimeout
 import org.fedvoice.core.ErrorCode
 import org.fedvoice.core.FedvoiceException
 import org.fedvoice.core.store.Audio
@@ -14,10 +16,12 @@ import org.fedvoice.core.store.Split
 import org.junit.Assert.assertArrayEquals
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertFalse
+import org.junit.Assert.assertNull
 import org.junit.Assert.assertThrows
 import org.junit.Assert.assertTrue
 import org.junit.Test
 import java.io.File
+import java.io.IOException
 
 class FedVoiceTest : SdkTest() {
     private val pending get() = app.getSystemService(JobScheduler::class.java).allPendingJobs
@@ -62,6 +66,37 @@ class FedVoiceTest : SdkTest() {
             assertFalse(unsent.exists())
             assertTrue(pending.isEmpty())
             assertEquals(1, voice.exampleCount)
+        }
+
+    @Test
+    fun `an upload that is under way when consent is taken back is broken off`() =
+        runBlocking {
+            agree()
+            val uploading = CompletableDeferred<Unit>()
+            phone.work = {
+                uploading.complete(Unit)
+                awaitCancellation()
+            }
+            val session = async(Dispatchers.Default) { voice.session() }
+            uploading.await()
+
+            voice.setConsent(false)
+
+            assertNull(withTimeout(5000) { session.await() })
+            assertEquals(0, voice.status.trained)
+        }
+
+    @Test
+    fun `nothing that fails in a session ends the host app`() =
+        runBlocking {
+            agree()
+            phone.work = { throw IllegalStateException("a bug") }
+            assertTrue(voice.session()!! > 0)
+            phone.work = { throw IOException("a disk") }
+            assertTrue(voice.session()!! > 0)
+
+            assertEquals(2, voice.status.failures)
+            assertEquals("io", voice.status.lastError)
         }
 
     @Test
