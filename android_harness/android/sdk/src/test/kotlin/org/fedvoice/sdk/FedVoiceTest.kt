@@ -162,6 +162,18 @@ class FedVoiceTest : SdkTest() {
     }
 
     @Test
+    fun `speech that is older than its time to live is gone`() {
+        FedVoice.start(app, FedVoiceConfig(exampleTimeToLiveDays = 1))
+        addExample("today")
+        assertEquals(1, voice.exampleCount)
+
+        FedVoice.start(app, FedVoiceConfig(exampleTimeToLiveDays = 0))
+        Thread.sleep(5)
+
+        assertEquals(0, voice.exampleCount)
+    }
+
+    @Test
     fun `too long a recording and one without words are refused`() {
         val long =
             assertThrows(FedvoiceException::class.java) {
