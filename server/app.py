@@ -183,7 +183,7 @@ class AggregationServer:
             )
         if not meta:
             weights = package.weights()
-            state = optimizers.init(self.config.optimizer, weights.size)
+            state = optimizers.init(self.config.optimizer, manifest.parameters)
             files.save(Model(0, weights, state))
             # An assignment's name says which job gave it: phones remember unfinished work.
             meta = {

@@ -19,25 +19,25 @@ from pydantic import (
 
 from protocol.errors import ErrorCode, FedvoiceError
 from protocol.plan import TrainingPlan
+from server.plan_schedule import PlanSchedule
+from server.rates import RateSchedule
 
 GRID_HEADROOM_BITS = 62
 """Sums of weighted grid values stay within +-2^62, one bit below what int64 holds."""
 
 
-class OptimizerConfig(BaseModel):
-    """The server optimiser (`server/optimizers.py` has the formulas)."""
+class OptimizerConfig(RateSchedule):
+    """The server optimiser (`server/optimizers.py` has the formulas) and its rate's schedule."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: Literal["sgd", "adam"] = "sgd"
+    name: Literal["sgd", "adam", "yogi", "adagrad", "lamb"] = "sgd"
     rate: float = Field(default=0.5, gt=0)
+    """LAMB's is the part of a parameter's norm that a round moves it by: far smaller."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
-    """beta of SGD; Adam does not use it."""
+    """beta of SGD; the others do not use it."""
     betas: tuple[float, float] = (0.9, 0.99)
+    """b1, b2; SGD uses neither, Adagrad not the second."""
     epsilon: float = Field(default=1e-3, gt=0)
     """tau of FedOpt: the degree of adaptivity."""
-    schedule: Literal["constant", "cosine", "warm-up"] = "constant"
-    warm_up_rounds: int = Field(default=10, ge=1)
 
     @model_validator(mode="after")
     def _betas_below_one(self) -> OptimizerConfig:
@@ -105,6 +105,8 @@ class ServerConfig(BaseModel):
     gates: Gates = Gates()
     plan: TrainingPlan | None = None
     """None: the task package's plan."""
+    plan_schedule: PlanSchedule = PlanSchedule()
+    """What changes of the plan from round to round."""
     optimizer: OptimizerConfig = OptimizerConfig()
     evaluate_every: int = Field(default=0, ge=0)
     """Rounds between evaluations on all phones with test examples; 0: never. If not 0 the last

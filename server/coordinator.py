@@ -313,7 +313,7 @@ class Coordinator:
             round=rules.number,
             work=pb.WORK_TRAIN if rules.work is Work.TRAIN else pb.WORK_EVALUATE,
             lease_secs=grant.lease_secs,
-            plan=self.job.plan.to_message(),
+            plan=self.job.plan_for(rules.number).to_message(),
             manifest=self.job.manifest_blob,
             program=self.job.program_blob,
             weights=self._model.blob,
@@ -385,7 +385,7 @@ class Coordinator:
                 phase=Phase.SELECTING,
                 ending="",
                 rules=asdict(rules),
-                books=self.job.books(),
+                books=self.job.books(rules.number),
             )
         )
         self._state = RoundState(rules)

@@ -8,6 +8,7 @@ from protocol.generated import fedvoice_pb2 as pb
 from protocol.plan import TrainingPlan
 from protocol.task import TaskManifest
 from server.config import ServerConfig
+from server.plan_schedule import plan_for_round
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class Job:
     config: ServerConfig
     manifest: TaskManifest
     plan: TrainingPlan
+    """As configured; `plan_for` is what a round's phones are given."""
     manifest_blob: pb.Blob
     program_blob: pb.Blob
 
@@ -26,11 +28,17 @@ class Job:
         """P."""
         return self.manifest.parameters.total_size
 
-    def books(self) -> dict[str, float]:
-        """What the ledger needs to know of a round beside its reports."""
+    def plan_for(self, number: int) -> TrainingPlan:
+        """The plan of round `number`."""
+        schedule = self.config.plan_schedule
+        return plan_for_round(schedule, self.plan, number, self.config.rounds)
+
+    def books(self, number: int) -> dict[str, float]:
+        """What the ledger needs to know of round `number` beside its reports."""
+        plan = self.plan_for(number)
         return {
             "weights_bytes": self.manifest.parameters.weights_bytes,
-            "local_epochs": self.plan.local_epochs,
-            "batch_size": self.plan.batch_size,
+            "local_epochs": plan.local_epochs,
+            "batch_size": plan.batch_size,
             "alpha": self.config.alpha,
         }

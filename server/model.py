@@ -40,7 +40,7 @@ class ModelFiles:
     """Reads and writes `Model`s below a store directory."""
 
     def __init__(self, directory: Path, table: ParameterTable) -> None:
-        self._directory, self._table = directory, table
+        self._directory, self.table = directory, table
         for name in ("rounds", "optimizer"):
             (directory / name).mkdir(parents=True, exist_ok=True)
 
@@ -54,7 +54,7 @@ class ModelFiles:
         replace_file(self._optimizer_path(model.number), lambda path: save_file(slots, path))
         replace_file(
             self._round_path(model.number),
-            lambda path: save_weights(path, model.weights, self._table),
+            lambda path: save_weights(path, model.weights, self.table),
         )
 
     def publish(self, model: Model) -> None:
@@ -73,7 +73,7 @@ class ModelFiles:
         Raises:
             FedvoiceError: as `protocol.task.load_weights`.
         """
-        weights = load_weights(self._round_path(number), self._table)
+        weights = load_weights(self._round_path(number), self.table)
         return Model(number, weights, OptimizerState(load_file(self._optimizer_path(number))))
 
     def _round_path(self, number: int) -> Path:
@@ -107,6 +107,7 @@ class CurrentModel:
             self._model.optimizer,
             self._model.weights,
             delta,
+            table=self._files.table,
             number=number,
             rounds=self._config.rounds,
         )

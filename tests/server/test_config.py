@@ -17,8 +17,10 @@ from server.schedule import following
     [
         ({"round": 3}, "round"),
         ({"rounds": "many"}, "rounds"),
-        ({"optimizer": {"name": "lamb"}}, "optimizer.name"),
+        ({"optimizer": {"name": "lion"}}, "optimizer.name"),
         ({"optimizer": {"betas": [0.9, 1.0]}}, "optimizer"),
+        ({"optimizer": {"schedule": "exponential"}}, "floor"),
+        ({"plan_schedule": {"client_rate": {"schedule": "step"}}}, "client_rate.schedule"),
         ({"plan": {"local_epochs": 0}}, "plan.local_epochs"),
         ({"max_update_abs": 1e9}, "2^grid_bits"),
         ({"cohort_size": 5000}, "2^grid_bits"),
