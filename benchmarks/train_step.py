@@ -28,7 +28,7 @@ from model_export.graphs.methods import step_source
 from model_export.lowering.program import lower
 from model_export.lowering.runtime import LoadedProgram
 from model_export.models import CtcConfig, EncoderConfig, ModelConfig, RnntConfig, build_model
-from model_export.models.loss import weighted_loss
+from model_export.models.loss import loss_of
 from model_export.package import flat_weights, parameter_table
 from protocol.task import Bucket, FeatureSettings
 
@@ -105,7 +105,7 @@ def measure(name: str, threads: int, steps: int) -> dict[str, str | int | float]
 
     def reference() -> None:
         optimiser.zero_grad()
-        weighted_loss(model, stacked, y, x_lens, y_lens, example_weights).backward()  # type: ignore[no-untyped-call]
+        loss_of(model, stacked, y, x_lens, y_lens, example_weights).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
         optimiser.step()
 

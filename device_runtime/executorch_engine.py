@@ -16,7 +16,13 @@ from executorch.extension.pybindings import portable_lib
 from protocol.engine import Batch, Int64Array
 from protocol.errors import ErrorCode, FedvoiceError
 from protocol.parameters import FlatVector, Float32Array
-from protocol.task import PROGRAM_FILE, Bucket, TaskPackage, check_digest
+from protocol.task import (
+    PROGRAM_FILE,
+    Bucket,
+    TaskPackage,
+    check_digest,
+    check_takes_audio,
+)
 
 FEATURES_METHOD = "features"
 _CACHED_VECTORS = 2  # the clean weights and FVN's noisy ones
@@ -59,8 +65,9 @@ class ExecuTorchEngine:
 
         Raises:
             FedvoiceError: `wrong-shape` if it is shorter than one frame or longer than the task's
-                `max_secs`.
+                `max_secs`; `bad-package` if the task's examples are not made from recordings.
         """
+        check_takes_audio(self.manifest)
         settings = self.manifest.features
         frames = settings.frames(waveform.size)
         limit = int(settings.max_secs * settings.sample_rate)
@@ -161,7 +168,7 @@ class ExecuTorchEngine:
 
     def _check_program(self) -> None:
         manifest = self.manifest
-        methods = {FEATURES_METHOD}
+        methods = {FEATURES_METHOD} if manifest.takes_audio else set()
         for bucket in manifest.buckets:
             methods |= {bucket.step_method, bucket.decode_method}
         for kind, missing in (

@@ -68,7 +68,8 @@ def summary_table(summary: ExportSummary) -> Table:
     table.add_row("runtime must have", operators)
     worst_at = f"{worst.error:.1e} of its largest entry ({worst.parameter}, {worst.bucket})"
     table.add_row("worst gradient error", worst_at)
-    table.add_row("worst feature error", f"{summary.features_error:.1e}")
+    if summary.features_error is not None:
+        table.add_row("worst feature error", f"{summary.features_error:.1e}")
     table.add_row("took", f"{summary.export_secs:.0f} s")
     table.add_row("written to", str(summary.package.directory))
     return table

@@ -10,10 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from model_export.graphs.chunks import padded_frames
 from model_export.models.config import ModelConfig
-from model_export.vocabulary import build_vocabulary
+from model_export.vocabulary import build_vocabulary, vocabulary_as_given
 from protocol.errors import ErrorCode, FedvoiceError
 from protocol.plan import TrainingPlan
-from protocol.task import Bucket, FeatureSettings
+from protocol.task import WITHOUT_AUDIO, Bucket, FeatureSettings
 from protocol.utterances import read_manifest
 from protocol.vocabulary import TargetKind, Vocabulary
 
@@ -23,19 +23,24 @@ class BucketConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    frames: int = Field(ge=2)
-    """T, stacked frames. Transducers round it up so that the joint can work in equal chunks."""
+    frames: int = Field(ge=1)
+    """T, stacked frames; from 2 on for speech. Transducers round it up so that the joint can work in equal chunks."""
     labels: int = Field(ge=1)
     batch: int = Field(default=8, ge=1)
 
 
 class VocabularyConfig(BaseModel):
-    """Targets: either a list of `tokens` (words or characters) or a `manifest` with texts."""
+    """Targets: either a list of `tokens` (words or characters) or a `manifest` with texts.
+
+    Tokens are normalised and sorted as texts are, unless they are to be taken `as_given`: with
+    their order and their capitals, which a task needs whose examples are not made from texts.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: TargetKind = TargetKind.WORD
     tokens: tuple[str, ...] = ()
+    as_given: bool = False
     manifest: Path | None = None
     pieces: int = Field(default=500, ge=2)
     """Word pieces at most."""
@@ -46,10 +51,14 @@ class VocabularyConfig(BaseModel):
             raise ValueError("give either tokens or manifest")
         if self.tokens and self.kind is TargetKind.PIECE:
             raise ValueError("word pieces are trained on the texts of a manifest")
+        if self.as_given and len(set(self.tokens)) < max(1, len(self.tokens)):
+            raise ValueError("as_given wants tokens, each of them once")
         return self
 
     def build(self) -> Vocabulary:
         """The vocabulary; reads the manifest's texts, not its audio."""
+        if self.as_given:
+            return vocabulary_as_given(self.kind, self.tokens)
         if self.manifest is None:
             return build_vocabulary(self.kind, self.tokens)
         texts = [u.text for u in read_manifest(self.manifest, check_audio=False)]
@@ -74,6 +83,18 @@ class ExportConfig(BaseModel):
     @classmethod
     def _ascending(cls, buckets: tuple[BucketConfig, ...]) -> tuple[BucketConfig, ...]:
         return tuple(sorted(buckets, key=lambda bucket: (bucket.frames, bucket.labels)))
+
+    @model_validator(mode="after")
+    def _enough_frames(self) -> ExportConfig:
+        if self.model.kind not in WITHOUT_AUDIO:
+            if self.buckets[0].frames < 2:
+                raise ValueError("a bucket of one frame: speech needs at least 2")
+            return self
+        crowded = [b for b in self.buckets if b.labels > b.frames]
+        if crowded:
+            labels, frames = crowded[0].labels, crowded[0].frames
+            raise ValueError(f"{labels} labels in {frames} frames: each needs a frame of its own")
+        return self
 
     @model_validator(mode="after")
     def _distinct_buckets(self) -> ExportConfig:

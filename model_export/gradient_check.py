@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from model_export.graphs.methods import FEATURES_METHOD
-from model_export.models import ModelConfig, SpeechModel
-from model_export.models.loss import weighted_loss
+from model_export.models import ModelConfig, TaskModel
+from model_export.models.loss import loss_of
 from protocol.errors import ErrorCode, FedvoiceError
 from protocol.parameters import ParameterTable
 from protocol.task import Bucket, FeatureSettings
@@ -69,7 +69,7 @@ class Checked:
     """
 
     config: ModelConfig
-    model: SpeechModel
+    model: TaskModel
     table: ParameterTable
     features: FeatureSettings
 
@@ -78,7 +78,7 @@ class Checked:
         return tuple(p.detach() for p in self.model.parameters())
 
     @cached_property
-    def in_double_precision(self) -> SpeechModel:
+    def in_double_precision(self) -> TaskModel:
         """A copy of the model, so that the reference has no rounding errors of its own."""
         return copy.deepcopy(self.model).double()
 
@@ -189,18 +189,16 @@ def _random_inputs(checked: Checked, bucket: Bucket, seed: int, real: int) -> St
     g = torch.Generator().manual_seed(seed)
     batch, frames, labels = bucket.batch, bucket.frames, bucket.labels
     shape = (batch, frames * checked.features.stack, checked.features.mel_bins)
-    vocabulary = int(dict(checked.model.named_parameters())["output.bias"].shape[0])
     x_lens = torch.randint((frames + 1) // 2, frames + 1, (batch,), generator=g)
     y_lens = torch.randint(0, labels + 1, (batch,), generator=g)
     x_lens[0], y_lens[0] = frames, labels
-    if checked.config.kind == "ctc":  # leave room for a blank between repeated labels
-        y_lens = torch.minimum(y_lens, x_lens // 2)
-    y = torch.randint(1, vocabulary, (batch, labels), generator=g)
+    y_lens = torch.minimum(y_lens, checked.model.most_labels(x_lens))
+    y = torch.randint(1, checked.model.vocabulary_size, (batch, labels), generator=g)
     y = y * (torch.arange(labels) < y_lens[:, None])
     x_lens[real:], y_lens[real:] = 1, 0
     weights = torch.zeros(batch)
     weights[:real] = 1 / real
-    return StepInputs(torch.randn(shape, generator=g), y, x_lens, y_lens, weights)
+    return StepInputs(checked.model.random_inputs(shape, g), y, x_lens, y_lens, weights)
 
 
 def _reference(
@@ -217,7 +215,7 @@ def _reference(
         real = StepInputs(*(tensor[row : row + 1] for tensor in inputs))
         x, weights = checked.stacked(real.x).double(), real.weights.double()
         with torch.enable_grad():
-            loss = weighted_loss(model, x, real.y, real.x_lens, real.y_lens, weights)
+            loss = loss_of(model, x, real.y, real.x_lens, real.y_lens, weights)
             found = torch.autograd.grad(loss, parameters)
         total += loss.item()
         for gradient, more in zip(gradients, found, strict=True):

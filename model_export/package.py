@@ -20,12 +20,13 @@ from model_export.gradient_check import (
 from model_export.graphs.methods import task_methods
 from model_export.lowering.program import Program, lower
 from model_export.lowering.runtime import LoadedProgram
-from model_export.models import SpeechModel, build_model
+from model_export.models import TaskModel, build_model
 from model_export.models.config import to_settings
 from protocol.codec import digest_of
 from protocol.parameters import FlatVector, ParameterTable
 from protocol.task import (
     WEIGHTS_FILE,
+    WITHOUT_AUDIO,
     Bucket,
     TaskManifest,
     TaskPackage,
@@ -45,7 +46,8 @@ class ExportSummary:
         arena_bytes: planned memory of each method.
         payload_bytes: one copy of the weights as float32, what a round sends each way.
         gradients: the worst gradient error of each bucket.
-        features_error: largest difference of a log-mel value to torchaudio.
+        features_error: largest difference of a log-mel value to torchaudio; None for a task
+            that takes no audio.
     """
 
     package: TaskPackage
@@ -54,7 +56,7 @@ class ExportSummary:
     program_bytes: int
     payload_bytes: int
     gradients: tuple[GradientReport, ...]
-    features_error: float
+    features_error: float | None
     export_secs: float
 
     @property
@@ -63,18 +65,18 @@ class ExportSummary:
         return max(self.gradients, key=lambda report: report.error)
 
 
-def parameter_table(model: SpeechModel) -> ParameterTable:
+def parameter_table(model: TaskModel) -> ParameterTable:
     """The flat layout of a model's parameters, in the module's order."""
     return ParameterTable.from_shapes([(n, tuple(p.shape)) for n, p in model.named_parameters()])
 
 
-def flat_weights(model: SpeechModel, table: ParameterTable) -> FlatVector:
+def flat_weights(model: TaskModel, table: ParameterTable) -> FlatVector:
     """A model's parameters as a new flat vector [P]."""
     tensors = {name: p.detach().numpy() for name, p in model.named_parameters()}
     return table.pack(tensors, where="model")
 
 
-def new_model(config: ExportConfig, vocabulary_size: int) -> SpeechModel:
+def new_model(config: ExportConfig, vocabulary_size: int) -> TaskModel:
     """The model of a configuration with initial weights drawn from its seed."""
     features = config.features
     with torch.random.fork_rng(devices=[]):
@@ -143,15 +145,17 @@ def export_task(
 
 def check_program(
     program: Program, checked: Checked, buckets: tuple[Bucket, ...], progress: Progress
-) -> tuple[tuple[GradientReport, ...], float]:
-    """Law 8 for all methods: gradient reports by bucket, and the features' error.
+) -> tuple[tuple[GradientReport, ...], float | None]:
+    """Law 8 for all methods: gradient reports by bucket, and the features' error if there are any.
 
     Raises:
         FedvoiceError: `gradient-check`.
     """
     loaded = LoadedProgram(program.data)
-    progress("check features")
-    features_error = check_features(loaded, checked.features)
+    features_error = None
+    if checked.config.kind not in WITHOUT_AUDIO:
+        progress("check features")
+        features_error = check_features(loaded, checked.features)
     reports = []
     for bucket in buckets:
         progress(f"check {bucket.step_method}")

@@ -13,11 +13,11 @@ from pydantic import ValidationError
 from model_export.gradient_check import reference_features
 from model_export.models import build_model
 from model_export.models.config import from_settings
-from model_export.models.loss import weighted_loss
+from model_export.models.loss import loss_of
 from protocol.engine import Batch, Int64Array
 from protocol.errors import ErrorCode, FedvoiceError
 from protocol.parameters import FlatVector, Float32Array
-from protocol.task import Bucket, TaskManifest
+from protocol.task import Bucket, TaskManifest, check_takes_audio
 
 
 class TorchEngine:
@@ -60,7 +60,12 @@ class TorchEngine:
         return self._manifest
 
     def features(self, waveform: Float32Array) -> Float32Array:
-        """Log-mel [frames, mel_bins] of a waveform [samples] in +-1; not yet normalised."""
+        """Log-mel [frames, mel_bins] of a waveform [samples] in +-1; not yet normalised.
+
+        Raises:
+            FedvoiceError: `bad-package` if the task's examples are not made from recordings.
+        """
+        check_takes_audio(self._manifest)
         settings = self._manifest.features
         if settings.frames(len(waveform)) < 1:
             return np.zeros((0, settings.mel_bins), dtype=np.float32)
@@ -71,7 +76,7 @@ class TorchEngine:
         """Weighted loss and its flat gradient [P]; the next call overwrites the gradient."""
         self._install(weights)
         self._gradient[:] = 0
-        loss = weighted_loss(
+        loss = loss_of(
             self._model,
             self._stacked(batch.features),
             torch.from_numpy(batch.targets),

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable, Sequence
 
 from protocol.errors import ErrorCode, FedvoiceError
-from protocol.vocabulary import TargetKind, Vocabulary, normalise
+from protocol.vocabulary import WORD_BOUNDARY, TargetKind, Vocabulary, normalise
 
 
 def build_vocabulary(kind: TargetKind, texts: Iterable[str], pieces: int = 500) -> Vocabulary:
@@ -36,6 +36,12 @@ def build_vocabulary(kind: TargetKind, texts: Iterable[str], pieces: int = 500) 
     if kind is TargetKind.CHARACTER:
         return Vocabulary.from_characters(lines)
     return _train_pieces(lines, pieces)
+
+
+def vocabulary_as_given(kind: TargetKind, tokens: Sequence[str]) -> Vocabulary:
+    """Token i is `tokens[i - 1]`: nothing is sorted, folded or lowered; a space becomes its mark."""
+    marked = (WORD_BOUNDARY if token == " " else token for token in tokens)
+    return Vocabulary(kind=kind, tokens=("<blank>", *marked))
 
 
 def _train_pieces(lines: Sequence[str], pieces: int) -> Vocabulary:

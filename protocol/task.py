@@ -31,6 +31,9 @@ PROGRAM_FILE = "program.pte"
 WEIGHTS_FILE = "weights.safetensors"
 FORMAT_VERSION = 1
 
+WITHOUT_AUDIO = frozenset({"2nn", "cnn", "char-lstm"})
+"""Kinds of models whose inputs are images or characters: no `features` method, no recordings."""
+
 
 class FeatureSettings(BaseModel):
     """Log-mel front end; the program's `features` method computes it."""
@@ -90,7 +93,7 @@ class TaskManifest(BaseModel):
     format_version: int = FORMAT_VERSION
     name: str
     model_kind: str
-    """rnnt | ctc."""
+    """rnnt | ctc, or one of `WITHOUT_AUDIO`."""
     model: dict[str, int | float | bool | str]
     """The exporter's model settings, from which an eager reference is rebuilt."""
     parameters: ParameterTable
@@ -104,6 +107,11 @@ class TaskManifest(BaseModel):
     program_digest: str
     weights_digest: str
     """Of weights.safetensors as exported."""
+
+    @property
+    def takes_audio(self) -> bool:
+        """Whether examples are made from recordings: the program then has `features`."""
+        return self.model_kind not in WITHOUT_AUDIO
 
     def bucket_for(self, frames: int, labels: int) -> Bucket | None:
         """The smallest bucket that holds `frames` encoder frames and `labels` tokens."""
@@ -204,6 +212,18 @@ def check_digest(data: bytes, wanted: str, where: str) -> None:
             got=f"sha256 {got[:16]}..., {len(data)} bytes",
             wanted=f"sha256 {wanted[:16]}...",
             next_step="The file is damaged or not of this package: fetch or export it again.",
+        )
+
+
+def check_takes_audio(manifest: TaskManifest) -> None:
+    """Raise `bad-package` for a task whose examples are not made from recordings."""
+    if not manifest.takes_audio:
+        raise FedvoiceError(
+            ErrorCode.BAD_PACKAGE,
+            where=f"task {manifest.name}, features",
+            got=f"a recording for a model of kind {manifest.model_kind}, which has no front end",
+            wanted="a task that learns from recordings (rnnt or ctc)",
+            next_step="Export a task of such a kind, or give examples instead of recordings.",
         )
 
 

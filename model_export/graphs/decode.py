@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from model_export.graphs.encoder import EncoderGraph, lstm_weights
 from model_export.graphs.ops import Tensors, linear, one_hot, scan
-from model_export.models.config import CtcConfig, ModelConfig, RnntConfig
+from model_export.models.config import CtcConfig, RnntConfig
 from protocol.parameters import ParameterTable
 
 
@@ -20,23 +20,21 @@ class DecodeGraph(nn.Module, ABC):
     time, 0 where nothing was emitted; counts are the non-zero ones of each column.
     """
 
-    def __init__(self, config: ModelConfig, table: ParameterTable, frames: int, batch: int) -> None:
+    def __init__(self, table: ParameterTable, frames: int, batch: int) -> None:
         super().__init__()
         self.table, self.frames, self.batch = table, frames, batch
-        self.encoder = EncoderGraph(config.encoder, frames, batch)
 
     def forward(
         self, parameters: tuple[Tensor, ...], x: Tensor, x_lens: Tensor
     ) -> tuple[Tensor, Tensor]:
         """See the class."""
         named = {s.name: p for s, p in zip(self.table.parameters, parameters, strict=True)}
-        rows = self.encoder.forward(named, x, x_lens).output()
-        tokens = self.tokens(named, rows, x_lens)
+        tokens = self.tokens(named, x, x_lens)
         return tokens, (tokens != 0).to(torch.int64).sum(0)
 
     @abstractmethod
-    def tokens(self, parameters: dict[str, Tensor], rows: Tensor, x_lens: Tensor) -> Tensor:
-        """Emitted tokens int64 [N, B] of encoder outputs [T*B, D]."""
+    def tokens(self, parameters: dict[str, Tensor], x: Tensor, x_lens: Tensor) -> Tensor:
+        """Emitted tokens int64 [N, B]."""
 
 
 class RnntDecode(DecodeGraph):
@@ -47,11 +45,13 @@ class RnntDecode(DecodeGraph):
     """
 
     def __init__(self, config: RnntConfig, table: ParameterTable, frames: int, batch: int) -> None:
-        super().__init__(config, table, frames, batch)
+        super().__init__(table, frames, batch)
+        self.encoder = EncoderGraph(config.encoder, frames, batch)
         self.symbols = config.max_symbols_per_frame
 
-    def tokens(self, parameters: dict[str, Tensor], rows: Tensor, x_lens: Tensor) -> Tensor:
+    def tokens(self, parameters: dict[str, Tensor], x: Tensor, x_lens: Tensor) -> Tensor:
         """See `DecodeGraph`."""
+        rows = self.encoder.forward(parameters, x, x_lens).output()
         batch, steps = self.batch, self.frames * self.symbols
         joint = linear(rows, parameters["joint_encoder.weight"]) + parameters["joint_encoder.bias"]
         by_frame = joint.reshape(self.frames, batch, -1)
@@ -110,19 +110,15 @@ class RnntDecode(DecodeGraph):
 class CtcDecode(DecodeGraph):
     """Best path with repeats and blanks removed; N = T."""
 
-    def tokens(self, parameters: dict[str, Tensor], rows: Tensor, x_lens: Tensor) -> Tensor:
+    def __init__(self, config: CtcConfig, table: ParameterTable, frames: int, batch: int) -> None:
+        super().__init__(table, frames, batch)
+        self.encoder = EncoderGraph(config.encoder, frames, batch)
+
+    def tokens(self, parameters: dict[str, Tensor], x: Tensor, x_lens: Tensor) -> Tensor:
         """See `DecodeGraph`."""
+        rows = self.encoder.forward(parameters, x, x_lens).output()
         logits = linear(rows, parameters["output.weight"]) + parameters["output.bias"]
         best = logits.argmax(1).reshape(self.frames, self.batch)
         before = torch.cat([torch.zeros(1, self.batch, dtype=torch.int64), best[:-1]], 0)
         inside = torch.arange(self.frames).reshape(-1, 1) < (x_lens * 1).reshape(1, -1)
         return best * ((best != before) & inside).to(torch.int64)
-
-
-def build_decode(
-    config: ModelConfig, table: ParameterTable, frames: int, batch: int
-) -> DecodeGraph:
-    """The decoder of a model at fixed T and B."""
-    if isinstance(config, CtcConfig):
-        return CtcDecode(config, table, frames, batch)
-    return RnntDecode(config, table, frames, batch)

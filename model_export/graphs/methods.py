@@ -1,32 +1,67 @@
-"""The methods of a task's program: `features`, and `step_*`, `decode_*` for every bucket."""
+"""The methods of a task's program: `step_*`, `decode_*` for every bucket, and `features`.
+
+`features` only where examples are made from recordings.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from model_export.graphs.ctc_step import CtcStep
-from model_export.graphs.decode import build_decode
+from model_export.graphs.decode import CtcDecode, DecodeGraph, RnntDecode
 from model_export.graphs.features import LogMel
+from model_export.graphs.labeller import LabellerDecode, LabellerNet, LabellerStep
 from model_export.graphs.rnnt_step import RnntStep
 from model_export.graphs.step import StepGraph
+from model_export.graphs.two_layer import TwoLayerNet
 from model_export.lowering.program import MethodSource
-from model_export.models.config import ModelConfig, RnntConfig
+from model_export.models.config import ModelConfig
 from protocol.parameters import ParameterTable
-from protocol.task import Bucket, FeatureSettings
+from protocol.task import WITHOUT_AUDIO, Bucket, FeatureSettings
 
 FEATURES_METHOD = "features"
 LEAST_FRAMES = 2
 """Shortest waveform of `features`, in frames (a dynamic size of one would be specialised)."""
 
 
-def build_step(config: ModelConfig, table: ParameterTable, bucket: Bucket) -> StepGraph:
-    """The training step of a model at a bucket's sizes."""
-    if isinstance(config, RnntConfig):
-        return RnntStep(config, table, bucket.frames, bucket.labels, bucket.batch)
-    return CtcStep(config, table, bucket.frames, bucket.batch)
+Graphs = tuple[StepGraph, DecodeGraph]
+
+
+def build_graphs(config: ModelConfig, table: ParameterTable, bucket: Bucket) -> Graphs:
+    """Training step and decoder of a model at a bucket's sizes."""
+    return GRAPHS[config.kind](config, table, bucket)
+
+
+def _rnnt(config: Any, table: ParameterTable, bucket: Bucket) -> Graphs:
+    frames, batch = bucket.frames, bucket.batch
+    step = RnntStep(config, table, frames, bucket.labels, batch)
+    return step, RnntDecode(config, table, frames, batch)
+
+
+def _ctc(config: Any, table: ParameterTable, bucket: Bucket) -> Graphs:
+    frames, batch = bucket.frames, bucket.batch
+    return CtcStep(config, table, frames, batch), CtcDecode(config, table, frames, batch)
+
+
+def _labeller(net: LabellerNet, table: ParameterTable) -> Graphs:
+    return LabellerStep(net, table), LabellerDecode(net, table)
+
+
+def _two_layer(config: Any, table: ParameterTable, bucket: Bucket) -> Graphs:
+    return _labeller(TwoLayerNet(bucket.frames, bucket.batch), table)
+
+
+GRAPHS: dict[str, Callable[[Any, ParameterTable, Bucket], Graphs]] = {
+    "rnnt": _rnnt,
+    "ctc": _ctc,
+    "2nn": _two_layer,
+}
+"""By kind: what makes step and decoder from a configuration."""
 
 
 def step_source(
@@ -42,7 +77,7 @@ def step_source(
         rows.clone(),
         torch.ones(bucket.batch),
     )
-    return MethodSource(build_step(config, table, bucket), inputs)
+    return MethodSource(build_graphs(config, table, bucket)[0], inputs)
 
 
 def decode_source(
@@ -54,7 +89,7 @@ def decode_source(
         _example_features(bucket, features),
         torch.ones(bucket.batch, dtype=torch.int64),
     )
-    return MethodSource(build_decode(config, table, bucket.frames, bucket.batch), inputs)
+    return MethodSource(build_graphs(config, table, bucket)[1], inputs)
 
 
 def features_source(settings: FeatureSettings) -> MethodSource:
@@ -76,7 +111,8 @@ def task_methods(
     settings: FeatureSettings,
 ) -> dict[str, MethodSource]:
     """All methods of a task, by name."""
-    methods = {FEATURES_METHOD: features_source(settings)}
+    heard = config.kind not in WITHOUT_AUDIO
+    methods = {FEATURES_METHOD: features_source(settings)} if heard else {}
     for bucket in buckets:
         methods[bucket.step_method] = step_source(config, table, bucket, settings)
         methods[bucket.decode_method] = decode_source(config, table, bucket, settings)

@@ -1,20 +1,39 @@
-"""LSTM transducer and LSTM CTC models as plain PyTorch modules."""
+"""Models as plain PyTorch modules: LSTM transducer, LSTM CTC, and frame labellers."""
 
-from model_export.models.config import CtcConfig, EncoderConfig, ModelConfig, RnntConfig
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from model_export.models.base import TaskModel
+from model_export.models.config import (
+    CtcConfig,
+    EncoderConfig,
+    ModelConfig,
+    RnntConfig,
+    TwoLayerConfig,
+)
 from model_export.models.ctc import CtcModel
 from model_export.models.rnnt import RnntModel
+from model_export.models.two_layer import TwoLayerModel
 
-SpeechModel = RnntModel | CtcModel
+MODELS: dict[str, Callable[[Any, int, int], TaskModel]] = {
+    "rnnt": RnntModel,
+    "ctc": CtcModel,
+    "2nn": TwoLayerModel,
+}
+"""By kind: what makes a model from its configuration, I and V."""
 
 
-def build_model(config: ModelConfig, input_size: int, vocabulary_size: int) -> SpeechModel:
+def build_model(config: ModelConfig, input_size: int, vocabulary_size: int) -> TaskModel:
     """The model of `config` for inputs of `input_size` values a frame and V tokens, blank included.
 
     Initial weights are drawn from torch's global generator: seed it for reproducible packages.
+
+    Raises:
+        FedvoiceError: `bad-config` if the model cannot take inputs of this size.
     """
-    if isinstance(config, RnntConfig):
-        return RnntModel(config, input_size, vocabulary_size)
-    return CtcModel(config, input_size, vocabulary_size)
+    return MODELS[config.kind](config, input_size, vocabulary_size)
 
 
 __all__ = [
@@ -24,6 +43,8 @@ __all__ = [
     "ModelConfig",
     "RnntConfig",
     "RnntModel",
-    "SpeechModel",
+    "TaskModel",
+    "TwoLayerConfig",
+    "TwoLayerModel",
     "build_model",
 ]

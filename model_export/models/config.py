@@ -47,16 +47,27 @@ class CtcConfig(BaseModel):
     encoder: EncoderConfig = EncoderConfig()
 
 
-ModelConfig = Annotated[RnntConfig | CtcConfig, Field(discriminator="kind")]
+class TwoLayerConfig(BaseModel):
+    """Two equal hidden layers with ReLU."""
 
-_ENCODER = "encoder."
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["2nn"] = "2nn"
+    hidden_size: int = Field(default=200, ge=1)
+
+
+ModelConfig = Annotated[RnntConfig | CtcConfig | TwoLayerConfig, Field(discriminator="kind")]
 
 
 def to_settings(config: ModelConfig) -> dict[str, Setting]:
     """The flat form of a task manifest: `encoder.layers`, ..., without the kind."""
-    fields = config.model_dump(exclude={"kind", "encoder"})
-    encoder = {_ENCODER + name: value for name, value in config.encoder.model_dump().items()}
-    return encoder | fields
+    settings: dict[str, Setting] = {}
+    for name, value in config.model_dump(exclude={"kind"}).items():
+        if isinstance(value, dict):
+            settings |= {f"{name}.{inner}": setting for inner, setting in value.items()}
+        else:
+            settings[name] = value
+    return settings
 
 
 def from_settings(kind: str, settings: dict[str, Setting]) -> ModelConfig:
@@ -65,9 +76,12 @@ def from_settings(kind: str, settings: dict[str, Setting]) -> ModelConfig:
     Raises:
         pydantic.ValidationError: unknown kind or field.
     """
-    fields: dict[str, Any] = {k: v for k, v in settings.items() if not k.startswith(_ENCODER)}
-    fields["encoder"] = {
-        k.removeprefix(_ENCODER): v for k, v in settings.items() if k.startswith(_ENCODER)
-    }
+    fields: dict[str, Any] = {}
+    for key, setting in settings.items():
+        name, dot, inner = key.partition(".")
+        if dot:
+            fields.setdefault(name, {})[inner] = setting
+        else:
+            fields[name] = setting
     adapter: TypeAdapter[ModelConfig] = TypeAdapter(ModelConfig)
     return adapter.validate_python({"kind": kind, **fields})

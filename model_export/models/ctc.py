@@ -5,16 +5,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from model_export.models.base import TaskModel
 from model_export.models.config import CtcConfig
 from model_export.models.greedy import Hypothesis, greedy_ctc
+from model_export.models.loss import cut
 from model_export.models.lstm import SingleBiasLSTM
+from protocol.vocabulary import BLANK
 
 
-class CtcModel(nn.Module):
+class CtcModel(TaskModel):
     """Encoder LSTM and one linear layer."""
 
     def __init__(self, config: CtcConfig, input_size: int, vocabulary_size: int) -> None:
-        super().__init__()
+        super().__init__(vocabulary_size)
         encoder = config.encoder
         self.config = config
         self.encoder = SingleBiasLSTM(
@@ -27,7 +30,20 @@ class CtcModel(nn.Module):
         logits: Tensor = self.output(self.encoder.encode(x, x_lens))
         return logits
 
+    def nll(self, x: Tensor, y: Tensor, x_lens: Tensor, y_lens: Tensor) -> Tensor:
+        """See `TaskModel`: PyTorch's CTC loss, 0 where the labels do not fit."""
+        x, y = cut(x, y, x_lens, y_lens)
+        log_p = torch.log_softmax(self(x, x_lens), -1).transpose(0, 1)
+        loss: Tensor = nn.functional.ctc_loss(
+            log_p, y, x_lens, y_lens, blank=BLANK, reduction="none", zero_infinity=True
+        )
+        return loss
+
     @torch.no_grad()
     def greedy(self, x: Tensor, x_lens: Tensor) -> list[Hypothesis]:
         """Greedy transcripts of stacked features x [B, T, I], x_lens int64 [B]."""
         return greedy_ctc(self(x, x_lens), x_lens)
+
+    def most_labels(self, x_lens: Tensor) -> Tensor:
+        """See `TaskModel`: half as many as frames leave room for a blank between equal ones."""
+        return x_lens // 2

@@ -1,15 +1,15 @@
-"""The reference losses: torchaudio's transducer loss and PyTorch's CTC loss."""
+"""The loss of a batch for every kind of model, and torchaudio's transducer loss."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from model_export.models import RnntModel, SpeechModel
+from model_export.models.base import TaskModel
 
 
-def weighted_loss(
-    model: SpeechModel, x: Tensor, y: Tensor, x_lens: Tensor, y_lens: Tensor, weights: Tensor
+def loss_of(
+    model: TaskModel, x: Tensor, y: Tensor, x_lens: Tensor, y_lens: Tensor, weights: Tensor
 ) -> Tensor:
     """sum_b weights[b] * nll[b], differentiable; [] of the model's precision.
 
@@ -17,16 +17,12 @@ def weighted_loss(
         x: stacked features [B, T, I]. y: int64 [B, U]. x_lens, y_lens: int64 [B].
         weights: [B].
     """
-    # Both losses are cut to the longest row: torchaudio accepts no tensor that is longer.
-    x, y = x[:, : int(x_lens.max())], y[:, : int(y_lens.max())]
-    if isinstance(model, RnntModel):
-        nll = rnnt_nll(model(x, y, x_lens), y, x_lens, y_lens)
-    else:
-        log_p = torch.log_softmax(model(x, x_lens), -1).transpose(0, 1)
-        nll = nn.functional.ctc_loss(
-            log_p, y, x_lens, y_lens, blank=0, reduction="none", zero_infinity=True
-        )
-    return (nll * weights).sum()
+    return (model.nll(x, y, x_lens, y_lens) * weights).sum()
+
+
+def cut(x: Tensor, y: Tensor, x_lens: Tensor, y_lens: Tensor) -> tuple[Tensor, Tensor]:
+    """x [B, T, I] and y [B, U] cut to the longest row: torchaudio accepts no longer tensors."""
+    return x[:, : int(x_lens.max())], y[:, : int(y_lens.max())]
 
 
 def rnnt_nll(logits: Tensor, y: Tensor, x_lens: Tensor, y_lens: Tensor) -> Tensor:

@@ -7,8 +7,10 @@ import math
 import torch
 from torch import Tensor, nn
 
+from model_export.models.base import TaskModel
 from model_export.models.config import RnntConfig
 from model_export.models.greedy import Hypothesis, State, greedy_rnnt
+from model_export.models.loss import cut, rnnt_nll
 from model_export.models.lstm import SingleBiasLSTM
 from protocol.vocabulary import BLANK
 
@@ -16,14 +18,14 @@ BLANK_PRIOR = 0.8
 """Probability of the blank under an untrained model."""
 
 
-class RnntModel(nn.Module):
+class RnntModel(TaskModel):
     """Encoder LSTM, prediction LSTM over the labels so far, joint `W tanh(E e + P p)`.
 
     The predictor starts from the embedding of the blank.
     """
 
     def __init__(self, config: RnntConfig, input_size: int, vocabulary_size: int) -> None:
-        super().__init__()
+        super().__init__(vocabulary_size)
         encoder = config.encoder
         self.config = config
         self.encoder = SingleBiasLSTM(
@@ -47,6 +49,11 @@ class RnntModel(nn.Module):
         history = self.predictor(self.embedding(nn.functional.pad(y, (1, 0))))[0]
         predicted = self.joint_predictor(history)
         return self._joint(encoded[:, :, None], predicted[:, None])
+
+    def nll(self, x: Tensor, y: Tensor, x_lens: Tensor, y_lens: Tensor) -> Tensor:
+        """See `TaskModel`: torchaudio's transducer loss."""
+        x, y = cut(x, y, x_lens, y_lens)
+        return rnnt_nll(self(x, y, x_lens), y, x_lens, y_lens)
 
     @torch.no_grad()
     def greedy(self, x: Tensor, x_lens: Tensor) -> list[Hypothesis]:

@@ -9,9 +9,15 @@ from torch import Tensor
 from model_export.gradient_check import Checked, check_decode, check_step
 from model_export.graphs import joint
 from model_export.graphs.chunks import chunk_frames, padded_frames
-from model_export.graphs.decode import build_decode
-from model_export.graphs.methods import build_step
-from model_export.models import CtcConfig, EncoderConfig, ModelConfig, RnntConfig, build_model
+from model_export.graphs.methods import build_graphs
+from model_export.models import (
+    CtcConfig,
+    EncoderConfig,
+    ModelConfig,
+    RnntConfig,
+    TwoLayerConfig,
+    build_model,
+)
 from model_export.package import parameter_table
 from protocol.task import Bucket, FeatureSettings
 
@@ -22,8 +28,7 @@ class EagerGraphs:
     """Runs the graphs as they are; stands where a lowered program would."""
 
     def __init__(self, checked: Checked, bucket: Bucket) -> None:
-        self.step = build_step(checked.config, checked.table, bucket)
-        self.decode = build_decode(checked.config, checked.table, bucket.frames, bucket.batch)
+        self.step, self.decode = build_graphs(checked.config, checked.table, bucket)
         self.count = len(checked.table.parameters)
 
     @torch.no_grad()
@@ -42,6 +47,7 @@ MODELS: list[ModelConfig] = [
     RnntConfig(encoder=encoder(3, bidirectional=True), predictor_size=3, max_symbols_per_frame=1),
     CtcConfig(encoder=encoder(2, bidirectional=False)),
     CtcConfig(encoder=encoder(2, bidirectional=True)),
+    TwoLayerConfig(hidden_size=5),
 ]
 
 

@@ -1,0 +1,44 @@
+"""What every model does, whatever its task: loss of a row, greedy tokens, inputs to check with."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from model_export.models.greedy import Hypothesis
+
+
+class TaskModel(nn.Module, ABC):
+    """An eager module whose last layer is `output`.
+
+    Attributes:
+        vocabulary_size: V, tokens of the task with the blank, which is 0.
+    """
+
+    output: nn.Linear
+
+    def __init__(self, vocabulary_size: int) -> None:
+        super().__init__()
+        self.vocabulary_size = vocabulary_size
+
+    @abstractmethod
+    def nll(self, x: Tensor, y: Tensor, x_lens: Tensor, y_lens: Tensor) -> Tensor:
+        """Loss of each row [B], differentiable.
+
+        Args:
+            x: stacked inputs [B, T, I]. y: int64 [B, U]. x_lens, y_lens: int64 [B].
+        """
+
+    @abstractmethod
+    def greedy(self, x: Tensor, x_lens: Tensor) -> list[Hypothesis]:
+        """Likeliest tokens of stacked inputs x [B, T, I], x_lens int64 [B]."""
+
+    def most_labels(self, x_lens: Tensor) -> Tensor:
+        """Labels that rows of x_lens int64 [B] frames can always hold, int64 [B]."""
+        return torch.full_like(x_lens, torch.iinfo(torch.int64).max)
+
+    def random_inputs(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        """Inputs float32 of `shape` for checks: of the kind that real ones are."""
+        return torch.randn(shape, generator=generator)

@@ -1,0 +1,24 @@
+"""The 2NN of McMahan et al. 2016 (arXiv 1602.05629, section 3)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from model_export.models.config import TwoLayerConfig
+from model_export.models.labeller import FrameLabeller
+
+
+class TwoLayerModel(FrameLabeller):
+    """Two hidden layers with ReLU on each frame: 784-200-200-10 has 199,210 parameters."""
+
+    def __init__(self, config: TwoLayerConfig, input_size: int, vocabulary_size: int) -> None:
+        super().__init__(vocabulary_size)
+        self.hidden1 = nn.Linear(input_size, config.hidden_size)
+        self.hidden2 = nn.Linear(config.hidden_size, config.hidden_size)
+        self.output = nn.Linear(config.hidden_size, self.classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See `FrameLabeller`."""
+        logits: Tensor = self.output(torch.relu(self.hidden2(torch.relu(self.hidden1(x)))))
+        return logits
