@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("protocol", "model_export", "device_runtime", "server", "android_harness", "fedvoice")
+ROOMS = (
+    "protocol",
+    "model_export",
+    "device_runtime",
+    "server",
+    "android_harness",
+    "laboratory",
+    "fedvoice",
+)
 MAY_IMPORT = {
     "protocol": set(),
     "model_export": {"protocol"},

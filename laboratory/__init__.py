@@ -1,0 +1,1 @@
+"""The laboratory: experiments on quality and cost."""

@@ -1,0 +1,1 @@
+"""Corpora of the federated-averaging paper as examples, and how corpora are dealt to clients."""
