@@ -24,7 +24,8 @@ class BucketConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     frames: int = Field(ge=1)
-    """T, stacked frames; from 2 on for speech. Transducers round it up so that the joint can work in equal chunks."""
+    """T, stacked frames; at least 2 for speech. Transducers round it up so that the joint can work
+    in equal chunks."""
     labels: int = Field(ge=1)
     batch: int = Field(default=8, ge=1)
 

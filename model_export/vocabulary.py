@@ -39,7 +39,7 @@ def build_vocabulary(kind: TargetKind, texts: Iterable[str], pieces: int = 500) 
 
 
 def vocabulary_as_given(kind: TargetKind, tokens: Sequence[str]) -> Vocabulary:
-    """Token i is `tokens[i - 1]`: nothing is sorted, folded or lowered; a space becomes its mark."""
+    """Token i is `tokens[i - 1]`: nothing is sorted or lowered; a space becomes its mark."""
     marked = (WORD_BOUNDARY if token == " " else token for token in tokens)
     return Vocabulary(kind=kind, tokens=("<blank>", *marked))
 
