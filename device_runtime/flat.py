@@ -51,6 +51,17 @@ def add_scaled(target: FlatVector, source: FlatVector, factor: float) -> None:
         target[part] += scaled
 
 
+def add_difference(target: FlatVector, a: FlatVector, b: FlatVector, factor: float) -> None:
+    """target += factor * (a - b), in place; all [P]."""
+    scale = np.float32(factor)
+    scratch = np.empty(min(BLOCK_FLOATS, target.size), dtype=np.float32)
+    for part in blocks(target.size):
+        difference = scratch[: part.stop - part.start]
+        np.subtract(a[part], b[part], out=difference)
+        difference *= scale
+        target[part] += difference
+
+
 def scale_and_add(target: FlatVector, keep: float, source: FlatVector, factor: float) -> None:
     """target = keep * target + factor * source, in place; both [P]."""
     keep32 = np.float32(keep)

@@ -1,7 +1,9 @@
-"""The client's optimiser: clipped SGD with momentum and federated variational noise.
+"""The client's optimiser: clipped SGD with momentum, federated variational noise, FedProx.
 
 FVN is section 4.2.2 of Guliani, Beaufays, Motta (arXiv 2010.15965): Gaussian noise is added to
 the weights at every step, the gradient is taken at the noisy point and applied to the clean one.
+FedProx is Li et al. 2018 (arXiv 1812.06127, section 3): the client minimises its loss plus
+mu / 2 |w - w_initial|^2.
 """
 
 from __future__ import annotations
@@ -10,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from device_runtime.flat import add_scaled, clip_factor, scale_and_add
+from device_runtime.flat import add_difference, add_scaled, clip_factor, norm, scale_and_add
+from device_runtime.layers import Layers, clip_shares
 from protocol.parameters import FlatVector
 from protocol.plan import TrainingPlan
 from protocol.random import normal_table, read_normals
@@ -43,30 +46,80 @@ def optimizer_state_bytes(weights_bytes: int, plan: TrainingPlan, *, accumulates
     """Bytes beside weights, gradient and arena that local training keeps, part of mu.
 
     One vector of the model's size for each of: momentum; the noisy weights of FVN; the sum of
-    gradients of a batch that needs more than one call of the program. The received weights that
-    the delta is taken against do not count: a phone reads them back from its blob cache.
+    gradients of a batch that needs more than one call of the program; the initial weights that
+    FedProx pulls to. Without FedProx those do not count: a phone reads them back from its blob
+    cache when it takes the delta. Frozen parameters save nothing: the program computes the whole
+    gradient.
     """
-    vectors = (plan.client_momentum > 0) + (plan.fvn_std > 0) + accumulates
-    return weights_bytes * vectors
+    momentum, noise, prox = plan.client_momentum > 0, plan.fvn_std > 0, plan.prox_mu > 0
+    return weights_bytes * (momentum + noise + prox + accumulates)
 
 
 def noisy_weights(
-    weights: FlatVector, plan: TrainingPlan, offset: int, out: FlatVector
+    weights: FlatVector, plan: TrainingPlan, layers: Layers, offset: int, out: FlatVector
 ) -> FlatVector:
-    """`out` = weights + fvn_std * normals read from the plan's table at `offset`; all [P]."""
+    """`out` = weights + std * normals read from the plan's table at `offset`; all [P].
+
+    std is `fvn_std`, or that of each of `layers.noise`.
+    """
     read_normals(normal_table(plan.seed), offset, out)
-    scale_and_add(out, plan.fvn_std, weights, 1.0)
+    for part, std in layers.noise:
+        scale_and_add(out[part], std, weights[part], 1.0)
     return out
+
+
+def adjust_gradient(
+    gradient: FlatVector,
+    weights: FlatVector,
+    initial: FlatVector,
+    plan: TrainingPlan,
+    layers: Layers,
+) -> float:
+    """Everything that the plan does to a gradient before it is a step, in place; all [P].
+
+    In this order: g += prox_mu (weights - initial), taken at the clean weights; g = 0 for frozen
+    parameters; per-layer clipping, if the plan has it (`sgd_step` does the global one).
+
+    Returns:
+        The norm before clipping; NaN or infinity if a value is.
+    """
+    if plan.prox_mu > 0:
+        add_difference(gradient, weights, initial, plan.prox_mu)
+    for part in layers.frozen:
+        gradient[part] = 0
+    if layers.shares:
+        return clip_shares(gradient, plan.clip_norm, layers.shares)
+    return norm(gradient)
 
 
 def sgd_step(
     state: ClientState, gradient: FlatVector, gradient_norm: float, plan: TrainingPlan
 ) -> None:
-    """One step in place: g clipped to `clip_norm`; m = momentum m + g; w -= rate (m or g)."""
-    factor = clip_factor(gradient_norm, plan.clip_norm)
+    """One step in place: g clipped to `clip_norm`; m = momentum m + g; w -= rate (m or g).
+
+    Args:
+        gradient_norm: what `adjust_gradient` gave; a gradient clipped per layer is taken as it is.
+    """
+    factor = 1.0 if plan.clip_per_layer else clip_factor(gradient_norm, plan.clip_norm)
     if state.momentum is None:
         add_scaled(state.weights, gradient, -plan.client_rate * factor)
     else:
         scale_and_add(state.momentum, plan.client_momentum, gradient, factor)
         add_scaled(state.weights, state.momentum, -plan.client_rate)
     state.steps += 1
+
+
+def bound_update(delta: FlatVector, plan: TrainingPlan, layers: Layers) -> float:
+    """Scale `delta` [P] down to `max_update_norm`, per layer if the plan clips so, in place.
+
+    Returns:
+        The norm before; NaN or infinity if a value is.
+    """
+    # A hair below the bound, so that rounding does not push it over again.
+    if layers.shares:
+        return clip_shares(delta, plan.max_update_norm, layers.shares, margin=1e-6)
+    delta_norm = norm(delta)
+    factor = clip_factor(delta_norm, plan.max_update_norm)
+    if factor < 1:
+        delta *= np.float32(factor * (1 - 1e-6))
+    return delta_norm

@@ -17,9 +17,17 @@ import numpy as np
 from device_runtime.batches import micro_batches
 from device_runtime.checkpoint import Checkpoint, checkpoint_key
 from device_runtime.course import Course, draw_course
-from device_runtime.flat import add_scaled, clip_factor, norm
+from device_runtime.flat import add_scaled
+from device_runtime.layers import layers_of
 from device_runtime.memory import PeakMemory
-from device_runtime.optimizer import ClientState, noisy_weights, optimizer_state_bytes, sgd_step
+from device_runtime.optimizer import (
+    ClientState,
+    adjust_gradient,
+    bound_update,
+    noisy_weights,
+    optimizer_state_bytes,
+    sgd_step,
+)
 from device_runtime.spec_augment import apply_masks
 from protocol.cost import training_memory_bytes
 from protocol.engine import Engine, Example, make_batch
@@ -77,10 +85,12 @@ def train(
         memory_baseline_bytes: resident set before the engine was loaded; None: as of now.
 
     Raises:
-        FedvoiceError: `wrong-shape` if `initial` is not of the engine's task.
+        FedvoiceError: `wrong-shape` if `initial` is not of the engine's task; `bad-config` if
+            the plan trains parameters that the task has not.
     """
     manifest = engine.manifest
     manifest.parameters.check(initial, "initial weights")
+    layers = layers_of(plan, manifest.parameters, initial)
     memory = PeakMemory(memory_baseline_bytes)
     course = draw_course(manifest, examples, plan, client_id=client_id, round_number=round_number)
     if not course.used:
@@ -111,9 +121,9 @@ def train(
         point = state.weights
         if noisy is not None:
             offset = course.noise_offsets[state.steps]
-            point = noisy_weights(state.weights, plan, offset, noisy)
+            point = noisy_weights(state.weights, plan, layers, offset, noisy)
         loss, gradient = _batch_gradient(engine, examples, course, plan, epoch, members, point)
-        gradient_norm = norm(gradient)
+        gradient_norm = adjust_gradient(gradient, state.weights, initial, plan, layers)
         if not (math.isfinite(loss) and math.isfinite(gradient_norm)):
             status = TrainingStatus.DIVERGED
             detail = f"loss {loss}, gradient norm {gradient_norm} at step {state.steps}"
@@ -129,14 +139,9 @@ def train(
     delta = None
     if status is TrainingStatus.COMPLETED:
         delta = state.weights - initial
-        delta_norm = norm(delta)
+        delta_norm = bound_update(delta, plan, layers)
         if not math.isfinite(delta_norm):
             status, delta, detail = TrainingStatus.DIVERGED, None, f"delta norm {delta_norm}"
-        else:
-            factor = clip_factor(delta_norm, plan.max_update_norm)
-            if factor < 1:
-                # A hair below the bound, so that rounding does not push it over again.
-                delta *= np.float32(factor * (1 - 1e-6))
     state = replace(state, peak_memory_bytes=max(state.peak_memory_bytes, memory.growth_bytes()))
     if checkpoint is not None and status is TrainingStatus.STOPPED:
         checkpoint.save(key, state)

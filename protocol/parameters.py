@@ -37,6 +37,11 @@ class ParameterSpec(BaseModel):
         """Number of floats."""
         return math.prod(self.shape)
 
+    @property
+    def place(self) -> slice:
+        """Where it lies in the flat vector."""
+        return slice(self.offset, self.offset + self.size)
+
 
 class ParameterTable(BaseModel):
     """All parameters of a model, in the order in which a program takes them as inputs."""

@@ -18,6 +18,7 @@ from protocol.codec import digest_of
 from protocol.errors import ErrorCode, FedvoiceError
 from protocol.generated import fedvoice_pb2 as pb
 from protocol.generated import fedvoice_pb2_grpc
+from protocol.plan import frozen_parts
 from protocol.task import MANIFEST_FILE, TaskPackage, check_digest
 from server import optimizers
 from server.blobs import BlobStore
@@ -93,8 +94,8 @@ class AggregationServer:
 
         Raises:
             FedvoiceError: `address-in-use`, `exists` (store in use, or of another task),
-                `store-full`, `bad-credentials` (a damaged authority), and what a damaged store
-                gives.
+                `bad-config` (a plan for other parameters than the task's), `store-full`,
+                `bad-credentials` (a damaged authority), and what a damaged store gives.
         """
         try:
             return self._start()
@@ -192,12 +193,15 @@ class AggregationServer:
                 "task_name": manifest.name,
                 "created_secs": time.time(),
             }
+        plan = self.config.plan or manifest.plan
+        frozen = frozen_parts(plan, manifest.parameters)
         store.set_meta({**meta, "config": self.config.model_dump(mode="json")})
         return Job(
             name=meta["job"],
             config=self.config,
             manifest=manifest,
-            plan=self.config.plan or manifest.plan,
+            plan=plan,
+            frozen=frozen,
             manifest_blob=_blob(blobs, manifest_bytes),
             program_blob=_blob(blobs, program),
         )

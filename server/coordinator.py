@@ -329,6 +329,8 @@ class Coordinator:
         if state.rules.work is Work.TRAIN:
             assert self._accumulator is not None, "a training round commits after a fold"
             delta = self._accumulator.mean()
+            for part in self.job.frozen:
+                delta[part] = 0
             self._accumulator = None  # the largest thing in memory; a restart would fold again
             digest = self._model.advance(delta, state.rules.number)
         state, _ = rounds.step(state, rounds.Committed(self._clock()))

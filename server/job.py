@@ -20,6 +20,9 @@ class Job:
     manifest: TaskManifest
     plan: TrainingPlan
     """As configured; `plan_for` is what a round's phones are given."""
+    frozen: tuple[slice, ...]
+    """Parts of the vector that the plan does not train: a phone that is too old to know of it is
+    not let to move them."""
     manifest_blob: pb.Blob
     program_blob: pb.Blob
 

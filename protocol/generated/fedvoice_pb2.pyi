@@ -156,7 +156,7 @@ class Blob(_message.Message):
     def __init__(self, digest: _Optional[str] = ..., size_bytes: _Optional[int] = ..., encoding: _Optional[str] = ...) -> None: ...
 
 class Plan(_message.Message):
-    __slots__ = ("local_epochs", "batch_size", "data_limit", "client_rate", "client_momentum", "clip_norm", "fvn_std", "spec_augment", "seed", "update_encoding", "max_update_norm")
+    __slots__ = ("local_epochs", "batch_size", "data_limit", "client_rate", "client_momentum", "clip_norm", "fvn_std", "spec_augment", "seed", "update_encoding", "max_update_norm", "clip_per_layer", "fvn_relative", "trainable", "prox_mu")
     LOCAL_EPOCHS_FIELD_NUMBER: _ClassVar[int]
     BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
     DATA_LIMIT_FIELD_NUMBER: _ClassVar[int]
@@ -168,6 +168,10 @@ class Plan(_message.Message):
     SEED_FIELD_NUMBER: _ClassVar[int]
     UPDATE_ENCODING_FIELD_NUMBER: _ClassVar[int]
     MAX_UPDATE_NORM_FIELD_NUMBER: _ClassVar[int]
+    CLIP_PER_LAYER_FIELD_NUMBER: _ClassVar[int]
+    FVN_RELATIVE_FIELD_NUMBER: _ClassVar[int]
+    TRAINABLE_FIELD_NUMBER: _ClassVar[int]
+    PROX_MU_FIELD_NUMBER: _ClassVar[int]
     local_epochs: int
     batch_size: int
     data_limit: int
@@ -179,7 +183,11 @@ class Plan(_message.Message):
     seed: int
     update_encoding: str
     max_update_norm: float
-    def __init__(self, local_epochs: _Optional[int] = ..., batch_size: _Optional[int] = ..., data_limit: _Optional[int] = ..., client_rate: _Optional[float] = ..., client_momentum: _Optional[float] = ..., clip_norm: _Optional[float] = ..., fvn_std: _Optional[float] = ..., spec_augment: _Optional[_Union[SpecAugment, _Mapping]] = ..., seed: _Optional[int] = ..., update_encoding: _Optional[str] = ..., max_update_norm: _Optional[float] = ...) -> None: ...
+    clip_per_layer: bool
+    fvn_relative: bool
+    trainable: _containers.RepeatedScalarFieldContainer[str]
+    prox_mu: float
+    def __init__(self, local_epochs: _Optional[int] = ..., batch_size: _Optional[int] = ..., data_limit: _Optional[int] = ..., client_rate: _Optional[float] = ..., client_momentum: _Optional[float] = ..., clip_norm: _Optional[float] = ..., fvn_std: _Optional[float] = ..., spec_augment: _Optional[_Union[SpecAugment, _Mapping]] = ..., seed: _Optional[int] = ..., update_encoding: _Optional[str] = ..., max_update_norm: _Optional[float] = ..., clip_per_layer: _Optional[bool] = ..., fvn_relative: _Optional[bool] = ..., trainable: _Optional[_Iterable[str]] = ..., prox_mu: _Optional[float] = ...) -> None: ...
 
 class SpecAugment(_message.Message):
     __slots__ = ("time_masks", "time_mask_frames", "frequency_masks", "frequency_mask_bins")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,9 +36,15 @@ PROGRAM = b"a program that nobody runs"
 QUICK = RetryConfig(least_secs=0.01, most_secs=0.05)
 
 
-def make_package(directory: Path, size: int = 8, plan: TrainingPlan | None = None) -> TaskPackage:
-    """A package of one parameter `w` of `size` floats (a multiple of 4), initially 0, 1, 2, ..."""
-    table = ParameterTable.from_shapes([("w", (size,))])
+def make_package(
+    directory: Path,
+    size: int = 8,
+    plan: TrainingPlan | None = None,
+    names: Sequence[str] = ("w",),
+) -> TaskPackage:
+    """A package of `size` floats, initially 0, 1, 2, ..., dealt evenly to parameters of these
+    names; each has a multiple of 4."""
+    table = ParameterTable.from_shapes([(name, (size // len(names),)) for name in names])
     directory.mkdir(parents=True, exist_ok=True)
     save_weights(directory / WEIGHTS_FILE, np.arange(size, dtype=np.float32), table)
     manifest = TaskManifest(
