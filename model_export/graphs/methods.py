@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from model_export.graphs.char_lstm import CharLstmNet
 from model_export.graphs.ctc_step import CtcStep
 from model_export.graphs.decode import CtcDecode, DecodeGraph, RnntDecode
 from model_export.graphs.features import LogMel
@@ -56,10 +57,15 @@ def _two_layer(config: Any, table: ParameterTable, bucket: Bucket) -> Graphs:
     return _labeller(TwoLayerNet(bucket.frames, bucket.batch), table)
 
 
+def _char_lstm(config: Any, table: ParameterTable, bucket: Bucket) -> Graphs:
+    return _labeller(CharLstmNet(config, bucket.frames, bucket.batch), table)
+
+
 GRAPHS: dict[str, Callable[[Any, ParameterTable, Bucket], Graphs]] = {
     "rnnt": _rnnt,
     "ctc": _ctc,
     "2nn": _two_layer,
+    "char-lstm": _char_lstm,
 }
 """By kind: what makes step and decoder from a configuration."""
 

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from model_export.models.base import TaskModel
+from model_export.models.char_lstm import CharLstmModel
 from model_export.models.config import (
+    CharLstmConfig,
     CtcConfig,
     EncoderConfig,
     ModelConfig,
@@ -21,6 +23,7 @@ MODELS: dict[str, Callable[[Any, int, int], TaskModel]] = {
     "rnnt": RnntModel,
     "ctc": CtcModel,
     "2nn": TwoLayerModel,
+    "char-lstm": CharLstmModel,
 }
 """By kind: what makes a model from its configuration, I and V."""
 
@@ -37,6 +40,8 @@ def build_model(config: ModelConfig, input_size: int, vocabulary_size: int) -> T
 
 
 __all__ = [
+    "CharLstmConfig",
+    "CharLstmModel",
     "CtcConfig",
     "CtcModel",
     "EncoderConfig",

@@ -56,7 +56,20 @@ class TwoLayerConfig(BaseModel):
     hidden_size: int = Field(default=200, ge=1)
 
 
-ModelConfig = Annotated[RnntConfig | CtcConfig | TwoLayerConfig, Field(discriminator="kind")]
+class CharLstmConfig(BaseModel):
+    """Embedding of characters and a stack of LSTM layers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["char-lstm"] = "char-lstm"
+    embedding_size: int = Field(default=8, ge=1)
+    hidden_size: int = Field(default=256, ge=1)
+    layers: int = Field(default=2, ge=1, le=12)
+
+
+ModelConfig = Annotated[
+    RnntConfig | CtcConfig | TwoLayerConfig | CharLstmConfig, Field(discriminator="kind")
+]
 
 
 def to_settings(config: ModelConfig) -> dict[str, Setting]:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
 
 from model_export.gradient_check import Checked, check_decode, check_step
 from model_export.graphs import joint
 from model_export.graphs.chunks import chunk_frames, padded_frames
-from model_export.graphs.methods import build_graphs
 from model_export.models import (
     CtcConfig,
     EncoderConfig,
@@ -20,22 +18,9 @@ from model_export.models import (
 )
 from model_export.package import parameter_table
 from protocol.task import Bucket, FeatureSettings
+from tests.model_export.eager import EagerGraphs
 
 FEATURES = FeatureSettings(mel_bins=3, stack=2)
-
-
-class EagerGraphs:
-    """Runs the graphs as they are; stands where a lowered program would."""
-
-    def __init__(self, checked: Checked, bucket: Bucket) -> None:
-        self.step, self.decode = build_graphs(checked.config, checked.table, bucket)
-        self.count = len(checked.table.parameters)
-
-    @torch.no_grad()
-    def run(self, method: str, inputs: tuple[Tensor, ...]) -> list[Tensor]:
-        """One of the two methods."""
-        graph = self.step if method.startswith("step") else self.decode
-        return list(graph(inputs[: self.count], *inputs[self.count :]))
 
 
 def encoder(layers: int, *, bidirectional: bool) -> EncoderConfig:

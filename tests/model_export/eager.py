@@ -1,0 +1,24 @@
+"""The graphs as they are, for checks that need no lowering."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from model_export.gradient_check import Checked
+from model_export.graphs.methods import build_graphs
+from protocol.task import Bucket
+
+
+class EagerGraphs:
+    """Runs the graphs as they are; stands where a lowered program would."""
+
+    def __init__(self, checked: Checked, bucket: Bucket) -> None:
+        self.step, self.decode = build_graphs(checked.config, checked.table, bucket)
+        self.count = len(checked.table.parameters)
+
+    @torch.no_grad()
+    def run(self, method: str, inputs: tuple[Tensor, ...]) -> list[Tensor]:
+        """One of the two methods."""
+        graph = self.step if method.startswith("step") else self.decode
+        return list(graph(inputs[: self.count], *inputs[self.count :]))
