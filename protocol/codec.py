@@ -1,7 +1,8 @@
 """Flat vectors <-> bytes.
 
 Encodings: `float32` (little-endian, exact), `float16` (half the bytes; values beyond 65504 are
-refused), and either with `+zstd`. The digest of a payload is always over the encoded bytes.
+refused), `int8` (a quarter; `protocol/quantised.py`), and each with `+zstd`. The digest of a
+payload is always over the encoded bytes.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ import zstandard
 
 from protocol.errors import ErrorCode, FedvoiceError
 from protocol.parameters import FlatVector
+from protocol.quantised import dequantise, quantise, quantised_bytes
 
-ENCODINGS = ("float32", "float32+zstd", "float16", "float16+zstd")
+ENCODINGS = ("float32", "float32+zstd", "float16", "float16+zstd", "int8", "int8+zstd")
 CHUNK_BYTES = 256 * 1024
 """Size of the chunks in which blobs travel."""
 
@@ -48,10 +50,15 @@ def encode(flat: FlatVector, encoding: str) -> bytes:
     """Bytes of `flat` float32 [P] in `encoding`.
 
     Raises:
-        FedvoiceError: `bad-encoding`; `not-finite` if float16 cannot hold a value.
+        FedvoiceError: `bad-encoding`; `not-finite` if float16 or int8 cannot hold a value.
     """
     check_encoding(encoding, "encode")
     base, _, compression = encoding.partition("+")
+    data = quantise(flat) if base == "int8" else _write_floats(flat, base)
+    return zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(data) if compression else data
+
+
+def _write_floats(flat: FlatVector, base: str) -> bytes:
     with np.errstate(over="ignore"):
         values: npt.NDArray[Any] = flat.astype(_DTYPES[base], copy=False)
     if base == "float16" and not np.isfinite(values).all():
@@ -62,8 +69,25 @@ def encode(flat: FlatVector, encoding: str) -> bytes:
             wanted="values within +-65504",
             next_step="Use float32, or clip the update.",
         )
-    data = values.tobytes()
-    return zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(data) if compression else data
+    return values.tobytes()
+
+
+def plain_bytes(encoding: str, size: int) -> int:
+    """Bytes that `size` values take in `encoding` before compression."""
+    base = encoding.partition("+")[0]
+    return quantised_bytes(size) if base == "int8" else size * _DTYPES[base].itemsize
+
+
+def read_plain(data: bytes | memoryview, encoding: str, size: int) -> FlatVector:
+    """`size` values as float32 [size] from their `plain_bytes` uncompressed bytes.
+
+    May be a view of `data`: copy what must last.
+    """
+    base = encoding.partition("+")[0]
+    if base == "int8":
+        return dequantise(data, size)
+    values: FlatVector = np.frombuffer(data, _DTYPES[base], size).astype(np.float32, copy=False)
+    return values
 
 
 def decode(data: bytes | memoryview, encoding: str, size: int, where: str) -> FlatVector:
@@ -77,9 +101,8 @@ def decode(data: bytes | memoryview, encoding: str, size: int, where: str) -> Fl
         FedvoiceError: `bad-encoding`; `wrong-shape` if there are not exactly `size` values.
     """
     check_encoding(encoding, where)
-    base, _, compression = encoding.partition("+")
-    wanted_bytes = size * _DTYPES[base].itemsize
-    if compression:
+    wanted_bytes = plain_bytes(encoding, size)
+    if "+" in encoding:
         try:
             # One byte more than wanted is enough to see that there are too many: a small blob
             # that would swell to gigabytes is never unpacked.
@@ -98,8 +121,8 @@ def decode(data: bytes | memoryview, encoding: str, size: int, where: str) -> Fl
             ErrorCode.WRONG_SHAPE,
             where=where,
             got=f"{len(data)} bytes",
-            wanted=f"{wanted_bytes} bytes ({size} values as {base})",
+            wanted=f"{wanted_bytes} bytes ({size} values as {encoding.partition('+')[0]})",
             next_step="Use a vector of the task the round is for.",
         )
-    values: FlatVector = np.frombuffer(data, dtype=_DTYPES[base]).astype(np.float32)
-    return values
+    values = read_plain(data, encoding, size)
+    return values if values.flags.owndata else values.copy()

@@ -1,6 +1,7 @@
 """Payload files read piece by piece, so that an update never lies in memory as a whole.
 
-Encodings are those of `protocol.codec`; what is read here equals what `codec.decode` gives.
+Encodings are those of `protocol.codec`; what is read here equals what `codec.decode` gives. A piece
+holds whole blocks of int8's, all but the last one.
 """
 
 from __future__ import annotations
@@ -9,20 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
-import numpy.typing as npt
 import zstandard
 
-from protocol.codec import check_encoding
+from protocol.codec import check_encoding, plain_bytes, read_plain
 from protocol.errors import ErrorCode, FedvoiceError
 from protocol.parameters import Float32Array
 from server.aggregation import CHUNK_ELEMENTS
 
 _WINDOW_BYTES = 8 * 1024 * 1024  # what one stream may make the reader allocate
-
-
-def _element(encoding: str) -> npt.DTypeLike:
-    return "<f2" if encoding.startswith("float16") else "<f4"
 
 
 def largest_payload_bytes(encoding: str, size: int) -> int:
@@ -32,7 +27,7 @@ def largest_payload_bytes(encoding: str, size: int) -> int:
         FedvoiceError: `bad-encoding`.
     """
     check_encoding(encoding, "payload")
-    plain = size * np.dtype(_element(encoding)).itemsize
+    plain = plain_bytes(encoding, size)
     return plain + plain // 128 + 1024 if "+" in encoding else plain
 
 
@@ -48,22 +43,21 @@ def read_payload(path: Path, encoding: str, size: int) -> Iterator[Float32Array]
         FedvoiceError: `bad-encoding`; `wrong-shape` unless there are exactly `size` values.
     """
     check_encoding(encoding, path.name)
-    dtype = np.dtype(_element(encoding))
     with path.open("rb", buffering=0) as file:
         source: BinaryIO | zstandard.ZstdDecompressionReader = file
         if "+" in encoding:
             source = zstandard.ZstdDecompressor(max_window_size=_WINDOW_BYTES).stream_reader(file)
-        buffer = bytearray(CHUNK_ELEMENTS * dtype.itemsize)
+        buffer = bytearray(plain_bytes(encoding, CHUNK_ELEMENTS))
         view = memoryview(buffer)
         left = size
         try:
             while left:
-                wanted = min(left, CHUNK_ELEMENTS) * dtype.itemsize
+                count = min(left, CHUNK_ELEMENTS)
+                wanted = plain_bytes(encoding, count)
                 if _fill(source, view[:wanted]) < wanted:
                     raise _wrong_size(path, f"{left} or so too few", size)
-                piece = np.frombuffer(buffer, dtype=dtype, count=wanted // dtype.itemsize)
-                yield piece.astype(np.float32, copy=False)
-                left -= piece.size
+                yield read_plain(view[:wanted], encoding, count)
+                left -= count
             if _fill(source, view[:1]):
                 raise _wrong_size(path, "too many", size)
         except zstandard.ZstdError as error:

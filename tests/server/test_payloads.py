@@ -7,7 +7,13 @@ import pytest
 
 from protocol.codec import ENCODINGS, decode, encode
 from protocol.errors import ErrorCode, FedvoiceError
+from protocol.generated import fedvoice_pb2 as pb
+from protocol.plan import TrainingPlan
+from protocol.quantised import BLOCK_VALUES
+from protocol.task import load_weights
 from server.aggregation import CHUNK_ELEMENTS, inspect
+from server.checks import check_facts
+from server.config import ServerConfig
 from server.payloads import largest_payload_bytes, read_payload, smallest_payload_bytes
 
 SIZES = [1, CHUNK_ELEMENTS, 2 * CHUNK_ELEMENTS + 3]
@@ -63,3 +69,37 @@ def test_one_bad_number_anywhere_is_seen(bad, place):
 def test_norm_and_largest_value():
     facts = inspect([np.array([3.0, 0.0], np.float32), np.array([-4.0], np.float32)])
     assert (facts.norm, facts.max_abs, facts.finite) == (5.0, 4.0, True)
+
+
+def test_an_update_at_the_plans_norm_passes_whatever_int8_rounds_it_to():
+    """The worst block: one large value, and the others a hair above 3.5 of its scales."""
+    values = np.full(BLOCK_VALUES, 3.5001, np.float32)
+    values[0] = 127
+    bound = float(np.linalg.norm(values))
+    received = decode(encode(values, "int8"), "int8", values.size, "test")
+    facts = inspect([received])
+    assert facts.norm > 1.06 * bound
+    config = ServerConfig(max_update_abs=200.0)
+    for encoding, accepted in (("int8", True), ("int8+zstd", True), ("float16", False)):
+        plan = TrainingPlan(max_update_norm=bound, update_encoding=encoding)
+        assert (check_facts(facts, plan, config) is None) is accepted
+    larger = inspect([received * np.float32(1.01)])
+    plan = TrainingPlan(max_update_norm=bound, update_encoding="int8")
+    assert check_facts(larger, plan, config).verdict == pb.VERDICT_NORM_TOO_LARGE
+
+
+def test_int8_updates_are_counted_as_what_they_decode_to(lab):
+    delta = np.linspace(-1, 2, 8, dtype=np.float32)
+    server, address = lab.serve(lab.package(), rounds=1, cohort_size=1)
+    phone = lab.phone(address, "anna")
+    payload = encode(delta, "int8+zstd")
+    work = phone.wait_for_work()
+    assert phone.send(phone.header(work, payload, "int8+zstd"), payload).verdict == (
+        pb.VERDICT_ACCEPTED
+    )
+    assert server.wait_finished(20)
+    package = lab.package()
+    after = load_weights(server.store_dir / "weights.safetensors", package.manifest.parameters)
+    received = decode(payload, "int8+zstd", 8, "test")
+    np.testing.assert_allclose(after, package.weights() + received, atol=2**-20)
+    np.testing.assert_allclose(received, delta, atol=1 / 127)
