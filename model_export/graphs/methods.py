@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from model_export.graphs.char_lstm import CharLstmNet
+from model_export.graphs.cnn import CnnNet
 from model_export.graphs.ctc_step import CtcStep
 from model_export.graphs.decode import CtcDecode, DecodeGraph, RnntDecode
 from model_export.graphs.features import LogMel
@@ -61,11 +62,19 @@ def _char_lstm(config: Any, table: ParameterTable, bucket: Bucket) -> Graphs:
     return _labeller(CharLstmNet(config, bucket.frames, bucket.batch), table)
 
 
+def _cnn(config: Any, table: ParameterTable, bucket: Bucket) -> Graphs:
+    """The image's size is in the dense layer: channels2 * (side / 4)^2 inputs."""
+    inputs = next(s.shape[1] for s in table.parameters if s.name == "dense.weight")
+    side = 4 * math.isqrt(inputs // config.channels2)
+    return _labeller(CnnNet(side, bucket.frames, bucket.batch), table)
+
+
 GRAPHS: dict[str, Callable[[Any, ParameterTable, Bucket], Graphs]] = {
     "rnnt": _rnnt,
     "ctc": _ctc,
     "2nn": _two_layer,
     "char-lstm": _char_lstm,
+    "cnn": _cnn,
 }
 """By kind: what makes step and decoder from a configuration."""
 

@@ -7,8 +7,10 @@ from typing import Any
 
 from model_export.models.base import TaskModel
 from model_export.models.char_lstm import CharLstmModel
+from model_export.models.cnn import CnnModel
 from model_export.models.config import (
     CharLstmConfig,
+    CnnConfig,
     CtcConfig,
     EncoderConfig,
     ModelConfig,
@@ -24,6 +26,7 @@ MODELS: dict[str, Callable[[Any, int, int], TaskModel]] = {
     "ctc": CtcModel,
     "2nn": TwoLayerModel,
     "char-lstm": CharLstmModel,
+    "cnn": CnnModel,
 }
 """By kind: what makes a model from its configuration, I and V."""
 
@@ -42,6 +45,8 @@ def build_model(config: ModelConfig, input_size: int, vocabulary_size: int) -> T
 __all__ = [
     "CharLstmConfig",
     "CharLstmModel",
+    "CnnConfig",
+    "CnnModel",
     "CtcConfig",
     "CtcModel",
     "EncoderConfig",

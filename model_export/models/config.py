@@ -67,8 +67,20 @@ class CharLstmConfig(BaseModel):
     layers: int = Field(default=2, ge=1, le=12)
 
 
+class CnnConfig(BaseModel):
+    """Two convolutions with pooling and a dense layer, on square images."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["cnn"] = "cnn"
+    channels1: int = Field(default=32, ge=1)
+    channels2: int = Field(default=64, ge=1)
+    dense_size: int = Field(default=512, ge=1)
+
+
 ModelConfig = Annotated[
-    RnntConfig | CtcConfig | TwoLayerConfig | CharLstmConfig, Field(discriminator="kind")
+    RnntConfig | CtcConfig | TwoLayerConfig | CharLstmConfig | CnnConfig,
+    Field(discriminator="kind"),
 ]
 
 

@@ -11,7 +11,7 @@ from model_export.config import BucketConfig, ExportConfig, VocabularyConfig
 from model_export.gradient_check import Checked, check_decode, check_step
 from model_export.graphs.labeller import frame_loss_gradient
 from model_export.graphs.methods import task_methods
-from model_export.models import CharLstmConfig, ModelConfig, TwoLayerConfig, build_model
+from model_export.models import CharLstmConfig, CnnConfig, ModelConfig, TwoLayerConfig, build_model
 from model_export.models.labeller import frame_nll
 from model_export.models.loss import loss_of
 from model_export.package import parameter_table
@@ -24,6 +24,10 @@ SIZES: dict[str, tuple[ModelConfig, FeatureSettings]] = {
     "char-lstm": (
         CharLstmConfig(embedding_size=3, hidden_size=4, layers=2),
         FeatureSettings(mel_bins=1, stack=1),
+    ),
+    "cnn": (
+        CnnConfig(channels1=2, channels2=3, dense_size=4),
+        FeatureSettings(mel_bins=8, stack=8),
     ),
 }
 VOCABULARY = 6
@@ -56,8 +60,10 @@ def test_law_8_gradients_and_tokens_of_the_graphs_are_those_of_autograd_and_a_ho
         (TwoLayerConfig(), 784, 11, 199_210),
         # 76*8, 4*256*(8 + 256 + 1), 4*256*(256 + 256 + 1), 256*76 + 76
         (CharLstmConfig(), 1, 77, 816_812),
+        # 32*25 + 32, 64*32*25 + 64, 512*64*49 + 512, 10*512 + 10: the paper's 1,663,370
+        (CnnConfig(), 784, 11, 1_663_370),
     ],
-    ids=["2nn", "char-lstm"],
+    ids=["2nn", "char-lstm", "cnn"],
 )
 def test_models_have_as_many_parameters_as_their_layers_say(
     config: ModelConfig, inputs: int, vocabulary: int, parameters: int
