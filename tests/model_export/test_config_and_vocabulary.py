@@ -7,12 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from model_export.config import read_config
-from model_export.models import CtcConfig, EncoderConfig, RnntConfig
+from model_export.config import VocabularyConfig, read_config
+from model_export.models import (
+    CharLstmConfig,
+    CnnConfig,
+    CtcConfig,
+    EncoderConfig,
+    ModelConfig,
+    RnntConfig,
+    TwoLayerConfig,
+)
 from model_export.models.config import from_settings, to_settings
 from model_export.vocabulary import build_vocabulary
 from protocol.errors import ErrorCode, FedvoiceError
-from protocol.vocabulary import TargetKind
+from protocol.vocabulary import WORD_BOUNDARY, TargetKind
 
 CONFIG = """
 name = "greetings"
@@ -96,6 +104,21 @@ def test_words_are_the_distinct_words_of_the_texts() -> None:
     assert vocabulary.tokens == ("<blank>", "go", "left")
 
 
+def test_tokens_as_given_keep_their_order_and_their_capitals() -> None:
+    config = VocabularyConfig(kind=TargetKind.CHARACTER, tokens=("b", "A", " "), as_given=True)
+    vocabulary = config.build()
+    assert vocabulary.tokens == ("<blank>", "b", "A", WORD_BOUNDARY)
+    assert vocabulary.encode("b b") == [1, 3, 1]
+    assert vocabulary.decode([2, 3, 1]) == "A b"
+
+
+@pytest.mark.parametrize("tokens", [("a", "a"), ()], ids=["twice", "none"])
+def test_tokens_as_given_are_given_once(tokens: tuple[str, ...]) -> None:
+    manifest = None if tokens else Path("manifest.jsonl")
+    with pytest.raises(ValueError, match="each of them once"):
+        VocabularyConfig(tokens=tokens, manifest=manifest, as_given=True)
+
+
 def test_word_pieces_are_trained_on_the_texts_and_travel_with_the_vocabulary() -> None:
     texts = ["go left", "go right", "left right left", "going rightly"] * 5
     vocabulary = build_vocabulary(TargetKind.PIECE, texts, pieces=20)
@@ -119,8 +142,14 @@ def test_no_text_is_no_vocabulary() -> None:
 
 @pytest.mark.parametrize(
     "config",
-    [RnntConfig(joint_size=7), CtcConfig(encoder=EncoderConfig(layers=3, bidirectional=True))],
-    ids=["rnnt", "ctc"],
+    [
+        RnntConfig(joint_size=7),
+        CtcConfig(encoder=EncoderConfig(layers=3, bidirectional=True)),
+        TwoLayerConfig(hidden_size=7),
+        CnnConfig(channels2=7),
+        CharLstmConfig(layers=3),
+    ],
+    ids=["rnnt", "ctc", "2nn", "cnn", "char-lstm"],
 )
-def test_a_manifest_rebuilds_the_model_configuration(config: RnntConfig | CtcConfig) -> None:
+def test_a_manifest_rebuilds_the_model_configuration(config: ModelConfig) -> None:
     assert from_settings(config.kind, to_settings(config)) == config

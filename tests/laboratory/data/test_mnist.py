@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from android_harness.dealing import shards
 from laboratory.data.mnist import DIGITS, read_mnist
-from laboratory.data.partitions import shards
 from protocol.errors import ErrorCode, FedvoiceError
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"

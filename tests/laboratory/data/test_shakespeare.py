@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from laboratory.data.partitions import by_group
+from android_harness.dealing import by_group
 from laboratory.data.shakespeare import CHARACTERS, Role, cut_windows, read_roles
 from protocol.errors import ErrorCode, FedvoiceError
 
