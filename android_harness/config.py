@@ -19,21 +19,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from android_harness.corpora.synthetic import SyntheticCorpusConfig
 from android_harness.kinds import Counts, Kind
-from android_harness.partition import Partition
+from android_harness.partition import Dealing
 from protocol.errors import ErrorCode, FedvoiceError
 from protocol.plan import TrainingPlan
 
 
-class DataConfig(BaseModel):
+class DataConfig(Dealing):
     """Either a manifest or a synthetic corpus, and how it is dealt to phones."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     manifest: Path | None = None
     """Relative to the configuration file."""
     synthetic: SyntheticCorpusConfig | None = None
-    partition: Partition = Partition.SPEAKER
-    holdout_speakers: int = Field(default=0, ge=0)
     kinds: tuple[str, ...] = ()
     """Keep only utterances whose `kind` is listed; empty keeps all."""
 

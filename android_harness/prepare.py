@@ -109,12 +109,7 @@ def prepare(config: SimulationConfig, directory: Path, progress: Progress) -> Pr
     if error is not None:
         raise error
     utterances = read_corpus(config, directory)
-    phones = partition(
-        utterances,
-        config.data.partition,
-        holdout_speakers=config.data.holdout_speakers,
-        seed=config.seed,
-    )
+    phones = partition(utterances, config.data, seed=config.seed)
     return Prepared(config, directory, phones, load_package(directory / TASK_DIR))
 
 
@@ -164,12 +159,7 @@ def _make(
     for utterance in utterances:
         facts = read_facts(utterance.audio_path, str(utterance.audio_path))
         check_rate(facts.sample_rate, rates, str(utterance.audio_path))
-    phones = partition(
-        utterances,
-        config.data.partition,
-        holdout_speakers=config.data.holdout_speakers,
-        seed=config.seed,
-    )
+    phones = partition(utterances, config.data, seed=config.seed)
     deal_kinds(config.fleet.counts, len(phones), config.seed)
     _export(config, directory, utterances, progress)
 

@@ -190,7 +190,7 @@ def _kinds(kinds: list[KindResult]) -> str:
         f"<p>{html.escape(k.kind)}: {html.escape(', '.join(k.clients))}</p>" for k in kinds
     )
     return (
-        f"<h2>Kinds of phones</h2>{_html_table(heads, rows)}"
+        f"<h2>Kinds of phones</h2>{html_table(heads, rows)}"
         f"<details><summary>Which phone is which</summary>{who}</details>"
     )
 
@@ -216,10 +216,10 @@ def _table(rounds: list[RoundResult]) -> str:
         )
         for r in rounds
     ]
-    return _html_table(heads, rows)
+    return html_table(heads, rows)
 
 
-def _html_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def html_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     head = "".join(f"<th>{cell}</th>" for cell in heads)
     body = "".join("<tr>" + "".join(f"<td>{c}</td>" for c in row) + "</tr>" for row in rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -27,10 +27,16 @@ SUBCOMMANDS: dict[str, str] = {
     "evaluate": "android_harness.cli:evaluate",
     "report": "android_harness.cli:report",
     "doctor": "android_harness.doctor:doctor",
+    "experiment": "laboratory.cli:experiment",
     "deploy": "android_harness.deploy.cli:deploy",
     "data": "android_harness.corpora.cli:data",
 }
-EXTRA_OF_ROOM = {"android_harness": "fleet", "model_export": "export", "device_runtime": "device"}
+EXTRA_OF_ROOM = {
+    "android_harness": "fleet",
+    "laboratory": "fleet",
+    "model_export": "export",
+    "device_runtime": "device",
+}
 
 
 def load_subcommand(name: str) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from android_harness.evaluation import load_engine
-from android_harness.partition import Partition, partition
+from android_harness.partition import Dealing, partition
 from device_runtime.evaluation import evaluate
 from device_runtime.examples import FeatureCache, LocalExamples
 from device_runtime.store import ExampleStore, NewExample, Split
@@ -65,7 +65,7 @@ def test_law_9_one_phones_speech_gives_the_same_update_on_both_engines(kind, tmp
         "buckets": [{"frames": 30, "labels": 1}, {"frames": 210, "labels": 7}],
     }
     package = export_task(parse_config(task, "test"), tmp_path / "task").package
-    phone = partition(read_manifest(MANIFEST), Partition.SPEAKER, holdout_speakers=0, seed=0)[0]
+    phone = partition(read_manifest(MANIFEST), Dealing(), seed=0)[0]
     store = ExampleStore(tmp_path / "examples.sqlite")
     for split, own in ((Split.TRAIN, phone.train), (Split.TEST, phone.test)):
         store.add_all(NewExample(u.audio_path, u.text, split=split) for u in own)

@@ -1,1 +1,1 @@
-"""Corpora of the federated-averaging paper as examples, and how corpora are dealt to clients."""
+"""Corpora of the federated-averaging paper as examples."""

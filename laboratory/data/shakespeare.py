@@ -75,7 +75,7 @@ class Plays:
     """All roles as windows, those of a role next to each other.
 
     clients: names of the roles. train_roles, test_roles: int64, for each window its place in
-    `clients` (as groups for `partitions.by_group`).
+    `clients` (as groups for `dealing.by_group`).
     """
 
     clients: tuple[str, ...]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from android_harness.evaluation import load_engine
-from android_harness.partition import Partition, partition
+from android_harness.partition import Dealing, partition
 from device_runtime.audio import read_waveform
 from device_runtime.evaluation import evaluate
 from device_runtime.examples import FeatureCache, LocalExamples
@@ -35,7 +35,7 @@ def test_law_9_one_phones_speech_gives_the_same_update_in_kotlin(tmp_path: Path)
     }
     package = export_task(parse_config(task, "test"), tmp_path / "task").package
     settings = package.manifest.features
-    phone = partition(read_manifest(MANIFEST), Partition.SPEAKER, holdout_speakers=0, seed=0)[0]
+    phone = partition(read_manifest(MANIFEST), Dealing(), seed=0)[0]
     store = ExampleStore(tmp_path / "examples.sqlite")
     store.add_all(NewExample(u.audio_path, u.text, split=Split.TRAIN) for u in phone.train)
     engine = load_engine("executorch", package, threads=1)

@@ -1,0 +1,106 @@
+"""The work of some of a round's clients in one process: trained, checked, folded into a part sum.
+
+Part sums are exact (law 1), so how a cohort is dealt to processes or machines changes no bit of
+the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from laboratory.clients import Population
+from laboratory.trainers import Trainer
+from protocol.codec import decode, encode
+from protocol.errors import ErrorCode, FedvoiceError
+from protocol.generated import fedvoice_pb2 as pb
+from protocol.parameters import FlatVector
+from protocol.plan import TrainingPlan
+from server.aggregation import Accumulator, inspect
+
+
+@dataclass(frozen=True)
+class UpdateLimits:
+    """What the server would check an update against (`server.config.ServerConfig`)."""
+
+    grid_bits: int
+    max_update_abs: float
+    max_update_norm: float
+
+
+@dataclass(frozen=True)
+class RoundWork:
+    """What every client of a round gets. weights: float32 [P]."""
+
+    number: int
+    plan: TrainingPlan
+    weights: FlatVector
+    limits: UpdateLimits
+
+
+@dataclass(frozen=True)
+class ClientReport:
+    """What a client did. `refused`: why its update does not count, or empty."""
+
+    client_id: str
+    statistics: pb.Statistics
+    payload_bytes: int
+    refused: str = ""
+
+
+@dataclass
+class CohortPart:
+    """Reports in the order of the clients, and the sum of the updates that count."""
+
+    total: Accumulator
+    reports: list[ClientReport] = field(default_factory=list)
+
+
+def train_cohort(
+    trainer: Trainer, population: Population, work: RoundWork, client_ids: Sequence[str]
+) -> CohortPart:
+    """Train these clients one after the other; updates are folded as they come (law 3)."""
+    part = CohortPart(Accumulator(work.weights.size, grid_bits=work.limits.grid_bits))
+    for client_id in client_ids:
+        part.reports.append(_train(trainer, population, work, client_id, part.total))
+    return part
+
+
+def _train(
+    trainer: Trainer,
+    population: Population,
+    work: RoundWork,
+    client_id: str,
+    total: Accumulator,
+) -> ClientReport:
+    update = trainer.train(
+        population.train(client_id),
+        work.plan,
+        work.weights,
+        client_id=client_id,
+        round_number=work.number,
+    )
+    delta, statistics = update.delta, update.statistics
+    if delta is None:
+        why = "diverged" if statistics.steps else "no usable example"
+        return ClientReport(client_id, statistics, 0, why)
+    encoding = work.plan.update_encoding
+    payload_bytes = delta.nbytes
+    if encoding != "float32":
+        try:
+            payload = encode(delta, encoding)
+        except FedvoiceError as error:
+            if error.code is not ErrorCode.NOT_FINITE:
+                raise
+            return ClientReport(client_id, statistics, 0, "beyond the encoding's range")
+        payload_bytes = len(payload)
+        delta = decode(payload, encoding, delta.size, client_id)
+    facts = inspect([delta])
+    limits = work.limits
+    if not facts.finite:
+        return ClientReport(client_id, statistics, payload_bytes, "not finite")
+    too_large = facts.max_abs > limits.max_update_abs
+    if too_large or 0 < limits.max_update_norm < facts.norm:
+        return ClientReport(client_id, statistics, payload_bytes, "norm too large")
+    total.fold([delta], statistics.examples)
+    return ClientReport(client_id, statistics, payload_bytes)

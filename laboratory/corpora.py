@@ -1,0 +1,72 @@
+"""Which corpus an experiment learns, and how it is dealt to clients."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from android_harness.config import DataConfig
+
+
+class SpeechCorpus(DataConfig):
+    """Utterances of a manifest, dealt as `fedvoice simulate` deals them."""
+
+    corpus: Literal["speech"] = "speech"
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the examples: the manifest's content stands for its path."""
+        fields = self.model_dump(mode="json", exclude={"manifest"})
+        if self.manifest is not None:
+            fields["manifest"] = _digest(self.manifest)
+        return fields
+
+
+class ImagesCorpus(BaseModel):
+    """MNIST: the four idx files of `folder`, gzipped or not."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    corpus: Literal["mnist"]
+    folder: Path
+    partition: Literal["iid", "shards"] = "iid"
+    clients: int = Field(default=100, ge=1)
+    shards_per_client: int = Field(default=2, ge=1)
+    train_images: int = Field(default=60000, ge=1)
+    """The first so many; fewer for a quick look."""
+    test_images: int = Field(default=10000, ge=1)
+
+    def identity(self) -> dict[str, Any]:
+        """Settings without the path: MNIST is MNIST."""
+        return self.model_dump(mode="json", exclude={"folder"})
+
+
+class RolesCorpus(BaseModel):
+    """Shakespeare by role: `roles.jsonl.gz` of `folder`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    corpus: Literal["shakespeare"]
+    folder: Path
+    partition: Literal["iid", "role"] = "role"
+    roles: int = Field(default=0, ge=0)
+    """The first so many roles; 0: all."""
+    unroll: int = Field(default=80, ge=1)
+    test_characters: int = Field(default=200_000, ge=1)
+    """Of all roles' test lines together, evenly thinned: evaluating all takes minutes."""
+
+    def identity(self) -> dict[str, Any]:
+        """Settings without the path."""
+        return self.model_dump(mode="json", exclude={"folder"})
+
+
+CorpusConfig = SpeechCorpus | ImagesCorpus | RolesCorpus
+
+
+def _digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return str(path)  # reading it will say what is wrong

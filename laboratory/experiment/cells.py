@@ -1,0 +1,73 @@
+"""A cell of an experiment: one arm, one point of the grid, one seed; known by what decides it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from laboratory.corpora import CorpusConfig
+from laboratory.trainers import EngineKind
+from protocol.plan import TrainingPlan
+
+ALGORITHM = 1
+"""Raised when the same settings would give other results than before."""
+
+Metric = Literal["wer", "heldout_wer", "pooled"]
+"""Own test speech of the clients that train, held-out speakers, or the words of both."""
+
+
+class CellSettings(BaseModel):
+    """One run, whatever its seed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: CorpusConfig = Field(discriminator="corpus")
+    task: dict[str, Any]
+    plan: TrainingPlan = TrainingPlan()
+    server: dict[str, Any] = {}
+    engine: EngineKind = EngineKind.FAST
+    export: bool = True
+    """Export the task, so that mu is a phone's; without it mu has no arena in it."""
+    average_last: int = Field(default=1, ge=1)
+    """The figure of a cell is the mean over so many of its last evaluations."""
+    target: float | None = Field(default=None, ge=0)
+    """Stop at the first evaluation whose `target_metric` (percent) is as low."""
+    target_metric: Metric = "pooled"
+    cfmq_budget_bytes: float | None = Field(default=None, gt=0)
+    """Stop after the round in which CFMQ reaches this."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """point: the grid's dotted settings and values that this cell has."""
+
+    arm: str
+    label: str
+    point: Mapping[str, Any]
+    seed: int
+    settings: CellSettings
+
+    @property
+    def digest(self) -> str:
+        """sha256 of all that decides the result: settings, seed, corpus, versions."""
+        settings = self.settings
+        parts = {
+            "algorithm": ALGORITHM,
+            "settings": settings.model_dump(mode="json", exclude={"data"}),
+            "data": settings.data.identity(),
+            "seed": self.seed,
+            "versions": [version("torch"), version("numpy")],
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def name(self) -> str:
+        """For people: arm, point, seed."""
+        point = "".join(f" {key.rpartition('.')[2]}={value}" for key, value in self.point.items())
+        return f"{self.arm}{point} seed {self.seed}"

@@ -1,0 +1,73 @@
+"""A run's state between two rounds, on disk: a killed cell goes on where it was, to the bit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from android_harness.results import RoundResult
+from laboratory.federation import FederationState
+from laboratory.quality import ErrorCounts
+from protocol.cost import Cfmq
+from server.optimizers import OptimizerState
+
+STATE_FILE = "state.npz"
+
+
+def save_state(directory: Path, state: FederationState) -> None:
+    """Replace the state below `directory` in one step."""
+    rest = {
+        "number": state.number,
+        "rows": [asdict(row) for row in state.rows],
+        "evaluations": evaluations_to_json(state.evaluations),
+        "cost": asdict(state.cost),
+        "analytic": asdict(state.analytic),
+    }
+    arrays: dict[str, Any] = {f"slot.{k}": slot for k, slot in state.optimizer.slots.items()}
+    draft = directory / f"{STATE_FILE}.tmp"
+    with draft.open("wb") as file:
+        np.savez(file, weights=state.weights, rest=np.array(json.dumps(rest)), **arrays)
+    draft.replace(directory / STATE_FILE)
+
+
+def load_state(directory: Path) -> FederationState | None:
+    """The state below `directory`, or None if there is none."""
+    path = directory / STATE_FILE
+    if not path.is_file():
+        return None
+    with np.load(path) as stored:
+        rest = json.loads(str(stored["rest"]))
+        return FederationState(
+            weights=stored["weights"],
+            optimizer=OptimizerState(
+                {k.removeprefix("slot."): stored[k] for k in stored.files if k.startswith("slot.")}
+            ),
+            number=rest["number"],
+            rows=tuple(RoundResult(**row) for row in rest["rows"]),
+            evaluations=evaluations_from_json(rest["evaluations"]),
+            cost=Cfmq(**rest["cost"]),
+            analytic=Cfmq(**rest["analytic"]),
+        )
+
+
+def evaluations_to_json(
+    evaluations: Mapping[int, Mapping[str, ErrorCounts]],
+) -> dict[str, dict[str, list[int]]]:
+    """Round -> test set -> [errors, references]."""
+    return {
+        str(number): {name: [e.errors, e.references] for name, e in sets.items()}
+        for number, sets in evaluations.items()
+    }
+
+
+def evaluations_from_json(fields: Mapping[str, Any]) -> dict[int, dict[str, ErrorCounts]]:
+    """The inverse of `evaluations_to_json`."""
+    return {
+        int(number): {name: ErrorCounts(*counts) for name, counts in sets.items()}
+        for number, sets in fields.items()
+    }

@@ -1,0 +1,166 @@
+"""An experiment as one TOML file: what all cells share, the arms, the grid, the seeds.
+
+name = "noniid-gap"
+seeds = [0, 1, 2]
+[base.data]    which corpus, and how it is dealt to clients
+[base.task]    the model (`fedvoice export` takes the same table)
+[base.plan]    how a client trains
+[base.server]  rounds, cohort, server optimiser
+[[arms]]       name, label, and `set`: dotted settings that differ from the base
+[grid]         dotted setting = list of values; every arm is run at every combination
+"""
+
+from __future__ import annotations
+
+import copy
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from laboratory.experiment.cells import Cell, CellSettings, Metric
+from protocol.errors import ErrorCode, FedvoiceError
+
+
+class Arm(BaseModel):
+    """One line of an experiment's table."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    label: str = ""
+    set: dict[str, Any] = {}
+    """Dotted settings (data.partition, plan.data_limit, ...) that differ from the base."""
+    seeds: tuple[int, ...] = ()
+    """Default: the experiment's."""
+
+
+class ExperimentConfig(BaseModel):
+    """A grid of cells."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    title: str = ""
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    metric: Metric = "pooled"
+    """What the tables rank by: own test speech, held-out speakers, or the words of both."""
+    base: dict[str, Any]
+    arms: tuple[Arm, ...] = Field(default=(Arm(name="all"),), min_length=1)
+    grid: dict[str, tuple[Any, ...]] = {}
+
+    @model_validator(mode="after")
+    def _distinct(self) -> ExperimentConfig:
+        names = [arm.name for arm in self.arms]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two arms have the same name: {', '.join(names)}")
+        empty = [name for name, values in self.grid.items() if not values]
+        if empty:
+            raise ValueError(f"no values to try for {', '.join(empty)}")
+        return self
+
+    def cells(self, where: str) -> list[Cell]:
+        """All cells, arm by arm.
+
+        Raises:
+            FedvoiceError: `bad-config` naming the arm and the field.
+        """
+        return [cell for arm in self.arms for cell in self._cells_of(arm, where)]
+
+    def narrowed(self, seeds: Sequence[int], arms: Sequence[str], where: str) -> ExperimentConfig:
+        """The same experiment with other seeds (all arms) or fewer arms; empty: as it is.
+
+        Raises:
+            FedvoiceError: `bad-config` for an arm that is not there.
+        """
+        unknown = set(arms) - {arm.name for arm in self.arms}
+        if unknown:
+            raise FedvoiceError(
+                ErrorCode.BAD_CONFIG,
+                where=f"{where}, --arms",
+                got=", ".join(sorted(unknown)),
+                wanted=f"some of {', '.join(arm.name for arm in self.arms)}",
+                next_step="Name arms of the file.",
+            )
+        kept = [arm for arm in self.arms if not arms or arm.name in arms]
+        if seeds:
+            kept = [arm.model_copy(update={"seeds": ()}) for arm in kept]
+        chosen = tuple(seeds) or self.seeds
+        return self.model_copy(update={"arms": tuple(kept), "seeds": chosen})
+
+    def _cells_of(self, arm: Arm, where: str) -> Iterator[Cell]:
+        for values in product(*self.grid.values()):
+            point = dict(zip(self.grid, values, strict=True))
+            settings = self._settings({**arm.set, **point}, f"{where}, arm {arm.name}")
+            for seed in arm.seeds or self.seeds:
+                yield Cell(arm.name, arm.label or arm.name, point, seed, settings)
+
+    def _settings(self, changes: Mapping[str, Any], where: str) -> CellSettings:
+        fields = copy.deepcopy(self.base)
+        for name, value in changes.items():
+            set_dotted(fields, name, value)
+        try:
+            return CellSettings.model_validate(fields)
+        except ValidationError as error:
+            raise _bad(where, error) from error
+
+
+def set_dotted(fields: dict[str, Any], name: str, value: Any) -> None:
+    """fields["a"]["b"] = value for name "a.b"; tables on the way are made."""
+    *tables, last = name.split(".")
+    for table in tables:
+        fields = fields.setdefault(table, {})
+    fields[last] = value
+
+
+def load_experiment(path: Path, overrides: Mapping[str, Any] | None = None) -> ExperimentConfig:
+    """Read an experiment's TOML file; paths under [base.data] become relative to the file's folder.
+
+    Args:
+        overrides: dotted settings of `base` that the command line gives.
+
+    Raises:
+        FedvoiceError: `not-found`, `bad-config` with the field that is wrong.
+    """
+    try:
+        fields = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FedvoiceError(
+            ErrorCode.NOT_FOUND,
+            where=str(path),
+            got=str(error.strerror or error),
+            wanted="an experiment's TOML file",
+            next_step="Start from one of the files in experiments/.",
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FedvoiceError(
+            ErrorCode.BAD_CONFIG,
+            where=str(path),
+            got=str(error),
+            wanted="TOML",
+            next_step="Correct the line named.",
+        ) from error
+    data = fields.get("base", {}).get("data", {})
+    for name in ("manifest", "folder"):
+        if isinstance(data, dict) and isinstance(data.get(name), str):
+            data[name] = str(path.parent / data[name])
+    for name, value in (overrides or {}).items():
+        set_dotted(fields.setdefault("base", {}), name, value)
+    try:
+        return ExperimentConfig.model_validate(fields)
+    except ValidationError as error:
+        raise _bad(str(path), error) from error
+
+
+def _bad(where: str, error: ValidationError) -> FedvoiceError:
+    first = error.errors()[0]
+    return FedvoiceError(
+        ErrorCode.BAD_CONFIG,
+        where=f"{where}, field {'.'.join(map(str, first['loc'])) or '(several together)'}",
+        got=f"{str(first.get('input'))[:80]} ({first['msg']})",
+        wanted="a setting of an experiment",
+        next_step="`laboratory/experiment/config.py` lists every setting with its meaning.",
+    )

@@ -1,0 +1,115 @@
+"""What a cell came to: its results, and the figures that tables and plots are made of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from android_harness.results import Results, RoundResult
+from laboratory.experiment.cells import Cell, Metric
+from laboratory.quality import ErrorCounts
+
+RATES: tuple[Metric, ...] = ("wer", "heldout_wer")
+
+
+@dataclass(frozen=True)
+class Point:
+    """An evaluation: error rates in percent, and what it had cost by then (bytes)."""
+
+    round: int
+    rates: Mapping[Metric, float]
+    communication_bytes: float
+    computation_bytes: float
+    wall_secs: float
+
+    @property
+    def cfmq_bytes(self) -> float:
+        """Both terms at alpha = 1."""
+        return self.communication_bytes + self.computation_bytes
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished cell. `points`: its evaluations in order of rounds."""
+
+    cell: Cell
+    results: Results
+    points: tuple[Point, ...]
+
+    def figure(self, metric: Metric) -> float | None:
+        """The cell's error rate: the mean over its last `average_last` evaluations."""
+        rates = [p.rates[metric] for p in self.points if metric in p.rates]
+        last = rates[-self.cell.settings.average_last :]
+        return sum(last) / len(last) if last else None
+
+    def rounds_to(self, target: float, metric: Metric) -> float | None:
+        """Rounds until the error rate is `target`: `crossing` of this cell's curve."""
+        return crossing([(p.round, p.rates[metric]) for p in self.points], target)
+
+
+def curve_points(
+    rows: Sequence[RoundResult],
+    evaluations: Mapping[int, Mapping[str, ErrorCounts]],
+) -> tuple[Point, ...]:
+    """Evaluations joined with the books of their rounds."""
+    by_round = {row.round: row for row in rows}
+    secs, elapsed = 0.0, {0: 0.0}
+    for row in rows:
+        secs += row.wall_secs
+        elapsed[row.round] = secs
+    points = []
+    for number, sets in sorted(evaluations.items()):
+        books = by_round.get(number)
+        points.append(
+            Point(
+                round=number,
+                rates=rates_of(sets),
+                communication_bytes=books.cfmq_communication_bytes if books else 0.0,
+                computation_bytes=books.cfmq_compute_bytes if books else 0.0,
+                wall_secs=elapsed.get(number, 0.0),
+            )
+        )
+    return tuple(points)
+
+
+def rates_of(sets: Mapping[str, ErrorCounts]) -> dict[Metric, float]:
+    """Percent by metric; `pooled` counts the words of all test sets together."""
+    rates: dict[Metric, float] = {}
+    for name in RATES:
+        percent = sets[name].percent if name in sets else None
+        if percent is not None:
+            rates[name] = percent
+    together = sum(sets.values(), ErrorCounts(0, 0)).percent
+    if together is not None:
+        rates["pooled"] = together
+    return rates
+
+
+def crossing(curve: Sequence[tuple[float, float]], target: float) -> float | None:
+    """Where a falling curve first reaches `target`, or None if it does not.
+
+    McMahan et al. 2016, section 3: the curve is made monotone (the best value so far), and the
+    crossing is interpolated linearly between the two evaluations around it.
+
+    Args:
+        curve: (rounds, error rate) in order of rounds.
+    """
+    before: tuple[float, float] | None = None
+    for rounds, rate in curve:
+        best = min(rate, before[1]) if before else rate
+        if best <= target:
+            if before is None or before[1] <= best:
+                return float(rounds)
+            share = (before[1] - target) / (before[1] - best)
+            return before[0] + share * (rounds - before[0])
+        before = (rounds, best)
+    return None
+
+
+def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and sample standard deviation (0 for a single value)."""
+    mean = sum(values) / len(values)
+    if len(values) < 2:
+        return mean, 0.0
+    return mean, math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1))

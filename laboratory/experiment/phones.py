@@ -1,0 +1,95 @@
+"""A cell on emulated phones: a server process, phones on ExecuTorch, gRPC between them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from android_harness.books import Books
+from android_harness.config import DataConfig, FleetConfig, SimulationConfig
+from android_harness.prepare import SERVER_DIR, TASK_DIR, Prepared
+from android_harness.simulation import simulate
+from laboratory.corpora import SpeechCorpus
+from laboratory.experiment.cells import Cell
+from laboratory.experiment.outcome import rates_of
+from laboratory.populations import deal_speech
+from laboratory.quality import ErrorCounts
+from laboratory.tasks import LabTask
+from protocol.errors import ErrorCode, FedvoiceError
+from protocol.task import load_package
+from server.ledger import evaluation_rows, round_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from android_harness.results import Results
+
+
+def simulate_cell(
+    cell: Cell,
+    task: LabTask,
+    directory: Path,
+    observe: Callable[[Books], None],
+    processes: int = 1,
+) -> tuple[Results, dict[int, dict[str, ErrorCounts]]]:
+    """Run all rounds of a cell, going on where its server's store stands.
+
+    Args:
+        observe: called with the books as they grow; what it raises stops everything.
+        processes: that the phones share.
+
+    Returns:
+        Results, and errors by round and test set.
+
+    Raises:
+        FedvoiceError: `bad-config` for what phones cannot do; what the simulation fails with.
+    """
+    settings = cell.settings
+    if not isinstance(settings.data, SpeechCorpus):
+        raise _not_for_phones(cell, f"corpus {settings.data.corpus}", "speech: phones hold sounds")
+    if settings.target is not None or settings.cfmq_budget_bytes is not None:
+        raise _not_for_phones(cell, "a target or a budget", "a number of rounds")
+    package_dir = directory / TASK_DIR
+    if not package_dir.is_dir():
+        task.write_seeded(package_dir, cell.seed)
+    config = SimulationConfig(
+        name=cell.name,
+        seed=cell.seed,
+        data=DataConfig.model_validate(settings.data.model_dump(exclude={"corpus"})),
+        task=settings.task,
+        plan=settings.plan,
+        server=settings.server,
+        fleet=FleetConfig(processes=processes),
+    )
+    phones = deal_speech(settings.data, cell.seed)
+    prepared = Prepared(config, directory, phones, load_package(package_dir))
+    results = simulate(prepared, observe)
+    held_out = {phone.client_id for phone in phones if phone.held_out}
+    evaluations = read_evaluations(directory / SERVER_DIR, held_out)
+    final = {**results.final, "pooled": rates_of(evaluations[max(evaluations)]).get("pooled")}
+    return replace(results, final=final), evaluations
+
+
+def read_evaluations(store_dir: Path, held_out: set[str]) -> dict[int, dict[str, ErrorCounts]]:
+    """Word errors from the server's books, by round and test set."""
+    found: dict[int, dict[str, ErrorCounts]] = {}
+    for row in round_rows(store_dir):
+        sets = {"wer": ErrorCounts(0, 0), "heldout_wer": ErrorCounts(0, 0)}
+        for entry in evaluation_rows(store_dir, row.round):
+            name = "heldout_wer" if entry.client_id in held_out else "wer"
+            sets[name] += ErrorCounts(entry.word_errors, entry.words)
+        sets = {name: counts for name, counts in sets.items() if counts.references}
+        if sets:
+            found[row.round] = sets
+    return found
+
+
+def _not_for_phones(cell: Cell, got: str, wanted: str) -> FedvoiceError:
+    return FedvoiceError(
+        ErrorCode.BAD_CONFIG,
+        where=f"cell {cell.name}, engine phones",
+        got=got,
+        wanted=wanted,
+        next_step="Take engine = fast or executorch, or change the setting.",
+    )

@@ -1,0 +1,127 @@
+"""Figures of an experiment as SVG: quality by round, quality by cost, the Pareto front."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from laboratory.experiment.cells import Metric
+from laboratory.experiment.outcome import Point
+from laboratory.experiment.summary import Line
+
+AXIS_LABELS: dict[Metric, str] = {
+    "wer": "error rate, own test data (%)",
+    "heldout_wer": "WER, held-out speakers (%)",
+    "pooled": "error rate, all test data (%)",
+}
+_MOST_IN_LEGEND = 14
+
+
+def figures(lines: Sequence[Line], metric: Metric) -> dict[str, str]:
+    """Name -> SVG text."""
+    drawn = {
+        "wer-by-round": _curves(lines, metric, "round", lambda p: float(p.round)),
+        "wer-by-cfmq": _curves(lines, metric, "CFMQ (GB)", lambda p: p.cfmq_bytes / 1e9),
+        "wer-by-bytes": _curves(
+            lines, metric, "communication (GB)", lambda p: p.communication_bytes / 1e9
+        ),
+        "cost": _cost_bars(lines),
+        "pareto": _pareto(lines, metric),
+    }
+    return {name: svg for name, svg in drawn.items() if svg}
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Places of the (cost, error) points that no other beats in both, by rising cost."""
+    front: list[int] = []
+    best = float("inf")
+    for place in sorted(range(len(points)), key=lambda i: points[i]):
+        if points[place][1] < best:
+            front.append(place)
+            best = points[place][1]
+    return front
+
+
+def _curves(
+    lines: Sequence[Line], metric: Metric, label: str, position: Callable[[Point], float]
+) -> str:
+    axis, finish = _axes(label, AXIS_LABELS[metric])
+    for number, line in enumerate(lines):
+        by_round: dict[int, list[tuple[float, float]]] = {}
+        for outcome in line.outcomes:
+            for point in outcome.points:
+                if metric in point.rates:
+                    found = (position(point), point.rates[metric])
+                    by_round.setdefault(point.round, []).append(found)
+        rounds = sorted(r for r, found in by_round.items() if len(found) == len(line.outcomes))
+        if not rounds:
+            continue
+        xs = np.array([np.mean([x for x, _ in by_round[r]]) for r in rounds])
+        ys = [np.array([y for _, y in by_round[r]]) for r in rounds]
+        mean = np.array([y.mean() for y in ys])
+        colour = _colour(number)
+        axis.plot(xs, mean, color=colour, lw=1.6, label=line.name)
+        if line.seeds > 1:
+            spread = np.array([y.std(ddof=1) for y in ys])
+            axis.fill_between(xs, mean - spread, mean + spread, color=colour, alpha=0.15, lw=0)
+    axis.set_ylim(bottom=0)
+    return finish(len(lines))
+
+
+def _cost_bars(lines: Sequence[Line]) -> str:
+    axis, finish = _axes("CFMQ (GB)", "")
+    names = [line.name for line in lines]
+    bytes_term = [line.communication_bytes / 1e9 for line in lines]
+    compute_term = [line.computation_bytes / 1e9 for line in lines]
+    axis.barh(names, bytes_term, color="#2a9d8f", label="communication")
+    axis.barh(names, compute_term, left=bytes_term, color="#e9a23b", label="memory x steps")
+    axis.invert_yaxis()
+    return finish(2)
+
+
+def _pareto(lines: Sequence[Line], metric: Metric) -> str:
+    shown = [line for line in lines if metric in line.rates]
+    if not shown:
+        return ""
+    axis, finish = _axes("CFMQ (GB)", AXIS_LABELS[metric])
+    points = [(line.cfmq_bytes / 1e9, line.rates[metric][0]) for line in shown]
+    for number, (line, (cost, rate)) in enumerate(zip(shown, points, strict=True)):
+        spread = line.rates[metric][1]
+        axis.errorbar(cost, rate, yerr=spread, fmt="o", color=_colour(number), label=line.name)
+    front = [points[i] for i in pareto_front(points)]
+    axis.step(*zip(*front, strict=True), where="post", color="#888", lw=1, ls="--", zorder=0)
+    axis.set_ylim(bottom=0)
+    axis.set_xlim(left=0)
+    return finish(len(shown))
+
+
+def _axes(x: str, y: str) -> tuple[Any, Callable[[int], str]]:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "fedvoice", "font.size": 10})
+    mpl.rcParams.update({"axes.spines.top": False, "axes.spines.right": False})
+    mpl.rcParams.update({"axes.grid": True, "grid.alpha": 0.25})
+    figure, axis = pyplot.subplots(figsize=(6.4, 4.0), layout="constrained")
+    axis.set(xlabel=x, ylabel=y)
+
+    def finish(entries: int) -> str:
+        if 0 < entries <= _MOST_IN_LEGEND:
+            axis.legend(frameon=False, fontsize=8)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+        pyplot.close(figure)
+        svg = buffer.getvalue()
+        return svg[svg.index("<svg") :]
+
+    return axis, finish
+
+
+def _colour(number: int) -> str:
+    return ("#1f5fa8", "#d1495b", "#2a9d8f", "#e9a23b", "#7b4fa3", "#5b8c3a", "#444", "#c06c34",
+            "#2c9fb8", "#a83279")[number % 10]  # fmt: skip

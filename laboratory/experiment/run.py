@@ -1,0 +1,244 @@
+"""Run one cell to its end, in this process or with phones in processes of their own."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from android_harness.books import Books
+from android_harness.results import RESULTS_FILE, Results, read_results
+from laboratory.backends import Backend, InlineBackend
+from laboratory.clients import Population
+from laboratory.experiment.cells import Cell
+from laboratory.experiment.checkpoint import (
+    STATE_FILE,
+    evaluations_from_json,
+    evaluations_to_json,
+    load_state,
+    save_state,
+)
+from laboratory.experiment.outcome import Outcome, curve_points, rates_of
+from laboratory.experiment.phones import simulate_cell
+from laboratory.federation import Federation, FederationState
+from laboratory.populations import build_population, export_config
+from laboratory.quality import ErrorCounts, evaluate
+from laboratory.tasks import LabTask, exported_task, unexported_task
+from laboratory.trainers import EngineKind, Trainer, TrainerSpec
+from protocol.parameters import FlatVector
+from protocol.task import WEIGHTS_FILE, TaskManifest, save_weights
+from server.config import ServerConfig, parse_config
+
+CELL_FILE = "cell.json"
+CHECKPOINT_SECS = 20.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a cell stands. `rounds`: as many as it would take to the end; `note`: a few words."""
+
+    done: int
+    rounds: int
+    note: str = ""
+
+
+Evaluations = Mapping[int, Mapping[str, ErrorCounts]]
+"""Errors by round (0: before the first) and test set."""
+Report = Callable[[Progress], None]
+Stop = Callable[[], bool]
+
+
+class Interrupted(Exception):  # noqa: N818
+    """Stopped on request; the checkpoint holds what was reached."""
+
+
+def server_settings(cell: Cell) -> ServerConfig:
+    """The server's settings of a cell.
+
+    Raises:
+        FedvoiceError: `bad-config`.
+    """
+    settings = cell.settings
+    fields = {
+        "seed": cell.seed,
+        "insecure": True,
+        **settings.server,
+        "plan": {**settings.plan.model_dump(), "seed": cell.seed},
+    }
+    return parse_config(fields, f"[base.server], {cell.name}")
+
+
+def cell_task(cell: Cell, tasks_dir: Path, report: Report) -> LabTask:
+    """The cell's task, exported if no cell before has done it."""
+    config = server_settings(cell)
+    export = export_config(cell.settings.data, cell.settings.task, "experiment")
+    if not cell.settings.export and cell.settings.engine is EngineKind.FAST:
+        return unexported_task(export)
+    return exported_task(
+        export, tasks_dir, lambda what: report(Progress(0, config.rounds, f"export: {what}"))
+    )
+
+
+def run_cell(
+    cell: Cell, directory: Path, tasks_dir: Path, report: Report, should_stop: Stop
+) -> Outcome:
+    """Run a cell, going on from its checkpoint, and write its results into `directory`.
+
+    Raises:
+        Interrupted: `should_stop` said so.
+        FedvoiceError: what reading, exporting or training raises.
+    """
+    finished = read_outcome(cell, directory)
+    if finished is not None:
+        return finished
+    directory.mkdir(parents=True, exist_ok=True)
+    task = cell_task(cell, tasks_dir, report)
+    if cell.settings.engine is EngineKind.PHONES:
+        return _run_on_phones(cell, task, directory, report, should_stop)
+    trainer = TrainerSpec(cell.settings.engine, task.manifest, task.package_dir).make()
+    population = build_population(cell.settings.data, task.manifest, cell.seed)
+    backend = InlineBackend(trainer, population)
+    began = time.monotonic()
+    state = run_rounds(cell, task, trainer, population, backend, directory, report, should_stop)
+    save_weights(directory / WEIGHTS_FILE, state.weights, task.manifest.parameters)
+    results = Results(
+        rounds=list(state.rows),
+        final={**final_rates(state), "secs": time.monotonic() - began},
+        config=describe(cell, task.manifest, len(population.client_ids)),
+    )
+    outcome = write_outcome(cell, directory, results, state.evaluations)
+    (directory / STATE_FILE).unlink(missing_ok=True)
+    return outcome
+
+
+def _run_on_phones(
+    cell: Cell, task: LabTask, directory: Path, report: Report, should_stop: Stop
+) -> Outcome:
+    rounds = server_settings(cell).rounds
+
+    def observe(books: Books) -> None:
+        report(Progress(len(books.rounds), rounds))
+        if should_stop():
+            raise Interrupted
+
+    results, evaluations = simulate_cell(cell, task, directory, observe)
+    return write_outcome(cell, directory, results, evaluations)
+
+
+def run_rounds(
+    cell: Cell,
+    task: LabTask,
+    trainer: Trainer,
+    population: Population,
+    backend: Backend,
+    directory: Path,
+    report: Report,
+    should_stop: Stop,
+) -> FederationState:
+    """All rounds of a cell, or as many as its target and budget ask for."""
+    config = server_settings(cell)
+    assert config.plan is not None
+
+    def judge(weights: FlatVector) -> dict[str, ErrorCounts]:
+        return {
+            name: evaluate(trainer, task.manifest, data, weights)
+            for name, data in population.evaluation.items()
+        }
+
+    federation = Federation(
+        cell.arm, task.manifest, population.client_ids, config.plan, config, backend, judge
+    )
+    report(Progress(0, config.rounds, "read the corpus"))
+    state = load_state(directory) or federation.start(task.initial_weights(cell.seed))
+    saved = time.monotonic()
+    while state.number < config.rounds and not reached(cell, state):
+        if should_stop():
+            save_state(directory, state)
+            raise Interrupted
+        state = federation.step(state)
+        report(Progress(state.number, config.rounds, describe_rates(state)))
+        if time.monotonic() - saved > CHECKPOINT_SECS:
+            save_state(directory, state)
+            saved = time.monotonic()
+    return state
+
+
+def reached(cell: Cell, state: FederationState) -> bool:
+    """Whether the cell's target or its budget is reached."""
+    settings = cell.settings
+    budget = settings.cfmq_budget_bytes
+    if budget is not None and state.cost.total_bytes >= budget:
+        return True
+    if settings.target is None or state.number not in state.evaluations:
+        return False
+    rate = rates_of(state.evaluations[state.number]).get(settings.target_metric)
+    return rate is not None and rate <= settings.target
+
+
+def final_rates(state: FederationState) -> dict[str, Any]:
+    """What `results.json` says of the last evaluation and of the whole run."""
+    numbers = sorted(state.evaluations)
+    last = rates_of(state.evaluations[numbers[-1]]) if numbers else {}
+    first = rates_of(state.evaluations[0]) if 0 in state.evaluations else {}
+    return {
+        "wer": last.get("wer"),
+        "heldout_wer": last.get("heldout_wer"),
+        "pooled": last.get("pooled"),
+        "initial_wer": first.get("wer"),
+        "initial_heldout_wer": first.get("heldout_wer"),
+        "rounds": state.number,
+        "complete": True,
+    }
+
+
+def describe_rates(state: FederationState) -> str:
+    """The last evaluation in a few words."""
+    numbers = sorted(state.evaluations)
+    if not numbers:
+        return ""
+    rates = rates_of(state.evaluations[numbers[-1]])
+    return f"{rates['pooled']:.1f} %" if "pooled" in rates else ""
+
+
+def describe(cell: Cell, manifest: TaskManifest, clients: int) -> dict[str, Any]:
+    """The configuration part of a cell's results."""
+    return {
+        "name": cell.name,
+        "seed": cell.seed,
+        **cell.settings.model_dump(mode="json"),
+        "alpha": server_settings(cell).alpha,
+        "parameters": manifest.parameters.parameter_count,
+        "phones": clients,
+    }
+
+
+def write_outcome(
+    cell: Cell, directory: Path, results: Results, evaluations: Evaluations
+) -> Outcome:
+    """`results.json`, then `cell.json`, whose presence says that the cell is done."""
+    results.write(directory)
+    fields = {
+        "arm": cell.arm,
+        "point": dict(cell.point),
+        "seed": cell.seed,
+        "evaluations": evaluations_to_json(evaluations),
+        "settings": cell.settings.model_dump(mode="json"),
+    }
+    draft = directory / f"{CELL_FILE}.tmp"
+    draft.write_text(json.dumps(fields, indent=1), encoding="utf-8")
+    draft.replace(directory / CELL_FILE)
+    return Outcome(cell, results, curve_points(results.rounds, evaluations))
+
+
+def read_outcome(cell: Cell, directory: Path) -> Outcome | None:
+    """A finished cell's outcome, or None."""
+    path = directory / CELL_FILE
+    if not path.is_file() or not (directory / RESULTS_FILE).is_file():
+        return None
+    results = read_results(directory)
+    fields = json.loads(path.read_text(encoding="utf-8"))
+    evaluations = evaluations_from_json(fields["evaluations"])
+    return Outcome(cell, results, curve_points(results.rounds, evaluations))

@@ -1,0 +1,231 @@
+"""Run an experiment's cells in worker processes, those that are done already left alone.
+
+    CELLS/<digest>/       one folder a cell, whatever experiment asked for it
+    CELLS/tasks/<key>/    exported tasks
+
+A cell that fails does not stop the others. Ctrl-C, a killed worker or a killed parent cost at most
+what was trained since the last checkpoint: the same command goes on.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import queue
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from laboratory.experiment.cells import Cell
+from laboratory.experiment.outcome import Outcome
+from laboratory.experiment.run import Interrupted, Progress, cell_task, read_outcome, run_cell
+from protocol.errors import ErrorCode, FedvoiceError
+
+_SPAWN = multiprocessing.get_context("spawn")
+_POLL_SECS = 0.2
+_RESTARTS_AT_MOST = 3
+
+
+class Observer(Protocol):
+    """Hears how cells come on."""
+
+    def progressed(self, cell: Cell, progress: Progress) -> None:
+        """A cell has come so far."""
+
+    def finished(self, cell: Cell, outcome: Outcome | None, error: FedvoiceError | None) -> None:
+        """A cell is done, now or earlier, or has failed."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A cell that could not be run."""
+
+    cell: Cell
+    error: FedvoiceError
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """All cells of an experiment: outcomes in the cells' order, and those that failed."""
+
+    outcomes: list[Outcome]
+    failures: list[Failure]
+
+
+def cell_dir(cells_dir: Path, cell: Cell) -> Path:
+    """Where a cell's results lie."""
+    return cells_dir / cell.digest[:20]
+
+
+def run_cells(cells: Sequence[Cell], cells_dir: Path, jobs: int, observer: Observer) -> Gathered:
+    """Run what is not done yet, `jobs` cells at a time; equal cells once.
+
+    Raises:
+        KeyboardInterrupt: after the workers have kept their checkpoints.
+        FedvoiceError: `client-lost` if workers die again and again.
+    """
+    outcomes: dict[str, Outcome] = {}
+    waiting: dict[str, Cell] = {}
+    for cell in cells:
+        done = read_outcome(cell, cell_dir(cells_dir, cell))
+        if done is None:
+            waiting.setdefault(cell.digest, cell)
+        else:
+            outcomes[cell.digest] = done
+            observer.finished(cell, done, None)
+    failures: dict[str, Failure] = {}
+    restarts = 0
+    while waiting:
+        try:
+            _run_waiting(waiting, outcomes, failures, cells_dir, jobs, observer)
+        except BrokenProcessPool as error:
+            restarts += 1
+            if restarts > _RESTARTS_AT_MOST:
+                raise FedvoiceError(
+                    ErrorCode.CLIENT_LOST,
+                    where="the worker processes of an experiment",
+                    got="they ended again and again, as out-of-memory processes do",
+                    wanted="workers that finish their cells",
+                    next_step="Run with fewer --jobs; finished cells are kept.",
+                ) from error
+    return Gathered(
+        # Two arms may share a cell: each has it under its own name.
+        [replace(outcomes[c.digest], cell=c) for c in cells if c.digest in outcomes],
+        list(failures.values()),
+    )
+
+
+def _run_waiting(
+    waiting: dict[str, Cell],
+    outcomes: dict[str, Outcome],
+    failures: dict[str, Failure],
+    cells_dir: Path,
+    jobs: int,
+    observer: Observer,
+) -> None:
+    with _pool(min(jobs, len(waiting))) as (pool, messages, stopping):
+        try:
+            _export_tasks(pool, waiting, failures, cells_dir, messages, observer)
+            running = {
+                pool.submit(_work, cell, cells_dir): digest for digest, cell in waiting.items()
+            }
+            while running:
+                done, _ = wait(running, timeout=_POLL_SECS, return_when=FIRST_COMPLETED)
+                _tell(messages, waiting, observer)
+                for future in done:
+                    digest = running.pop(future)
+                    _collect(future, digest, waiting, outcomes, failures, observer)
+        except KeyboardInterrupt:
+            stopping.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def _export_tasks(
+    pool: ProcessPoolExecutor,
+    waiting: dict[str, Cell],
+    failures: dict[str, Failure],
+    cells_dir: Path,
+    messages: queue.Queue[tuple[str, Progress]],
+    observer: Observer,
+) -> None:
+    """Tasks one after the other, before any cell: two cells must not export the same one."""
+    seen: set[str] = set()
+    for digest, cell in list(waiting.items()):
+        settings = cell.settings
+        key = repr((settings.data.identity(), settings.task, settings.export, settings.engine))
+        if key in seen:
+            continue
+        seen.add(key)
+        future = pool.submit(_export, cell, cells_dir)
+        while not future.done():
+            wait([future], timeout=_POLL_SECS)
+            _tell(messages, waiting, observer)
+        error = future.exception()
+        if isinstance(error, FedvoiceError):
+            failures[digest] = Failure(cell, error)
+            observer.finished(waiting.pop(digest), None, error)
+        elif error is not None:
+            raise error
+
+
+def _collect(
+    future: Future[Outcome | None],
+    digest: str,
+    waiting: dict[str, Cell],
+    outcomes: dict[str, Outcome],
+    failures: dict[str, Failure],
+    observer: Observer,
+) -> None:
+    error = future.exception()
+    if isinstance(error, FedvoiceError):
+        cell = waiting.pop(digest)
+        failures[digest] = Failure(cell, error)
+        observer.finished(cell, None, error)
+        return
+    outcome = future.result()
+    if outcome is not None:
+        outcomes[digest] = outcome
+        observer.finished(waiting.pop(digest), outcome, None)
+
+
+def _tell(
+    messages: queue.Queue[tuple[str, Progress]], waiting: dict[str, Cell], observer: Observer
+) -> None:
+    while True:
+        try:
+            digest, progress = messages.get_nowait()
+        except queue.Empty:
+            return
+        if digest in waiting:
+            observer.progressed(waiting[digest], progress)
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[tuple[ProcessPoolExecutor, Any, Any]]:
+    stopping = _SPAWN.Event()
+    messages = _SPAWN.Queue()
+    with ProcessPoolExecutor(
+        workers, mp_context=_SPAWN, initializer=_begin, initargs=(messages, stopping, os.getpid())
+    ) as pool:
+        yield pool, messages, stopping
+
+
+# In a worker
+
+_report: Callable[[str, Progress], None] = lambda digest, progress: None  # noqa: E731
+_should_stop: Callable[[], bool] = lambda: False  # noqa: E731
+
+
+def _begin(messages: Any, stopping: Any, parent_pid: int) -> None:
+    global _report, _should_stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+
+    def report(digest: str, progress: Progress) -> None:
+        messages.put((digest, progress))
+
+    _report = report
+    _should_stop = lambda: stopping.is_set() or os.getppid() != parent_pid  # noqa: E731
+
+
+def _export(cell: Cell, cells_dir: Path) -> None:
+    cell_task(cell, cells_dir / "tasks", lambda progress: _report(cell.digest, progress))
+
+
+def _work(cell: Cell, cells_dir: Path) -> Outcome | None:
+    """The outcome, or None if it was stopped."""
+    try:
+        return run_cell(
+            cell,
+            cell_dir(cells_dir, cell),
+            cells_dir / "tasks",
+            lambda progress: _report(cell.digest, progress),
+            _should_stop,
+        )
+    except Interrupted:
+        return None

@@ -1,0 +1,201 @@
+"""From outcomes to the lines of a table: mean and spread over seeds of each arm and grid point."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from laboratory.experiment.cells import Metric
+from laboratory.experiment.outcome import Outcome, mean_and_spread
+
+METRICS: tuple[Metric, ...] = ("wer", "heldout_wer", "pooled")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One arm at one grid point, over its seeds.
+
+    rates: (mean, standard deviation) in percent by metric. The rest are means: rounds, steps,
+    bytes of CFMQ's two terms, seconds. rounds_to_target: mean over the seeds that reached it, and
+    how many did; None without a target.
+    """
+
+    arm: str
+    label: str
+    point: dict[str, Any]
+    seeds: int
+    rates: dict[Metric, tuple[float, float]]
+    rounds: float
+    steps: float
+    communication_bytes: float
+    computation_bytes: float
+    secs: float
+    rounds_to_target: tuple[float, int] | None
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def name(self) -> str:
+        """Label and grid point."""
+        return " ".join([self.label, *(f"{_short(k)}={_said(v)}" for k, v in self.point.items())])
+
+    @property
+    def cfmq_bytes(self) -> float:
+        """Both terms."""
+        return self.communication_bytes + self.computation_bytes
+
+
+def summarise(outcomes: Sequence[Outcome]) -> list[Line]:
+    """Lines in the order in which arms and points first come."""
+    groups: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        cell = outcome.cell
+        key = json.dumps([cell.arm, dict(cell.point)], sort_keys=True, default=str)
+        groups.setdefault(key, []).append(outcome)
+    return [_line(group) for group in groups.values()]
+
+
+def _line(group: list[Outcome]) -> Line:
+    cell = group[0].cell
+    rates: dict[Metric, tuple[float, float]] = {}
+    for metric in METRICS:
+        figures = [rate for o in group if (rate := o.figure(metric)) is not None]
+        if figures:
+            rates[metric] = mean_and_spread(figures)
+    rows = [outcome.results.rounds for outcome in group]
+    return Line(
+        arm=cell.arm,
+        label=cell.label,
+        point=dict(cell.point),
+        seeds=len(group),
+        rates=rates,
+        rounds=_mean([len(r) for r in rows]),
+        steps=_mean([sum(row.steps for row in r) for r in rows]),
+        communication_bytes=_mean([r[-1].cfmq_communication_bytes if r else 0.0 for r in rows]),
+        computation_bytes=_mean([r[-1].cfmq_compute_bytes if r else 0.0 for r in rows]),
+        secs=_mean([sum(row.wall_secs for row in r) for r in rows]),
+        rounds_to_target=_to_target(group),
+        outcomes=tuple(group),
+    )
+
+
+def _to_target(group: list[Outcome]) -> tuple[float, int] | None:
+    settings = group[0].cell.settings
+    if settings.target is None:
+        return None
+    found = [o.rounds_to(settings.target, settings.target_metric) for o in group]
+    reached = [rounds for rounds in found if rounds is not None]
+    return (_mean(reached) if reached else float("nan"), len(reached))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _short(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _said(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def cells_csv(outcomes: Sequence[Outcome]) -> str:
+    """One line a cell."""
+    points = sorted({key for outcome in outcomes for key in outcome.cell.point})
+    heads = ["arm", *points, "seed", "engine", *METRICS, "rounds", "steps"]
+    heads += ["cfmq_communication_bytes", "cfmq_compute_bytes", "secs", "digest"]
+    rows: list[list[Any]] = []
+    for outcome in outcomes:
+        cell, rounds = outcome.cell, outcome.results.rounds
+        last = rounds[-1] if rounds else None
+        rows.append(
+            [
+                cell.arm,
+                *(cell.point.get(key, "") for key in points),
+                cell.seed,
+                cell.settings.engine,
+                *(outcome.figure(metric) for metric in METRICS),
+                len(rounds),
+                sum(row.steps for row in rounds),
+                last.cfmq_communication_bytes if last else 0,
+                last.cfmq_compute_bytes if last else 0,
+                round(sum(row.wall_secs for row in rounds), 2),
+                cell.digest[:20],
+            ]
+        )
+    return _csv([heads, *rows])
+
+
+TABLE_HEADS = ["arm", "seeds", "own test %", "held out %", "pooled %", "rounds", "steps"]
+TABLE_HEADS += ["CFMQ GB: bytes", "memory x steps", "total", "secs a run"]
+
+
+def table_rows(lines: Sequence[Line]) -> list[list[str]]:
+    """Cells of the summary table as text, in the order of `TABLE_HEADS`."""
+    return [
+        [
+            line.name,
+            str(line.seeds),
+            *(_rate(line.rates.get(metric)) for metric in METRICS),
+            f"{line.rounds:.0f}" + _target(line),
+            f"{line.steps:.0f}",
+            f"{line.communication_bytes / 1e9:.2f}",
+            f"{line.computation_bytes / 1e9:.2f}",
+            f"{line.cfmq_bytes / 1e9:.2f}",
+            f"{line.secs:.0f}",
+        ]
+        for line in lines
+    ]
+
+
+def summary_markdown(lines: Sequence[Line]) -> str:
+    """The summary as a Markdown table."""
+    head = f"| {' | '.join(TABLE_HEADS)} |\n|{'---|' * len(TABLE_HEADS)}\n"
+    return head + "".join(f"| {' | '.join(row)} |\n" for row in table_rows(lines))
+
+
+def summary_csv(lines: Sequence[Line]) -> str:
+    """The summary with means and deviations in columns of their own."""
+    heads = ["arm", "point", "seeds"]
+    heads += [f"{metric}_{part}" for metric in METRICS for part in ("mean", "sd")]
+    heads += ["rounds", "rounds_to_target", "reached", "steps"]
+    heads += ["cfmq_communication_bytes", "cfmq_compute_bytes", "secs"]
+    rows: list[list[Any]] = []
+    for line in lines:
+        target = line.rounds_to_target or ("", "")
+        rows.append(
+            [
+                line.arm,
+                json.dumps(line.point) if line.point else "",
+                line.seeds,
+                *(part for m in METRICS for part in line.rates.get(m, ("", ""))),
+                line.rounds,
+                *target,
+                line.steps,
+                line.communication_bytes,
+                line.computation_bytes,
+                round(line.secs, 2),
+            ]
+        )
+    return _csv([heads, *rows])
+
+
+def _rate(rate: tuple[float, float] | None) -> str:
+    return "" if rate is None else f"{rate[0]:.1f} ± {rate[1]:.1f}"
+
+
+def _target(line: Line) -> str:
+    if line.rounds_to_target is None:
+        return ""
+    rounds, reached = line.rounds_to_target
+    return f" (target at {rounds:.0f}, {reached} of {line.seeds})" if reached else " (not reached)"
+
+
+def _csv(rows: Sequence[Sequence[Any]]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    return buffer.getvalue()

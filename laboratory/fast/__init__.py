@@ -1,0 +1,1 @@
+"""The fast engine: local training in eager PyTorch, held to the phones' by conformance tests."""

@@ -1,0 +1,76 @@
+"""From a corpus's settings to its task and its population."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from android_harness.buckets import fit_buckets
+from android_harness.config import SimulationConfig
+from android_harness.partition import PhoneData, partition
+from android_harness.prepare import DEFAULT_BUCKETS, read_corpus
+from laboratory.clients import Population
+from laboratory.corpora import CorpusConfig, ImagesCorpus, RolesCorpus, SpeechCorpus
+from laboratory.speech import FeatureLibrary, SpeechPopulation
+from model_export.config import ExportConfig, VocabularyConfig, parse_config
+from protocol.task import FeatureSettings, TaskManifest
+from protocol.utterances import Utterance
+
+
+def export_config(data: CorpusConfig, task: dict[str, Any], name: str) -> ExportConfig:
+    """The task's settings, completed from the corpus: targets, and buckets that hold it.
+
+    Raises:
+        FedvoiceError: `bad-config`, and what reading a manifest raises.
+    """
+    fields: dict[str, Any] = {"name": name, **task}
+    if isinstance(data, SpeechCorpus):
+        vocabulary = dict(fields.get("vocabulary", {}))
+        if not {"tokens", "manifest"} & set(vocabulary):
+            vocabulary["manifest"] = data.manifest
+        fields["vocabulary"] = vocabulary
+        if "buckets" not in fields:
+            fields["buckets"] = fit_buckets(
+                read_utterances(data),
+                FeatureSettings.model_validate(fields.get("features", {})),
+                VocabularyConfig.model_validate(vocabulary).build(),
+                count=DEFAULT_BUCKETS,
+            )
+    return parse_config(fields, f"[task] of {name}")
+
+
+def read_utterances(data: SpeechCorpus) -> list[Utterance]:
+    """The corpus's utterances of the kinds wanted.
+
+    Raises:
+        FedvoiceError: as `android_harness.prepare.read_corpus`.
+    """
+    return read_corpus(SimulationConfig(name="experiment", data=data, task={}), Path())
+
+
+def deal_speech(data: SpeechCorpus, seed: int) -> list[PhoneData]:
+    """The corpus dealt to phones, held-out ones among them."""
+    return partition(read_utterances(data), data, seed=seed)
+
+
+_libraries: dict[FeatureSettings, FeatureLibrary] = {}
+
+
+def build_population(data: CorpusConfig, manifest: TaskManifest, seed: int) -> Population:
+    """The clients of one run. `seed` decides whatever the partition draws.
+
+    Raises:
+        FedvoiceError: what reading the corpus raises.
+    """
+    if isinstance(data, SpeechCorpus):
+        # Shared by all cells that a process runs: features cost more than a short run.
+        library = _libraries.setdefault(manifest.features, FeatureLibrary(manifest.features))
+        return SpeechPopulation(deal_speech(data, seed), manifest, library)
+    if isinstance(data, ImagesCorpus):
+        from laboratory.images import ImagesPopulation
+
+        return ImagesPopulation(data, seed)
+    assert isinstance(data, RolesCorpus)
+    from laboratory.roles import RolesPopulation
+
+    return RolesPopulation(data, manifest, seed)

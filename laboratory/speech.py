@@ -1,0 +1,123 @@
+"""Speech corpora as populations: features are made when a client first needs them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from android_harness.partition import PhoneData
+from device_runtime.audio import read_waveform
+from device_runtime.course import UNUSABLE
+from laboratory.clients import ClientData
+from model_export.gradient_check import reference_features
+from protocol.engine import Example, normalise_features
+from protocol.errors import FedvoiceError
+from protocol.parameters import Float32Array
+from protocol.task import FeatureSettings, TaskManifest
+from protocol.utterances import Utterance
+
+HELD_BYTES = 1 << 30
+"""Features kept in memory by one process; a corpus beyond that is read again and again."""
+
+
+class FeatureLibrary:
+    """Normalised log-mel of sound files, the most recently used ones kept in memory."""
+
+    def __init__(self, settings: FeatureSettings, max_bytes: int = HELD_BYTES) -> None:
+        self._settings, self._max_bytes = settings, max_bytes
+        self._held: OrderedDict[Path, Float32Array] = OrderedDict()
+        self._held_bytes = 0
+
+    def get(self, path: Path) -> Float32Array:
+        """Features float32 [frames, mel_bins] of a file.
+
+        Raises:
+            FedvoiceError: as `device_runtime.audio.read_waveform`.
+        """
+        found = self._held.get(path)
+        if found is not None:
+            self._held.move_to_end(path)
+            return found
+        import torch
+
+        waveform = read_waveform(path, self._settings, str(path))
+        log_mel = reference_features(torch.from_numpy(waveform)[None], self._settings)[0]
+        features = normalise_features(log_mel.numpy())
+        self._held[path] = features
+        self._held_bytes += features.nbytes
+        while self._held_bytes > self._max_bytes and len(self._held) > 1:
+            _, dropped = self._held.popitem(last=False)
+            self._held_bytes -= dropped.nbytes
+        return features
+
+
+class SpeechPopulation:
+    """Phones' speech, as `android_harness.partition` deals it, ready to train on.
+
+    Utterances that the task cannot use (unknown words, longer than every bucket) are left out, as
+    a phone leaves them out; `skipped` counts those met so far.
+    """
+
+    def __init__(
+        self, phones: Sequence[PhoneData], manifest: TaskManifest, library: FeatureLibrary
+    ) -> None:
+        self._phones = {phone.client_id: phone for phone in phones}
+        self._manifest, self._library = manifest, library
+        self._collated: OrderedDict[str, ClientData] = OrderedDict()
+        self._held_bytes = 0
+        self.client_ids: Sequence[str] = [phone.client_id for phone in phones if phone.train]
+        self.skipped = 0
+
+    def train(self, client_id: str) -> ClientData:
+        """A client's training examples."""
+        data = self._collated.get(client_id)
+        if data is None:
+            data = self._collate(self._phones[client_id].train)
+            self._collated[client_id] = data
+            self._held_bytes += data.nbytes
+            while self._held_bytes > HELD_BYTES and len(self._collated) > 1:
+                _, dropped = self._collated.popitem(last=False)
+                self._held_bytes -= dropped.nbytes
+        self._collated.move_to_end(client_id)
+        return data
+
+    @cached_property
+    def evaluation(self) -> Mapping[str, ClientData]:
+        """`wer`: test speech of the phones that train; `heldout_wer`: all of the others'."""
+        sets = {"wer": self._tests(lambda p: not p.held_out)}
+        sets["heldout_wer"] = self._tests(lambda p: p.held_out)
+        return {name: data for name, data in sets.items() if len(data)}
+
+    def _tests(self, chosen: Callable[[PhoneData], bool]) -> ClientData:
+        return self._collate([u for p in self._phones.values() if chosen(p) for u in p.test])
+
+    def _collate(self, utterances: Sequence[Utterance]) -> ClientData:
+        settings = self._manifest.features
+        found = [example for u in utterances if (example := self._example(u)) is not None]
+        return ClientData.collate(found, settings.stack, settings.mel_bins)
+
+    def _example(self, utterance: Utterance) -> Example | None:
+        manifest = self._manifest
+        frames = manifest.features.frames(
+            round(utterance.duration_secs * manifest.features.sample_rate)
+        )
+        try:
+            targets = manifest.vocabulary.encode(utterance.text)
+            stacked = manifest.features.stacked_frames(frames)
+            # By the manifest's word, before anything is decoded.
+            if manifest.bucket_for(max(1, stacked - 1), len(targets)) is None:
+                self.skipped += 1
+                return None
+            features = self._library.get(utterance.audio_path)
+        except FedvoiceError as error:
+            if error.code not in UNUSABLE:
+                raise
+            self.skipped += 1
+            return None
+        stacked = manifest.features.stacked_frames(len(features))
+        if manifest.bucket_for(stacked, len(targets)) is None:
+            self.skipped += 1
+            return None
+        return Example(features=features, targets=targets)

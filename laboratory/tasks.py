@@ -1,0 +1,85 @@
+"""Tasks of experiments: exported once for all cells that share them, whatever their seed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from android_harness.prepare import export_key
+from model_export.config import ExportConfig
+from model_export.models.config import to_settings
+from model_export.package import export_task, flat_weights, new_model, parameter_table
+from protocol.codec import digest_of
+from protocol.parameters import FlatVector
+from protocol.plan import TrainingPlan
+from protocol.task import (
+    PROGRAM_FILE,
+    WEIGHTS_FILE,
+    TaskManifest,
+    load_package,
+    save_weights,
+    write_package,
+)
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class LabTask:
+    """package_dir: None for a task that was not exported; its manifest has no arenas then."""
+
+    export: ExportConfig
+    manifest: TaskManifest
+    package_dir: Path | None
+
+    def initial_weights(self, seed: int) -> FlatVector:
+        """A fresh model float32 [P] drawn from `seed`."""
+        model = new_model(
+            self.export.model_copy(update={"seed": seed}), self.manifest.vocabulary.size
+        )
+        return flat_weights(model, self.manifest.parameters)
+
+    def write_seeded(self, directory: Path, seed: int) -> None:
+        """A copy of the package whose initial weights are those of `seed`."""
+        assert self.package_dir is not None, "only exported tasks are packages"
+        directory.mkdir(parents=True, exist_ok=True)
+        path = directory / WEIGHTS_FILE
+        save_weights(path, self.initial_weights(seed), self.manifest.parameters)
+        manifest = self.manifest.model_copy(update={"weights_digest": digest_of(path.read_bytes())})
+        write_package(directory, manifest, (self.package_dir / PROGRAM_FILE).read_bytes())
+
+
+def exported_task(export: ExportConfig, tasks_dir: Path, progress: Progress) -> LabTask:
+    """The package of `export` below `tasks_dir`, exported if it is not there yet.
+
+    Seed and plan of `export` do not matter: cells bring their own.
+    """
+    export = export.model_copy(update={"seed": 0, "plan": TrainingPlan()})
+    directory = tasks_dir / export_key(export)[:16]
+    if not directory.is_dir():
+        draft = directory.with_name(f"{directory.name}.tmp")
+        shutil.rmtree(draft, ignore_errors=True)
+        export_task(export, draft, progress=progress)
+        draft.rename(directory)
+    return LabTask(export, load_package(directory).manifest, directory)
+
+
+def unexported_task(export: ExportConfig) -> LabTask:
+    """The same task without a program: for the fast engine alone."""
+    vocabulary = export.vocabulary.build()
+    table = parameter_table(new_model(export, vocabulary.size))
+    manifest = TaskManifest(
+        name=export.name,
+        model_kind=export.model.kind,
+        model=to_settings(export.model),
+        parameters=table,
+        features=export.features,
+        buckets=export.task_buckets(),
+        vocabulary=vocabulary,
+        plan=export.plan,
+        program_digest="",
+        weights_digest="",
+    )
+    return LabTask(export, manifest, None)
