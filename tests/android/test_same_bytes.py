@@ -61,7 +61,8 @@ def test_encoded_vectors_are_the_same(encoding: str, tmp_path: Path) -> None:
     random = np.random.default_rng(1)
     edges = [0.0, -0.0, 65504.0, 65519.0, -65504.0, 6e-8, 2.98e-8, 2.99e-8, 6.1e-5, 1 / 3, 2049.0]
     spread = random.normal(size=5000) * 10.0 ** random.integers(-9, 4, 5000)
-    vector = np.concatenate([edges, np.zeros(3000), spread]).astype(np.float32)
+    tiny = random.normal(size=2100) * 1e-38  # a block of it has no scale in int8
+    vector = np.concatenate([edges, np.zeros(3000), spread, tiny]).astype(np.float32)
     vector.tofile(tmp_path / "vector.bin")
     mine = encode(vector, encoding)
     (tmp_path / "encoded.bin").write_bytes(mine)

@@ -14,10 +14,12 @@ import java.security.MessageDigest
  * Flat vectors <-> bytes; the counterpart of `protocol/codec.py`.
  *
  * Encodings: `float32` (little-endian, exact), `float16` (half the bytes; values beyond 65504 are
- * refused), and either with `+zstd`. The digest of a payload is always over the encoded bytes.
+ * refused), `int8` (a quarter; [Quantised]), and each with `+zstd`. The digest of a payload is
+ * always over the encoded bytes.
  */
 object Codec {
-    val ENCODINGS: List<String> = listOf("float32", "float32+zstd", "float16", "float16+zstd")
+    val ENCODINGS: List<String> =
+        listOf("float32", "float32+zstd", "float16", "float16+zstd", "int8", "int8+zstd")
 
     /** Size of the chunks in which blobs travel. */
     const val CHUNK_BYTES: Int = 256 * 1024
@@ -33,23 +35,28 @@ object Codec {
     /**
      * Bytes of [flat] [P] in [encoding].
      *
-     * @throws FedvoiceException `bad-encoding`; `not-finite` if float16 cannot hold a value
+     * @throws FedvoiceException `bad-encoding`; `not-finite` if float16 or int8 cannot hold a value
      */
     fun encode(flat: FloatArray, encoding: String): ByteArray {
         checkEncoding(encoding, "encode")
-        val half = encoding.startsWith("float16")
         val out =
             ByteBuffer
-                .allocate(flat.size * bytesPerValue(half))
+                .allocate(plainBytes(encoding, flat.size))
                 .order(ByteOrder.LITTLE_ENDIAN)
-        if (half) {
-            for (value in flat) {
-                val encoded = Float16.of(value)
-                if (!Float16.toFloat(encoded).isFinite()) throw beyondRange()
-                out.putShort(encoded)
+        when (baseOf(encoding)) {
+            "int8" -> {
+                Quantised.write(flat, out)
             }
-        } else {
-            out.asFloatBuffer().put(flat)
+            "float16" -> {
+                for (value in flat) {
+                    val encoded = Float16.of(value)
+                    if (!Float16.toFloat(encoded).isFinite()) throw beyondRange()
+                    out.putShort(encoded)
+                }
+            }
+            else -> {
+                out.asFloatBuffer().put(flat)
+            }
         }
         val bytes = out.array()
         return if (encoding.endsWith(ZSTD_SUFFIX)) Zstd.compress(bytes, ZSTD_LEVEL) else bytes
@@ -64,8 +71,7 @@ object Codec {
      */
     fun decode(data: ByteArray, encoding: String, size: Int, where: String): FloatArray {
         checkEncoding(encoding, where)
-        val half = encoding.startsWith("float16")
-        val wantedBytes = size * bytesPerValue(half)
+        val wantedBytes = plainBytes(encoding, size)
         val plain =
             when {
                 encoding.endsWith(ZSTD_SUFFIX) -> unpack(data, wantedBytes, encoding, where)
@@ -76,18 +82,16 @@ object Codec {
                 ErrorCode.WRONG_SHAPE,
                 where = where,
                 got = "${plain.remaining()} bytes",
-                wanted = "$wantedBytes bytes ($size values as ${encoding.substringBefore('+')})",
+                wanted = "$wantedBytes bytes ($size values as ${baseOf(encoding)})",
                 nextStep = "Use a vector of the task the round is for.",
             )
         }
         plain.order(ByteOrder.LITTLE_ENDIAN)
-        val flat = FloatArray(size)
-        if (half) {
-            for (i in flat.indices) flat[i] = Float16.toFloat(plain.getShort())
-        } else {
-            plain.asFloatBuffer().get(flat)
+        return when (baseOf(encoding)) {
+            "int8" -> Quantised.read(plain, size)
+            "float16" -> FloatArray(size) { Float16.toFloat(plain.getShort()) }
+            else -> FloatArray(size).also { plain.asFloatBuffer().get(it) }
         }
-        return flat
     }
 
     /** @throws FedvoiceException `bad-encoding` unless [encoding] is one of [ENCODINGS] */
@@ -143,7 +147,15 @@ object Codec {
         return ByteBuffer.wrap(out, 0, filled)
     }
 
-    private fun bytesPerValue(half: Boolean) = if (half) Short.SIZE_BYTES else Float.SIZE_BYTES
+    private fun baseOf(encoding: String) = encoding.substringBefore('+')
+
+    /** Bytes that [size] values take in [encoding] before compression. */
+    private fun plainBytes(encoding: String, size: Int): Int =
+        when (baseOf(encoding)) {
+            "int8" -> Quantised.bytes(size)
+            "float16" -> size * Short.SIZE_BYTES
+            else -> size * Float.SIZE_BYTES
+        }
 
     private fun beyondRange() =
         FedvoiceException(

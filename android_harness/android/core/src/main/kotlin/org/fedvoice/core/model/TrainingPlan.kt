@@ -31,9 +31,14 @@ data class SpecAugment(
  * @property localEpochs e
  * @property batchSize b; 0: all local examples in one batch
  * @property dataLimit L, examples used in a round at most, drawn afresh each round; 0: no limit
- * @property clipNorm global norm to which the gradient is clipped; 0: no clipping
+ * @property clipNorm norm to which the gradient is clipped; 0: no clipping
  * @property fvnStd federated variational noise; 0: none
  * @property maxUpdateNorm a larger delta is scaled down to it; 0: no bound
+ * @property clipPerLayer both bounds hold parameter by parameter, each with its share of them
+ * @property fvnRelative [fvnStd] is multiplied by the root mean square of each parameter's initial
+ *   weights
+ * @property trainable prefixes of the names of the parameters that train; empty: all of them
+ * @property proxMu mu of FedProx (Li et al. 2018); 0: none
  */
 @Serializable
 data class TrainingPlan(
@@ -48,6 +53,10 @@ data class TrainingPlan(
     val seed: ULong = 0u,
     @SerialName("update_encoding") val updateEncoding: String = "float32",
     @SerialName("max_update_norm") val maxUpdateNorm: Double = 0.0,
+    @SerialName("clip_per_layer") val clipPerLayer: Boolean = false,
+    @SerialName("fvn_relative") val fvnRelative: Boolean = false,
+    val trainable: List<String> = emptyList(),
+    @SerialName("prox_mu") val proxMu: Double = 0.0,
 ) {
     init {
         require(localEpochs >= 1) { "local_epochs is $localEpochs, wanted at least 1" }
@@ -60,12 +69,37 @@ data class TrainingPlan(
         require(clipNorm >= 0) { "clip_norm is $clipNorm, wanted at least 0" }
         require(fvnStd >= 0) { "fvn_std is $fvnStd, wanted at least 0" }
         require(maxUpdateNorm >= 0) { "max_update_norm is $maxUpdateNorm, wanted at least 0" }
+        require(proxMu >= 0) { "prox_mu is $proxMu, wanted at least 0" }
         require(updateEncoding in Codec.ENCODINGS) {
             "update_encoding is '$updateEncoding', wanted one of ${Codec.ENCODINGS.joinToString()}"
         }
     }
 
+    /**
+     * The parameters of [table] that train, in its order.
+     *
+     * @throws FedvoiceException `bad-config` if one of [trainable] begins no parameter's name
+     */
+    fun trained(table: ParameterTable): List<ParameterSpec> {
+        val names = table.parameters.map { it.name }
+        for (prefix in trainable) {
+            if (names.none { it.startsWith(prefix) }) {
+                throw FedvoiceException(
+                    ErrorCode.BAD_CONFIG,
+                    where = "the plan, trainable",
+                    got = "'$prefix', with which no parameter's name begins",
+                    wanted = "prefixes of ${names.joinToString(limit = NAMES_TOLD)}",
+                    nextStep = "Take the names from the package's task.json.",
+                )
+            }
+        }
+        if (trainable.isEmpty()) return table.parameters
+        return table.parameters.filter { trainable.any(it.name::startsWith) }
+    }
+
     companion object {
+        private const val NAMES_TOLD = 8
+
         /**
          * From the wire; unset fields take the defaults above where zero is not a value.
          *
@@ -93,6 +127,10 @@ data class TrainingPlan(
                     seed = plan.seed.toULong(),
                     updateEncoding = plan.updateEncoding.ifEmpty { usual.updateEncoding },
                     maxUpdateNorm = plan.maxUpdateNorm,
+                    clipPerLayer = plan.clipPerLayer,
+                    fvnRelative = plan.fvnRelative,
+                    trainable = plan.trainableList.toList(),
+                    proxMu = plan.proxMu,
                 )
             } catch (error: IllegalArgumentException) {
                 throw FedvoiceException(

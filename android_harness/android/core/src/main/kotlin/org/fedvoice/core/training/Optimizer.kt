@@ -33,10 +33,13 @@ class ClientState(
  * Bytes beside weights, gradient and arena that local training keeps, part of mu.
  *
  * One vector of the model's size for each of: momentum; the noisy weights of FVN; the sum of
- * gradients of a batch that needs more than one call of the program.
+ * gradients of a batch that needs more than one call of the program; the initial weights that
+ * FedProx pulls to. Frozen parameters save nothing: the program computes the whole gradient.
  */
-fun optimizerStateBytes(weightsBytes: Long, plan: TrainingPlan, accumulates: Boolean): Long =
-    weightsBytes * listOf(plan.clientMomentum > 0, plan.fvnStd > 0, accumulates).count { it }
+fun optimizerStateBytes(weightsBytes: Long, plan: TrainingPlan, accumulates: Boolean): Long {
+    val vectors = listOf(plan.clientMomentum > 0, plan.fvnStd > 0, plan.proxMu > 0, accumulates)
+    return weightsBytes * vectors.count { it }
+}
 
 /**
  * mu: weights + gradient + optimiser state + planned arena of the largest bucket used.
@@ -47,25 +50,54 @@ fun trainingMemoryBytes(weightsBytes: Long, optimizerStateBytes: Long, arenaByte
     weightsBytes + optimizerStateBytes + arenaBytes
 
 /**
- * [out] = weights + fvn_std * normals read from [table] at [offset]; all [P].
+ * [out] = weights + std * normals read from [table] at [offset]; all [P].
  *
- * FVN is section 4.2.2 of Guliani, Beaufays, Motta (arXiv 2010.15965): the gradient is taken at the
- * noisy point and applied to the clean one.
+ * std is `fvn_std`, or that of each of [Layers.noise]. FVN is section 4.2.2 of Guliani, Beaufays,
+ * Motta (arXiv 2010.15965): the gradient is taken at the noisy point and applied to the clean one.
  */
 fun noisyWeights(
     weights: FloatArray,
-    plan: TrainingPlan,
+    layers: Layers,
     table: NormalTable,
     offset: Int,
     out: FloatArray,
 ) {
     table.read(offset, out)
-    Flat.scaleAndAdd(out, plan.fvnStd, weights, 1.0)
+    for ((part, std) in layers.noise) Flat.scaleAndAdd(out, std, weights, 1.0, part)
 }
 
-/** One step in place: g clipped to `clip_norm`; m = momentum m + g; w -= rate (m or g). */
+/**
+ * Everything that the plan does to a gradient before it is a step, in place; all [P].
+ *
+ * In this order: g += prox_mu (weights - initial), taken at the clean weights (FedProx, Li et al.
+ * 2018, arXiv 1812.06127, section 3); g = 0 for frozen parameters; per-layer clipping, if the plan
+ * has it ([sgdStep] does the global one).
+ *
+ * @return the norm before clipping; NaN or infinity if a value is
+ */
+fun adjustGradient(
+    gradient: FloatArray,
+    weights: FloatArray,
+    initial: FloatArray,
+    plan: TrainingPlan,
+    layers: Layers,
+): Double {
+    if (plan.proxMu > 0) Flat.addDifference(gradient, weights, initial, plan.proxMu)
+    for (part in layers.frozen) gradient.fill(0f, part.from, part.until)
+    return if (layers.shares.isEmpty()) {
+        Flat.norm(gradient)
+    } else {
+        clipShares(gradient, plan.clipNorm, layers.shares)
+    }
+}
+
+/**
+ * One step in place: g clipped to `clip_norm`; m = momentum m + g; w -= rate (m or g).
+ *
+ * @param gradientNorm what [adjustGradient] gave; a gradient clipped per layer is taken as it is
+ */
 fun sgdStep(state: ClientState, gradient: FloatArray, gradientNorm: Double, plan: TrainingPlan) {
-    val factor = Flat.clipFactor(gradientNorm, plan.clipNorm)
+    val factor = if (plan.clipPerLayer) 1.0 else Flat.clipFactor(gradientNorm, plan.clipNorm)
     if (state.momentum == null) {
         Flat.addScaled(state.weights, gradient, -plan.clientRate * factor)
     } else {
@@ -74,3 +106,21 @@ fun sgdStep(state: ClientState, gradient: FloatArray, gradientNorm: Double, plan
     }
     state.steps += 1
 }
+
+/**
+ * Scale [delta] [P] down to `max_update_norm`, per layer if the plan clips so, in place.
+ *
+ * @return the norm before; NaN or infinity if a value is
+ */
+fun boundUpdate(delta: FloatArray, plan: TrainingPlan, layers: Layers): Double {
+    // A hair below the bound, so that rounding does not push it over again.
+    if (layers.shares.isNotEmpty()) {
+        return clipShares(delta, plan.maxUpdateNorm, layers.shares, HAIR)
+    }
+    val norm = Flat.norm(delta)
+    val factor = Flat.clipFactor(norm, plan.maxUpdateNorm)
+    if (factor < 1) Flat.scale(delta, factor * (1 - HAIR))
+    return norm
+}
+
+private const val HAIR = 1e-6

@@ -45,7 +45,7 @@ class TrainingResult(
  * @param shouldStop polled before every step
  * @param clock seconds, monotonic
  * @throws org.fedvoice.core.FedvoiceException `wrong-shape` if [initial] is not of the
- *   engine's task
+ *   engine's task; `bad-config` if the plan trains parameters that the task has not
  */
 fun train(
     engine: Engine,
@@ -62,6 +62,7 @@ fun train(
 ): TrainingResult {
     val manifest = engine.manifest
     manifest.parameters.check(initial, "initial weights")
+    val layers = Layers.of(plan, manifest.parameters, initial)
     val peak = PeakMemory(memory, memoryBaselineBytes)
     val course = drawCourse(manifest, examples, plan, clientId, round)
     if (course.used.isEmpty()) {
@@ -75,7 +76,7 @@ fun train(
                 checkpointKey(plan, initial, course.sizes, manifest.programDigest, clientId, round)
             }.orEmpty()
     val state = checkpoint?.load(key, initial.size) ?: ClientState.start(initial, plan)
-    val gradients = Gradients(engine, examples, course, plan)
+    val gradients = Gradients(engine, examples, course, plan, layers)
 
     var status = TrainingStatus.COMPLETED
     var detail = ""
@@ -87,7 +88,7 @@ fun train(
         }
         val started = clock()
         val loss = gradients.take(step, state)
-        val norm = Flat.norm(gradients.gradient)
+        val norm = adjustGradient(gradients.gradient, state.weights, initial, plan, layers)
         if (!(loss.isFinite() && norm.isFinite())) {
             status = TrainingStatus.DIVERGED
             detail = "loss ${shown(loss)}, gradient norm ${shown(norm)} at step ${state.steps}"
@@ -110,14 +111,11 @@ fun train(
     }
     // The weights become the delta: nobody needs them any more.
     val delta = state.weights.also { Flat.subtract(it, initial) }
-    val norm = Flat.norm(delta)
+    val norm = boundUpdate(delta, plan, layers)
     if (!norm.isFinite()) {
         val diverged = TrainingStatus.DIVERGED
         return TrainingResult(diverged, null, statistics, course.used, "delta norm ${shown(norm)}")
     }
-    val factor = Flat.clipFactor(norm, plan.maxUpdateNorm)
-    // A hair below the bound, so that rounding does not push it over again.
-    if (factor < 1) Flat.scale(delta, factor * (1 - 1e-6))
     return TrainingResult(status, delta, statistics, course.used, detail)
 }
 
@@ -126,7 +124,8 @@ private class Gradients(
     private val engine: Engine,
     private val examples: Examples,
     private val course: Course,
-    private val plan: TrainingPlan,
+    plan: TrainingPlan,
+    private val layers: Layers,
 ) {
     /** Of the last step taken [P]. */
     val gradient = FloatArray(engine.manifest.parameters.totalSize)
@@ -146,7 +145,7 @@ private class Gradients(
     fun take(step: Step, state: ClientState): Double {
         val weights = noisy ?: state.weights
         if (noisy != null && table != null) {
-            noisyWeights(state.weights, plan, table, course.noiseOffsets[state.steps], noisy)
+            noisyWeights(state.weights, layers, table, course.noiseOffsets[state.steps], noisy)
         }
         var loss = 0.0
         for ((place, call) in step.calls.withIndex()) {

@@ -82,6 +82,44 @@ class CodecTest {
     }
 
     @Test
+    fun `int8 comes back within half a scale of every value`() =
+        repeat(300) {
+            val magnitude = 10f.pow(random.nextInt(-30, 30))
+            val vector =
+                FloatArray(random.nextInt(2200)) { (random.nextFloat() - 0.5f) * magnitude }
+            for (encoding in listOf("int8", "int8+zstd")) {
+                val bytes = Codec.encode(vector, encoding)
+                val back = Codec.decode(bytes, encoding, vector.size, "test")
+                for (start in vector.indices step Quantised.BLOCK_VALUES) {
+                    val block = start until minOf(start + Quantised.BLOCK_VALUES, vector.size)
+                    val largest = block.maxOf { abs(vector[it]) }
+                    val worst = block.maxOf { abs(back[it].toDouble() - vector[it]) }
+                    assertTrue(worst <= largest / 127.0 / 2 * (1 + 1e-4), "$worst of $largest")
+                }
+            }
+        }
+
+    @Test
+    fun `int8 by hand`() {
+        val vector = FloatArray(Quantised.BLOCK_VALUES + 1)
+        // In units of the scale: ties go to the even neighbour.
+        floatArrayOf(127f, -127f, 0.5f, 1.5f, -2.5f, 3.4f).copyInto(vector)
+        val bytes = Codec.encode(vector, "int8")
+        assertEquals(4 + Quantised.BLOCK_VALUES + 4 + 1, bytes.size)
+        assertArrayEquals(byteArrayOf(0, 0, 0x80.toByte(), 0x3F), bytes.copyOf(4))
+        assertArrayEquals(byteArrayOf(127, -127, 0, 2, -2, 3, 0), bytes.copyOfRange(4, 11))
+    }
+
+    @Test
+    fun `values that have no scale are refused, and too small ones are zeros`() {
+        for (value in listOf(Float.NaN, Float.POSITIVE_INFINITY, Float.NEGATIVE_INFINITY)) {
+            assertCode(ErrorCode.NOT_FINITE) { Codec.encode(floatArrayOf(1f, value), "int8+zstd") }
+        }
+        val tiny = floatArrayOf(Float.MIN_VALUE, -1e-37f)
+        assertArrayEquals(FloatArray(2), Codec.decode(Codec.encode(tiny, "int8"), "int8", 2, "x"))
+    }
+
+    @Test
     fun `another size, another encoding and bytes that are not zstd are named`() {
         val bytes = Codec.encode(FloatArray(10), "float32")
         val packed = Codec.encode(FloatArray(1000) { it.toFloat() }, "float32+zstd")
