@@ -46,6 +46,16 @@ EVERYTHING = TrainingPlan(
 )
 PLANS = {
     "everything": EVERYTHING,
+    "by-layer": EVERYTHING.model_copy(
+        update={
+            "clip_per_layer": True,
+            "fvn_relative": True,
+            "trainable": ("encoder", "output"),
+            "prox_mu": 0.2,
+        }
+    ),
+    "partly": TrainingPlan(trainable=("encoder",), fvn_std=0.02, local_epochs=2),
+    "fedprox": TrainingPlan(prox_mu=0.5, local_epochs=3, batch_size=2),
     "plain": TrainingPlan(batch_size=1, clip_norm=0),
     "one-batch": TrainingPlan(batch_size=0, local_epochs=2, client_momentum=0.9, seed=3),
 }
@@ -157,6 +167,21 @@ def test_law_9_the_same_plan_gives_the_same_update(
 
     assert answers.facts["resumed"]["stopped_after"] == 4
     assert answers.bytes_of("resumed", "delta") == answers.bytes_of("everything", "delta")
+
+
+def test_a_plan_for_another_model_is_refused_alike(
+    package: TaskPackage, engine: ExecuTorchEngine, tmp_path: Path
+) -> None:
+    examples = some_examples(package)
+    plan = TrainingPlan(trainable=("encoder", "decoder"))
+    asked = job(tmp_path / "job", package, plan, examples)
+    answers = ask(tmp_path / "answers", [{"kind": "training", "id": "refused", "job": asked}])
+    with pytest.raises(FedvoiceError) as caught:
+        train(engine, examples, plan, package.weights(), client_id="phone-é", round_number=7)
+    theirs = answers.facts["refused"]["error"]
+    assert theirs["code"] == caught.value.code.value
+    for part in ("where", "got", "wanted"):
+        assert theirs[part] == getattr(caught.value, part)
 
 
 def test_features_and_transcripts_are_the_same(
