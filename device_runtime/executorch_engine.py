@@ -11,7 +11,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from executorch.extension.pybindings import portable_lib
+
+# Not `portable_lib` beside it, which brings the whole exporter along: four seconds of a phone's
+# start. It needs torch's libraries, which the line above loads.
+from executorch.extension.pybindings import _C
 
 from protocol.engine import Batch, Int64Array
 from protocol.errors import ErrorCode, FedvoiceError
@@ -53,7 +56,7 @@ class ExecuTorchEngine:
         try:
             # The runtime reads from these bytes for as long as the module lives: `self._program`
             # is the reference that keeps them.
-            self._module = portable_lib._load_for_executorch_from_buffer(self._program)
+            self._module = _C._load_for_executorch_from_buffer(self._program)
         except RuntimeError as error:
             raise self._bad_program("loading the program", error) from error
         self._check_program()
@@ -173,10 +176,10 @@ class ExecuTorchEngine:
             methods |= {bucket.step_method, bucket.decode_method}
         for kind, missing in (
             ("method", methods - set(self._module.method_names())),
-            ("operator", set(manifest.operators) - set(portable_lib._get_operator_names())),
+            ("operator", set(manifest.operators) - set(_C._get_operator_names())),
             (
                 "delegate",
-                set(manifest.delegates) - set(portable_lib._get_registered_backend_names()),
+                set(manifest.delegates) - set(_C._get_registered_backend_names()),
             ),
         ):
             if missing:
@@ -214,7 +217,7 @@ def _read_program(package: TaskPackage) -> bytes:
 def _set_threads(threads: int) -> None:
     global _threadpool_threads
     if _threadpool_threads is None:
-        portable_lib._unsafe_reset_threadpool(threads)
+        _C._unsafe_reset_threadpool(threads)
         _threadpool_threads = threads
     elif _threadpool_threads != threads:
         raise FedvoiceError(
