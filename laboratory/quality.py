@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from device_runtime.evaluation import count_word_errors
 from laboratory.clients import ClientData
-from laboratory.fast.local import fitting
+from laboratory.fast.course import fitting
 from laboratory.trainers import Trainer
 from protocol.parameters import FlatVector
 from protocol.task import TaskManifest

@@ -5,6 +5,7 @@ A trainer is made in the process that uses it, from data alone, so that workers 
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -29,18 +30,20 @@ class EngineKind(StrEnum):
 
 
 class Trainer(Protocol):
-    """Trains clients and transcribes test sets, one at a time."""
+    """Trains clients and transcribes test sets."""
+
+    @property
+    def clients_together(self) -> int:
+        """Clients that it trains at once: whoever asks for fewer at a time wastes some speed."""
 
     def train(
         self,
-        data: ClientData,
+        clients: Sequence[tuple[str, ClientData]],
         plan: TrainingPlan,
         weights: FlatVector,
-        *,
-        client_id: str,
         round_number: int,
-    ) -> LocalUpdate:
-        """A client's update from `weights` float32 [P]."""
+    ) -> Iterator[LocalUpdate]:
+        """Updates of (client id, examples) from `weights` float32 [P], in the clients' order."""
 
     def transcribe(self, data: ClientData, weights: FlatVector) -> list[list[int]]:
         """Greedy token ids of every example, in order; an example no bucket holds gives []."""
@@ -77,22 +80,23 @@ class PhoneTrainer:
 
         self._engine = ExecuTorchEngine(load_package(package_dir), threads)
 
+    clients_together = 1
+
     def train(
         self,
-        data: ClientData,
+        clients: Sequence[tuple[str, ClientData]],
         plan: TrainingPlan,
         weights: FlatVector,
-        *,
-        client_id: str,
         round_number: int,
-    ) -> LocalUpdate:
+    ) -> Iterator[LocalUpdate]:
         """See `Trainer`."""
         from device_runtime.trainer import train
 
-        result = train(
-            self._engine, data, plan, weights, client_id=client_id, round_number=round_number
-        )
-        return LocalUpdate(result.delta, result.statistics)
+        for client_id, data in clients:
+            result = train(
+                self._engine, data, plan, weights, client_id=client_id, round_number=round_number
+            )
+            yield LocalUpdate(result.delta, result.statistics)
 
     def transcribe(self, data: ClientData, weights: FlatVector) -> list[list[int]]:
         """See `Trainer`."""

@@ -1,8 +1,8 @@
-"""A client's local training in eager PyTorch: the algorithm of `device_runtime.trainer`.
+"""Local training of a group of clients in eager PyTorch: the algorithm of `device_runtime.trainer`.
 
-The same draws from the same streams (`device_runtime.batches`, `.spec_augment`), so that a phone
-and its twin here come to the same update within rounding. What a phone needs and a simulation does
-not is left out: checkpoints, conditions, polling.
+The same draws and the same arithmetic, so that a phone and its twin here come to the same update
+within rounding. What a phone needs and a simulation does not is left out: checkpoints, conditions,
+polling. Clients of a group take their steps together; those that have fewer drop out earlier.
 """
 
 from __future__ import annotations
@@ -16,22 +16,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from device_runtime.batches import draw_epochs, draw_examples
-from device_runtime.layers import layers_of
-from device_runtime.optimizer import bound_update, optimizer_state_bytes
-from device_runtime.spec_augment import MaskWords, apply_masks, draw_mask_words
+from device_runtime.layers import Layers, layers_of
+from device_runtime.optimizer import bound_update
+from device_runtime.spec_augment import MaskWords, apply_masks
 from laboratory.clients import ClientData
-from laboratory.fast.flat_model import FlatModel
+from laboratory.fast.course import ClientCourse, draw_client_course, planned_memory_bytes
+from laboratory.fast.models import GroupModel
 from laboratory.fast.optimizer import ClientSgd
-from protocol.cost import training_memory_bytes
+from protocol.engine import Int64Array
 from protocol.generated import fedvoice_pb2 as pb
-from protocol.parameters import FlatVector
+from protocol.parameters import FlatVector, Float32Array
 from protocol.plan import SpecAugment, TrainingPlan
-from protocol.random import NORMAL_TABLE_SIZE, Purpose, Stream
 from protocol.task import TaskManifest
 
-MOST_ROWS = 600
-"""A larger batch is computed in parts, so that FedSGD on long speech fits in memory."""
+MOST_ROWS = 1024
+"""A step with more rows is computed in parts, so that FedSGD on long speech fits in memory."""
 
 
 @dataclass(frozen=True)
@@ -42,124 +41,150 @@ class LocalUpdate:
     statistics: pb.Statistics
 
 
-def train_client(
-    model: FlatModel,
-    data: ClientData,
+@dataclass(frozen=True)
+class Rows:
+    """Rows of a batch as arrays: features [B, T * stack, bins], targets [B, U], lengths [B]."""
+
+    features: Float32Array
+    targets: Int64Array
+    frame_counts: Int64Array
+    target_counts: Int64Array
+
+
+def train_group(
+    model: GroupModel,
+    manifest: TaskManifest,
+    clients: Sequence[tuple[str, ClientData]],
+    plan: TrainingPlan,
+    weights: FlatVector,
+    round_number: int,
+) -> list[LocalUpdate]:
+    """One round of at most K clients from `weights` [P], as phones train; updates in order."""
+    began = time.monotonic()
+    drawn = [draw_client_course(manifest, who, data, plan, round_number) for who, data in clients]
+    # Most steps first: those still at work are always the first ones.
+    order = sorted(range(len(drawn)), key=lambda i: -len(drawn[i].steps))
+    courses = [drawn[i] for i in order]
+    initial = torch.from_numpy(weights)
+    layers = layers_of(plan, manifest.parameters, weights)
+    model.weights[: len(courses)] = initial
+    losses = _train(model, manifest, courses, plan, initial, layers)
+    secs = (time.monotonic() - began) / len(courses)
+    updates: list[LocalUpdate] = [LocalUpdate(None, pb.Statistics())] * len(courses)
+    for place, (course, loss) in enumerate(zip(courses, losses, strict=True)):
+        delta = (model.weights[place] - initial).numpy()
+        updates[order[place]] = _update(manifest, plan, course, layers, loss, delta, secs)
+    return updates
+
+
+def _train(
+    model: GroupModel,
+    manifest: TaskManifest,
+    courses: Sequence[ClientCourse],
     plan: TrainingPlan,
     initial: Tensor,
-    *,
-    client_id: str,
-    round_number: int,
-) -> LocalUpdate:
-    """Train `model` from `initial` [P] on a client's examples, as one round of a phone does."""
-    began = time.monotonic()
-    drawn = draw_examples(len(data), plan, client_id=client_id, round_number=round_number)
-    used, buckets = fitting(model.manifest, data, drawn)
-    skipped = len(drawn) - len(used)
-    if not used:
-        return LocalUpdate(None, pb.Statistics(skipped_examples=skipped))
-    epochs = draw_epochs(buckets, plan, client_id=client_id, round_number=round_number)
-    steps = [(epoch, batch) for epoch, batches in enumerate(epochs) for batch in batches]
-    masks = _masks(plan, len(used), client_id, round_number)
-    offsets = _noise_offsets(plan, len(steps), client_id, round_number)
-    layers = layers_of(plan, model.manifest.parameters, initial.numpy())
-    model.weights.copy_(initial)
+    layers: Layers,
+) -> list[float]:
+    """All steps of all clients; the sum over examples and epochs of each client's losses."""
     optimizer = ClientSgd(model.weights, model.gradient, initial, plan, layers)
-    losses = []
-    for step, (epoch, members) in enumerate(steps):
-        optimizer.begin_step(offsets[step] if offsets else None)
-        for start in range(0, len(members), MOST_ROWS):
-            part = members[start : start + MOST_ROWS]
-            rows = np.array([used[i] for i in part])
-            words = None if masks is None else masks[epoch, part]
-            batch = make_tensors(model.manifest, data, rows, plan.spec_augment, words)
-            weight = torch.full((len(part),), 1.0 / len(members))
-            losses.append(model.add_gradient(*batch, weight) * len(members))
-        optimizer.end_step()
-    delta = (model.weights - initial).numpy()
-    loss = float(torch.stack(losses).sum()) / (plan.local_epochs * len(used))
-    norm = bound_update(delta, plan, layers)
-    statistics = pb.Statistics(
-        examples=len(used),
-        steps=len(steps),
-        loss=loss,
-        train_secs=time.monotonic() - began,
-        planned_memory_bytes=planned_memory_bytes(
-            model.manifest, plan, buckets, [batch for _, batch in steps]
-        ),
-        skipped_examples=skipped,
-    )
-    if not (math.isfinite(loss) and math.isfinite(norm)):
-        return LocalUpdate(None, statistics)
-    return LocalUpdate(delta, statistics)
+    sums = torch.zeros(len(courses), dtype=torch.float64)
+    for step in range(len(courses[0].steps)):
+        at_work = [course for course in courses if step < len(course.steps)]
+        active = len(at_work)
+        optimizer.begin_step([c.noise_offsets[step] for c in at_work if c.noise_offsets], active)
+        batches = [course.steps[step] for course in at_work]
+        longest = max(len(members) for _, members in batches)
+        rows_a_call = max(1, MOST_ROWS // active)
+        sizes = torch.tensor([len(members) for _, members in batches], dtype=torch.float64)
+        for start in range(0, longest, rows_a_call):
+            parts = [
+                _rows(manifest, course, epoch, members[start : start + rows_a_call], plan)
+                for course, (epoch, members) in zip(at_work, batches, strict=True)
+            ]
+            found = model.compute_gradients(*_stack(manifest, parts, sizes), add=start > 0)
+            sums[:active] += found.to(torch.float64) * sizes
+        optimizer.end_step(active)
+    return sums.tolist()
 
 
-def fitting(
-    manifest: TaskManifest, data: ClientData, drawn: Sequence[int]
-) -> tuple[list[int], list[int]]:
-    """Those of the drawn examples that fit a bucket, and the place of each one's bucket."""
-    stacked = -(-data.frames // manifest.features.stack)
-    ends = np.array([(b.frames, b.labels) for b in manifest.buckets])
-    fits = (stacked[:, None] <= ends[:, 0]) & (data.target_counts[:, None] <= ends[:, 1])
-    places = np.where(np.any(fits, axis=1), fits.argmax(1), -1).tolist()
-    used = [i for i in drawn if places[i] >= 0]
-    return used, [places[i] for i in used]
-
-
-def make_tensors(
-    manifest: TaskManifest,
-    data: ClientData,
-    rows: np.ndarray[tuple[int], np.dtype[np.int64]],
-    policy: SpecAugment,
-    words: MaskWords | None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """x [B, T, I], y [B, U], x_lens [B], y_lens [B], cut to the longest row of the batch."""
-    stack = manifest.features.stack
-    x_lens = -(-data.frames[rows] // stack)
-    y_lens = data.target_counts[rows]
-    longest = int(x_lens.max()) * stack
-    features = data.features[rows, :longest]
-    if words is not None:
-        for row, (frames, own) in enumerate(zip(data.frames[rows], words, strict=True)):
-            features[row, :frames] = apply_masks(features[row, :frames], policy, own)
-    x = torch.from_numpy(features).reshape(len(rows), longest // stack, -1)
-    y = torch.from_numpy(data.targets[rows, : max(1, int(y_lens.max()))])
-    return x, y, torch.from_numpy(x_lens), torch.from_numpy(y_lens)
-
-
-def planned_memory_bytes(
+def _update(
     manifest: TaskManifest,
     plan: TrainingPlan,
-    buckets: Sequence[int],
-    batches: Sequence[Sequence[int]],
-) -> int:
-    """mu, as a phone would plan it for these batches of examples."""
-    weights_bytes = manifest.parameters.weights_bytes
-    used = [manifest.buckets[place] for place in set(buckets)]
-    # A batch that spans buckets or overfills one takes several calls, whose gradients add up.
-    accumulates = any(
-        len({buckets[i] for i in batch}) > 1
-        or len(batch) > manifest.buckets[buckets[batch[0]]].batch
-        for batch in batches
+    course: ClientCourse,
+    layers: Layers,
+    loss_sum: float,
+    delta: FlatVector,
+    secs: float,
+) -> LocalUpdate:
+    if not course.used:
+        return LocalUpdate(None, pb.Statistics(skipped_examples=course.skipped))
+    loss = loss_sum / (plan.local_epochs * len(course.used))
+    norm = bound_update(delta, plan, layers)
+    statistics = pb.Statistics(
+        examples=len(course.used),
+        steps=len(course.steps),
+        loss=loss,
+        train_secs=secs,
+        planned_memory_bytes=planned_memory_bytes(manifest, plan, course),
+        skipped_examples=course.skipped,
     )
-    return training_memory_bytes(
-        weights_bytes=weights_bytes,
-        optimizer_state_bytes=optimizer_state_bytes(weights_bytes, plan, accumulates=accumulates),
-        arena_bytes=max(bucket.step_arena_bytes for bucket in used),
-    )
+    good = math.isfinite(loss) and math.isfinite(norm)
+    return LocalUpdate(delta if good else None, statistics)
 
 
-def _masks(plan: TrainingPlan, used: int, client_id: str, round_number: int) -> MaskWords | None:
-    policy = plan.spec_augment
-    if not policy.time_masks + policy.frequency_masks:
-        return None
-    return draw_mask_words(plan, used, client_id=client_id, round_number=round_number)
+def _rows(
+    manifest: TaskManifest,
+    course: ClientCourse,
+    epoch: int,
+    members: Sequence[int],
+    plan: TrainingPlan,
+) -> Rows:
+    rows = np.array([course.used[i] for i in members], dtype=np.int64)
+    masks = None if course.masks is None else course.masks[epoch, members]
+    return take_rows(manifest, course.data, rows, plan.spec_augment, masks)
 
 
-def _noise_offsets(
-    plan: TrainingPlan, steps: int, client_id: str, round_number: int
-) -> list[int] | None:
-    if plan.fvn_std == 0:
-        return None
-    words = Stream(plan.seed, client_id, round_number, Purpose.NOISE).words(steps)
-    return [(int(word) * NORMAL_TABLE_SIZE) >> 32 for word in words]
+def take_rows(
+    manifest: TaskManifest,
+    data: ClientData,
+    rows: Int64Array,
+    policy: SpecAugment,
+    masks: MaskWords | None,
+) -> Rows:
+    """Examples `rows`, cut to the longest of them; `masks` uint32 [rows, masks, 2]."""
+    stack = manifest.features.stack
+    frame_counts = -(-data.frames[rows] // stack)
+    target_counts = data.target_counts[rows]
+    features = data.features[rows, : int(frame_counts.max(initial=1)) * stack]
+    if masks is not None:
+        for row, (frames, own) in enumerate(zip(data.frames[rows], masks, strict=True)):
+            features[row, :frames] = apply_masks(features[row, :frames], policy, own)
+    targets = data.targets[rows, : max(1, int(target_counts.max(initial=1)))]
+    return Rows(features, targets, frame_counts, target_counts)
+
+
+def _stack(
+    manifest: TaskManifest, parts: Sequence[Rows], sizes: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Inputs of `GroupModel.compute_gradients`: clients' rows padded to one size; a row weighs one
+    over its client's batch size."""
+    batch = max(len(part.frame_counts) for part in parts)
+    frames = max(part.features.shape[1] for part in parts)
+    labels = max(part.targets.shape[1] for part in parts)
+    clients, bins = len(parts), manifest.features.mel_bins
+    features = np.zeros((clients, batch, frames, bins), dtype=np.float32)
+    targets = np.zeros((clients, batch, labels), dtype=np.int64)
+    # Rows that fill up are one frame long and say nothing: every loss takes that.
+    x_lens = np.ones((clients, batch), dtype=np.int64)
+    y_lens = np.zeros((clients, batch), dtype=np.int64)
+    weights = torch.zeros(clients, batch)
+    for i, part in enumerate(parts):
+        rows = len(part.frame_counts)
+        features[i, :rows, : part.features.shape[1]] = part.features
+        targets[i, :rows, : part.targets.shape[1]] = part.targets
+        x_lens[i, :rows], y_lens[i, :rows] = part.frame_counts, part.target_counts
+        weights[i, :rows] = 1.0 / float(sizes[i])
+    stack = manifest.features.stack
+    x = torch.from_numpy(features).view(clients, batch, frames // stack, stack * bins)
+    lengths = torch.from_numpy(x_lens), torch.from_numpy(y_lens)
+    return x, torch.from_numpy(targets), *lengths, weights

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 import torch
 
 from laboratory.clients import ClientData
-from laboratory.fast.flat_model import FlatModel
-from laboratory.fast.local import LocalUpdate, fitting, make_tensors, train_client
+from laboratory.fast.course import fitting
+from laboratory.fast.local import LocalUpdate, take_rows, train_group
+from laboratory.fast.models import MOST_CLIENTS, GroupModel, ManyModel, OneModel, has_many
 from protocol.parameters import FlatVector
 from protocol.plan import SpecAugment, TrainingPlan
 from protocol.task import TaskManifest
@@ -16,36 +19,56 @@ TRANSCRIBED_ROWS = 256
 
 
 class FastTrainer:
-    """One eager model that all clients of a process take in turn."""
+    """Clients in groups that train together, where the model has a form for that.
 
-    def __init__(self, manifest: TaskManifest) -> None:
-        self._model = FlatModel(manifest)
+    Args:
+        clients_together: at most so many; 1: one after the other.
+    """
+
+    def __init__(self, manifest: TaskManifest, clients_together: int = MOST_CLIENTS) -> None:
         self._manifest = manifest
+        self._one = OneModel(manifest)
+        self._together = clients_together if has_many(manifest) else 1
+        self._many: GroupModel | None = None
 
     def train(
         self,
-        data: ClientData,
+        clients: Sequence[tuple[str, ClientData]],
         plan: TrainingPlan,
         weights: FlatVector,
-        *,
-        client_id: str,
         round_number: int,
-    ) -> LocalUpdate:
+    ) -> Iterator[LocalUpdate]:
         """See `Trainer`."""
-        initial = torch.from_numpy(weights)
-        return train_client(
-            self._model, data, plan, initial, client_id=client_id, round_number=round_number
-        )
+        for start in range(0, len(clients), self._together):
+            group = clients[start : start + self._together]
+            model = self._group_model(len(group))
+            yield from train_group(model, self._manifest, group, plan, weights, round_number)
+
+    @property
+    def clients_together(self) -> int:
+        """See `Trainer`."""
+        return self._together
 
     def transcribe(self, data: ClientData, weights: FlatVector) -> list[list[int]]:
         """See `Trainer`."""
-        self._model.weights.copy_(torch.from_numpy(weights))
+        self._one.weights[0].copy_(torch.from_numpy(weights))
         used, _ = fitting(self._manifest, data, range(len(data)))
         used.sort(key=lambda row: int(data.frames[row]))  # little padding
         found: list[list[int]] = [[] for _ in range(len(data))]
         for start in range(0, len(used), TRANSCRIBED_ROWS):
-            rows = np.array(used[start : start + TRANSCRIBED_ROWS])
-            x, _, x_lens, _ = make_tensors(self._manifest, data, rows, SpecAugment(), None)
-            for row, tokens in zip(rows, self._model.transcribe(x, x_lens), strict=True):
-                found[row] = tokens
+            rows = np.array(used[start : start + TRANSCRIBED_ROWS], dtype=np.int64)
+            taken = take_rows(self._manifest, data, rows, SpecAugment(), None)
+            stacked = taken.features.reshape(len(rows), int(taken.frame_counts.max()), -1)
+            tokens = self._one.transcribe(
+                torch.from_numpy(stacked), torch.from_numpy(taken.frame_counts)
+            )
+            for row, ids in zip(rows, tokens, strict=True):
+                found[row] = ids
         return found
+
+    def _group_model(self, clients: int) -> GroupModel:
+        if clients == 1:
+            return self._one
+        if self._many is None or len(self._many.weights) < clients:
+            self._many = ManyModel(self._manifest, clients)
+        return self._many

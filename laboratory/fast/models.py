@@ -1,0 +1,123 @@
+"""Eager models over flat vectors: one for one client at a time, one for many at once."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from laboratory.fast.many_models import many_losses
+from model_export.models import build_model
+from model_export.models.config import from_settings
+from model_export.models.loss import loss_of
+from protocol.task import TaskManifest
+
+MOST_CLIENTS = 8
+"""Trained together at most: beyond that the weights leave the cache and nothing is gained."""
+
+
+class GroupModel(Protocol):
+    """Weights and gradients of up to K clients.
+
+    Attributes:
+        weights, gradient: float32 [K, P].
+    """
+
+    weights: Tensor
+    gradient: Tensor
+
+    def compute_gradients(
+        self,
+        x: Tensor,
+        y: Tensor,
+        x_lens: Tensor,
+        y_lens: Tensor,
+        example_weights: Tensor,
+        *,
+        add: bool,
+    ) -> Tensor:
+        """Weighted losses [A] of the first A <= K clients; their gradients take the place of what
+        is in `gradient`, or with `add` are added to it.
+
+        Args:
+            x: stacked features [A, B, T, I]. y: int64 [A, B, U]. x_lens (stacked frames), y_lens:
+                int64 [A, B]. example_weights: [A, B], 0 in rows that only fill up.
+        """
+
+
+class OneModel:
+    """The model as `model_export.models` has it: K = 1. Also transcribes."""
+
+    def __init__(self, manifest: TaskManifest) -> None:
+        features = manifest.features
+        config = from_settings(manifest.model_kind, manifest.model)
+        self.module = build_model(
+            config, features.stack * features.mel_bins, manifest.vocabulary.size
+        )
+        size = manifest.parameters.total_size
+        self.weights, self.gradient = torch.zeros(1, size), torch.zeros(1, size)
+        parameters = dict(self.module.named_parameters())
+        for spec in manifest.parameters.parameters:
+            parameters[spec.name].data = self.weights[0, spec.place].view(spec.shape)
+            parameters[spec.name].grad = self.gradient[0, spec.place].view(spec.shape)
+
+    def compute_gradients(
+        self,
+        x: Tensor,
+        y: Tensor,
+        x_lens: Tensor,
+        y_lens: Tensor,
+        example_weights: Tensor,
+        *,
+        add: bool,
+    ) -> Tensor:
+        """See `GroupModel`: A is 1."""
+        if not add:
+            self.gradient.zero_()
+        loss = loss_of(self.module, x[0], y[0], x_lens[0], y_lens[0], example_weights[0])
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach().reshape(1)
+
+    def transcribe(self, x: Tensor, x_lens: Tensor) -> list[list[int]]:
+        """Greedy token ids at `weights`, a list a row of x [B, T, I], x_lens int64 [B]."""
+        return [hypothesis.tokens for hypothesis in self.module.greedy(x, x_lens)]
+
+
+class ManyModel:
+    """Many clients at once, by `many_models`."""
+
+    def __init__(self, manifest: TaskManifest, clients: int) -> None:
+        losses = many_losses(from_settings(manifest.model_kind, manifest.model))
+        assert losses is not None, f"no batched form of {manifest.model_kind}"
+        self._losses, self._specs = losses, manifest.parameters.parameters
+        size = manifest.parameters.total_size
+        self.weights, self.gradient = torch.zeros(clients, size), torch.zeros(clients, size)
+
+    def compute_gradients(
+        self,
+        x: Tensor,
+        y: Tensor,
+        x_lens: Tensor,
+        y_lens: Tensor,
+        example_weights: Tensor,
+        *,
+        add: bool,
+    ) -> Tensor:
+        """See `GroupModel`."""
+        active = len(x)
+        parameters = {
+            spec.name: self.weights[:active, spec.place].view(active, *spec.shape).requires_grad_()
+            for spec in self._specs
+        }
+        losses = (self._losses(parameters, x, y, x_lens, y_lens) * example_weights).sum(1)
+        found = torch.autograd.grad(losses.sum(), list(parameters.values()))
+        for spec, gradient in zip(self._specs, found, strict=True):
+            place = self.gradient[:active, spec.place].view(active, *spec.shape)
+            _ = place.add_(gradient) if add else place.copy_(gradient)
+        return losses.detach()
+
+
+def has_many(manifest: TaskManifest) -> bool:
+    """Whether the task's model has a batched form."""
+    return many_losses(from_settings(manifest.model_kind, manifest.model)) is not None
