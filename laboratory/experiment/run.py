@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from android_harness.books import Books
 from android_harness.results import RESULTS_FILE, Results, read_results
-from laboratory.backends import Backend, InlineBackend
+from laboratory.backends import InlineBackend
 from laboratory.clients import Population
 from laboratory.experiment.cells import Cell
 from laboratory.experiment.checkpoint import (
@@ -21,8 +22,9 @@ from laboratory.experiment.checkpoint import (
     load_state,
     save_state,
 )
-from laboratory.experiment.outcome import Outcome, curve_points, rates_of
+from laboratory.experiment.outcome import Outcome, Point, curve_points, rates_of
 from laboratory.experiment.phones import simulate_cell
+from laboratory.fast.course import draw_client_course, planned_memory_bytes
 from laboratory.federation import Federation, FederationState
 from laboratory.populations import build_population, export_config
 from laboratory.quality import ErrorCounts, evaluate
@@ -34,6 +36,7 @@ from server.config import ServerConfig, parse_config
 
 CELL_FILE = "cell.json"
 CHECKPOINT_SECS = 20.0
+_CLIENTS_PRICED = 64
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,18 @@ Evaluations = Mapping[int, Mapping[str, ErrorCounts]]
 """Errors by round (0: before the first) and test set."""
 Report = Callable[[Progress], None]
 Stop = Callable[[], bool]
+
+
+PruneRule = Callable[[Point], bool]
+"""Whether a run that has come to this evaluation is not worth going on with; picklable."""
+
+
+class Pruned(Exception):  # noqa: N818
+    """A prune rule said so. `points`: the evaluations until then."""
+
+    def __init__(self, points: tuple[Point, ...]) -> None:
+        super().__init__(points)
+        self.points = points
 
 
 class Interrupted(Exception):  # noqa: N818
@@ -83,12 +98,18 @@ def cell_task(cell: Cell, tasks_dir: Path, report: Report) -> LabTask:
 
 
 def run_cell(
-    cell: Cell, directory: Path, tasks_dir: Path, report: Report, should_stop: Stop
+    cell: Cell,
+    directory: Path,
+    tasks_dir: Path,
+    report: Report,
+    should_stop: Stop,
+    prune: PruneRule | None = None,
 ) -> Outcome:
     """Run a cell, going on from its checkpoint, and write its results into `directory`.
 
     Raises:
         Interrupted: `should_stop` said so.
+        Pruned: `prune` said so after an evaluation.
         FedvoiceError: what reading, exporting or training raises.
     """
     finished = read_outcome(cell, directory)
@@ -102,7 +123,19 @@ def run_cell(
     population = build_population(cell.settings.data, task.manifest, cell.seed)
     backend = InlineBackend(trainer, population)
     began = time.monotonic()
-    state = run_rounds(cell, task, trainer, population, backend, directory, report, should_stop)
+    config = server_settings(within_budget(cell, task.manifest, population))
+    federation = Federation(
+        cell.arm,
+        task.manifest,
+        population.client_ids,
+        cell.settings.plan.model_copy(update={"seed": cell.seed}),
+        config,
+        backend,
+        partial(_judge, trainer, task.manifest, population),
+    )
+    report(Progress(0, config.rounds, "read the corpus"))
+    state = load_state(directory) or federation.start(task.initial_weights(cell.seed))
+    state = run_rounds(cell, federation, state, directory, report, should_stop, prune)
     save_weights(directory / WEIGHTS_FILE, state.weights, task.manifest.parameters)
     results = Results(
         rounds=list(state.rows),
@@ -130,40 +163,64 @@ def _run_on_phones(
 
 def run_rounds(
     cell: Cell,
-    task: LabTask,
-    trainer: Trainer,
-    population: Population,
-    backend: Backend,
+    federation: Federation,
+    state: FederationState,
     directory: Path,
     report: Report,
     should_stop: Stop,
+    prune: PruneRule | None,
 ) -> FederationState:
-    """All rounds of a cell, or as many as its target and budget ask for."""
-    config = server_settings(cell)
-    assert config.plan is not None
-
-    def judge(weights: FlatVector) -> dict[str, ErrorCounts]:
-        return {
-            name: evaluate(trainer, task.manifest, data, weights)
-            for name, data in population.evaluation.items()
-        }
-
-    federation = Federation(
-        cell.arm, task.manifest, population.client_ids, config.plan, config, backend, judge
-    )
-    report(Progress(0, config.rounds, "read the corpus"))
-    state = load_state(directory) or federation.start(task.initial_weights(cell.seed))
+    """All rounds of a cell from `state` on, or as many as its target and budget ask for."""
+    rounds = federation.config.rounds
     saved = time.monotonic()
-    while state.number < config.rounds and not reached(cell, state):
+    while state.number < rounds and not reached(cell, state):
         if should_stop():
             save_state(directory, state)
             raise Interrupted
         state = federation.step(state)
-        report(Progress(state.number, config.rounds, describe_rates(state)))
+        report(Progress(state.number, rounds, describe_rates(state)))
+        if prune is not None and state.number in state.evaluations:
+            points = curve_points(state.rows, state.evaluations)
+            if prune(points[-1]):
+                raise Pruned(points)
         if time.monotonic() - saved > CHECKPOINT_SECS:
             save_state(directory, state)
             saved = time.monotonic()
     return state
+
+
+def _judge(
+    trainer: Trainer, manifest: TaskManifest, population: Population, weights: FlatVector
+) -> dict[str, ErrorCounts]:
+    return {
+        name: evaluate(trainer, manifest, data, weights)
+        for name, data in population.evaluation.items()
+    }
+
+
+def within_budget(cell: Cell, manifest: TaskManifest, population: Population) -> Cell:
+    """The cell with as many rounds as its CFMQ budget pays for, where it names a budget and no
+    rounds: schedules that fall to the last round need to know it beforehand.
+
+    The cost of a round is K (2 P + mu steps), steps and mu those of the clients' first round on
+    average.
+    """
+    settings = cell.settings
+    if settings.cfmq_budget_bytes is None or "rounds" in settings.server:
+        return cell
+    plan = settings.plan.model_copy(update={"seed": cell.seed})
+    byte_steps = []
+    for client_id in population.client_ids[:_CLIENTS_PRICED]:
+        data = population.train(client_id)
+        course = draw_client_course(manifest, client_id, data, plan, 1)
+        if course.used:
+            byte_steps.append(len(course.steps) * planned_memory_bytes(manifest, plan, course))
+    clients = server_settings(cell).cohort_size
+    mean = sum(byte_steps) / max(1, len(byte_steps))
+    round_bytes = clients * (2 * manifest.parameters.weights_bytes + mean)
+    rounds = max(1, int(settings.cfmq_budget_bytes / round_bytes))
+    server = {**settings.server, "rounds": rounds}
+    return replace(cell, settings=settings.model_copy(update={"server": server}))
 
 
 def reached(cell: Cell, state: FederationState) -> bool:

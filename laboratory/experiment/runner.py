@@ -23,7 +23,14 @@ from typing import Any, Protocol
 
 from laboratory.experiment.cells import Cell
 from laboratory.experiment.outcome import Outcome
-from laboratory.experiment.run import Interrupted, Progress, cell_task, read_outcome, run_cell
+from laboratory.experiment.run import (
+    Interrupted,
+    Progress,
+    PruneRule,
+    cell_task,
+    read_outcome,
+    run_cell,
+)
 from protocol.errors import ErrorCode, FedvoiceError
 
 _SPAWN = multiprocessing.get_context("spawn")
@@ -108,11 +115,11 @@ def _run_waiting(
     jobs: int,
     observer: Observer,
 ) -> None:
-    with _pool(min(jobs, len(waiting))) as (pool, messages, stopping):
+    with worker_pool(min(jobs, len(waiting))) as (pool, messages, stopping):
         try:
             _export_tasks(pool, waiting, failures, cells_dir, messages, observer)
             running = {
-                pool.submit(_work, cell, cells_dir): digest for digest, cell in waiting.items()
+                pool.submit(work_on, cell, cells_dir): digest for digest, cell in waiting.items()
             }
             while running:
                 done, _ = wait(running, timeout=_POLL_SECS, return_when=FIRST_COMPLETED)
@@ -142,7 +149,7 @@ def _export_tasks(
         if key in seen:
             continue
         seen.add(key)
-        future = pool.submit(_export, cell, cells_dir)
+        future = pool.submit(export_task_of, cell, cells_dir)
         while not future.done():
             wait([future], timeout=_POLL_SECS)
             _tell(messages, waiting, observer)
@@ -187,7 +194,8 @@ def _tell(
 
 
 @contextmanager
-def _pool(workers: int) -> Iterator[tuple[ProcessPoolExecutor, Any, Any]]:
+def worker_pool(workers: int) -> Iterator[tuple[ProcessPoolExecutor, Any, Any]]:
+    """Processes for `work_on`, a queue of (digest, Progress), and an event that stops them."""
     stopping = _SPAWN.Event()
     messages = _SPAWN.Queue()
     with ProcessPoolExecutor(
@@ -213,12 +221,17 @@ def _begin(messages: Any, stopping: Any, parent_pid: int) -> None:
     _should_stop = lambda: stopping.is_set() or os.getppid() != parent_pid  # noqa: E731
 
 
-def _export(cell: Cell, cells_dir: Path) -> None:
+def export_task_of(cell: Cell, cells_dir: Path) -> None:
+    """Export a cell's task, if that has not been done."""
     cell_task(cell, cells_dir / "tasks", lambda progress: _report(cell.digest, progress))
 
 
-def _work(cell: Cell, cells_dir: Path) -> Outcome | None:
-    """The outcome, or None if it was stopped."""
+def work_on(cell: Cell, cells_dir: Path, prune: PruneRule | None = None) -> Outcome | None:
+    """The outcome, or None if it was stopped.
+
+    Raises:
+        Pruned: `prune` said so.
+    """
     try:
         return run_cell(
             cell,
@@ -226,6 +239,7 @@ def _work(cell: Cell, cells_dir: Path) -> Outcome | None:
             cells_dir / "tasks",
             lambda progress: _report(cell.digest, progress),
             _should_stop,
+            prune,
         )
     except Interrupted:
         return None
