@@ -28,6 +28,7 @@ SUBCOMMANDS: dict[str, str] = {
     "report": "android_harness.cli:report",
     "doctor": "android_harness.doctor:doctor",
     "experiment": "laboratory.cli:experiment",
+    "tune": "laboratory.tuning.cli:tune",
     "deploy": "android_harness.deploy.cli:deploy",
     "data": "android_harness.corpora.cli:data",
 }

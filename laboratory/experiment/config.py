@@ -105,7 +105,7 @@ class ExperimentConfig(BaseModel):
         try:
             return CellSettings.model_validate(fields)
         except ValidationError as error:
-            raise _bad(where, error) from error
+            raise bad_setting(where, error) from error
 
 
 def set_dotted(fields: dict[str, Any], name: str, value: Any) -> None:
@@ -117,13 +117,26 @@ def set_dotted(fields: dict[str, Any], name: str, value: Any) -> None:
 
 
 def load_experiment(path: Path, overrides: Mapping[str, Any] | None = None) -> ExperimentConfig:
-    """Read an experiment's TOML file; paths under [base.data] become relative to the file's folder.
+    """Read an experiment's TOML file; see `read_fields`.
+
+    Raises:
+        FedvoiceError: `not-found`, `bad-config` with the field that is wrong.
+    """
+    fields = read_fields(path, overrides)
+    try:
+        return ExperimentConfig.model_validate(fields)
+    except ValidationError as error:
+        raise bad_setting(str(path), error) from error
+
+
+def read_fields(path: Path, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """A TOML file's tables; paths under [base.data] are relative to the file's folder.
 
     Args:
         overrides: dotted settings of `base` that the command line gives.
 
     Raises:
-        FedvoiceError: `not-found`, `bad-config` with the field that is wrong.
+        FedvoiceError: `not-found`, `bad-config`.
     """
     try:
         fields = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -149,13 +162,11 @@ def load_experiment(path: Path, overrides: Mapping[str, Any] | None = None) -> E
             data[name] = str(path.parent / data[name])
     for name, value in (overrides or {}).items():
         set_dotted(fields.setdefault("base", {}), name, value)
-    try:
-        return ExperimentConfig.model_validate(fields)
-    except ValidationError as error:
-        raise _bad(str(path), error) from error
+    return fields
 
 
-def _bad(where: str, error: ValidationError) -> FedvoiceError:
+def bad_setting(where: str, error: ValidationError) -> FedvoiceError:
+    """`bad-config` that names the first field that is wrong."""
     first = error.errors()[0]
     return FedvoiceError(
         ErrorCode.BAD_CONFIG,

@@ -1,0 +1,78 @@
+"""`fedvoice tune`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def tune(
+    config: Annotated[Path, typer.Argument(help="The search, e.g. experiments/tune-words.toml.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the study and its report; default: runs/NAME.")
+    ] = None,
+    cells: Annotated[Path, typer.Option(help="Folder of runs, shared with experiments.")] = Path(
+        "runs/cells"
+    ),
+    trials: Annotated[
+        int | None, typer.Option(help="Trials in all, those already done included.", min=1)
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(help="Runs at a time; default: one a core.", min=1)
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option(help="In the end compare best and hand-set plan on fresh seeds.")
+    ] = True,
+) -> None:
+    """Search for plans with two objectives, error rate and CFMQ, with Optuna.
+
+    Runs that are worse than half of the others at the same cost are given up early. The study is a
+    SQLite file: the same command goes on with it, with more --trials too. OUT then holds
+    report.html with the Pareto plot, trials.csv, best.json and study.db.
+
+    Example: fedvoice tune experiments/tune-words.toml --trials 20
+    """
+    from rich.console import Console
+
+    from laboratory.experiment.run import Progress
+    from laboratory.tuning.config import load_tuning
+    from laboratory.tuning.report import write_search
+    from laboratory.tuning.study import Search
+    from laboratory.tuning.verify import compare
+
+    console = Console(highlight=False, soft_wrap=True)
+    loaded = load_tuning(config, trials)
+    out = out or Path("runs") / loaded.name
+    workers = jobs or os.cpu_count() or 1
+    search = Search(loaded, out, cells, str(config))
+    wanted = loaded.search.trials
+    console.print(
+        f"[bold]{loaded.name}[/bold]: {search.finished} of {wanted} trials are done, "
+        f"{workers} at a time"
+    )
+    try:
+        with console.status("searching") as status:
+
+            def progressed(progress: Progress) -> None:
+                status.update(f"a run is at round {progress.done} of {progress.rounds}")
+
+            search.run(
+                workers,
+                lambda number, told: console.print(
+                    f"[{search.finished}/{wanted}] trial {number}: {told}", markup=False
+                ),
+                progressed,
+            )
+            status.update("comparing on fresh seeds")
+            verdict = compare(search, loaded, cells, workers) if verify else None
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command goes on where it stopped", err=True)
+        raise typer.Exit(130) from None
+    path = write_search(out, search, loaded, verdict)
+    if verdict is not None:
+        console.print(str(verdict))
+        console.print(f"best plan: {verdict.point}", markup=False)
+    console.print(f"report: {path}")

@@ -1,0 +1,122 @@
+"""What a search found: trials.csv, the Pareto plot, the chosen plan, report.html."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from android_harness.report import html_table
+from laboratory.experiment.outcome import mean_and_spread
+from laboratory.experiment.plots import pareto_front, scatter
+from laboratory.tuning.config import TuningConfig
+from laboratory.tuning.study import Search
+
+REPORT_FILE = "report.html"
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<style>
+body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 1080px;
+       padding: 0 1rem; color: #222; }}
+svg {{ max-width: 720px; height: auto; }}
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .85rem; }}
+th, td {{ padding: .15rem .6rem; text-align: right; border-bottom: 1px solid #eee; }}
+pre {{ background: #f6f6f6; padding: 1rem; overflow: auto; }}
+</style></head><body>
+<h1>{title}</h1>
+<p>{counts}. Error rates are of one seed a trial; seeds differ, so trust the comparison below.</p>
+<p><b>{verdict}</b></p>
+{plot}
+<h2>Trials</h2>{table}
+<h2>Search</h2><pre>{config}</pre>
+</body></html>
+"""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The best plan against the hand-set one on seeds that no trial saw.
+
+    best, known: error rates in percent, one a seed; `known` is empty without a hand-set plan.
+    """
+
+    point: dict[str, Any]
+    best: tuple[float, ...]
+    known: tuple[float, ...]
+
+    def __str__(self) -> str:
+        mean, spread = mean_and_spread(self.best)
+        told = f"best plan {mean:.1f} ± {spread:.1f} % on {len(self.best)} fresh seeds"
+        if not self.known:
+            return told
+        known, known_spread = mean_and_spread(self.known)
+        told += f"; hand-set plan {known:.1f} ± {known_spread:.1f} %"
+        if mean < known:
+            return f"{told}: the search beats it by {known - mean:.1f} points"
+        return f"{told}: the search does not beat it"
+
+
+def write_search(out: Path, search: Search, config: TuningConfig, verdict: Verdict | None) -> Path:
+    """Write everything below `out`; the report's path."""
+    trials = search.study.get_trials()
+    names = list(config.search.space)
+    (out / "trials.csv").write_text(trials_csv(trials, names), encoding="utf-8")
+    done = [t for t in trials if t.state is TrialState.COMPLETE]
+    points = [(t.values[1], t.values[0]) for t in done]
+    front = [done[i] for i in pareto_front(points)]
+    plot = ""
+    if done:
+        plot = scatter(
+            [(cost / 1e9, rate) for cost, rate in points],
+            [(t.values[1] / 1e9, t.values[0]) for t in front],
+        )
+        (out / "pareto.svg").write_text(plot, encoding="utf-8")
+    if verdict is not None:
+        fields = {"set": verdict.point, "best": verdict.best, "known": verdict.known}
+        (out / "best.json").write_text(json.dumps(fields, indent=1), encoding="utf-8")
+    states = [t.state for t in trials]
+    page = _PAGE.format(
+        title=html.escape(config.title or config.name),
+        counts=f"{states.count(TrialState.COMPLETE)} trials finished, "
+        f"{states.count(TrialState.PRUNED)} given up early, "
+        f"{states.count(TrialState.FAIL)} failed or interrupted",
+        verdict=html.escape(str(verdict) if verdict else "not compared yet"),
+        plot=plot,
+        table=html_table(
+            ["trial", "error %", "CFMQ GB", "on the front", *names],
+            [
+                [
+                    str(t.number),
+                    f"{t.values[0]:.2f}",
+                    f"{t.values[1] / 1e9:.2f}",
+                    "*" if t in front else "",
+                    *(html.escape(f"{t.params[n]:.4g}" if isinstance(t.params[n], float)
+                                  else str(t.params[n])) for n in names),
+                ]
+                for t in sorted(done, key=lambda t: t.values[0])
+            ],
+        ),
+        config=html.escape(json.dumps(config.model_dump(mode="json"), indent=1)),
+    )  # fmt: skip
+    (out / REPORT_FILE).write_text(page, encoding="utf-8")
+    return out / REPORT_FILE
+
+
+def trials_csv(trials: Sequence[FrozenTrial], names: Sequence[str]) -> str:
+    """One line a trial, in order."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["trial", "state", "error_percent", "cfmq_bytes", *names])
+    for trial in trials:
+        values = trial.values or ["", ""]
+        points = [trial.params.get(name, "") for name in names]
+        writer.writerow([trial.number, trial.state.name.lower(), *values, *points])
+    return buffer.getvalue()

@@ -1,0 +1,225 @@
+"""The search: Optuna proposes plans, worker processes try them, two figures come back.
+
+The study lies in a SQLite file and every trial's run among the cells, so an interrupted search
+goes on: what was running is tried again, what is done is not run again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from laboratory.experiment.cells import Cell, Metric
+from laboratory.experiment.config import ExperimentConfig
+from laboratory.experiment.outcome import Outcome, Point
+from laboratory.experiment.run import Progress, Pruned, read_outcome
+from laboratory.experiment.runner import cell_dir, export_task_of, work_on, worker_pool
+from laboratory.tuning.config import Dimension, TuningConfig
+from protocol.errors import FedvoiceError
+
+STUDY_FILE = "study.db"
+_POLL_SECS = 0.2
+_LEAST_SHARE = 0.3
+
+
+@dataclass(frozen=True)
+class MedianRule:
+    """Give a run up whose error is above the median of finished runs at the same cost.
+
+    curves: for each finished run (CFMQ bytes, best error so far) by rising cost. Nothing is given
+    up in the first 30% of the dearest run's cost, where all are on the blank plateau.
+    """
+
+    metric: Metric
+    curves: tuple[tuple[tuple[float, float], ...], ...]
+    least_bytes: float
+
+    def __call__(self, point: Point) -> bool:
+        """Whether a run that has come to `point` is to be given up."""
+        if point.cfmq_bytes < self.least_bytes or self.metric not in point.rates:
+            return False
+        others = sorted(
+            [rate for cost, rate in curve if cost <= point.cfmq_bytes][-1]
+            for curve in self.curves
+            if curve[0][0] <= point.cfmq_bytes
+        )
+        return bool(others) and point.rates[self.metric] > others[len(others) // 2]
+
+
+def median_rule(outcomes: Sequence[Outcome], metric: Metric) -> MedianRule | None:
+    """The rule that finished runs make; None without any."""
+    curves = []
+    for outcome in outcomes:
+        best, curve = float("inf"), []
+        for point in outcome.points:
+            if metric in point.rates:
+                best = min(best, point.rates[metric])
+                curve.append((point.cfmq_bytes, best))
+        if curve:
+            curves.append(tuple(curve))
+    if not curves:
+        return None
+    return MedianRule(metric, tuple(curves), _LEAST_SHARE * max(curve[-1][0] for curve in curves))
+
+
+class Search:
+    """One search below `out`; its runs lie among the cells."""
+
+    def __init__(self, config: TuningConfig, out: Path, cells_dir: Path, where: str) -> None:
+        self.config, self._cells_dir, self._where = config, cells_dir, where
+        out.mkdir(parents=True, exist_ok=True)
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        search = config.search
+        self.study = optuna.create_study(
+            study_name=config.name,
+            storage=f"sqlite:///{(out / STUDY_FILE).absolute()}",
+            load_if_exists=True,
+            directions=["minimize", "minimize"],
+            sampler=optuna.samplers.TPESampler(
+                seed=search.seed + self._tried(out), constant_liar=True, n_startup_trials=12
+            ),
+        )
+        if not self.study.trials:
+            for point in search.known:
+                self.study.enqueue_trial(dict(point))
+        for trial in self.study.get_trials(states=(TrialState.RUNNING,)):
+            # Its process is gone: whoever resumes tries the same point again.
+            self.study.enqueue_trial(trial.params)
+            self.study.tell(trial.number, state=TrialState.FAIL)
+        self.outcomes: dict[int, Outcome] = {}
+        for trial in self.study.get_trials(states=(TrialState.COMPLETE,)):
+            cell = self.cell(trial.params, search.trial_seed)
+            outcome = read_outcome(cell, cell_dir(cells_dir, cell))
+            if outcome is not None:
+                self.outcomes[trial.number] = outcome
+
+    def cell(self, point: dict[str, Any], seed: int, arm: str = "trial") -> Cell:
+        """The run that tries `point`.
+
+        Raises:
+            FedvoiceError: `bad-config` naming the setting.
+        """
+        fields: dict[str, Any] = {"name": arm, "set": point}
+        experiment = ExperimentConfig.model_validate(
+            {"name": self.config.name, "seeds": [seed], "base": self.config.base, "arms": [fields]}
+        )
+        return experiment.cells(self._where)[0]
+
+    def run(
+        self, jobs: int, tell: Callable[[int, str], None], progressed: Callable[[Progress], None]
+    ) -> None:
+        """Try points until the study has as many finished trials as wanted.
+
+        Raises:
+            KeyboardInterrupt: after workers have kept their checkpoints.
+            FedvoiceError: what the first run fails with; later failures count as failed trials.
+        """
+        with worker_pool(jobs) as (pool, messages, stopping):
+            running: dict[Future[Outcome | None], tuple[Trial, Cell]] = {}
+            try:
+                first = self.cell(self._some_point(), self.config.search.trial_seed)
+                pool.submit(export_task_of, first, self._cells_dir).result()
+                while running or self.finished < self.config.search.trials:
+                    while (
+                        len(running) < jobs
+                        and self.finished + len(running) < self.config.search.trials
+                    ):
+                        trial, cell = self._ask()
+                        rule = self._rule()
+                        running[pool.submit(work_on, cell, self._cells_dir, rule)] = (trial, cell)
+                    done, _ = wait(running, timeout=_POLL_SECS, return_when=FIRST_COMPLETED)
+                    while not messages.empty():
+                        progressed(messages.get()[1])
+                    for future in done:
+                        trial, cell = running.pop(future)
+                        tell(trial.number, self._collect(trial, cell, future))
+            except KeyboardInterrupt:
+                stopping.set()
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+
+    def best(self) -> FrozenTrial | None:
+        """The finished trial with the lowest error; the cheaper one of equals."""
+        done = self.study.get_trials(states=(TrialState.COMPLETE,))
+        return min(done, key=lambda t: (t.values[0], t.values[1])) if done else None
+
+    def _ask(self) -> tuple[Trial, Cell]:
+        trial = self.study.ask()
+        point = {
+            name: suggest(trial, name, dimension)
+            for name, dimension in self.config.search.space.items()
+        }
+        return trial, self.cell(point, self.config.search.trial_seed)
+
+    def _collect(self, trial: Trial, cell: Cell, future: Future[Outcome | None]) -> str:
+        error = future.exception()
+        if isinstance(error, Pruned):
+            self.study.tell(trial, state=TrialState.PRUNED)
+            return f"given up after round {error.points[-1].round}"
+        if isinstance(error, FedvoiceError):
+            if not self.outcomes:
+                raise error
+            self.study.tell(trial, state=TrialState.FAIL)
+            return f"failed, {error}"
+        outcome = future.result()
+        assert outcome is not None, "only an interrupt stops a run"
+        figure = outcome.figure(self.config.metric)
+        if figure is None or not outcome.points:
+            self.study.tell(trial, state=TrialState.FAIL)
+            return "failed, nothing was evaluated"
+        cost = outcome.points[-1].cfmq_bytes
+        self.outcomes[trial.number] = outcome
+        trial.set_user_attr("cell", cell_dir(self._cells_dir, cell).name)
+        self.study.tell(trial, [figure, cost])
+        return f"{figure:.2f} % at {cost / 1e9:.2f} GB"
+
+    def _rule(self) -> MedianRule | None:
+        if len(self.outcomes) < self.config.search.prune_after:
+            return None
+        return median_rule(list(self.outcomes.values()), self.config.metric)
+
+    @property
+    def finished(self) -> int:
+        """Trials that are done, those given up early among them."""
+        states = (TrialState.COMPLETE, TrialState.PRUNED)
+        return len(self.study.get_trials(deepcopy=False, states=states))
+
+    def _some_point(self) -> dict[str, Any]:
+        search = self.config.search
+        if search.known:
+            return dict(search.known[0])
+        return {
+            name: d.choices[0] if d.choices else _number(d, d.low or 0.0)
+            for name, d in search.space.items()
+        }
+
+    @staticmethod
+    def _tried(out: Path) -> int:
+        # A resumed sampler that drew the same numbers again would propose the same points.
+        path = out / STUDY_FILE
+        return path.stat().st_size if path.is_file() else 0
+
+
+def suggest(trial: Trial, name: str, dimension: Dimension) -> Any:
+    """Let the sampler choose a value."""
+    if dimension.choices:
+        return trial.suggest_categorical(name, list(dimension.choices))
+    assert dimension.low is not None
+    assert dimension.high is not None
+    if dimension.integer:
+        low, high = int(dimension.low), int(dimension.high)
+        step = int(dimension.step or 1)
+        return trial.suggest_int(name, low, high, step=step, log=dimension.log)
+    return trial.suggest_float(
+        name, dimension.low, dimension.high, step=dimension.step, log=dimension.log
+    )
+
+
+def _number(dimension: Dimension, value: float) -> int | float:
+    return int(value) if dimension.integer else value

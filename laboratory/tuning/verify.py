@@ -1,0 +1,45 @@
+"""Was it luck? The best plan of a search and the hand-set one on seeds that no trial saw."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from laboratory.experiment.cells import Cell
+from laboratory.experiment.outcome import Outcome
+from laboratory.experiment.run import Progress
+from laboratory.experiment.runner import run_cells
+from laboratory.tuning.config import TuningConfig
+from laboratory.tuning.report import Verdict
+from laboratory.tuning.study import Search
+from protocol.errors import FedvoiceError
+
+
+class _Silent:
+    """An `Observer` that keeps what it hears to itself."""
+
+    def progressed(self, cell: Cell, progress: Progress) -> None:
+        """See `runner.Observer`."""
+
+    def finished(self, cell: Cell, outcome: Outcome | None, error: FedvoiceError | None) -> None:
+        """See `runner.Observer`."""
+
+
+def compare(search: Search, config: TuningConfig, cells_dir: Path, jobs: int) -> Verdict | None:
+    """Run both plans on `verify_seeds`; None if no trial has finished.
+
+    Raises:
+        FedvoiceError: what a run fails with.
+    """
+    best = search.best()
+    if best is None:
+        return None
+    seeds = config.search.verify_seeds
+    plans: list[dict[str, Any]] = [best.params, *config.search.known[:1]]
+    arms = [[search.cell(plan, seed) for seed in seeds] for plan in plans]
+    gathered = run_cells([cell for arm in arms for cell in arm], cells_dir, jobs, _Silent())
+    for failure in gathered.failures:
+        raise failure.error
+    figures = {o.cell.digest: o.figure(config.metric) for o in gathered.outcomes}
+    rates = [tuple(figures[cell.digest] or 0.0 for cell in arm) for arm in arms]
+    return Verdict(best.params, rates[0], rates[1] if len(rates) > 1 else ())
