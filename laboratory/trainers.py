@@ -27,6 +27,8 @@ class EngineKind(StrEnum):
     """The phone's trainer on the ExecuTorch runtime, in this process."""
     PHONES = "phones"
     """Emulated phones and a server, over gRPC: `fedvoice simulate`."""
+    CENTRAL = "central"
+    """No federation: all data in one place, Adam (`laboratory.central`)."""
 
 
 class Trainer(Protocol):
@@ -64,7 +66,7 @@ class TrainerSpec:
         import torch
 
         torch.set_num_threads(self.threads)
-        if self.kind is EngineKind.FAST:
+        if self.kind is not EngineKind.EXECUTORCH:
             from laboratory.fast.trainer import FastTrainer
 
             return FastTrainer(self.manifest)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from laboratory.central import CentralConfig
 from laboratory.corpora import CorpusConfig
 from laboratory.trainers import EngineKind
 from protocol.plan import TrainingPlan
@@ -34,6 +35,8 @@ class CellSettings(BaseModel):
     engine: EngineKind = EngineKind.FAST
     export: bool = True
     """Export the task, so that mu is a phone's; without it mu has no arena in it."""
+    central: CentralConfig = CentralConfig()
+    """Of engine central."""
     average_last: int = Field(default=1, ge=1)
     """The figure of a cell is the mean over so many of its last evaluations."""
     target: float | None = Field(default=None, ge=0)

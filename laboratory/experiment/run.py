@@ -13,6 +13,7 @@ from typing import Any
 from android_harness.books import Books
 from android_harness.results import RESULTS_FILE, Results, read_results
 from laboratory.backends import InlineBackend
+from laboratory.central import CentralRun
 from laboratory.clients import Population
 from laboratory.experiment.cells import Cell
 from laboratory.experiment.checkpoint import (
@@ -90,7 +91,7 @@ def cell_task(cell: Cell, tasks_dir: Path, report: Report) -> LabTask:
     """The cell's task, exported if no cell before has done it."""
     config = server_settings(cell)
     export = export_config(cell.settings.data, cell.settings.task, "experiment")
-    if not cell.settings.export and cell.settings.engine is EngineKind.FAST:
+    if not cell.settings.export and cell.settings.engine in (EngineKind.FAST, EngineKind.CENTRAL):
         return unexported_task(export)
     return exported_task(
         export, tasks_dir, lambda what: report(Progress(0, config.rounds, f"export: {what}"))
@@ -121,21 +122,26 @@ def run_cell(
         return _run_on_phones(cell, task, directory, report, should_stop)
     trainer = TrainerSpec(cell.settings.engine, task.manifest, task.package_dir).make()
     population = build_population(cell.settings.data, task.manifest, cell.seed)
-    backend = InlineBackend(trainer, population)
     began = time.monotonic()
-    config = server_settings(within_budget(cell, task.manifest, population))
-    federation = Federation(
-        cell.arm,
-        task.manifest,
-        population.client_ids,
-        cell.settings.plan.model_copy(update={"seed": cell.seed}),
-        config,
-        backend,
-        partial(_judge, trainer, task.manifest, population),
-    )
-    report(Progress(0, config.rounds, "read the corpus"))
-    state = load_state(directory) or federation.start(task.initial_weights(cell.seed))
-    state = run_rounds(cell, federation, state, directory, report, should_stop, prune)
+    plan = cell.settings.plan.model_copy(update={"seed": cell.seed})
+    judge = partial(_judge, trainer, task.manifest, population)
+    if cell.settings.engine is EngineKind.CENTRAL:
+        central = CentralRun(task.manifest, population, plan, cell.settings.central, judge)
+        state = _run_central(central, task.initial_weights(cell.seed), report, should_stop)
+    else:
+        config = server_settings(within_budget(cell, task.manifest, population))
+        federation = Federation(
+            cell.arm,
+            task.manifest,
+            population.client_ids,
+            plan,
+            config,
+            InlineBackend(trainer, population),
+            judge,
+        )
+        report(Progress(0, config.rounds, "read the corpus"))
+        state = load_state(directory) or federation.start(task.initial_weights(cell.seed))
+        state = run_rounds(cell, federation, state, directory, report, should_stop, prune)
     save_weights(directory / WEIGHTS_FILE, state.weights, task.manifest.parameters)
     results = Results(
         rounds=list(state.rows),
@@ -159,6 +165,17 @@ def _run_on_phones(
 
     results, evaluations = simulate_cell(cell, task, directory, observe)
     return write_outcome(cell, directory, results, evaluations)
+
+
+def _run_central(
+    central: CentralRun, weights: FlatVector, report: Report, should_stop: Stop
+) -> FederationState:
+    """All epochs; an interrupted run begins again, as it takes a minute or two."""
+    for state in central.epochs(weights):
+        if should_stop():
+            raise Interrupted
+        report(Progress(state.number, central.config.epochs, describe_rates(state)))
+    return state
 
 
 def run_rounds(

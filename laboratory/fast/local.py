@@ -101,7 +101,8 @@ def _train(
                 _rows(manifest, course, epoch, members[start : start + rows_a_call], plan)
                 for course, (epoch, members) in zip(at_work, batches, strict=True)
             ]
-            found = model.compute_gradients(*_stack(manifest, parts, sizes), add=start > 0)
+            shares = 1.0 / sizes
+            found = model.compute_gradients(*stack_rows(manifest, parts, shares), add=start > 0)
             sums[:active] += found.to(torch.float64) * sizes
         optimizer.end_step(active)
     return sums.tolist()
@@ -163,11 +164,14 @@ def take_rows(
     return Rows(features, targets, frame_counts, target_counts)
 
 
-def _stack(
-    manifest: TaskManifest, parts: Sequence[Rows], sizes: Tensor
+def stack_rows(
+    manifest: TaskManifest, parts: Sequence[Rows], weights: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Inputs of `GroupModel.compute_gradients`: clients' rows padded to one size; a row weighs one
-    over its client's batch size."""
+    """Inputs of `GroupModel.compute_gradients`: clients' rows padded to one size.
+
+    Args:
+        weights: [A] of each client's rows in the loss.
+    """
     batch = max(len(part.frame_counts) for part in parts)
     frames = max(part.features.shape[1] for part in parts)
     labels = max(part.targets.shape[1] for part in parts)
@@ -177,14 +181,14 @@ def _stack(
     # Rows that fill up are one frame long and say nothing: every loss takes that.
     x_lens = np.ones((clients, batch), dtype=np.int64)
     y_lens = np.zeros((clients, batch), dtype=np.int64)
-    weights = torch.zeros(clients, batch)
+    example_weights = torch.zeros(clients, batch)
     for i, part in enumerate(parts):
         rows = len(part.frame_counts)
         features[i, :rows, : part.features.shape[1]] = part.features
         targets[i, :rows, : part.targets.shape[1]] = part.targets
         x_lens[i, :rows], y_lens[i, :rows] = part.frame_counts, part.target_counts
-        weights[i, :rows] = 1.0 / float(sizes[i])
+        example_weights[i, :rows] = weights[i]
     stack = manifest.features.stack
     x = torch.from_numpy(features).view(clients, batch, frames // stack, stack * bins)
     lengths = torch.from_numpy(x_lens), torch.from_numpy(y_lens)
-    return x, torch.from_numpy(targets), *lengths, weights
+    return x, torch.from_numpy(targets), *lengths, example_weights
