@@ -12,7 +12,6 @@ from pathlib import Path
 from protocol.errors import ErrorCode, FedvoiceError
 from protocol.generated import fedvoice_pb2 as pb
 from server.rounds import Work
-from server.store import open_read_only
 
 
 class Kind(StrEnum):
@@ -98,6 +97,8 @@ def kind_results(
     Args:
         kinds: by client id. held_out: clients whose word errors count as `heldout_wer`.
     """
+    from server.store import open_read_only  # SQL: whoever only reads results needs none
+
     store = open_read_only(store_dir)
     try:
         reports = store.reports(work=Work.TRAIN, verdict=int(pb.VERDICT_ACCEPTED))

@@ -11,7 +11,7 @@ from android_harness.partition import PhoneData
 from device_runtime.audio import read_waveform
 from device_runtime.course import UNUSABLE
 from laboratory.clients import ClientData
-from model_export.gradient_check import reference_features
+from model_export.log_mel import reference_features
 from protocol.engine import Example, normalise_features
 from protocol.errors import FedvoiceError
 from protocol.parameters import Float32Array

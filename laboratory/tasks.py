@@ -9,8 +9,8 @@ from pathlib import Path
 
 from android_harness.prepare import export_key
 from model_export.config import ExportConfig
+from model_export.fresh import flat_weights, new_model, parameter_table
 from model_export.models.config import to_settings
-from model_export.package import export_task, flat_weights, new_model, parameter_table
 from protocol.codec import digest_of
 from protocol.parameters import FlatVector
 from protocol.plan import TrainingPlan
@@ -59,6 +59,8 @@ def exported_task(export: ExportConfig, tasks_dir: Path, progress: Progress) -> 
     export = export.model_copy(update={"seed": 0, "plan": TrainingPlan()})
     directory = tasks_dir / export_key(export)[:16]
     if not directory.is_dir():
+        from model_export.package import export_task  # lowering: seconds, and most cells find it
+
         draft = directory.with_name(f"{directory.name}.tmp")
         shutil.rmtree(draft, ignore_errors=True)
         export_task(export, draft, progress=progress)

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from model_export.graphs.methods import FEATURES_METHOD
+from model_export.log_mel import reference_features
 from model_export.models import ModelConfig, TaskModel
 from model_export.models.loss import loss_of
 from protocol.errors import ErrorCode, FedvoiceError
@@ -149,22 +150,6 @@ def check_features(program: Runs, settings: FeatureSettings, seed: int = 0) -> f
         _demand(error, FEATURE_TOLERANCE, f"{FEATURES_METHOD}, {samples} samples")
         worst = max(worst, error)
     return worst
-
-
-def reference_features(waveform: Tensor, settings: FeatureSettings) -> Tensor:
-    """torchaudio's log-mel: waveform [1, N] -> [1, frames, mel_bins]."""
-    from torchaudio.transforms import MelSpectrogram
-
-    spectrogram = MelSpectrogram(
-        settings.sample_rate,
-        n_fft=settings.fft_size,
-        win_length=settings.window_samples,
-        hop_length=settings.hop_samples,
-        n_mels=settings.mel_bins,
-        center=False,
-    )
-    log_mel: Tensor = torch.log(spectrogram(waveform) + settings.log_floor).transpose(1, 2)
-    return log_mel
 
 
 def speech_like(samples: int, sample_rate: int, seed: int) -> Tensor:

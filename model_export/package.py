@@ -7,9 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from model_export.config import ExportConfig
+from model_export.fresh import flat_weights, new_model, parameter_table
 from model_export.gradient_check import (
     Checked,
     GradientReport,
@@ -20,10 +19,8 @@ from model_export.gradient_check import (
 from model_export.graphs.methods import task_methods
 from model_export.lowering.program import Program, lower
 from model_export.lowering.runtime import LoadedProgram
-from model_export.models import TaskModel, build_model
 from model_export.models.config import to_settings
 from protocol.codec import digest_of
-from protocol.parameters import FlatVector, ParameterTable
 from protocol.task import (
     WEIGHTS_FILE,
     WITHOUT_AUDIO,
@@ -63,25 +60,6 @@ class ExportSummary:
     def worst_gradient(self) -> GradientReport:
         """The largest gradient error of all buckets."""
         return max(self.gradients, key=lambda report: report.error)
-
-
-def parameter_table(model: TaskModel) -> ParameterTable:
-    """The flat layout of a model's parameters, in the module's order."""
-    return ParameterTable.from_shapes([(n, tuple(p.shape)) for n, p in model.named_parameters()])
-
-
-def flat_weights(model: TaskModel, table: ParameterTable) -> FlatVector:
-    """A model's parameters as a new flat vector [P]."""
-    tensors = {name: p.detach().numpy() for name, p in model.named_parameters()}
-    return table.pack(tensors, where="model")
-
-
-def new_model(config: ExportConfig, vocabulary_size: int) -> TaskModel:
-    """The model of a configuration with initial weights drawn from its seed."""
-    features = config.features
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        return build_model(config.model, features.stack * features.mel_bins, vocabulary_size)
 
 
 def export_task(

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from pydantic import ValidationError
 
-from model_export.gradient_check import reference_features
+from model_export.log_mel import reference_features
 from model_export.models import build_model
 from model_export.models.config import from_settings
 from model_export.models.loss import loss_of

@@ -8,9 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from android_harness.books import Books
 from android_harness.results import RESULTS_FILE, Results, read_results
 from laboratory.backends import InlineBackend
 from laboratory.central import CentralRun
@@ -24,7 +23,6 @@ from laboratory.experiment.checkpoint import (
     save_state,
 )
 from laboratory.experiment.outcome import Outcome, Point, curve_points, rates_of
-from laboratory.experiment.phones import simulate_cell
 from laboratory.fast.course import draw_client_course, planned_memory_bytes
 from laboratory.federation import Federation, FederationState
 from laboratory.populations import build_population, export_config
@@ -34,6 +32,9 @@ from laboratory.trainers import EngineKind, Trainer, TrainerSpec
 from protocol.parameters import FlatVector
 from protocol.task import WEIGHTS_FILE, TaskManifest, save_weights
 from server.config import ServerConfig, parse_config
+
+if TYPE_CHECKING:
+    from android_harness.books import Books
 
 CELL_FILE = "cell.json"
 CHECKPOINT_SECS = 20.0
@@ -156,6 +157,8 @@ def run_cell(
 def _run_on_phones(
     cell: Cell, task: LabTask, directory: Path, report: Report, should_stop: Stop
 ) -> Outcome:
+    from laboratory.experiment.phones import simulate_cell  # a server's and a phone's modules
+
     rounds = server_settings(cell).rounds
 
     def observe(books: Books) -> None:
