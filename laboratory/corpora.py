@@ -18,7 +18,7 @@ class SpeechCorpus(DataConfig):
 
     def identity(self) -> dict[str, Any]:
         """What decides the examples: the manifest's content stands for its path."""
-        fields = self.model_dump(mode="json", exclude={"manifest"})
+        fields = self.model_dump(mode="json", exclude={"manifest"}, exclude_defaults=True)
         if self.manifest is not None:
             fields["manifest"] = _digest(self.manifest)
         return fields
@@ -40,7 +40,7 @@ class ImagesCorpus(BaseModel):
 
     def identity(self) -> dict[str, Any]:
         """Settings without the path: MNIST is MNIST."""
-        return self.model_dump(mode="json", exclude={"folder"})
+        return self.model_dump(mode="json", exclude={"folder"}, exclude_defaults=True)
 
 
 class RolesCorpus(BaseModel):
@@ -59,7 +59,7 @@ class RolesCorpus(BaseModel):
 
     def identity(self) -> dict[str, Any]:
         """Settings without the path."""
-        return self.model_dump(mode="json", exclude={"folder"})
+        return self.model_dump(mode="json", exclude={"folder"}, exclude_defaults=True)
 
 
 CorpusConfig = SpeechCorpus | ImagesCorpus | RolesCorpus

@@ -17,7 +17,7 @@ from laboratory.trainers import EngineKind
 from protocol.plan import TrainingPlan
 
 ALGORITHM = 1
-"""Raised when the same settings would give other results than before."""
+"""Raised when the same settings would give other results than before, or a default changes."""
 
 Metric = Literal["wer", "heldout_wer", "pooled"]
 """Own test speech of the clients that train, held-out speakers, or the words of both."""
@@ -62,7 +62,8 @@ class Cell:
         settings = self.settings
         parts = {
             "algorithm": ALGORITHM,
-            "settings": settings.model_dump(mode="json", exclude={"data"}),
+            # Without what is left at its default: a new setting leaves old results as they are.
+            "settings": settings.model_dump(mode="json", exclude={"data"}, exclude_defaults=True),
             "data": settings.data.identity(),
             "seed": self.seed,
             "versions": [version("torch"), version("numpy")],

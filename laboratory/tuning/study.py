@@ -6,6 +6,7 @@ goes on: what was running is tried again, what is done is not run again.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
@@ -75,6 +76,7 @@ class Search:
         self.config, self._cells_dir, self._where = config, cells_dir, where
         out.mkdir(parents=True, exist_ok=True)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         search = config.search
         self.study = optuna.create_study(
             study_name=config.name,
