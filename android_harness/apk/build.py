@@ -22,8 +22,9 @@ from android_harness.apk.checks import (
     misaligned_segments,
     unmet_imports,
 )
-from android_harness.emulation.build import ANDROID, BUILD, NATIVES, build_natives
-from android_harness.emulation.downloads import maven, maven_artifact, run
+from android_harness.emulation.build import build_natives
+from android_harness.emulation.downloads import maven_artifact, run
+from android_harness.emulation.jars import ANDROID, BUILD, NATIVES, jars
 from protocol.cost import human_bytes
 from protocol.errors import ErrorCode, FedvoiceError
 
@@ -61,9 +62,9 @@ def build(apk: Path = APK) -> Path:
     _say("natives and manifest")
     _refuse(_static_faults())
     _say("Maven")
-    jars = _jars()
+    compiled = [*jars("app"), NATIVES / "classes.jar"]
     _say("R8")
-    code = _shrink(jars, platform, maven_artifact(_R8, downloads), work)
+    code = _shrink(compiled, platform, maven_artifact(_R8, downloads), work)
     _say("aapt2, zipalign, apksigner")
     _assemble(code, platform, work)
     aligned = work / "aligned.apk"
@@ -84,16 +85,7 @@ def _static_faults() -> list[str]:
     ]
 
 
-def _jars() -> list[Path]:
-    target = ANDROID / "app" / "target"
-    shutil.rmtree(target / "lib", ignore_errors=True)
-    run([maven(BUILD / "maven"), "-q", "-pl", "app", "-am", "package", "-DskipTests"], ANDROID)
-    return sorted(
-        [*(target / "lib").glob("*.jar"), *target.glob("app-*.jar"), NATIVES / "classes.jar"]
-    )
-
-
-def _shrink(jars: Sequence[Path], platform: Path, r8: Path, work: Path) -> Path:
+def _shrink(compiled: Sequence[Path], platform: Path, r8: Path, work: Path) -> Path:
     """A zip with the dex files and the Java resources that are still wanted."""
     output = work / "code.zip"
     rules = [argument for path in _RULES for argument in ("--pg-conf", str(path))]
@@ -104,7 +96,7 @@ def _shrink(jars: Sequence[Path], platform: Path, r8: Path, work: Path) -> Path:
             # The Android classes come without java.*: that part is the JDK's.
             "--lib", str(platform), "--lib", str(_jdk()),
             "--pg-map-output", str(work / "mapping.txt"), "--output", str(output),
-            *rules, *map(str, jars),
+            *rules, *map(str, compiled),
         ],
         work,
     )  # fmt: skip

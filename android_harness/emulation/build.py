@@ -4,30 +4,35 @@
     build/android/natives    Android's ExecuTorch binaries and classes, and the stand-ins
     build/android/phone      the JVM phone's class path
 
-`--only natives` stops before the phone. What is there and up to date is left alone.
-`--maven GOAL ...` runs Maven itself on the Kotlin build, with its output.
+What is there and up to date is left alone. `--only natives` makes that one. `--verify` tests every
+Kotlin module, with Maven's output, before the phone is laid out. `--maven GOAL ...` runs Maven
+itself on the Kotlin build.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import shutil
 import subprocess
 import sys
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from android_harness.emulation import standins
-from android_harness.emulation.downloads import maven, maven_artifact, npm_package, run
+from android_harness.emulation.downloads import maven, maven_artifact, npm_package
+from android_harness.emulation.jars import (
+    ANDROID,
+    BUILD,
+    NATIVES,
+    digest_of_files,
+    jars,
+    sources_digest,
+    verify,
+)
 from protocol.errors import FedvoiceError
 
-ROOT = Path(__file__).resolve().parents[2]
-ANDROID = ROOT / "android_harness" / "android"
-BUILD = ROOT / "build" / "android"
-NATIVES = BUILD / "natives"
 PHONE = BUILD / "phone"
 
 _RUNTIME = ("react-native-executorch", "0.9.3")
@@ -49,7 +54,7 @@ def build_natives(directory: Path = NATIVES) -> None:
         FedvoiceError: `wrong-digest`, `missing-extra`, `missing-operator`, `bad-package`.
     """
     version = "|".join([*_RUNTIME, _RUNTIME_SHA256, _FBJNI, _ZSTD])
-    stamp = _digest_of_files([Path(standins.__file__), *standins.SOURCES.iterdir()], version)
+    stamp = digest_of_files([Path(standins.__file__), *standins.SOURCES.iterdir()], version)
     if _stamped(directory, stamp):
         return
     downloads = directory / "downloads"
@@ -73,30 +78,22 @@ def build_natives(directory: Path = NATIVES) -> None:
 
 
 def build_phone(directory: Path = PHONE) -> None:
-    """Compile the JVM phone and lay out its class path; its tests are `make test-android`'s.
+    """Lay out the JVM phone's class path, compiled if need be; tests are `make test-android`'s.
 
     Raises:
         FedvoiceError: `bad-package` with Maven's first error.
     """
-    sources = (p for p in ANDROID.rglob("*") if p.suffix in (".kt", ".xml") and not _made(p))
-    stamp = _digest_of_files([*sources, ROOT / "protocol" / "fedvoice.proto"])
+    stamp = sources_digest()
     if _stamped(directory, stamp):
         return
     draft = directory.with_name("phone.tmp")
     shutil.rmtree(draft, ignore_errors=True)
-    lib = ANDROID / "desktop" / "target" / "lib"
-    shutil.rmtree(lib, ignore_errors=True)
-    run([maven(BUILD / "maven"), "-q", "-pl", "desktop", "-am", "package", "-DskipTests"], ANDROID)
-    shutil.copytree(lib, draft)
-    for jar in (ANDROID / "desktop" / "target").glob("desktop-*.jar"):
+    draft.mkdir(parents=True)
+    for jar in jars("desktop"):
         shutil.copy(jar, draft)
     (draft / "stamp").write_text(stamp, encoding="utf-8")
     shutil.rmtree(directory, ignore_errors=True)
     draft.rename(directory)
-
-
-def _made(path: Path) -> bool:
-    return "target" in path.relative_to(ANDROID).parts
 
 
 def _extract(archive: tarfile.TarFile, member: str, path: Path) -> None:
@@ -112,20 +109,13 @@ def _stamped(directory: Path, stamp: str) -> bool:
     return path.is_file() and path.read_text(encoding="utf-8") == stamp
 
 
-def _digest_of_files(paths: Iterable[Path], *more: str) -> str:
-    digest = hashlib.sha256("|".join(more).encode())
-    for path in sorted(paths):
-        digest.update(path.name.encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
 def main(arguments: list[str]) -> int:
     """Build what is not up to date; 1 with the reason if it cannot."""
     parser = argparse.ArgumentParser(
         prog="python -m android_harness.emulation.build", description=(__doc__ or "").strip()
     )
     parser.add_argument("--only", choices=["maven", "natives", "phone"])
+    parser.add_argument("--verify", action="store_true")
     parser.add_argument("--maven", nargs="+", metavar="GOAL", default=[])
     given = parser.parse_args(arguments)
     only = given.only
@@ -141,6 +131,8 @@ def main(arguments: list[str]) -> int:
         for name, step in steps.items():
             if only in (None, name):
                 print(f"{name} ...", flush=True)
+                if name == "phone" and given.verify and (status := verify()):
+                    return status
                 step()
     except FedvoiceError as error:
         print(f"error: {error}", file=sys.stderr)

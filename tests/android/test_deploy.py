@@ -20,8 +20,8 @@ from typer.testing import CliRunner, Result
 from android_harness.apk.build import APK
 from android_harness.deploy.cli import deploy
 from android_harness.emulation.adbd import Adbd
-from android_harness.emulation.build import NATIVES
 from android_harness.emulation.device import PACKAGE, EmulatedDevice
+from android_harness.emulation.jars import NATIVES
 from android_harness.emulation.jvm import find_phone
 from protocol.errors import FedvoiceError
 from protocol.task import TaskPackage
