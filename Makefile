@@ -4,6 +4,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # Address of a package index that has CPU-only torch wheels, for those who have one (saves 4 GB).
 TORCH_INDEX ?=
 BIN := .venv/bin
+# Tests share the cores: neighbours stay together, a worker that is done takes from the other.
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 ANDROID := android_harness/android
 # Android's versions and Kotlin's linters are large: fetched once a machine, by Maven.
@@ -27,7 +29,7 @@ demo: setup
 
 # The Kotlin phone's tests are test-android's.
 test: setup
-	$(BIN)/python -m pytest --ignore=tests/android
+	$(PYTEST) --ignore=tests/android
 
 lint: setup
 	$(BIN)/ruff check .
@@ -72,10 +74,11 @@ format-android: $(KTLINT)
 	cd $(ANDROID) && java -jar $(CURDIR)/$(KTLINT) --relative --format '*/src/**/*.kt' '!**/target/**'
 
 # Android's ExecuTorch binary in a JVM, Robolectric on API 28, 34 and 35, the real Python server.
-test-android: android lint-android
-	$(BIN)/python -m android_harness.emulation.build --maven verify
+# Maven compiles and tests once; the phone and the app are made of what passed.
+test-android: setup lint-android
+	$(BIN)/python -m android_harness.emulation.build --verify
 	$(BIN)/python -m android_harness.apk.build
-	$(BIN)/python -m pytest tests/android
+	$(PYTEST) tests/android
 
 apk: setup
 	$(BIN)/python -m android_harness.apk.build
