@@ -8,6 +8,7 @@ seeds = [0, 1, 2]
 [base.server]  rounds, cohort, server optimiser
 [[arms]]       name, label, and `set`: dotted settings that differ from the base
 [grid]         dotted setting = list of values; every arm is run at every combination
+tuned          settings of the grid of which the tables show the best value alone
 """
 
 from __future__ import annotations
@@ -36,6 +37,10 @@ class Arm(BaseModel):
     """Dotted settings (data.partition, plan.data_limit, ...) that differ from the base."""
     seeds: tuple[int, ...] = ()
     """Default: the experiment's."""
+    grid: dict[str, tuple[Any, ...]] = {}
+    """Values for this arm alone, instead of the experiment's for the same setting."""
+    reference: float | None = Field(default=None, gt=0)
+    """Rounds to the target that a paper reports, shown beside the arm's own."""
 
 
 class ExperimentConfig(BaseModel):
@@ -51,16 +56,33 @@ class ExperimentConfig(BaseModel):
     base: dict[str, Any]
     arms: tuple[Arm, ...] = Field(default=(Arm(name="all"),), min_length=1)
     grid: dict[str, tuple[Any, ...]] = {}
+    tuned: tuple[str, ...] = ()
+    """Settings of the grid that are tuned anew for every line of the tables, as McMahan et al. 2016
+    tune the learning rate: fewest rounds to the target, or else the lowest error rate."""
 
     @model_validator(mode="after")
     def _distinct(self) -> ExperimentConfig:
         names = [arm.name for arm in self.arms]
         if len(set(names)) < len(names):
             raise ValueError(f"two arms have the same name: {', '.join(names)}")
-        empty = [name for name, values in self.grid.items() if not values]
-        if empty:
-            raise ValueError(f"no values to try for {', '.join(empty)}")
+        for arm in self.arms:
+            grid = self.grid_of(arm)
+            empty = [name for name, values in grid.items() if not values]
+            if empty:
+                raise ValueError(f"no values to try for {', '.join(empty)}")
+            lacking = [name for name in self.tuned if name not in grid]
+            if lacking:
+                raise ValueError(f"arm {arm.name}: tuned without a grid: {', '.join(lacking)}")
         return self
+
+    def grid_of(self, arm: Arm) -> dict[str, tuple[Any, ...]]:
+        """The values that an arm is run at."""
+        return {**self.grid, **arm.grid}
+
+    @property
+    def references(self) -> dict[str, float]:
+        """What a paper reports, by arm."""
+        return {arm.name: arm.reference for arm in self.arms if arm.reference is not None}
 
     def cells(self, where: str) -> list[Cell]:
         """All cells, arm by arm.
@@ -92,8 +114,9 @@ class ExperimentConfig(BaseModel):
         return self.model_copy(update={"arms": tuple(kept), "seeds": chosen})
 
     def _cells_of(self, arm: Arm, where: str) -> Iterator[Cell]:
-        for values in product(*self.grid.values()):
-            point = dict(zip(self.grid, values, strict=True))
+        grid = self.grid_of(arm)
+        for values in product(*grid.values()):
+            point = dict(zip(grid, values, strict=True))
             settings = self._settings({**arm.set, **point}, f"{where}, arm {arm.name}")
             for seed in arm.seeds or self.seeds:
                 yield Cell(arm.name, arm.label or arm.name, point, seed, settings)

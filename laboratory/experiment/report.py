@@ -8,21 +8,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from android_harness.report import html_table
+from laboratory.experiment.best import best_lines
 from laboratory.experiment.config import ExperimentConfig
-from laboratory.experiment.outcome import Outcome
 from laboratory.experiment.plots import figures
-from laboratory.experiment.run import read_outcome
-from laboratory.experiment.runner import Gathered, cell_dir
+from laboratory.experiment.runner import Gathered
 from laboratory.experiment.summary import (
-    TABLE_HEADS,
     Line,
     cells_csv,
     summarise,
     summary_csv,
     summary_markdown,
+    table_heads,
     table_rows,
 )
-from protocol.errors import ErrorCode, FedvoiceError
 
 EXPERIMENT_FILE = "experiment.json"
 REPORT_FILE = "report.html"
@@ -50,7 +48,7 @@ details {{ margin: 1rem 0; }} pre {{ background: #f6f6f6; padding: 1rem; overflo
 <h1>{title}</h1>
 <p>{cells} runs; error rates are mean &plusmn; standard deviation over seeds. CFMQ =
 R&middot;K&middot;(P + &alpha;&middot;&nu;), &nu; = local steps &times; training memory (Guliani,
-Beaufays, Motta 2020, arXiv 2010.15965).</p>
+Beaufays, Motta 2020, arXiv 2010.15965).{tuned}</p>
 {failed}{table}
 <div class="plots">{plots}</div>
 <details><summary>Configuration</summary><pre>{config}</pre></details>
@@ -65,11 +63,18 @@ def write_experiment(
     out.mkdir(parents=True, exist_ok=True)
     fields = {"config": config.model_dump(mode="json"), "cells_dir": str(cells_dir.absolute())}
     (out / EXPERIMENT_FILE).write_text(json.dumps(fields, indent=1), encoding="utf-8")
-    lines = summarise(gathered.outcomes)
+    return write_tables(out, [config], gathered, table_lines(config, gathered))
+
+
+def write_tables(
+    out: Path, configs: Sequence[ExperimentConfig], gathered: Gathered, lines: Sequence[Line]
+) -> Path:
+    """Write tables, figures and the report of one experiment, or of several together."""
+    out.mkdir(parents=True, exist_ok=True)
     (out / "cells.csv").write_text(cells_csv(gathered.outcomes), encoding="utf-8")
     (out / "summary.csv").write_text(summary_csv(lines), encoding="utf-8")
     (out / "summary.md").write_text(summary_markdown(lines), encoding="utf-8")
-    drawn = figures(lines, config.metric) if lines else {}
+    drawn = figures(lines, configs[0].metric) if lines else {}
     for name, svg in drawn.items():
         path = out / "figures" / f"{name}.svg"
         path.parent.mkdir(exist_ok=True)
@@ -78,58 +83,37 @@ def write_experiment(
         f"<p><b>Failed:</b> {html.escape(f.cell.name)}: {html.escape(str(f.error))}</p>"
         for f in gathered.failures
     )
+    settings = "\n".join(json.dumps(c.model_dump(mode="json"), indent=1) for c in configs)
     page = _PAGE.format(
-        title=html.escape(config.title or config.name),
+        title=html.escape(" | ".join(config.title or config.name for config in configs)),
         cells=len(gathered.outcomes),
         failed=failed,
+        tuned="".join(_tuned(config) for config in configs),
         table=_table(lines),
         plots="".join(
             f"<div><h3>{html.escape(_TITLES[name])}</h3>{svg}</div>" for name, svg in drawn.items()
         ),
-        config=html.escape(json.dumps(config.model_dump(mode="json"), indent=1)),
+        config=html.escape(settings),
     )
     (out / REPORT_FILE).write_text(page, encoding="utf-8")
     return out / REPORT_FILE
 
 
-def render_again(out: Path) -> Path:
-    """Write an experiment's tables and report once more from its cells; cells that are not done
-    are left out.
+def table_lines(config: ExperimentConfig, gathered: Gathered) -> list[Line]:
+    """The lines of an experiment's tables."""
+    every = summarise(gathered.outcomes, config.references)
+    return best_lines(every, config.tuned, config.metric)
 
-    Raises:
-        FedvoiceError: `not-found`, `bad-config`.
-    """
-    path = out / EXPERIMENT_FILE
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        config = ExperimentConfig.model_validate(fields["config"])
-        cells_dir = Path(fields["cells_dir"])
-    except OSError as error:
-        raise FedvoiceError(
-            ErrorCode.NOT_FOUND,
-            where=str(path),
-            got=str(error.strerror),
-            wanted="the folder of an experiment",
-            next_step="Point at a folder that `fedvoice experiment run --out` wrote.",
-        ) from error
-    except (ValueError, KeyError) as error:
-        raise FedvoiceError(
-            ErrorCode.BAD_CONFIG,
-            where=str(path),
-            got=f"{type(error).__name__}: {error}",
-            wanted="an experiment of this version of fedvoice",
-            next_step="Run the experiment again: finished cells are kept.",
-        ) from error
-    outcomes: list[Outcome] = []
-    for cell in config.cells(str(path)):
-        outcome = read_outcome(cell, cell_dir(cells_dir, cell))
-        if outcome is not None:
-            outcomes.append(outcome)
-    return write_experiment(out, config, cells_dir, Gathered(outcomes, []))
+
+def _tuned(config: ExperimentConfig) -> str:
+    if not config.tuned:
+        return ""
+    names = html.escape(", ".join(config.tuned))
+    return f" Every line has its own best value of {names}; cells.csv has all that were tried."
 
 
 def _table(lines: Sequence[Line]) -> str:
     return html_table(
-        [html.escape(head) for head in TABLE_HEADS],
+        [html.escape(head) for head in table_heads(lines)],
         [[html.escape(cell) for cell in row] for row in table_rows(lines)],
     )

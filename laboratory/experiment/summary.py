@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ class Line:
 
     rates: (mean, standard deviation) in percent by metric. The rest are means: rounds, steps,
     bytes of CFMQ's two terms, seconds. rounds_to_target: mean over the seeds that reached it, and
-    how many did; None without a target.
+    how many did; None without a target. reference: the rounds to the target that a paper reports.
     """
 
     arm: str
@@ -36,6 +36,7 @@ class Line:
     secs: float
     rounds_to_target: tuple[float, int] | None
     outcomes: tuple[Outcome, ...]
+    reference: float | None = None
 
     @property
     def name(self) -> str:
@@ -48,17 +49,24 @@ class Line:
         return self.communication_bytes + self.computation_bytes
 
 
-def summarise(outcomes: Sequence[Outcome]) -> list[Line]:
-    """Lines in the order in which arms and points first come."""
+def summarise(
+    outcomes: Sequence[Outcome], references: Mapping[str, float] | None = None
+) -> list[Line]:
+    """Lines in the order in which arms and points first come.
+
+    Args:
+        references: what a paper reports, by arm.
+    """
     groups: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
         cell = outcome.cell
         key = json.dumps([cell.arm, dict(cell.point)], sort_keys=True, default=str)
         groups.setdefault(key, []).append(outcome)
-    return [_line(group) for group in groups.values()]
+    known = references or {}
+    return [_line(group, known.get(group[0].cell.arm)) for group in groups.values()]
 
 
-def _line(group: list[Outcome]) -> Line:
+def _line(group: list[Outcome], reference: float | None) -> Line:
     cell = group[0].cell
     rates: dict[Metric, tuple[float, float]] = {}
     for metric in METRICS:
@@ -79,6 +87,7 @@ def _line(group: list[Outcome]) -> Line:
         secs=_mean([sum(row.wall_secs for row in r) for r in rows]),
         rounds_to_target=_to_target(group),
         outcomes=tuple(group),
+        reference=reference,
     )
 
 
@@ -132,16 +141,29 @@ def cells_csv(outcomes: Sequence[Outcome]) -> str:
 
 TABLE_HEADS = ["arm", "seeds", "own test %", "held out %", "pooled %", "rounds", "steps"]
 TABLE_HEADS += ["CFMQ GB: bytes", "memory x steps", "total", "secs a run"]
+_PAPER_PLACE = TABLE_HEADS.index("rounds") + 1
+
+
+def table_heads(lines: Sequence[Line]) -> list[str]:
+    """`TABLE_HEADS`, and beside our rounds the paper's where any of the lines has a reference."""
+    paper = ["paper"] if _has_reference(lines) else []
+    return [*TABLE_HEADS[:_PAPER_PLACE], *paper, *TABLE_HEADS[_PAPER_PLACE:]]
+
+
+def _has_reference(lines: Sequence[Line]) -> bool:
+    return any(line.reference is not None for line in lines)
 
 
 def table_rows(lines: Sequence[Line]) -> list[list[str]]:
-    """Cells of the summary table as text, in the order of `TABLE_HEADS`."""
+    """Cells of the summary table as text, in the order of `table_heads`."""
+    referred = _has_reference(lines)
     return [
         [
             line.name,
             str(line.seeds),
             *(_rate(line.rates.get(metric)) for metric in METRICS),
             f"{line.rounds:.0f}" + _target(line),
+            *([_reference(line)] if referred else []),
             f"{line.steps:.0f}",
             f"{line.communication_bytes / 1e9:.2f}",
             f"{line.computation_bytes / 1e9:.2f}",
@@ -154,7 +176,8 @@ def table_rows(lines: Sequence[Line]) -> list[list[str]]:
 
 def summary_markdown(lines: Sequence[Line]) -> str:
     """The summary as a Markdown table."""
-    head = f"| {' | '.join(TABLE_HEADS)} |\n|{'---|' * len(TABLE_HEADS)}\n"
+    heads = table_heads(lines)
+    head = f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}\n"
     return head + "".join(f"| {' | '.join(row)} |\n" for row in table_rows(lines))
 
 
@@ -162,7 +185,7 @@ def summary_csv(lines: Sequence[Line]) -> str:
     """The summary with means and deviations in columns of their own."""
     heads = ["arm", "point", "seeds"]
     heads += [f"{metric}_{part}" for metric in METRICS for part in ("mean", "sd")]
-    heads += ["rounds", "rounds_to_target", "reached", "steps"]
+    heads += ["rounds", "rounds_to_target", "reached", "paper", "steps"]
     heads += ["cfmq_communication_bytes", "cfmq_compute_bytes", "secs"]
     rows: list[list[Any]] = []
     for line in lines:
@@ -175,6 +198,7 @@ def summary_csv(lines: Sequence[Line]) -> str:
                 *(part for m in METRICS for part in line.rates.get(m, ("", ""))),
                 line.rounds,
                 *target,
+                "" if line.reference is None else line.reference,
                 line.steps,
                 line.communication_bytes,
                 line.computation_bytes,
@@ -186,6 +210,10 @@ def summary_csv(lines: Sequence[Line]) -> str:
 
 def _rate(rate: tuple[float, float] | None) -> str:
     return "" if rate is None else f"{rate[0]:.1f} ± {rate[1]:.1f}"
+
+
+def _reference(line: Line) -> str:
+    return "" if line.reference is None else f"{line.reference:g}"
 
 
 def _target(line: Line) -> str:
