@@ -1,0 +1,64 @@
+"""Quality and cost of the three key arms of experiments/noniid-gap.toml.
+
+    python -m benchmarks.noniid_gap --seeds 5 --json
+
+Trains the IID control, non-IID phones (sorted by word) on all data, and the same phones with the
+data limit, on the fast engine, and prints the mean word error rates (percent, all test data) and
+the mean CFMQ of the control and of the limited arm. The reference is the IID control of the same
+run. Finished runs below --cells are not run again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from laboratory.experiment.config import load_experiment
+from laboratory.experiment.runner import run_cells
+from laboratory.experiment.summary import Line, summarise
+from laboratory.experiment.view import ExperimentView
+
+CONFIG = Path(__file__).resolve().parent.parent / "experiments" / "noniid-gap.toml"
+ARMS = ("iid", "noniid", "limited")
+
+
+def main(
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds 0, 1, ... of every arm.")] = 5,
+    cells: Annotated[Path, typer.Option(help="Folder of runs.")] = Path("runs/cells"),
+    jobs: Annotated[int | None, typer.Option(help="Runs at a time.", min=1)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only a JSON object.")] = False,
+) -> None:
+    """Measure the non-IID gap and what the data limit makes of it."""
+    experiment = load_experiment(CONFIG).narrowed(range(seeds), ARMS, str(CONFIG))
+    wanted = experiment.cells(str(CONFIG))
+    console = Console(stderr=True, quiet=as_json)
+    with ExperimentView(console, len(wanted), experiment.metric) as view:
+        gathered = run_cells(wanted, cells, jobs or os.cpu_count() or 1, view)
+    for failure in gathered.failures:
+        raise failure.error
+    lines = {line.arm: line for line in summarise(gathered.outcomes)}
+    iid, noniid, limited = (lines[arm] for arm in ARMS)
+    result = {
+        "iid_wer": _wer(iid),
+        "noniid_wer": _wer(noniid),
+        "limited_wer": _wer(limited),
+        "iid_cfmq_bytes": iid.cfmq_bytes,
+        "limited_cfmq_bytes": limited.cfmq_bytes,
+        "seeds": seeds,
+        "spread": {arm: round(line.rates["pooled"][1], 2) for arm, line in lines.items()},
+        "rounds": {arm: line.rounds for arm, line in lines.items()},
+    }
+    print(json.dumps(result) if as_json else json.dumps(result, indent=1))
+
+
+def _wer(line: Line) -> float:
+    return round(line.rates["pooled"][0], 3)
+
+
+if __name__ == "__main__":
+    typer.run(main)
