@@ -1,4 +1,4 @@
-"""`fedvoice simulate`, `fedvoice evaluate`, `fedvoice report`."""
+"""`fedvoice simulate` and `fedvoice evaluate`."""
 
 from __future__ import annotations
 
@@ -125,17 +125,6 @@ def evaluate(
         f"({result['skipped']} left out{': ' if reasons else ''}{reasons}), "
         f"engine {result['engine']}"
     )
-
-
-def report(
-    runs: Annotated[list[Path], typer.Argument(help="Folders that `fedvoice simulate` wrote.")],
-) -> None:
-    """Write report.html again from each run's results.json."""
-    from android_harness.report import write_report
-    from android_harness.results import read_results
-
-    for run in runs:
-        typer.echo(str(write_report(run, read_results(run))))
 
 
 def _stopped(out: Path) -> typer.Exit:

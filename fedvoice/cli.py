@@ -25,7 +25,7 @@ SUBCOMMANDS: dict[str, str] = {
     "device": "device_runtime.cli:device",
     "export": "model_export.cli:export",
     "evaluate": "android_harness.cli:evaluate",
-    "report": "android_harness.cli:report",
+    "report": "laboratory.cli:report",
     "doctor": "android_harness.doctor:doctor",
     "experiment": "laboratory.cli:experiment",
     "tune": "laboratory.tuning.cli:tune",

@@ -1,4 +1,4 @@
-"""`fedvoice experiment`."""
+"""`fedvoice experiment` and `fedvoice report`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,15 @@ _CELLS = "Folder of finished and unfinished cells, shared by all experiments."
 
 @experiment.callback()
 def about() -> None:
-    """Experiments on quality and cost: grids of simulated runs as TOML files."""
+    """Experiments on quality and cost: grids of simulated runs as TOML files.
+
+    A file says what all runs share (corpus, model, plan, server), the arms that are compared, and
+    how many seeds. [bold]fedvoice experiment run[/bold] runs every cell once and keeps it;
+    [bold]fedvoice report[/bold] writes an experiment's tables again, or one report of several.
+    docs/laboratory.md explains every table of the file.
+
+    Example: fedvoice experiment run experiments/noniid-gap.toml --dry-run
+    """
 
 
 @experiment.command()
@@ -37,6 +45,12 @@ def run(
         list[str] | None,
         typer.Option("--set", help="A setting of the base, e.g. --set server.rounds=8."),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Only say which cells are done, and how long the rest takes."
+        ),
+    ] = False,
 ) -> None:
     """Run an experiment's cells, in parallel where cores allow, and write its report.
 
@@ -49,9 +63,11 @@ def run(
     from rich.console import Console
 
     from laboratory.experiment.config import load_experiment
-    from laboratory.experiment.report import write_experiment
+    from laboratory.experiment.forecast import look
+    from laboratory.experiment.report import table_lines, write_experiment
     from laboratory.experiment.runner import run_cells
-    from laboratory.experiment.view import ExperimentView
+    from laboratory.experiment.view import ExperimentView, show_plan, show_summary
+    from protocol.errors import make_folder
 
     console = Console()
     loaded = load_experiment(config, parse_settings(settings or []))
@@ -60,6 +76,10 @@ def run(
     out = out or Path("runs") / loaded.name
     workers = jobs or os.cpu_count() or 1
     console.print(f"[bold]{loaded.name}[/bold]: {len(wanted)} cells, {workers} at a time")
+    if dry_run:
+        show_plan(console, look(wanted, cells), workers)
+        return
+    make_folder(out)  # what cannot be written is said before the long part
     try:
         with ExperimentView(console, len({c.digest for c in wanted}), loaded.metric) as view:
             gathered = run_cells(wanted, cells, workers, view)
@@ -67,12 +87,38 @@ def run(
         typer.echo("stopped; the same command goes on where it stopped", err=True)
         raise typer.Exit(130) from None
     path = write_experiment(out, loaded, cells, gathered)
-    console.print((out / "summary.md").read_text(encoding="utf-8"), highlight=False, markup=False)
-    console.print(f"report: {path}")
+    show_summary(console, table_lines(loaded, gathered))
+    console.print(f"report: {path}", highlight=False, soft_wrap=True)
     if gathered.failures:
         for failure in gathered.failures:
             typer.echo(f"failed: {failure.cell.name}: {failure.error}", err=True)
         raise typer.Exit(1)
+
+
+def report(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(help="Folders that `fedvoice simulate` or `fedvoice experiment run` wrote."),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="One report of several experiments, with all their arms, goes here."),
+    ] = None,
+) -> None:
+    """Write report.html again from what each run's folder holds.
+
+    Example: fedvoice report runs/noniid-gap runs/fvn --out runs/both
+    """
+    from android_harness.report import write_report
+    from android_harness.results import read_results
+    from laboratory.experiment.again import combine, is_experiment, render_again
+
+    if out is not None:
+        typer.echo(str(combine(runs, out)))
+        return
+    for run in runs:
+        again = render_again(run) if is_experiment(run) else write_report(run, read_results(run))
+        typer.echo(str(again))
 
 
 def parse_settings(given: list[str]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from android_harness.config import DataConfig
 
@@ -15,6 +15,12 @@ class SpeechCorpus(DataConfig):
     """Utterances of a manifest, dealt as `fedvoice simulate` deals them."""
 
     corpus: Literal["speech"] = "speech"
+
+    @model_validator(mode="after")
+    def _manifest_given(self) -> SpeechCorpus:
+        if self.manifest is None:
+            raise ValueError("give a manifest: `fedvoice data synthetic` makes one, too")
+        return self
 
     def identity(self) -> dict[str, Any]:
         """What decides the examples: the manifest's content stands for its path."""

@@ -2,6 +2,7 @@
 
     CELLS/<digest>/       one folder a cell, whatever experiment asked for it
     CELLS/tasks/<key>/    exported tasks
+    CELLS/worker.log      what the runtime and the exporter print
 
 A cell that fails does not stop the others. Ctrl-C, a killed worker or a killed parent cost at most
 what was trained since the last checkpoint: the same command goes on.
@@ -31,8 +32,9 @@ from laboratory.experiment.run import (
     read_outcome,
     run_cell,
 )
-from protocol.errors import ErrorCode, FedvoiceError
+from protocol.errors import ErrorCode, FedvoiceError, make_folder
 
+WORKER_LOG = "worker.log"
 _SPAWN = multiprocessing.get_context("spawn")
 _POLL_SECS = 0.2
 _RESTARTS_AT_MOST = 3
@@ -98,7 +100,8 @@ def run_cells(cells: Sequence[Cell], cells_dir: Path, jobs: int, observer: Obser
                     where="the worker processes of an experiment",
                     got="they ended again and again, as out-of-memory processes do",
                     wanted="workers that finish their cells",
-                    next_step="Run with fewer --jobs; finished cells are kept.",
+                    next_step=f"See {cells_dir / WORKER_LOG}; run with fewer --jobs: finished "
+                    "cells are kept.",
                 ) from error
     return Gathered(
         # Two arms may share a cell: each has it under its own name.
@@ -115,7 +118,8 @@ def _run_waiting(
     jobs: int,
     observer: Observer,
 ) -> None:
-    with worker_pool(min(jobs, len(waiting))) as (pool, messages, stopping):
+    log_path = cells_dir / WORKER_LOG
+    with worker_pool(min(jobs, len(waiting)), log_path) as (pool, messages, stopping):
         try:
             _export_tasks(pool, waiting, failures, cells_dir, messages, observer)
             running = {
@@ -194,12 +198,23 @@ def _tell(
 
 
 @contextmanager
-def worker_pool(workers: int) -> Iterator[tuple[ProcessPoolExecutor, Any, Any]]:
-    """Processes for `work_on`, a queue of (digest, Progress), and an event that stops them."""
+def worker_pool(
+    workers: int, log_path: Path | None = None
+) -> Iterator[tuple[ProcessPoolExecutor, Any, Any]]:
+    """Processes for `work_on`, a queue of (digest, Progress), and an event that stops them.
+
+    Args:
+        log_path: what they and the runtime print, appended; None: where this process prints.
+    """
     stopping = _SPAWN.Event()
     messages = _SPAWN.Queue()
+    if log_path is not None:
+        make_folder(log_path.parent)
     with ProcessPoolExecutor(
-        workers, mp_context=_SPAWN, initializer=_begin, initargs=(messages, stopping, os.getpid())
+        workers,
+        mp_context=_SPAWN,
+        initializer=_begin,
+        initargs=(messages, stopping, os.getpid(), log_path),
     ) as pool:
         yield pool, messages, stopping
 
@@ -210,9 +225,13 @@ _report: Callable[[str, Progress], None] = lambda digest, progress: None  # noqa
 _should_stop: Callable[[], bool] = lambda: False  # noqa: E731
 
 
-def _begin(messages: Any, stopping: Any, parent_pid: int) -> None:
+def _begin(messages: Any, stopping: Any, parent_pid: int, log_path: Path | None) -> None:
     global _report, _should_stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    if log_path is not None:
+        log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        for stream in (1, 2):
+            os.dup2(log, stream)
 
     def report(digest: str, progress: Progress) -> None:
         messages.put((digest, progress))

@@ -1,9 +1,15 @@
-"""Progress of an experiment: bars with remaining time on a terminal, a line a cell elsewhere."""
+"""What `fedvoice experiment` prints: progress, what is left to do, the table.
+
+On a terminal progress is bars with the remaining time, elsewhere a line a cell.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import timedelta
 from types import TracebackType
 
+from rich import box
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -14,11 +20,17 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 
 from laboratory.experiment import run
 from laboratory.experiment.cells import Cell, Metric
+from laboratory.experiment.forecast import Standing, remaining_secs
 from laboratory.experiment.outcome import Outcome
+from laboratory.experiment.summary import Line, summary_markdown, table_heads, table_rows
 from protocol.errors import FedvoiceError
+
+_WIDE = 120
+_ONLY_WHEN_WIDE = {"steps", "CFMQ GB: bytes", "memory x steps", "secs a run"}
 
 
 class ExperimentView:
@@ -83,3 +95,46 @@ class ExperimentView:
         rounds = len(outcome.results.rounds)
         shown = "not evaluated" if rate is None else f"{rate:.2f} %"
         return f"{shown} after {rounds} rounds, {outcome.results.final.get('secs', 0.0):.0f} s"
+
+
+def show_summary(console: Console, lines: Sequence[Line]) -> None:
+    """The table of results: drawn on a terminal, as Markdown with whole lines elsewhere."""
+    if not console.is_terminal:
+        console.print(summary_markdown(lines), highlight=False, markup=False, soft_wrap=True)
+        return
+    rows = table_rows(lines)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    shown = []
+    for place, head in enumerate(table_heads(lines)):
+        empty = not any(row[place] for row in rows)
+        if empty or (console.width < _WIDE and head in _ONLY_WHEN_WIDE):
+            continue
+        shown.append(place)
+        whole = "CFMQ GB" if head == "total" else head
+        table.add_column(whole, justify="right" if place else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(row[place] for place in shown))
+    console.print(table, highlight=False, markup=False)
+
+
+def show_plan(console: Console, standings: Sequence[Standing], jobs: int) -> None:
+    """A line a cell, and how long the rest takes."""
+    for standing in standings:
+        if standing.secs is not None:
+            state, secs = "done", f"{standing.secs:.0f} s"
+        else:
+            state = "begun" if standing.begun else "to do"
+            expected = standing.expected_secs
+            secs = "" if expected is None else f"about {expected:.0f} s"
+        line = f"{state:<6} {secs:>12}  {standing.cell.name}"
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    left = [standing for standing in standings if not standing.done]
+    remaining = remaining_secs(standings, jobs)
+    if not left:
+        told = "all of them are done"
+    elif remaining is None:
+        told = f"{len(left)} of {len(standings)} to do; how long that takes the first one will tell"
+    else:
+        duration = timedelta(seconds=round(remaining))
+        told = f"{len(left)} of {len(standings)} to do: about {duration} with {jobs} at a time"
+    console.print(told, highlight=False, soft_wrap=True)

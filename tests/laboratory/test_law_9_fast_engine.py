@@ -62,7 +62,7 @@ def plans(kind: str) -> dict[str, TrainingPlan]:
 def package(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> TaskPackage:
-    return exported(export_config(request.param), tmp_path_factory)
+    return exported(export_config(request.param), tmp_path_factory).package
 
 
 def ragged_clients() -> dict[str, ClientData]:
