@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, overload
 
@@ -73,5 +73,6 @@ class Population(Protocol):
         """A client's training examples, made or read when they are asked for."""
 
     @property
-    def evaluation(self) -> Mapping[str, ClientData]:
-        """Test sets by the name of their rate in the results: `wer`, `heldout_wer`."""
+    def evaluation(self) -> Mapping[str, Iterable[ClientData]]:
+        """Test sets by the name of their rate in the results (`wer`, `heldout_wer`), in parts that
+        are made when they are asked for."""

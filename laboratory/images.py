@@ -35,7 +35,9 @@ class ImagesPopulation:
         self._dealt = {f"client{i:05d}": indices for i, indices in enumerate(dealt)}
         self.client_ids: Sequence[str] = list(self._dealt)
         tests = np.arange(min(config.test_images, len(mnist.test)))
-        self.evaluation: Mapping[str, ClientData] = {"wer": collate_images(mnist.test, tests)}
+        self.evaluation: Mapping[str, Sequence[ClientData]] = {
+            "wer": [collate_images(mnist.test, tests)]
+        }
 
     def train(self, client_id: str) -> ClientData:
         """A client's images, as floats made anew each time: all clients' would take 190 MB."""

@@ -39,7 +39,9 @@ class RolesPopulation:
         self.client_ids: Sequence[str] = list(self._dealt)
         every = max(1, -(-int(plays.test.lengths.sum()) // config.test_characters))
         chosen = np.arange(0, len(plays.test), every)
-        self.evaluation: Mapping[str, ClientData] = {"wer": self._collate(plays.test, chosen)}
+        self.evaluation: Mapping[str, Sequence[ClientData]] = {
+            "wer": [self._collate(plays.test, chosen)]
+        }
 
     def train(self, client_id: str) -> ClientData:
         """A client's windows: ids as features, the next ids as targets."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from protocol.parameters import Float32Array
 from protocol.task import FeatureSettings, TaskManifest
 from protocol.utterances import Utterance
 
+TESTED_TOGETHER = 2048
+"""Utterances of a test set collated at once: twenty minutes of words, eight hours of sentences."""
 HELD_BYTES = 1 << 30
 """Features kept in memory by one process; a corpus beyond that is read again and again."""
 
@@ -28,7 +30,7 @@ class FeatureLibrary:
     def __init__(self, settings: FeatureSettings, max_bytes: int = HELD_BYTES) -> None:
         self._settings, self._max_bytes = settings, max_bytes
         self._held: OrderedDict[Path, Float32Array] = OrderedDict()
-        self._held_bytes = 0
+        self.held_bytes = 0
 
     def get(self, path: Path) -> Float32Array:
         """Features float32 [frames, mel_bins] of a file.
@@ -46,11 +48,32 @@ class FeatureLibrary:
         log_mel = reference_features(torch.from_numpy(waveform)[None], self._settings)[0]
         features = normalise_features(log_mel.numpy())
         self._held[path] = features
-        self._held_bytes += features.nbytes
-        while self._held_bytes > self._max_bytes and len(self._held) > 1:
+        self.held_bytes += features.nbytes
+        while self.held_bytes > self._max_bytes and len(self._held) > 1:
             _, dropped = self._held.popitem(last=False)
-            self._held_bytes -= dropped.nbytes
+            self.held_bytes -= dropped.nbytes
         return features
+
+
+class TestSet:
+    """Utterances in parts, collated anew at every pass unless all of them are one part."""
+
+    def __init__(
+        self, collate: Callable[[Sequence[Utterance]], ClientData], utterances: Sequence[Utterance]
+    ) -> None:
+        # By length: a part is padded to its longest.
+        self._utterances = sorted(utterances, key=lambda u: u.duration_secs)
+        self._collate = collate
+        self._only: ClientData | None = None
+
+    def __iter__(self) -> Iterator[ClientData]:
+        if len(self._utterances) > TESTED_TOGETHER:
+            for start in range(0, len(self._utterances), TESTED_TOGETHER):
+                yield self._collate(self._utterances[start : start + TESTED_TOGETHER])
+            return
+        if self._only is None:
+            self._only = self._collate(self._utterances)
+        yield self._only
 
 
 class SpeechPopulation:
@@ -84,14 +107,12 @@ class SpeechPopulation:
         return data
 
     @cached_property
-    def evaluation(self) -> Mapping[str, ClientData]:
+    def evaluation(self) -> Mapping[str, Iterable[ClientData]]:
         """`wer`: test speech of the phones that train; `heldout_wer`: all of the others'."""
-        sets = {"wer": self._tests(lambda p: not p.held_out)}
-        sets["heldout_wer"] = self._tests(lambda p: p.held_out)
-        return {name: data for name, data in sets.items() if len(data)}
-
-    def _tests(self, chosen: Callable[[PhoneData], bool]) -> ClientData:
-        return self._collate([u for p in self._phones.values() if chosen(p) for u in p.test])
+        own = [u for p in self._phones.values() if not p.held_out for u in p.test]
+        others = [u for p in self._phones.values() if p.held_out for u in p.test]
+        sets = {"wer": own, "heldout_wer": others}
+        return {name: TestSet(self._collate, us) for name, us in sets.items() if us}
 
     def _collate(self, utterances: Sequence[Utterance]) -> ClientData:
         settings = self._manifest.features

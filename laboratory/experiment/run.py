@@ -213,8 +213,8 @@ def _judge(
     trainer: Trainer, manifest: TaskManifest, population: Population, weights: FlatVector
 ) -> dict[str, ErrorCounts]:
     return {
-        name: evaluate(trainer, manifest, data, weights)
-        for name, data in population.evaluation.items()
+        name: sum((evaluate(trainer, manifest, part, weights) for part in parts), ErrorCounts(0, 0))
+        for name, parts in population.evaluation.items()
     }
 
 
