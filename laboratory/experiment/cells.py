@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from typing import Any, Literal
 
@@ -56,9 +57,10 @@ class Cell:
     seed: int
     settings: CellSettings
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        """sha256 of all that decides the result: settings, seed, corpus, versions."""
+        """sha256 of all that decides the result: settings, seed, corpus, versions. Of the corpus
+        as it was when first asked."""
         settings = self.settings
         parts = {
             "algorithm": ALGORITHM,

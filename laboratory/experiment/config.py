@@ -24,6 +24,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from laboratory.experiment.cells import Cell, CellSettings, Metric
 from protocol.errors import ErrorCode, FedvoiceError
+from server.config import parse_config
+
+_PATHS = ("manifest", "folder")
+"""Settings of a corpus that are paths."""
 
 
 class Arm(BaseModel):
@@ -126,16 +130,31 @@ class ExperimentConfig(BaseModel):
         for name, value in changes.items():
             set_dotted(fields, name, value)
         try:
-            return CellSettings.model_validate(fields)
+            settings = CellSettings.model_validate(fields)
         except ValidationError as error:
             raise bad_setting(where, error) from error
+        parse_config({"insecure": True, **settings.server}, f"{where}, table server")
+        return settings
 
 
 def set_dotted(fields: dict[str, Any], name: str, value: Any) -> None:
-    """fields["a"]["b"] = value for name "a.b"; tables on the way are made."""
+    """fields["a"]["b"] = value for name "a.b"; tables on the way are made.
+
+    Raises:
+        FedvoiceError: `bad-config` if something on the way is not a table.
+    """
     *tables, last = name.split(".")
     for table in tables:
-        fields = fields.setdefault(table, {})
+        inner = fields.setdefault(table, {})
+        if not isinstance(inner, dict):
+            raise FedvoiceError(
+                ErrorCode.BAD_CONFIG,
+                where=f"setting {name}",
+                got=f"{table} = {str(inner)[:80]}",
+                wanted=f"{table} as a table",
+                next_step="Correct the setting's name.",
+            )
+        fields = inner
     fields[last] = value
 
 
@@ -153,7 +172,7 @@ def load_experiment(path: Path, overrides: Mapping[str, Any] | None = None) -> E
 
 
 def read_fields(path: Path, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """A TOML file's tables; paths under [base.data] are relative to the file's folder.
+    """A TOML file's tables; paths of corpora, also in arms, are relative to the file's folder.
 
     Args:
         overrides: dotted settings of `base` that the command line gives.
@@ -179,13 +198,22 @@ def read_fields(path: Path, overrides: Mapping[str, Any] | None = None) -> dict[
             wanted="TOML",
             next_step="Correct the line named.",
         ) from error
-    data = fields.get("base", {}).get("data", {})
-    for name in ("manifest", "folder"):
-        if isinstance(data, dict) and isinstance(data.get(name), str):
-            data[name] = str(path.parent / data[name])
+    base, arms = fields.setdefault("base", {}), fields.get("arms", [])
+    if isinstance(base, dict):
+        _place_paths(base.get("data"), _PATHS, path.parent)
+    for arm in arms if isinstance(arms, list) else []:
+        dotted = tuple(f"data.{name}" for name in _PATHS)
+        _place_paths(arm.get("set") if isinstance(arm, dict) else None, dotted, path.parent)
     for name, value in (overrides or {}).items():
-        set_dotted(fields.setdefault("base", {}), name, value)
+        set_dotted(fields, f"base.{name}", value)
     return fields
+
+
+def _place_paths(table: Any, names: Sequence[str], folder: Path) -> None:
+    """Make the table's paths relative to `folder`; whatever is no table or text is left alone."""
+    for name in names:
+        if isinstance(table, dict) and isinstance(table.get(name), str):
+            table[name] = str(folder / table[name])
 
 
 def bad_setting(where: str, error: ValidationError) -> FedvoiceError:
