@@ -21,6 +21,7 @@ import math
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -125,6 +126,13 @@ class Accumulator:
             part = slice(start, start + CHUNK_ELEMENTS)
             result[part] = self._sum[part].astype(np.float64) / divisor
         return result
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Partial sums travel between processes; locks cannot.
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock())
 
     def _wrong_size(self, got: int) -> FedvoiceError:
         return FedvoiceError(

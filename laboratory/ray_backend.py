@@ -1,0 +1,177 @@
+"""The clients of a round on a Ray cluster: one actor a worker, on whatever machine has a core.
+
+Needs the `ray` extra. Ray keeps a copy of the round's weights on every machine, which the
+machine's workers share. Corpora must lie at the same path on all machines.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from laboratory.backends import CrewRound, WorkerSpec, deal, merge_parts
+from laboratory.cohort import CohortPart, RoundWork, train_cohort
+from protocol.errors import ErrorCode, FedvoiceError
+
+START_SECS = 120.0
+"""Workers that have not started by then are done without; somebody else has their cores."""
+
+
+class RayBackend:
+    """Workers as Ray actors with a core each; those that die are replaced next round if a machine
+    has room for them, and done without otherwise. `connect` comes first."""
+
+    def __init__(self, spec: WorkerSpec, workers: int, start_secs: float = START_SECS) -> None:
+        self._ray = load_ray()
+        self._spec = self._ray.put(spec)
+        self._wanted, self._start_secs = workers, start_secs
+        self._workers: list[Any] = []
+        self._at_work: dict[Any, Any] = {}
+        """Ray's reference of an answer, and who gives it."""
+        self._sent: tuple[RoundWork, Any] | None = None
+        self._together = 1
+
+    @property
+    def actors(self) -> list[Any]:
+        """Ray's handles of the workers that are running."""
+        return list(self._workers)
+
+    def train(self, work: RoundWork, client_ids: Sequence[str]) -> CohortPart:
+        """See `Backend`."""
+        try:
+            self._fill_up()
+            shares = deal(client_ids, len(self._workers), self._together)
+            return merge_parts(CrewRound(self, self._workers).train(work, shares), client_ids)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """See `Backend`."""
+        for worker in self._workers:
+            self._ray.kill(worker)
+        self._workers, self._at_work, self._sent = [], {}, None
+
+    def begin(self, worker: Any, work: RoundWork, client_ids: Sequence[str]) -> None:
+        """See `Crew`. The weights are handed to Ray once, whatever the number of workers."""
+        if self._sent is None or self._sent[0] is not work:
+            self._sent = work, self._ray.put(work)
+        self._at_work[worker.train.remote(self._sent[1], list(client_ids))] = worker
+
+    def next_done(self) -> tuple[Any, CohortPart | None]:
+        """See `Crew`."""
+        (done,), _ = self._ray.wait(list(self._at_work), num_returns=1)
+        worker = self._at_work.pop(done)
+        try:
+            part: CohortPart = self._ray.get(done)
+        except self._ray.exceptions.RayActorError:
+            self._workers.remove(worker)
+            return worker, None
+        except self._ray.exceptions.RayTaskError as error:
+            raise cause_of(error) from error
+        return worker, part
+
+    def _fill_up(self) -> None:
+        missing = self._wanted - len(self._workers)
+        if not missing:
+            return
+        make = self._ray.remote(num_cpus=1, max_restarts=0)(_Worker)
+        fresh = [make.remote() for _ in range(missing)]
+        greetings = {actor.start.remote(self._spec): actor for actor in fresh}
+        # With workers left nobody waits for cores: a machine may be gone for good.
+        secs = self._start_secs if not self._workers else min(self._start_secs, 10.0)
+        started, _ = self._ray.wait(list(greetings), num_returns=missing, timeout=secs)
+        for greeting, actor in greetings.items():
+            if greeting not in started:
+                self._ray.kill(actor)
+                continue
+            try:
+                self._together = self._ray.get(greeting)
+                self._workers.append(actor)
+            except self._ray.exceptions.RayTaskError as error:
+                raise cause_of(error) from error
+            except self._ray.exceptions.RayActorError as error:
+                if not self._workers:
+                    raise cause_of(error) from error
+        if not self._workers:
+            raise _no_cores(secs, self._ray.cluster_resources().get("CPU", 0.0))
+
+
+class _Worker:
+    """An actor: its own trainer and population."""
+
+    def start(self, spec: WorkerSpec) -> int:
+        """Not in the constructor: what that raises does not come back whole."""
+        self._trainer, self._population = spec.make()
+        return self._trainer.clients_together
+
+    def train(self, work: RoundWork, client_ids: Sequence[str]) -> CohortPart:
+        # Ray's copy may not be written to, and torch has no tensors of that kind.
+        own = replace(work, weights=work.weights.copy())
+        return train_cohort(self._trainer, self._population, own, client_ids)
+
+
+def connect(address: str | None) -> None:
+    """Join the cluster at `address` (`host:port`, or `auto`: the one that this machine belongs to),
+    or make one of this machine's cores alone. Does nothing if this process has one already.
+
+    Ray sends no usage statistics, and a cluster made here listens on loopback alone.
+
+    Raises:
+        FedvoiceError: `missing-extra`; `server-unreachable`.
+    """
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    ray = load_ray()
+    if ray.is_initialized():
+        return
+    quiet: dict[str, Any] = {"log_to_driver": True, "logging_level": "ERROR"}
+    if address is None:
+        ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+        return
+    try:
+        ray.init(address=address, **quiet)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise FedvoiceError(
+            ErrorCode.SERVER_UNREACHABLE,
+            where=f"--ray-address {address}",
+            got=str(error).splitlines()[0][:200],
+            wanted="the address of a running Ray cluster, e.g. 10.0.0.5:6379",
+            next_step="Start one with `ray start --head`, or leave --ray-address out.",
+        ) from error
+
+
+def load_ray() -> Any:
+    """The module.
+
+    Raises:
+        FedvoiceError: `missing-extra`.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise FedvoiceError(
+            ErrorCode.MISSING_EXTRA,
+            where="the Ray backend",
+            got="no module ray",
+            wanted="the extra `ray`",
+            next_step="Install it: pip install 'fedvoice[ray]'.",
+        ) from error
+    return ray
+
+
+def cause_of(error: Exception) -> Exception:
+    """What was raised on the other machine, without Ray's wrapping."""
+    cause = getattr(error, "cause", None)
+    return cause if isinstance(cause, FedvoiceError) else error
+
+
+def _no_cores(secs: float, cores: float) -> FedvoiceError:
+    return FedvoiceError(
+        ErrorCode.CLIENT_LOST,
+        where="the workers of a Ray cluster",
+        got=f"none started within {secs:.0f} s on a cluster with {cores:.0f} cores",
+        wanted="a free core for one worker at least",
+        next_step="See what occupies the cluster (`ray status`), or add machines to it.",
+    )

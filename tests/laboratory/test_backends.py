@@ -1,0 +1,83 @@
+"""Law 1 across processes: how a cohort is dealt to workers changes no bit of the model."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+
+from laboratory.backends import deal
+from laboratory.process_backend import ProcessBackend
+from protocol.errors import ErrorCode, FedvoiceError
+from tests.laboratory.backends_scene import (
+    CLIENTS,
+    assert_same,
+    inline_part,
+    round_work,
+    worker_spec,
+)
+
+
+@pytest.fixture
+def backend_of():
+    made = []
+
+    def make(workers=2, **mishap):
+        made.append(ProcessBackend(worker_spec(**mishap), workers))
+        return made[-1]
+
+    yield make
+    for backend in made:
+        backend.close()
+
+
+def test_groups_that_train_together_are_dealt_whole():
+    assert deal("abcdefg", workers=2, together=3) == [["a", "b", "c", "g"], ["d", "e", "f"]]
+    assert deal("ab", workers=4) == [["a"], ["b"]]
+
+
+def test_law_1_worker_processes_come_to_the_same_model(backend_of):
+    backend = backend_of(workers=2)
+    assert np.any(inline_part().total.mean())
+    for number in (1, 2):  # the second round with the workers of the first
+        assert_same(backend.train(round_work(number), CLIENTS), inline_part(number))
+    assert len(backend.process_ids) == 2
+
+
+def test_the_share_of_a_killed_worker_is_done_again_by_another(backend_of, tmp_path):
+    backend = backend_of(mishap="killed", at="client09", marker=tmp_path / "killed")
+    assert_same(backend.train(round_work(), CLIENTS), inline_part())
+    assert (tmp_path / "killed").exists()
+    assert len(backend.process_ids) == 1
+
+
+def test_a_worker_that_was_killed_between_rounds_is_replaced(backend_of):
+    backend = backend_of()
+    backend.train(round_work(), CLIENTS)
+    first, second = backend.process_ids
+    os.kill(first, signal.SIGKILL)
+    assert_same(backend.train(round_work(2), CLIENTS), inline_part(2))  # by the other
+    backend.train(round_work(3), CLIENTS)
+    assert len(backend.process_ids) == 2
+    assert second in backend.process_ids
+    assert first not in backend.process_ids
+
+
+def test_when_every_worker_is_killed_the_error_says_so(backend_of):
+    backend = backend_of(mishap="killed", at="client09")
+    with pytest.raises(FedvoiceError, match="all of them ended") as failed:
+        backend.train(round_work(), CLIENTS)
+    assert failed.value.code is ErrorCode.CLIENT_LOST
+    assert backend.process_ids == []
+
+
+@pytest.mark.parametrize(
+    ("mishap", "code"),
+    [("unreadable", ErrorCode.NOT_FOUND), ("error", ErrorCode.BAD_MANIFEST)],
+)
+def test_what_a_worker_cannot_do_is_told_as_it_would_be_here(backend_of, mishap, code):
+    backend = backend_of(mishap=mishap, at="client03")
+    with pytest.raises(FedvoiceError) as failed:
+        backend.train(round_work(), CLIENTS)
+    assert failed.value.code is code
+    assert backend.process_ids == []  # none goes on with a round that has failed
