@@ -1,0 +1,129 @@
+"""One cell in this process: it goes on where it was stopped, to the bit, and is run once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from android_harness.results import read_results
+from laboratory.experiment.cells import Cell
+from laboratory.experiment.checkpoint import STATE_FILE, load_state, save_state
+from laboratory.experiment.config import load_experiment
+from laboratory.experiment.run import Interrupted, Progress, read_outcome, run_cell
+from protocol.errors import ErrorCode, FedvoiceError
+from protocol.task import WEIGHTS_FILE
+
+
+def the_cell(experiment: Path, **overrides: Any) -> Cell:
+    return load_experiment(experiment, overrides).cells(str(experiment))[0]
+
+
+def run(cell: Cell, folder: Path, stop_at: int | None = None) -> list[int]:
+    """Run a cell and stop it before the round after `stop_at`; the rounds that it reported."""
+    seen: list[int] = []
+
+    def report(progress: Progress) -> None:
+        if progress.done:
+            seen.append(progress.done)
+
+    def should_stop() -> bool:
+        return stop_at is not None and bool(seen) and seen[-1] >= stop_at
+
+    run_cell(cell, folder, folder.parent / "tasks", report, should_stop)
+    return seen
+
+
+# Whatever has a state between rounds: momentum and second moments, noise, masks, drawn examples.
+STATEFUL = {
+    "plan.fvn_std": 0.05,
+    "plan.data_limit": 4,
+    "plan.spec_augment": {"time_masks": 1, "time_mask_frames": 8},
+    "plan.update_encoding": "int8",
+    "server.optimizer": {"name": "yogi", "rate": 0.05, "schedule": "cosine"},
+    "server.evaluate_first": True,
+}
+
+
+def test_a_cell_that_was_stopped_goes_on_to_the_same_bits(experiment: Path, tmp_path: Path) -> None:
+    cell = the_cell(experiment, **STATEFUL)
+    assert run(cell, tmp_path / "whole") == [1, 2, 3, 4]
+    for stop_at in (1, 3):
+        with pytest.raises(Interrupted):
+            run(cell, tmp_path / "parts", stop_at)
+        state = load_state(tmp_path / "parts")
+        assert state is not None
+        assert state.number == stop_at
+        assert read_outcome(cell, tmp_path / "parts") is None
+    assert run(cell, tmp_path / "parts") == [4]
+    whole, parts = (tmp_path / name for name in ("whole", "parts"))
+    assert (whole / WEIGHTS_FILE).read_bytes() == (parts / WEIGHTS_FILE).read_bytes()
+    rows = [
+        [(r.loss, r.wer, r.heldout_wer, r.cfmq_compute_bytes) for r in read_results(folder).rounds]
+        for folder in (whole, parts)
+    ]
+    assert rows[0] == rows[1]
+    first, second = (read_outcome(cell, folder) for folder in (whole, parts))
+    assert first is not None
+    assert second is not None
+    assert [p.rates for p in first.points] == [p.rates for p in second.points]
+    assert [p.round for p in first.points] == [0, 2, 4]
+    assert not (parts / STATE_FILE).exists()
+
+
+def test_a_state_comes_back_from_disk_as_it_was(experiment: Path, tmp_path: Path) -> None:
+    cell = the_cell(experiment, **STATEFUL)
+    with pytest.raises(Interrupted):
+        run(cell, tmp_path / "cell", 2)
+    state = load_state(tmp_path / "cell")
+    assert state is not None
+    save_state(tmp_path, state)
+    again = load_state(tmp_path)
+    assert again is not None
+    assert again.weights.tobytes() == state.weights.tobytes()
+    assert {k: v.tobytes() for k, v in again.optimizer.slots.items()} == {
+        k: v.tobytes() for k, v in state.optimizer.slots.items()
+    }
+    assert state.optimizer.slots  # Yogi has some
+    assert (again.rows, again.cost, again.analytic) == (state.rows, state.cost, state.analytic)
+    assert again.evaluations == state.evaluations
+    assert load_state(tmp_path / "nowhere") is None
+
+
+def test_a_finished_cell_is_not_run_again(experiment: Path, tmp_path: Path) -> None:
+    cell = the_cell(experiment)
+    assert run(cell, tmp_path / "cell") == [1, 2, 3, 4]
+    assert run(cell, tmp_path / "cell") == []
+
+
+def test_a_cell_ends_at_its_target_or_its_budget(experiment: Path, tmp_path: Path) -> None:
+    at_once = the_cell(experiment, target=100.0, **{"server.evaluate_every": 1})
+    assert run(at_once, tmp_path / "target") == [1]
+    cell = the_cell(experiment)
+    run(cell, tmp_path / "whole")
+    first, second, *_ = read_results(tmp_path / "whole").rounds
+    spent = [r.cfmq_communication_bytes + r.cfmq_compute_bytes for r in (first, second)]
+    budget = the_cell(experiment, cfmq_budget_bytes=sum(spent) / 2)
+    assert run(budget, tmp_path / "budget") == [1, 2]
+
+
+def test_a_different_seed_is_a_different_run(experiment: Path, tmp_path: Path) -> None:
+    zero, one = load_experiment(experiment).cells("f")[:2]
+    assert (zero.seed, one.seed) == (0, 1)
+    weights = []
+    for cell in (zero, one):
+        run(cell, tmp_path / str(cell.seed))
+        weights.append((tmp_path / str(cell.seed) / WEIGHTS_FILE).read_bytes())
+    assert weights[0] != weights[1]
+
+
+def test_phones_cannot_do_everything(experiment: Path, tmp_path: Path) -> None:
+    cell = the_cell(experiment, engine="phones", target=10.0)
+    from laboratory.experiment.phones import simulate_cell
+    from tests.laboratory.tiny import tiny_task
+
+    with pytest.raises(FedvoiceError) as caught:
+        simulate_cell(cell, tiny_task(), tmp_path, lambda books: None)
+    assert caught.value.code is ErrorCode.BAD_CONFIG
+    assert "engine phones" in caught.value.where
