@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from android_harness.config import DataConfig
+from android_harness.partition import Dealing
 
 
 class SpeechCorpus(DataConfig):
@@ -28,6 +29,19 @@ class SpeechCorpus(DataConfig):
         if self.manifest is not None:
             fields["manifest"] = _digest(self.manifest)
         return fields
+
+
+class FeaturesCorpus(Dealing):
+    """Utterances as features (`laboratory.feature_files`), dealt as speech is. Phones hold sounds,
+    so this is for the engines of the laboratory alone."""
+
+    corpus: Literal["features"]
+    manifest: Path
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the examples: the manifest's content stands for its path."""
+        fields = self.model_dump(mode="json", exclude={"manifest"}, exclude_defaults=True)
+        return {**fields, "manifest": _digest(self.manifest)}
 
 
 class ImagesCorpus(BaseModel):
@@ -68,7 +82,7 @@ class RolesCorpus(BaseModel):
         return self.model_dump(mode="json", exclude={"folder"}, exclude_defaults=True)
 
 
-CorpusConfig = SpeechCorpus | ImagesCorpus | RolesCorpus
+CorpusConfig = SpeechCorpus | FeaturesCorpus | ImagesCorpus | RolesCorpus
 
 
 def _digest(path: Path) -> str:

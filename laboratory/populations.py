@@ -10,7 +10,8 @@ from android_harness.config import SimulationConfig
 from android_harness.partition import PhoneData, partition
 from android_harness.prepare import DEFAULT_BUCKETS, read_corpus
 from laboratory.clients import Population
-from laboratory.corpora import CorpusConfig, ImagesCorpus, RolesCorpus, SpeechCorpus
+from laboratory.corpora import CorpusConfig, FeaturesCorpus, ImagesCorpus, RolesCorpus, SpeechCorpus
+from laboratory.feature_files import FeatureFiles, read_feature_manifest
 from laboratory.speech import FeatureLibrary, SpeechPopulation
 from model_export.config import ExportConfig, VocabularyConfig, parse_config
 from protocol.task import FeatureSettings, TaskManifest
@@ -24,10 +25,10 @@ def export_config(data: CorpusConfig, task: dict[str, Any], name: str) -> Export
         FedvoiceError: `bad-config`, and what reading a manifest raises.
     """
     fields: dict[str, Any] = {"name": name, **task}
-    if isinstance(data, SpeechCorpus):
+    if isinstance(data, SpeechCorpus | FeaturesCorpus):
         vocabulary = dict(fields.get("vocabulary", {}))
         if not {"tokens", "manifest"} & set(vocabulary):
-            vocabulary["manifest"] = data.manifest
+            vocabulary |= _texts_of(data)
         fields["vocabulary"] = vocabulary
         if "buckets" not in fields:
             fields["buckets"] = fit_buckets(
@@ -39,16 +40,25 @@ def export_config(data: CorpusConfig, task: dict[str, Any], name: str) -> Export
     return parse_config(fields, f"[task] of {name}")
 
 
-def read_utterances(data: SpeechCorpus) -> list[Utterance]:
+def _texts_of(data: SpeechCorpus | FeaturesCorpus) -> dict[str, Any]:
+    """Where the targets come from: the manifest, or the words of a manifest without sounds."""
+    if isinstance(data, SpeechCorpus):
+        return {"manifest": data.manifest}
+    return {"tokens": sorted({word for u in read_utterances(data) for word in u.text.split()})}
+
+
+def read_utterances(data: SpeechCorpus | FeaturesCorpus) -> list[Utterance]:
     """The corpus's utterances of the kinds wanted.
 
     Raises:
-        FedvoiceError: as `android_harness.prepare.read_corpus`.
+        FedvoiceError: as `android_harness.prepare.read_corpus` and `read_feature_manifest`.
     """
+    if isinstance(data, FeaturesCorpus):
+        return read_feature_manifest(data.manifest)
     return read_corpus(SimulationConfig(name="experiment", data=data, task={}), Path())
 
 
-def deal_speech(data: SpeechCorpus, seed: int) -> list[PhoneData]:
+def deal_speech(data: SpeechCorpus | FeaturesCorpus, seed: int) -> list[PhoneData]:
     """The corpus dealt to phones, held-out ones among them."""
     return partition(read_utterances(data), data, seed=seed)
 
@@ -66,6 +76,8 @@ def build_population(data: CorpusConfig, manifest: TaskManifest, seed: int) -> P
         # Shared by all cells that a process runs: features cost more than a short run.
         library = _libraries.setdefault(manifest.features, FeatureLibrary(manifest.features))
         return SpeechPopulation(deal_speech(data, seed), manifest, library)
+    if isinstance(data, FeaturesCorpus):
+        return SpeechPopulation(deal_speech(data, seed), manifest, FeatureFiles())
     if isinstance(data, ImagesCorpus):
         from laboratory.images import ImagesPopulation
 

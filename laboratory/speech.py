@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 from android_harness.partition import PhoneData
 from device_runtime.audio import read_waveform
@@ -22,6 +23,13 @@ TESTED_TOGETHER = 2048
 """Utterances of a test set collated at once: twenty minutes of words, eight hours of sentences."""
 HELD_BYTES = 1 << 30
 """Features kept in memory by one process; a corpus beyond that is read again and again."""
+
+
+class Library(Protocol):
+    """Where an utterance's features come from."""
+
+    def get(self, path: Path) -> Float32Array:
+        """Normalised features float32 [frames, bins]."""
 
 
 class FeatureLibrary:
@@ -84,7 +92,7 @@ class SpeechPopulation:
     """
 
     def __init__(
-        self, phones: Sequence[PhoneData], manifest: TaskManifest, library: FeatureLibrary
+        self, phones: Sequence[PhoneData], manifest: TaskManifest, library: Library
     ) -> None:
         self._phones = {phone.client_id: phone for phone in phones}
         self._manifest, self._library = manifest, library
