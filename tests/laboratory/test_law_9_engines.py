@@ -1,0 +1,77 @@
+"""Law 9: one cell on emulated phones with a real server, on the phone's trainer in one process, and
+on the fast engine: the same cohorts, steps and memory, and the same model within rounding."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from laboratory.experiment.config import load_experiment
+from laboratory.experiment.outcome import Outcome
+from laboratory.experiment.run import run_cell, server_settings
+from laboratory.populations import export_config
+from laboratory.tasks import exported_task
+from laboratory.trainers import EngineKind
+from protocol.parameters import FlatVector
+from protocol.task import WEIGHTS_FILE, load_weights
+from tests.shared import once
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+# Phones with unequal numbers of examples: who is in a cohort shows in its examples and steps.
+SETTINGS = {
+    "export": True,
+    "data.partition": "dirichlet",
+    "data.clients": 6,
+    "plan.fvn_std": 0.01,
+    "plan.client_momentum": 0.5,
+    "plan.spec_augment": {"time_masks": 1, "time_mask_frames": 8},
+    "server.cohort_size": 2,
+}
+
+
+def test_law_9_phones_and_both_engines_come_to_the_same_model(
+    experiment: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    cells = {
+        kind: load_experiment(experiment, {**SETTINGS, "engine": kind.value}).cells("f")[0]
+        for kind in (EngineKind.PHONES, EngineKind.EXECUTORCH, EngineKind.FAST)
+    }
+    settings = cells[EngineKind.FAST].settings
+    export = export_config(settings.data, settings.task, "experiment")
+
+    def make(folder: Path) -> None:
+        exported_task(export, folder, lambda what: None)
+
+    tasks_dir = once(tmp_path_factory, "laboratory-tasks", make)
+    task = exported_task(export, tasks_dir, lambda what: None)
+    outcomes: dict[EngineKind, Outcome] = {}
+    deltas: dict[EngineKind, FlatVector] = {}
+    for kind, cell in cells.items():
+        folder = tmp_path / kind.value
+        outcomes[kind] = run_cell(cell, folder, tasks_dir, lambda progress: None, lambda: False)
+        weights = load_weights(folder / WEIGHTS_FILE, task.manifest.parameters)
+        deltas[kind] = weights - task.initial_weights(cell.seed)
+
+    phones = outcomes[EngineKind.PHONES].results.rounds
+    assert len({row.examples for row in phones}) > 1
+    moved = np.linalg.norm(deltas[EngineKind.PHONES])
+    for kind in (EngineKind.EXECUTORCH, EngineKind.FAST):
+        rows = outcomes[kind].results.rounds
+        for name in ("round", "clients", "examples", "steps", "memory_bytes"):
+            assert [getattr(r, name) for r in rows] == [getattr(r, name) for r in phones], name
+        assert rows[-1].cfmq_compute_bytes == phones[-1].cfmq_compute_bytes
+        assert [r.loss for r in rows] == pytest.approx([r.loss for r in phones], rel=1e-4)
+        # Phones make features with the program, engines with the library: they differ by rounding.
+        assert np.linalg.norm(deltas[kind] - deltas[EngineKind.PHONES]) < 1e-4 * moved
+        assert [p.rates for p in outcomes[kind].points] == [
+            p.rates for p in outcomes[EngineKind.PHONES].points
+        ]
+    # The engines count weights down and updates up; the wire has check-ins and frames on top.
+    in_process = outcomes[EngineKind.FAST].results.rounds[-1].cfmq_communication_bytes
+    clients = sum(row.clients for row in phones)
+    assert in_process == 2 * clients * task.manifest.parameters.weights_bytes
+    assert in_process < phones[-1].cfmq_communication_bytes
+    assert server_settings(cells[EngineKind.FAST]).rounds == len(phones) == 4
