@@ -1,0 +1,39 @@
+"""Speech that comes as features."""
+
+import numpy as np
+import pytest
+
+from laboratory.corpora import FeaturesCorpus
+from laboratory.feature_files import FeatureFiles, read_feature_manifest
+from laboratory.populations import deal_speech
+from protocol.errors import ErrorCode, FedvoiceError
+from tests.laboratory.feature_corpus import write_corpus
+
+
+def test_utterances_are_known_by_file_and_key_and_dealt_by_speaker(tmp_path):
+    manifest = write_corpus(tmp_path, speakers=3, each=10)
+    first = read_feature_manifest(manifest)[0]
+    assert (first.text, first.speaker, first.duration_secs) == ("go", "s0", 0.12)
+    features = FeatureFiles().get(first.audio_path)
+    assert features.shape == (12, 6)
+    assert features.dtype == np.float32
+    np.testing.assert_allclose(features.mean(0), 0, atol=1e-6)
+    rules = FeaturesCorpus(corpus="features", manifest=manifest, holdout_speakers=1)
+    phones = deal_speech(rules, seed=0)
+    # The last tenth of each speaker's is test speech; of the held-out speaker, all.
+    assert [(len(p.train), len(p.test), p.held_out) for p in phones] == [
+        (9, 1, False),
+        (9, 1, False),
+        (0, 10, True),
+    ]
+
+
+def test_a_damaged_line_and_a_missing_array_are_named(tmp_path):
+    manifest = write_corpus(tmp_path, speakers=1, each=2)
+    with pytest.raises(FedvoiceError, match="u7") as missing:
+        FeatureFiles().get(tmp_path / "s0.npz" / "u7")
+    assert missing.value.code is ErrorCode.MISSING_AUDIO
+    manifest.write_text(manifest.read_text() + '{"key": "u1"}\n')
+    with pytest.raises(FedvoiceError, match=r"manifest\.jsonl:3") as damaged:
+        read_feature_manifest(manifest)
+    assert damaged.value.code is ErrorCode.BAD_MANIFEST

@@ -1,0 +1,123 @@
+"""A search for plans: what it proposes, gives up, keeps, and says in the end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import optuna
+import pytest
+
+from laboratory.experiment.outcome import Point
+from laboratory.tuning.config import load_tuning
+from laboratory.tuning.report import Verdict
+from laboratory.tuning.study import MedianRule, Search
+from protocol.errors import ErrorCode, FedvoiceError
+from tests.laboratory.feature_corpus import base_toml, write_corpus
+
+SEARCH = """
+[search]
+trials = {trials}
+verify_seeds = [7]
+
+[search.space]
+"plan.client_rate" = {{ low = 0.05, high = 2.0, log = true }}
+"plan.data_limit" = {{ choices = [0, 4] }}
+
+[[search.known]]
+"plan.client_rate" = 0.05
+"plan.data_limit" = 4
+"""
+
+
+@pytest.fixture
+def search_file(tmp_path):
+    def write(trials, rounds=4, extra=""):
+        manifest = write_corpus(tmp_path / "corpus")
+        path = tmp_path / "search.toml"
+        head = 'name = "search"\n' + base_toml(manifest, rounds)
+        path.write_text(head + SEARCH.format(trials=trials) + extra)
+        return path
+
+    return write
+
+
+def point(round_number, rate, gigabytes):
+    return Point(round_number, {"pooled": rate}, gigabytes * 1e9, 0.0, 0.0)
+
+
+def test_a_run_worse_than_the_median_at_the_same_cost_is_given_up():
+    curves = (
+        ((1e9, 90.0), (2e9, 60.0)),
+        ((1e9, 80.0), (2e9, 40.0)),
+        ((1e9, 70.0), (2e9, 20.0)),
+    )
+    rule = MedianRule("pooled", curves, least_bytes=1e9)
+    assert not rule(point(1, 100.0, 0.5))  # too early to tell
+    assert rule(point(1, 81.0, 1.5))  # at that cost the median was 80
+    assert not rule(point(1, 80.0, 1.5))
+    assert rule(point(2, 41.0, 2.0))
+
+
+def test_the_verdict_says_which_plan_wins():
+    better = Verdict({}, best=(10.0, 12.0), known=(20.0, 22.0))
+    assert "beats it by 10.0 points" in str(better)
+    assert "does not beat it" in str(Verdict({}, best=(10.0,), known=(9.0,)))
+
+
+def test_a_search_that_makes_no_sense_is_named(search_file):
+    with pytest.raises(FedvoiceError, match="names every dimension") as odd:
+        load_tuning(search_file(2, extra='\n[[search.known]]\n"plan.client_rate" = 1.0\n'))
+    assert odd.value.code is ErrorCode.BAD_CONFIG
+    path = search_file(2)
+    path.write_text(path.read_text().replace("low = 0.05, ", ""))
+    with pytest.raises(FedvoiceError, match="choices, or low and high"):
+        load_tuning(path)
+
+
+def test_known_plans_come_first(search_file, tmp_path):
+    path = search_file(3)
+    config = load_tuning(path)
+    search = Search(config, tmp_path / "out", tmp_path / "cells", str(path))
+    assert search.study.ask().params == {}  # params are filled in by the space
+    waiting = search.study.get_trials(states=(optuna.trial.TrialState.RUNNING,))
+    assert [t.system_attrs["fixed_params"] for t in waiting] == [
+        {"plan.client_rate": 0.05, "plan.data_limit": 4}
+    ]
+
+
+def fedvoice(*arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "fedvoice", "tune", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.slow
+def test_a_killed_search_goes_on_and_tells_whether_it_beat_the_hand_set_plan(search_file, tmp_path):
+    path, out = search_file(5, rounds=6), tmp_path / "out"
+    arguments = (path, "--out", out, "--cells", tmp_path / "cells", "--jobs", 1)
+    first = fedvoice(*arguments)
+    assert first.stdout is not None
+    for line in first.stdout:
+        if line.startswith("[2/5]"):
+            break
+    os.killpg(first.pid, signal.SIGKILL)
+    first.communicate()
+    second = fedvoice(*arguments)
+    told, errors = second.communicate(timeout=240)
+    assert second.returncode == 0, errors
+    assert "2 of 5 trials are done" in told
+    assert "[5/5]" in told
+    header, *trials = (out / "trials.csv").read_text().splitlines()
+    assert header == "trial,state,error_percent,cfmq_bytes,plan.client_rate,plan.data_limit"
+    assert sum(",complete," in t or ",pruned," in t for t in trials) == 5
+    # The plan to beat barely learns in so few rounds; anything that learns beats it.
+    best = json.loads((out / "best.json").read_text())
+    assert best["best"][0] <= best["known"][0]
+    assert "hand-set plan" in told
+    assert "<svg" in (out / "report.html").read_text()
