@@ -16,6 +16,7 @@ from laboratory.clients import Population
 from laboratory.cohort import CohortPart, RoundWork, train_cohort
 from laboratory.trainers import Trainer, TrainerSpec
 from protocol.errors import ErrorCode, FedvoiceError
+from server.aggregation import Accumulator
 
 PopulationSource = Callable[[], Population]
 """Makes the population in the process that needs it; picklable."""
@@ -115,14 +116,15 @@ class CrewRound(Generic[Worker]):
 
 
 def merge_parts(parts: Sequence[CohortPart], order: Sequence[str]) -> CohortPart:
-    """One part of many; reports in `order`."""
-    first, *rest = parts
-    for part in rest:
-        first.total.merge(part.total)
-        first.reports += part.reports
+    """A new part of one or more, which stay as they are; reports in `order`."""
+    size, grid_bits = parts[0].total.size, parts[0].total.grid_bits
+    merged = CohortPart(Accumulator(size, grid_bits=grid_bits))
+    for part in parts:
+        merged.total.merge(part.total)
+        merged.reports += part.reports
     place = {client_id: i for i, client_id in enumerate(order)}
-    first.reports.sort(key=lambda report: place[report.client_id])
-    return first
+    merged.reports.sort(key=lambda report: place[report.client_id])
+    return merged
 
 
 def deal(client_ids: Sequence[str], workers: int, together: int = 1) -> list[list[str]]:

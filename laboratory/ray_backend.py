@@ -16,12 +16,12 @@ from laboratory.cohort import CohortPart, RoundWork, train_cohort
 from protocol.errors import ErrorCode, FedvoiceError
 
 START_SECS = 120.0
-"""Workers that have not started by then are done without; somebody else has their cores."""
+"""Workers that have not started by then are done without: somebody else has their cores."""
 
 
 class RayBackend:
-    """Workers as Ray actors with a core each; those that die are replaced next round if a machine
-    has room for them, and done without otherwise. `connect` comes first."""
+    """Workers as Ray actors with a core each; those that die are replaced next round. Those for
+    which no machine has room within `start_secs` are done without. `connect` comes first."""
 
     def __init__(self, spec: WorkerSpec, workers: int, start_secs: float = START_SECS) -> None:
         self._ray = load_ray()
@@ -80,9 +80,7 @@ class RayBackend:
         make = self._ray.remote(num_cpus=1, max_restarts=0)(_Worker)
         fresh = [make.remote() for _ in range(missing)]
         greetings = {actor.start.remote(self._spec): actor for actor in fresh}
-        # With workers left nobody waits for cores: a machine may be gone for good.
-        secs = self._start_secs if not self._workers else min(self._start_secs, 10.0)
-        started, _ = self._ray.wait(list(greetings), num_returns=missing, timeout=secs)
+        started, _ = self._ray.wait(list(greetings), num_returns=missing, timeout=self._start_secs)
         for greeting, actor in greetings.items():
             if greeting not in started:
                 self._ray.kill(actor)
@@ -92,11 +90,11 @@ class RayBackend:
                 self._workers.append(actor)
             except self._ray.exceptions.RayTaskError as error:
                 raise cause_of(error) from error
-            except self._ray.exceptions.RayActorError as error:
-                if not self._workers:
-                    raise cause_of(error) from error
+            except self._ray.exceptions.RayActorError:
+                continue  # it died: `_none_started` if all did
+        self._wanted = len(self._workers)  # no round waits for cores again
         if not self._workers:
-            raise _no_cores(secs, self._ray.cluster_resources().get("CPU", 0.0))
+            raise _none_started(self._start_secs, self._ray.cluster_resources().get("CPU", 0.0))
 
 
 class _Worker:
@@ -167,11 +165,11 @@ def cause_of(error: Exception) -> Exception:
     return cause if isinstance(cause, FedvoiceError) else error
 
 
-def _no_cores(secs: float, cores: float) -> FedvoiceError:
+def _none_started(secs: float, cores: float) -> FedvoiceError:
     return FedvoiceError(
         ErrorCode.CLIENT_LOST,
         where="the workers of a Ray cluster",
-        got=f"none started within {secs:.0f} s on a cluster with {cores:.0f} cores",
+        got=f"none has started within {secs:.0f} s on a cluster with {cores:.0f} cores",
         wanted="a free core for one worker at least",
         next_step="See what occupies the cluster (`ray status`), or add machines to it.",
     )
