@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 
 from protocol.task import TaskPackage
-from tests.android.support import export_tiny, record
+from tests.android.support import record
+from tests.android.tasks import tiny_config
+from tests.shared import exported
 
 
 @pytest.fixture(scope="session")
 def task(tmp_path_factory: pytest.TempPathFactory) -> TaskPackage:
     """The tiny task, exported."""
-    return export_tiny(tmp_path_factory.mktemp("task"))
+    return exported(tiny_config(), tmp_path_factory).package
 
 
 @pytest.fixture(scope="session")

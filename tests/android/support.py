@@ -1,4 +1,4 @@
-"""A tiny task that the real runtime trains, speech for it, and the Kotlin phone as a process."""
+"""Speech for a tiny task, and the Kotlin phone as a process."""
 
 from __future__ import annotations
 
@@ -12,27 +12,10 @@ import numpy as np
 import soundfile
 
 from android_harness.emulation.jvm import find_phone
-from model_export.config import BucketConfig, ExportConfig, VocabularyConfig
-from model_export.models import CtcConfig, EncoderConfig
-from model_export.package import export_task
-from protocol.task import FeatureSettings, TaskPackage
 from protocol.utterances import Utterance, write_manifest
+from tests.android.tasks import WORDS
 
 END_SECS = 120
-WORDS = ("no", "yes")
-
-
-def export_tiny(directory: Path, hidden_size: int = 8) -> TaskPackage:
-    """A CTC task of two words."""
-    encoder = EncoderConfig(layers=1, hidden_size=hidden_size, bidirectional=True)
-    config = ExportConfig(
-        name="tiny",
-        model=CtcConfig(encoder=encoder),
-        features=FeatureSettings(mel_bins=6, stack=2, max_secs=1.0),
-        vocabulary=VocabularyConfig(tokens=WORDS),
-        buckets=(BucketConfig(frames=16, labels=2, batch=2),),
-    )
-    return export_task(config, directory).package
 
 
 def record(folder: Path, train: int = 4, test: int = 2) -> Path:

@@ -15,17 +15,16 @@ from device_runtime.course import draw_course
 from device_runtime.evaluation import evaluate
 from device_runtime.executorch_engine import ExecuTorchEngine
 from device_runtime.trainer import train
-from model_export.config import BucketConfig, ExportConfig, VocabularyConfig
-from model_export.models import CtcConfig, EncoderConfig, RnntConfig
-from model_export.package import export_task
 from model_export.vocabulary import build_vocabulary
 from protocol.engine import Example, make_batch, normalise_features
 from protocol.errors import FedvoiceError
 from protocol.generated import fedvoice_pb2 as pb
 from protocol.plan import SpecAugment, TrainingPlan
-from protocol.task import FeatureSettings, TaskPackage
+from protocol.task import TaskPackage
 from protocol.vocabulary import TargetKind
 from tests.android.jvm import ask, needs_phone, training_job
+from tests.android.tasks import MODELS, TEXTS, config_of
+from tests.shared import exported
 
 pytestmark = [pytest.mark.slow, needs_phone]
 torch.set_num_threads(1)
@@ -59,34 +58,13 @@ PLANS = {
     "plain": TrainingPlan(batch_size=1, clip_norm=0),
     "one-batch": TrainingPlan(batch_size=0, local_epochs=2, client_momentum=0.9, seed=3),
 }
-ENCODER = EncoderConfig(layers=1, hidden_size=8, bidirectional=True)
-MODELS = {
-    "rnnt": RnntConfig(encoder=ENCODER, embedding_size=4, predictor_size=6, joint_size=7),
-    "ctc": CtcConfig(encoder=EncoderConfig(layers=2, hidden_size=8)),
-}
-TEXTS = ("up down left", "go right", "right up", "left left down go", "down")
-VOCABULARIES = {
-    "rnnt": VocabularyConfig(tokens=("up", "down", "left", "right", "go")),
-    "ctc": VocabularyConfig(kind=TargetKind.CHARACTER, tokens=TEXTS),
-}
 
 
 @pytest.fixture(scope="module", params=sorted(MODELS))
 def package(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> TaskPackage:
-    kind = request.param
-    config = ExportConfig(
-        name=f"tiny-{kind}",
-        model=MODELS[kind],
-        features=FeatureSettings(mel_bins=6, stack=2, max_secs=2.0),
-        vocabulary=VOCABULARIES[kind],
-        buckets=(
-            BucketConfig(frames=8, labels=2, batch=2),
-            BucketConfig(frames=12, labels=4, batch=4),
-        ),
-    )
-    return export_task(config, tmp_path_factory.mktemp(kind)).package
+    return exported(config_of(request.param), tmp_path_factory).package
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,9 @@ from server.config import ServerConfig
 from server.service import AggregationService
 from server.store import open_read_only
 from tests.android.jvm import needs_phone
-from tests.android.support import export_tiny, finished, killed, record, started
+from tests.android.support import finished, killed, record, started
+from tests.android.tasks import tiny_config
+from tests.shared import exported
 
 pytestmark = [pytest.mark.slow, needs_phone]
 
@@ -92,7 +94,7 @@ def trap(monkeypatch: pytest.MonkeyPatch) -> Trap:
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> TaskPackage:
     """Weights and program of several chunks."""
-    return export_tiny(tmp_path_factory.mktemp("task"), hidden_size=128)
+    return exported(tiny_config(hidden_size=128), tmp_path_factory).package
 
 
 @pytest.fixture(scope="module")

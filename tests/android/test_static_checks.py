@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from android_harness.apk.build import ANDROID, MIN_API, NATIVES, TARGET_API
+from android_harness.apk.build import MIN_API, TARGET_API
 from android_harness.apk.checks import (
     PAGE_BYTES,
     apk_faults,
@@ -20,11 +20,12 @@ from android_harness.apk.checks import (
 )
 from android_harness.deploy import fitness
 from android_harness.emulation import elf
+from android_harness.emulation.jars import ANDROID, NATIVES
 from android_harness.emulation.jvm import natives_built
-from model_export.config import parse_config
-from model_export.package import export_task
 from protocol.errors import ErrorCode, FedvoiceError
 from protocol.task import TaskPackage
+from tests.android.tasks import config_of
+from tests.shared import exported
 
 ABIS = ("arm64-v8a", "x86_64")
 SDK = ANDROID / "sdk" / "src" / "main" / "AndroidManifest.xml"
@@ -174,21 +175,7 @@ def test_an_apk_whose_libraries_cannot_be_mapped_is_found(tmp_path: Path) -> Non
 @pytest.fixture(scope="module")
 def rnnt(tmp_path_factory: pytest.TempPathFactory) -> TaskPackage:
     """The demo's kind of task, smaller."""
-    config = {
-        "name": "tiny-rnnt",
-        "model": {
-            "kind": "rnnt",
-            "embedding_size": 4,
-            "predictor_size": 6,
-            "joint_size": 7,
-            "encoder": {"layers": 1, "hidden_size": 8, "bidirectional": True},
-        },
-        "features": {"mel_bins": 6, "stack": 2, "max_secs": 1.0},
-        "vocabulary": {"tokens": ["no", "yes"]},
-        "buckets": [{"frames": 8, "labels": 2, "batch": 2}],
-    }
-    directory = tmp_path_factory.mktemp("rnnt")
-    return export_task(parse_config(config, "this test"), directory).package
+    return exported(config_of("rnnt"), tmp_path_factory).package
 
 
 @needs_natives

@@ -15,12 +15,12 @@ from device_runtime.executorch_engine import ExecuTorchEngine
 from device_runtime.trainer import TrainingStatus, train
 from model_export.config import BucketConfig, ExportConfig, VocabularyConfig
 from model_export.models import EncoderConfig, RnntConfig
-from model_export.package import export_task
 from model_export.torch_engine import TorchEngine
 from protocol.engine import Example, make_batch
 from protocol.errors import ErrorCode, FedvoiceError
 from protocol.plan import SpecAugment, TrainingPlan
 from protocol.task import PROGRAM_FILE, FeatureSettings, TaskPackage
+from tests.shared import exported
 
 pytestmark = pytest.mark.slow
 torch.set_num_threads(1)
@@ -55,7 +55,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> TaskPackage:
             BucketConfig(frames=10, labels=3, batch=4),
         ),
     )
-    return export_task(config, tmp_path_factory.mktemp("tiny")).package
+    return exported(config, tmp_path_factory).package
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,9 @@ import torch
 
 from model_export.config import BucketConfig, ExportConfig, VocabularyConfig
 from model_export.models import CtcConfig, EncoderConfig, RnntConfig
-from model_export.package import ExportSummary, export_task
+from model_export.package import ExportSummary
 from protocol.task import FeatureSettings
+from tests.shared import exported as export_once
 
 torch.set_num_threads(1)
 
@@ -55,5 +56,4 @@ def exported(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> ExportSummary:
     """Each tiny task in turn, exported once."""
-    config = CONFIGS[request.param]
-    return export_task(config, tmp_path_factory.mktemp(config.name))
+    return export_once(CONFIGS[request.param], tmp_path_factory)

@@ -11,13 +11,14 @@ from device_runtime.executorch_engine import ExecuTorchEngine
 from device_runtime.trainer import train
 from model_export.config import BucketConfig, ExportConfig, VocabularyConfig
 from model_export.models import CharLstmConfig, CnnConfig, TwoLayerConfig
-from model_export.package import ExportSummary, export_task
+from model_export.package import ExportSummary
 from model_export.torch_engine import TorchEngine
 from protocol.engine import Example, make_batch
 from protocol.errors import ErrorCode, FedvoiceError
 from protocol.plan import TrainingPlan
 from protocol.task import FeatureSettings, TaskManifest
 from protocol.vocabulary import TargetKind
+from tests.shared import exported as export_once
 
 torch.set_num_threads(1)
 
@@ -54,8 +55,7 @@ def exported(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> ExportSummary:
     """Each tiny task, exported once."""
-    config = CONFIGS[request.param]
-    return export_task(config, tmp_path_factory.mktemp(config.name))
+    return export_once(CONFIGS[request.param], tmp_path_factory)
 
 
 def some_examples(manifest: TaskManifest, count: int = 10) -> list[Example]:

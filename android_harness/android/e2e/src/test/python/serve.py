@@ -7,15 +7,16 @@ import sys
 import threading
 from pathlib import Path
 
+from model_export.package import export_task
 from server.app import AggregationServer
 from server.config import ServerConfig
 from server.invite import make_invitations
 from server.ledger import round_rows
 from server.rounds import RoundState
-from tests.android.support import export_tiny
+from tests.android.tasks import tiny_config
 
 folder = Path(sys.argv[1])
-task = export_tiny(folder / "task")
+task = export_task(tiny_config(), folder / "task").package
 config = ServerConfig.model_validate(
     {
         "bind": "127.0.0.1:0",
