@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from protocol.task import TaskPackage
 from tests.faults.scene import PHONE_KINDS, PhoneKind, Scene
+from tests.shared import once
 
 
 @pytest.fixture(params=list(PHONE_KINDS), scope="session")
@@ -24,14 +26,22 @@ def phone_kind(request: pytest.FixtureRequest) -> PhoneKind:
     return kind
 
 
+@pytest.fixture(scope="session")
+def package(tmp_path_factory: pytest.TempPathFactory, phone_kind: PhoneKind) -> TaskPackage:
+    """What that kind of phone trains."""
+    return phone_kind.package(tmp_path_factory)
+
+
 @pytest.fixture
-def make_scene(tmp_path: Path, phone_kind: PhoneKind) -> Iterator[Callable[..., Scene]]:
+def make_scene(
+    tmp_path: Path, phone_kind: PhoneKind, package: TaskPackage
+) -> Iterator[Callable[..., Scene]]:
     """Scenes that are ended with the test."""
     scenes: list[Scene] = []
 
     def make(**fields: object) -> Scene:
         directory = tmp_path / f"scene-{len(scenes)}"
-        scenes.append(Scene(directory, phone_kind, **fields))  # type: ignore[arg-type]
+        scenes.append(Scene(directory, phone_kind, package, **fields))  # type: ignore[arg-type]
         return scenes[-1]
 
     yield make
@@ -40,13 +50,19 @@ def make_scene(tmp_path: Path, phone_kind: PhoneKind) -> Iterator[Callable[..., 
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, phone_kind: PhoneKind) -> bytes:
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory, phone_kind: PhoneKind, package: TaskPackage
+) -> bytes:
     """The model of a run to which nothing happens."""
-    scene = Scene(tmp_path_factory.mktemp("undisturbed"), phone_kind)
-    try:
-        scene.start_phones()
-        model = scene.finish()
-        scene.check_counted_once()
-        return model
-    finally:
-        scene.close()
+
+    def run(path: Path) -> None:
+        scene = Scene(tmp_path_factory.mktemp("undisturbed"), phone_kind, package)
+        try:
+            scene.start_phones()
+            model = scene.finish()
+            scene.check_counted_once()
+        finally:
+            scene.close()
+        path.write_bytes(model)
+
+    return once(tmp_path_factory, f"undisturbed-{phone_kind.name}", run).read_bytes()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import atexit
-import functools
-import shutil
-import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from android_harness.emulation.jvm import find_phone
-from protocol.task import TaskPackage, load_package
+from protocol.task import TaskPackage
 from tests.device_runtime.tiny import WORDS
+from tests.shared import exported
+
+if TYPE_CHECKING:
+    import pytest
 
 HIDDEN_SIZE = 176
 """1.1 MB of weights and 1.1 MB an update: several chunks each."""
@@ -24,22 +25,13 @@ LEARNING = {
 }
 
 
-def make_package(directory: Path) -> TaskPackage:
+def package(factory: pytest.TempPathFactory) -> TaskPackage:
     """A CTC task of two words, with everything in its plan that a checkpoint must hold."""
-    shutil.copytree(_exported(), directory)
-    return load_package(directory)
-
-
-@functools.cache
-def _exported() -> Path:
     from model_export.config import BucketConfig, ExportConfig, VocabularyConfig
     from model_export.models import CtcConfig, EncoderConfig
-    from model_export.package import export_task
     from protocol.plan import TrainingPlan
     from protocol.task import FeatureSettings
 
-    directory = Path(tempfile.mkdtemp(prefix="fedvoice-faults-"))
-    atexit.register(shutil.rmtree, directory, ignore_errors=True)
     encoder = EncoderConfig(layers=1, hidden_size=HIDDEN_SIZE, bidirectional=True)
     config = ExportConfig(
         name="faults",
@@ -49,18 +41,18 @@ def _exported() -> Path:
         buckets=(BucketConfig(frames=16, labels=2, batch=2),),
         plan=TrainingPlan.model_validate(LEARNING),
     )
-    export_task(config, directory / "task")
-    return directory / "task"
+    return exported(config, factory).package
 
 
 def command(
     state: Path, invitation: str, corpus: Path, speaker: str, point: str, marker: Path
 ) -> list[str]:
-    """See `PhoneKind.command`; `<state>.conditions` says how the phone fares."""
+    """See `PhoneKind.command`; `<state>.conditions` says how the phone fares, MARKER.clock turns
+    its clock."""
     phone = find_phone()
     libraries = phone.environment()["LD_LIBRARY_PATH"]
     words = ["run", "--state", str(state), "--invitation", invitation, "--client-id", speaker]
     words += ["--data", str(corpus), "--speaker", speaker, "--checkpoint-secs", "0"]
     words += ["--conditions", f"{state}.conditions", "--grace-secs", "0.2"]
-    words += ["--recheck-secs", "0.1"]
+    words += ["--recheck-secs", "0.1", "--clock", f"{marker}.clock"]
     return ["env", f"LD_LIBRARY_PATH={libraries}", *phone.command(*words)]

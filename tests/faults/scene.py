@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -48,7 +49,7 @@ class PhoneKind:
     """How to start a phone of one kind.
 
     Args:
-        make_package: writes the task that it can train into a folder.
+        package: the task that it can train, made once a run.
         names: of its phones in a scene.
         command: (state folder, invitation, corpus folder, speaker, kill point, marker) -> argv.
             It runs until the server has finished, and goes on when started again. A kind may
@@ -57,7 +58,7 @@ class PhoneKind:
     """
 
     name: str
-    make_package: Callable[[Path], TaskPackage]
+    package: Callable[[pytest.TempPathFactory], TaskPackage]
     command: Callable[[Path, str, Path, str, str, Path], Sequence[str]]
     names: tuple[str, ...] = NAMES
     lacking: Callable[[], Sequence[str]] = tuple
@@ -72,8 +73,8 @@ def _python_phone(
 
 
 PHONE_KINDS = {
-    "python": PhoneKind("python", tiny.make_package, _python_phone),
-    "kotlin": PhoneKind("kotlin", kotlin.make_package, kotlin.command, NAMES[:1], lacking=why_not),
+    "python": PhoneKind("python", tiny.package, _python_phone),
+    "kotlin": PhoneKind("kotlin", kotlin.package, kotlin.command, NAMES[:1], lacking=why_not),
 }
 
 
@@ -167,6 +168,7 @@ class Scene:
 
     directory: Path
     kind: PhoneKind
+    package: TaskPackage
     names: tuple[str, ...] = ()
     rounds: int = 2
     cohort_size: int = 0
@@ -180,7 +182,7 @@ class Scene:
     def __post_init__(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         self.names = self.names or self.kind.names
-        self.package = self.kind.make_package(self.directory / "task")
+        shutil.copytree(self.package.directory, self.directory / "task")
         tiny.make_corpus(self.directory / "corpus", self.names)
         config = CONFIG.format(
             phones=self.cohort_size or len(self.names), rounds=self.rounds, more=self.more

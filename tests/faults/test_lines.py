@@ -22,6 +22,7 @@ from server.credentials import Credentials
 from server.store import open_existing
 from tests.faults import kotlin
 from tests.faults.scene import PhoneProcess, Scene, only, wait_until
+from tests.shared import once
 
 pytestmark = pytest.mark.slow
 
@@ -196,14 +197,23 @@ def test_a_certificate_is_renewed_before_it_runs_out(make_scene, undisturbed, mo
     assert own.expires.timestamp() > time.time() + 80 * 86400
 
 
-@only("kotlin")
-def test_a_phone_unplugged_in_mid_training(make_scene):
+@pytest.fixture
+def undisturbed_lesson(make_scene, tmp_path_factory):
+    """A lesson long enough to do something in the middle of it, and the model that comes of it."""
     plan = {**kotlin.LEARNING, "local_epochs": 150}
     more = f"plan = {{ {', '.join(f'{name} = {value}' for name, value in plan.items())} }}"
-    calm = make_scene(rounds=1, more=more)
-    calm.start_phones()
-    undisturbed = calm.finish()
 
+    def run(path):
+        scene = make_scene(rounds=1, more=more)
+        scene.start_phones()
+        path.write_bytes(scene.finish())
+
+    return more, once(tmp_path_factory, "lesson", run).read_bytes()
+
+
+@only("kotlin")
+def test_a_phone_unplugged_in_mid_training(make_scene, undisturbed_lesson):
+    more, undisturbed = undisturbed_lesson
     scene = make_scene(rounds=1, more=more)
     (phone,) = scene.phones
     scene.start_phones()
@@ -215,6 +225,23 @@ def test_a_phone_unplugged_in_mid_training(make_scene):
     phone.say(charging=True)
     assert scene.finish() == undisturbed
     scene.check_counted_once()
+
+
+@only("kotlin")
+def test_a_clock_that_is_set_in_mid_training_changes_nothing(make_scene, undisturbed_lesson):
+    more, undisturbed = undisturbed_lesson
+    scene = make_scene(rounds=1, more=more)
+    (phone,) = scene.phones
+    scene.start_phones()
+    checkpoint = phone.state / "checkpoint"
+    wait_until(checkpoint.exists, "training")
+    for hours in (-48, 48):
+        phone.turn_clock(hours * 3600)
+        seen = checkpoint.stat().st_mtime_ns
+        wait_until(lambda seen=seen: checkpoint.stat().st_mtime_ns > seen, "training that goes on")
+    assert scene.finish() == undisturbed
+    scene.check_counted_once()
+    assert "lease" not in phone.log
 
 
 @only("kotlin")

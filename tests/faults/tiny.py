@@ -11,6 +11,7 @@ import sys
 import time
 import types
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
@@ -25,12 +26,17 @@ from protocol.task import (
     FeatureSettings,
     TaskManifest,
     TaskPackage,
+    load_package,
     save_weights,
     write_package,
 )
 from protocol.utterances import Utterance, write_manifest
 from protocol.vocabulary import Vocabulary
 from tests.device_runtime.tiny import BINS, CLASSES, WORDS, TinyEngine, some_weights
+from tests.shared import once
+
+if TYPE_CHECKING:
+    import pytest
 
 BALLAST = 250_000
 PROGRAM = b"a program" * 30_000
@@ -59,8 +65,12 @@ class HeavyEngine(TinyEngine):
         return float(np.square(error).sum()), self._gradient
 
 
-def make_package(directory: Path) -> TaskPackage:
+def package(factory: pytest.TempPathFactory) -> TaskPackage:
     """The task."""
+    return load_package(once(factory, "heavy", _write))
+
+
+def _write(directory: Path) -> None:
     table = ParameterTable.from_shapes(
         [("weight", (BINS, CLASSES)), ("bias", (CLASSES,)), ("ballast", (BALLAST,))]
     )
@@ -76,11 +86,11 @@ def make_package(directory: Path) -> TaskPackage:
         program_digest=digest_of(PROGRAM),
         weights_digest="0" * 64,
     )
-    directory.mkdir(parents=True, exist_ok=True)
+    directory.mkdir()
     save_weights(directory / WEIGHTS_FILE, some_weights(manifest), table)
     digest = digest_of((directory / WEIGHTS_FILE).read_bytes())
     manifest = manifest.model_copy(update={"weights_digest": digest})
-    return write_package(directory, manifest, PROGRAM)
+    write_package(directory, manifest, PROGRAM)
 
 
 def make_corpus(directory: Path, speakers: tuple[str, ...]) -> None:

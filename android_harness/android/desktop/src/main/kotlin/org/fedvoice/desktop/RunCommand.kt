@@ -13,6 +13,7 @@ import org.fedvoice.core.session.Invitation
 import org.fedvoice.core.session.Phone
 import org.fedvoice.core.session.Retries
 import org.fedvoice.core.session.SessionSettings
+import org.fedvoice.core.session.SystemClock
 import org.fedvoice.core.store.Split
 import org.fedvoice.core.store.SqlExampleStore
 import org.fedvoice.core.store.addManifest
@@ -39,6 +40,7 @@ private class RunOptions(arguments: Arguments) {
     val threads = arguments.number("threads")?.toInt() ?: 1
     val metered = arguments.flag("metered")
     val conditions = arguments.option("conditions")?.let(::File)
+    val clock = arguments.option("clock")?.let { TurnedClock(File(it)) } ?: SystemClock
     val settings =
         SessionSettings().let { usual ->
             val backoffSecs = arguments.number("backoff-secs") ?: usual.calls.backoffSecs
@@ -60,8 +62,9 @@ private class RunOptions(arguments: Arguments) {
  * One phone, until the server has finished: the flags and the log of `fedvoice device`.
  *
  * `--conditions FILE` is read again at every poll (see [DeskConditions]); `--checkpoint-secs`,
- * `--grace-secs`, `--recheck-secs` and `--backoff-secs` change what [SessionSettings] has. A signal
- * stops it after the current step and keeps the checkpoint: the same command goes on.
+ * `--grace-secs`, `--recheck-secs` and `--backoff-secs` change what [SessionSettings] has;
+ * `--clock FILE` turns the wall clock (see [TurnedClock]). A signal stops it after the current step
+ * and keeps the checkpoint: the same command goes on.
  */
 fun run(arguments: Arguments): Int {
     val options = RunOptions(arguments)
@@ -81,7 +84,8 @@ private class Session(private val options: RunOptions) {
         )
 
     suspend fun run(): Int {
-        val store = SqlExampleStore(JdbcDatabase(File(state, STORE_FILE)))
+        val database = JdbcDatabase(File(state, STORE_FILE))
+        val store = SqlExampleStore(database, clock = options.clock::wallSecs)
         options.data?.let { data ->
             Log.info("${addManifest(store, data, options.speaker)} examples added from $data")
         }
@@ -110,6 +114,7 @@ private class Session(private val options: RunOptions) {
                 conditions = DeskConditions(state, options.metered, options.conditions),
                 memory = ProcMemory,
                 settings = options.settings,
+                clock = options.clock,
                 log = Log::info,
                 pause = stopping::pause,
             )
@@ -148,7 +153,7 @@ private class Session(private val options: RunOptions) {
 
     private suspend fun renew(channel: FreshChannel) {
         try {
-            if (renewIfDue(identity, channel, System.currentTimeMillis() / MILLIS, retries)) {
+            if (renewIfDue(identity, channel, options.clock.wallSecs(), retries)) {
                 Log.info("certificate renewed")
             }
         } catch (error: FedvoiceException) {
@@ -212,5 +217,4 @@ private fun checkedAddress(server: String): String {
 
 internal const val STORE_FILE = "examples.sqlite"
 internal const val RUNTIME_VERSION = "executorch-android 1.3"
-private const val MILLIS = 1e3
 private const val MAX_PORT = 65_535
