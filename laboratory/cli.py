@@ -121,6 +121,36 @@ def report(
         typer.echo(str(again))
 
 
+@experiment.command()
+def averaging(
+    folder: Annotated[Path, typer.Option(help="Folder of MNIST's four idx files.")],
+    out: Annotated[Path, typer.Option(help="Folder of the figure and its numbers.")] = Path(
+        "runs/averaging"
+    ),
+    seed: Annotated[int, typer.Option(help="Of the images dealt and the initial weights.")] = 0,
+    images: Annotated[
+        int, typer.Option(help="Of the training set that the loss is measured on.", min=1)
+    ] = 60_000,
+) -> None:
+    """Average two models from the same and from different initial weights, and draw the loss.
+
+    Both learn 600 images of their own (McMahan et al. 2016, figure 1). OUT then holds
+    averaging.csv and averaging.svg.
+
+    Example: fedvoice experiment averaging --folder mnist
+    """
+    from laboratory.averaging import FIGURE_FILE, AveragingConfig, run_averaging
+    from protocol.errors import make_folder
+
+    make_folder(out)
+    found = run_averaging(folder, out, AveragingConfig(seed=seed, loss_images=images))
+    typer.echo(f"{'loss':<28} {'one model':>10} {'the other':>10} {'average':>10}")
+    for place, name in enumerate(("shared initial weights", "different initial weights")):
+        one, other, average = (found.at(theta)[place] for theta in (1.0, 0.0, 0.5))
+        typer.echo(f"{name:<28} {one:>10.3f} {other:>10.3f} {average:>10.3f}")
+    typer.echo(f"figure: {out / FIGURE_FILE}")
+
+
 def parse_settings(given: list[str]) -> dict[str, Any]:
     """`name=value` as dotted name -> value; values are TOML, or plain words.
 

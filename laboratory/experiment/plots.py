@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -105,6 +105,15 @@ def scatter(points: Sequence[tuple[float, float]], front: Sequence[tuple[float, 
     axis.step(*zip(*front, strict=True), where="post", color="#d1495b", label="Pareto front")
     axis.set_ylim(bottom=0)
     return finish(2)
+
+
+def curves(x: str, y: str, places: Sequence[float], values: Mapping[str, Sequence[float]]) -> str:
+    """Named curves over the same places as SVG; the y axis is logarithmic."""
+    axis, finish = _axes(x, y)
+    for number, (name, heights) in enumerate(values.items()):
+        axis.plot(places, heights, color=_colour(number), lw=1.6, label=name)
+    axis.set_yscale("log")
+    return finish(len(values))
 
 
 def _axes(x: str, y: str) -> tuple[Any, Callable[[int], str]]:
