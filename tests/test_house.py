@@ -22,6 +22,8 @@ MAY_IMPORT = {
     "model_export": {"protocol"},
     "device_runtime": {"protocol"},
     "server": {"protocol"},
+    "android_harness": {"protocol", "model_export", "device_runtime", "server"},
+    "laboratory": {"protocol", "model_export", "device_runtime", "server", "android_harness"},
 }
 
 
