@@ -16,9 +16,14 @@ from laboratory.averaging import (
     write_averaging,
 )
 from laboratory.data.mnist import read_mnist
+from laboratory.experiment.best import best_lines
+from laboratory.experiment.config import load_experiment
+from laboratory.experiment.run import run_cell, server_settings
+from laboratory.experiment.summary import summarise
 from protocol.errors import ErrorCode, FedvoiceError
 from protocol.parameters import FlatVector
 
+EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 REAL = Path(os.environ.get("FEDVOICE_SPEECH", SHARED)) / "mnist"
 needs_mnist = pytest.mark.skipif(
@@ -60,3 +65,36 @@ def test_parts_that_cannot_be_disjoint_are_refused() -> None:
     with pytest.raises(FedvoiceError, match="two disjoint parts of 60000 images") as caught:
         average_models(read_mnist(REAL).train, AveragingConfig(images=30_001))
     assert caught.value.code is ErrorCode.BAD_CONFIG
+
+
+@needs_mnist
+@pytest.mark.slow
+def test_federated_averaging_takes_fewer_rounds_than_fedsgd_and_sorted_digits_more(
+    tmp_path: Path,
+) -> None:
+    experiment = load_experiment(EXPERIMENTS / "mnist-ci.toml", {"data.folder": str(REAL)})
+    outcomes = [
+        run_cell(cell, tmp_path / cell.digest, tmp_path, lambda _: None, lambda: False)
+        for cell in experiment.cells("mnist-ci.toml")
+    ]
+    lines = best_lines(summarise(outcomes), experiment.tuned, experiment.metric)
+    rounds = {}
+    for line in lines:
+        assert line.rounds_to_target is not None
+        rounds[line.arm], reached = line.rounds_to_target
+        assert reached == line.seeds, f"{line.name} did not reach the target"
+    assert rounds["fedsgd"] > 3 * rounds["iid"]
+    assert rounds["noniid"] > 1.5 * rounds["iid"]
+
+
+@pytest.mark.parametrize(
+    "path", sorted(EXPERIMENTS.glob("mnist-*.toml")) + sorted(EXPERIMENTS.glob("shakespeare*.toml"))
+)
+def test_the_papers_experiments_can_be_read(path: Path) -> None:
+    experiment = load_experiment(path)
+    cells = experiment.cells(path.name)
+    assert all(cell.settings.target for cell in cells)
+    # The paper's server takes the mean of the clients' models as it is.
+    for cell in cells:
+        optimizer = server_settings(cell).optimizer
+        assert (optimizer.name, optimizer.rate, optimizer.momentum) == ("sgd", 1.0, 0.0)
