@@ -13,7 +13,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import queue
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -22,6 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from android_harness.processes import undisturbed
 from laboratory.experiment.cells import Cell
 from laboratory.experiment.outcome import Outcome
 from laboratory.experiment.run import (
@@ -216,6 +216,11 @@ def worker_pool(
         initializer=_begin,
         initargs=(messages, stopping, os.getpid(), log_path),
     ) as pool:
+        # Each task starts a process, until there are all. They inherit that Ctrl-C is ignored, so
+        # that none falls over it while it still imports; the parent decides.
+        with undisturbed():
+            for _ in range(workers):
+                pool.submit(os.getpid)
         yield pool, messages, stopping
 
 
@@ -227,7 +232,6 @@ _should_stop: Callable[[], bool] = lambda: False  # noqa: E731
 
 def _begin(messages: Any, stopping: Any, parent_pid: int, log_path: Path | None) -> None:
     global _report, _should_stop
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     if log_path is not None:
         log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         for stream in (1, 2):
@@ -241,8 +245,18 @@ def _begin(messages: Any, stopping: Any, parent_pid: int, log_path: Path | None)
 
 
 def export_task_of(cell: Cell, cells_dir: Path) -> None:
-    """Export a cell's task, if that has not been done."""
-    cell_task(cell, cells_dir / "tasks", lambda progress: _report(cell.digest, progress))
+    """Export a cell's task, if that has not been done.
+
+    Raises:
+        Interrupted: between two parts of the work, when all is to stop.
+    """
+
+    def report(progress: Progress) -> None:
+        if _should_stop():
+            raise Interrupted
+        _report(cell.digest, progress)
+
+    cell_task(cell, cells_dir / "tasks", report)
 
 
 def work_on(cell: Cell, cells_dir: Path, prune: PruneRule | None = None) -> Outcome | None:
