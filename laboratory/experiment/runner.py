@@ -13,6 +13,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import queue
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -38,6 +40,7 @@ WORKER_LOG = "worker.log"
 _SPAWN = multiprocessing.get_context("spawn")
 _POLL_SECS = 0.2
 _RESTARTS_AT_MOST = 3
+_GRACE_SECS = 10.0
 
 
 class Observer(Protocol):
@@ -242,6 +245,16 @@ def _begin(messages: Any, stopping: Any, parent_pid: int, log_path: Path | None)
 
     _report = report
     _should_stop = lambda: stopping.is_set() or os.getppid() != parent_pid  # noqa: E731
+    threading.Thread(target=_leave_with, args=(parent_pid,), daemon=True).start()
+
+
+def _leave_with(parent_pid: int) -> None:
+    """End this process some time after its parent: a worker that waits for work does not see that
+    nobody will bring any, and one at work keeps its checkpoint first."""
+    while os.getppid() == parent_pid:
+        time.sleep(1.0)
+    time.sleep(_GRACE_SECS)
+    os._exit(1)
 
 
 def export_task_of(cell: Cell, cells_dir: Path) -> None:
