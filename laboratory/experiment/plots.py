@@ -17,7 +17,14 @@ AXIS_LABELS: dict[Metric, str] = {
     "heldout_wer": "WER, held-out speakers (%)",
     "pooled": "error rate, all test data (%)",
 }
-_MOST_IN_LEGEND = 14
+_MOST_IN_LEGEND = 40
+_SHORT_LABEL = 42
+"""Characters of a label that leave room for a second column of the legend."""
+_LEGEND_ROW_INCHES = 0.17
+_COLOURS = ("#1f5fa8", "#d1495b", "#2a9d8f", "#e9a23b", "#7b4fa3", "#5b8c3a", "#444", "#c06c34",
+            "#2c9fb8", "#a83279")  # fmt: skip
+_DASHES = ("-", "--", ":", "-.")
+_MARKERS = ("o", "s", "^", "D")
 
 
 def figures(lines: Sequence[Line], metric: Metric) -> dict[str, str]:
@@ -63,7 +70,7 @@ def _curves(
         ys = [np.array([y for _, y in by_round[r]]) for r in rounds]
         mean = np.array([y.mean() for y in ys])
         colour = _colour(number)
-        axis.plot(xs, mean, color=colour, lw=1.6, label=line.name)
+        axis.plot(xs, mean, color=colour, ls=_dashes(number), lw=1.6, label=line.name)
         if line.seeds > 1:
             spread = np.array([y.std(ddof=1) for y in ys])
             axis.fill_between(xs, mean - spread, mean + spread, color=colour, alpha=0.15, lw=0)
@@ -72,12 +79,13 @@ def _curves(
 
 
 def _cost_bars(lines: Sequence[Line]) -> str:
-    axis, finish = _axes("CFMQ (GB)", "")
-    names = [line.name for line in lines]
+    axis, finish = _axes("CFMQ (GB)", "", height=1.2 + 0.35 * len(lines))
+    places = range(len(lines))  # two lines may have one name
     bytes_term = [line.communication_bytes / 1e9 for line in lines]
     compute_term = [line.computation_bytes / 1e9 for line in lines]
-    axis.barh(names, bytes_term, color="#2a9d8f", label="communication")
-    axis.barh(names, compute_term, left=bytes_term, color="#e9a23b", label="memory x steps")
+    axis.barh(places, bytes_term, color="#2a9d8f", label="communication")
+    axis.barh(places, compute_term, left=bytes_term, color="#e9a23b", label="memory x steps")
+    axis.set_yticks(places, [line.name for line in lines])
     axis.invert_yaxis()
     return finish(2)
 
@@ -90,7 +98,8 @@ def _pareto(lines: Sequence[Line], metric: Metric) -> str:
     points = [(line.cfmq_bytes / 1e9, line.rates[metric][0]) for line in shown]
     for number, (line, (cost, rate)) in enumerate(zip(shown, points, strict=True)):
         spread = line.rates[metric][1]
-        axis.errorbar(cost, rate, yerr=spread, fmt="o", color=_colour(number), label=line.name)
+        marker = _MARKERS[number // len(_COLOURS) % len(_MARKERS)]
+        axis.errorbar(cost, rate, yerr=spread, fmt=marker, color=_colour(number), label=line.name)
     front = [points[i] for i in pareto_front(points)]
     axis.step(*zip(*front, strict=True), where="post", color="#888", lw=1, ls="--", zorder=0)
     axis.set_ylim(bottom=0)
@@ -116,7 +125,8 @@ def curves(x: str, y: str, places: Sequence[float], values: Mapping[str, Sequenc
     return finish(len(values))
 
 
-def _axes(x: str, y: str) -> tuple[Any, Callable[[int], str]]:
+def _axes(x: str, y: str, height: float = 4.0) -> tuple[Any, Callable[[int], str]]:
+    """An axis, and what makes SVG text of it, the legend of so many entries below."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -125,12 +135,15 @@ def _axes(x: str, y: str) -> tuple[Any, Callable[[int], str]]:
     mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "fedvoice", "font.size": 10})
     mpl.rcParams.update({"axes.spines.top": False, "axes.spines.right": False})
     mpl.rcParams.update({"axes.grid": True, "grid.alpha": 0.25})
-    figure, axis = pyplot.subplots(figsize=(6.4, 4.0), layout="constrained")
+    figure, axis = pyplot.subplots(figsize=(6.4, height), layout="constrained")
     axis.set(xlabel=x, ylabel=y)
 
     def finish(entries: int) -> str:
         if 0 < entries <= _MOST_IN_LEGEND:
-            axis.legend(frameon=False, fontsize=8)
+            _, labels = axis.get_legend_handles_labels()
+            columns = 2 if max(map(len, labels), default=0) <= _SHORT_LABEL else 1
+            figure.set_figheight(height + _LEGEND_ROW_INCHES * -(-entries // columns))
+            figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None})
         pyplot.close(figure)
@@ -141,5 +154,9 @@ def _axes(x: str, y: str) -> tuple[Any, Callable[[int], str]]:
 
 
 def _colour(number: int) -> str:
-    return ("#1f5fa8", "#d1495b", "#2a9d8f", "#e9a23b", "#7b4fa3", "#5b8c3a", "#444", "#c06c34",
-            "#2c9fb8", "#a83279")[number % 10]  # fmt: skip
+    return _COLOURS[number % len(_COLOURS)]
+
+
+def _dashes(number: int) -> str:
+    """Lines beyond the colours are told apart by their dashes."""
+    return _DASHES[number // len(_COLOURS) % len(_DASHES)]
