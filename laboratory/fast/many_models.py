@@ -48,9 +48,9 @@ def lstm(parameters: Parameters, prefix: str, suffix: str, x: Tensor) -> Tensor:
     turned = parameters[f"{prefix}.weight_ih_{suffix}"].transpose(1, 2)
     rows = x.transpose(1, 2).reshape(clients, frames * batch, -1)
     projected = torch.baddbmm(bias[:, None], rows, turned)
-    by_frame = projected.view(clients, frames, batch, -1).transpose(0, 1)
+    by_frame = projected.view(clients, frames, batch, -1)
     hidden = lstm_scan(by_frame, parameters[f"{prefix}.weight_hh_{suffix}"])
-    return hidden.permute(1, 2, 0, 3)
+    return hidden.transpose(1, 2)
 
 
 def encode(

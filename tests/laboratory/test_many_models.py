@@ -22,17 +22,17 @@ def test_the_recurrence_is_that_of_an_lstm() -> None:
     module = nn.LSTM(4 * hidden, hidden, batch_first=True, bias=False)
     with torch.no_grad():
         module.weight_ih_l0.copy_(torch.eye(4 * hidden))
-    projected = torch.randn(frames, 1, batch, 4 * hidden)
+    projected = torch.randn(1, frames, batch, 4 * hidden)
     with torch.no_grad():
-        wanted, _ = module(projected[:, 0].transpose(0, 1))
+        wanted, _ = module(projected[0].transpose(0, 1))
         found = lstm_scan(projected, module.weight_hh_l0[None])
-    torch.testing.assert_close(found[:, 0].transpose(0, 1), wanted)
+    torch.testing.assert_close(found[0].transpose(0, 1), wanted)
 
 
 @pytest.mark.parametrize("frames", [1, 4])
 def test_law_8_the_recurrences_gradient_by_hand_is_that_of_differences(frames: int) -> None:
     torch.manual_seed(1)
-    projected = torch.randn(frames, 2, 3, 8, dtype=torch.float64, requires_grad=True)
+    projected = torch.randn(2, frames, 3, 8, dtype=torch.float64, requires_grad=True)
     recurrent = torch.randn(2, 8, 2, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lstm_scan, (projected, recurrent))
 
