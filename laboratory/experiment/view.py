@@ -24,7 +24,7 @@ from rich.table import Table
 
 from laboratory.experiment import run
 from laboratory.experiment.cells import Cell, Metric
-from laboratory.experiment.forecast import Standing, remaining_secs
+from laboratory.experiment.forecast import Standing, remaining_secs, took_secs
 from laboratory.experiment.outcome import Outcome
 from laboratory.experiment.summary import Line, summary_markdown, table_heads, table_rows
 from protocol.errors import FedvoiceError
@@ -94,7 +94,7 @@ class ExperimentView:
         rate = outcome.figure(self._metric)
         rounds = len(outcome.results.rounds)
         shown = "not evaluated" if rate is None else f"{rate:.2f} %"
-        return f"{shown} after {rounds} rounds, {outcome.results.final.get('secs', 0.0):.0f} s"
+        return f"{shown} after {rounds} rounds, {took_secs(outcome):.0f} s"
 
 
 def show_summary(console: Console, lines: Sequence[Line]) -> None:
