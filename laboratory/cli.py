@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,13 @@ import typer
 experiment = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
 
 _CELLS = "Folder of finished and unfinished cells, shared by all experiments."
+
+
+class BackendKind(StrEnum):
+    """Where an experiment's cells run."""
+
+    LOCAL = "local"
+    RAY = "ray"
 
 
 @experiment.callback()
@@ -45,6 +53,16 @@ def run(
         list[str] | None,
         typer.Option("--set", help="A setting of the base, e.g. --set server.rounds=8."),
     ] = None,
+    workers: Annotated[
+        int, typer.Option(help="Processes that share the clients of one cell's rounds.", min=1)
+    ] = 1,
+    backend: Annotated[
+        BackendKind, typer.Option(help="Where cells run; ray wants the extra `ray`.")
+    ] = BackendKind.LOCAL,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(help="Of a Ray cluster, host:port or auto; default: one of this machine."),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -67,6 +85,7 @@ def run(
     from laboratory.experiment.report import table_lines, write_experiment
     from laboratory.experiment.runner import run_cells
     from laboratory.experiment.view import ExperimentView, show_plan, show_summary
+    from laboratory.spread import Spread
     from protocol.errors import make_folder
 
     console = Console()
@@ -74,15 +93,21 @@ def run(
     loaded = loaded.narrowed(_numbers(seeds), [a for a in arms.split(",") if a], str(config))
     wanted = loaded.cells(str(config))
     out = out or Path("runs") / loaded.name
-    workers = jobs or os.cpu_count() or 1
-    console.print(f"[bold]{loaded.name}[/bold]: {len(wanted)} cells, {workers} at a time")
+    spread = Spread(workers, backend is BackendKind.RAY)
+    at_a_time = jobs or max(1, (os.cpu_count() or 1) // workers)
+    if spread.ray and not dry_run:
+        from laboratory.ray_backend import connect, count_cores
+
+        connect(ray_address)
+        at_a_time = jobs or max(1, count_cores() // workers)
+    console.print(f"[bold]{loaded.name}[/bold]: {len(wanted)} cells, {at_a_time} at a time")
     if dry_run:
-        show_plan(console, look(wanted, cells), workers)
+        show_plan(console, look(wanted, cells), at_a_time)
         return
     make_folder(out)  # what cannot be written is said before the long part
     try:
         with ExperimentView(console, len({c.digest for c in wanted}), loaded.metric) as view:
-            gathered = run_cells(wanted, cells, workers, view)
+            gathered = run_cells(wanted, cells, at_a_time, view, spread)
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on where it stopped", err=True)
         raise typer.Exit(130) from None

@@ -53,10 +53,19 @@ class ImagesCorpus(BaseModel):
     folder: Path
     partition: Literal["iid", "shards"] = "iid"
     clients: int = Field(default=100, ge=1)
+    examples_per_client: int = Field(default=0, ge=0)
+    """With iid: so many images a client, drawn from all with repetition, however many clients; 0:
+    every image is dealt once."""
     shards_per_client: int = Field(default=2, ge=1)
     train_images: int = Field(default=60000, ge=1)
     """The first so many; fewer for a quick look."""
     test_images: int = Field(default=10000, ge=1)
+
+    @model_validator(mode="after")
+    def _drawn_alike(self) -> ImagesCorpus:
+        if self.examples_per_client and self.partition != "iid":
+            raise ValueError("examples_per_client wants the partition iid")
+        return self
 
     def identity(self) -> dict[str, Any]:
         """Settings without the path: MNIST is MNIST."""

@@ -13,6 +13,7 @@ from laboratory.clients import ClientData
 from laboratory.corpora import ImagesCorpus
 from laboratory.data.mnist import SIDE, Images, Mnist, read_mnist
 from protocol.engine import Int64Array
+from protocol.random import Purpose, Stream
 
 
 @lru_cache(maxsize=1)
@@ -25,15 +26,12 @@ class ImagesPopulation:
 
     def __init__(self, config: ImagesCorpus, seed: int) -> None:
         mnist = _mnist(config.folder)
-        self._train = mnist.train
-        count = min(config.train_images, len(mnist.train))
-        if config.partition == "iid":
-            dealt = iid(count, config.clients, seed)
-        else:
-            labels = mnist.train.digits[:count]
-            dealt = shards(labels, config.clients, config.shards_per_client, seed)
-        self._dealt = {f"client{i:05d}": indices for i, indices in enumerate(dealt)}
-        self.client_ids: Sequence[str] = list(self._dealt)
+        self._train, self._config, self._seed = mnist.train, config, seed
+        self._count = min(config.train_images, len(mnist.train))
+        self.client_ids: Sequence[str] = [f"client{i:05d}" for i in range(config.clients)]
+        self._dealt: Mapping[str, Int64Array] = {}
+        if not config.examples_per_client:
+            self._dealt = dict(zip(self.client_ids, self._deal(), strict=True))
         tests = np.arange(min(config.test_images, len(mnist.test)))
         self.evaluation: Mapping[str, Sequence[ClientData]] = {
             "wer": [collate_images(mnist.test, tests)]
@@ -41,7 +39,26 @@ class ImagesPopulation:
 
     def train(self, client_id: str) -> ClientData:
         """A client's images, as floats made anew each time: all clients' would take 190 MB."""
-        return collate_images(self._train, self._dealt[client_id])
+        return collate_images(self._train, self.indices(client_id))
+
+    def indices(self, client_id: str) -> Int64Array:
+        """Which images a client has, int64 [m]. Those that are drawn are drawn anew each time, the
+        same ones, from the client's own stream: a hundred thousand clients take no memory."""
+        wanted = self._config.examples_per_client
+        if not wanted:
+            return self._dealt[client_id]
+        words = Stream(self._seed, client_id, 0, Purpose.PARTITION).words(wanted)
+        # As `Stream.below`, for all words at once.
+        return ((words.astype(np.uint64) * np.uint64(self._count)) >> np.uint64(32)).astype(
+            np.int64
+        )
+
+    def _deal(self) -> list[Int64Array]:
+        config = self._config
+        if config.partition == "iid":
+            return iid(self._count, config.clients, self._seed)
+        labels = self._train.digits[: self._count]
+        return shards(labels, config.clients, config.shards_per_client, self._seed)
 
 
 def collate_images(images: Images, indices: Int64Array) -> ClientData:

@@ -79,7 +79,7 @@ class RayBackend:
             return
         make = self._ray.remote(num_cpus=1, max_restarts=0)(_Worker)
         fresh = [make.remote() for _ in range(missing)]
-        greetings = {actor.start.remote(self._spec): actor for actor in fresh}
+        greetings = {actor.start.remote(self._spec, os.getcwd()): actor for actor in fresh}
         started, _ = self._ray.wait(list(greetings), num_returns=missing, timeout=self._start_secs)
         for greeting, actor in greetings.items():
             if greeting not in started:
@@ -100,8 +100,9 @@ class RayBackend:
 class _Worker:
     """An actor: its own trainer and population."""
 
-    def start(self, spec: WorkerSpec) -> int:
+    def start(self, spec: WorkerSpec, folder: str) -> int:
         """Not in the constructor: what that raises does not come back whole."""
+        go_to(folder)
         self._trainer, self._population = spec.make()
         return self._trainer.clients_together
 
@@ -109,6 +110,12 @@ class _Worker:
         # Ray's copy may not be written to, and torch has no tensors of that kind.
         own = replace(work, weights=work.weights.copy())
         return train_cohort(self._trainer, self._population, own, client_ids)
+
+
+def go_to(folder: str) -> None:
+    """Where relative paths mean what they mean to the driver, if this machine has the folder."""
+    if os.path.isdir(folder):
+        os.chdir(folder)
 
 
 def connect(address: str | None) -> None:
@@ -138,6 +145,11 @@ def connect(address: str | None) -> None:
             wanted="the address of a running Ray cluster, e.g. 10.0.0.5:6379",
             next_step="Start one with `ray start --head`, or leave --ray-address out.",
         ) from error
+
+
+def count_cores() -> int:
+    """Of all machines of the cluster."""
+    return int(load_ray().cluster_resources().get("CPU", 1))
 
 
 def load_ray() -> Any:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from android_harness.results import RESULTS_FILE, Results, read_results
-from laboratory.backends import InlineBackend
 from laboratory.central import CentralRun
 from laboratory.clients import Population
 from laboratory.experiment.cells import Cell
@@ -27,6 +26,7 @@ from laboratory.fast.course import draw_client_course, planned_memory_bytes
 from laboratory.federation import Federation, FederationState
 from laboratory.populations import build_population, export_config
 from laboratory.quality import ErrorCounts, evaluate
+from laboratory.spread import HERE, Spread
 from laboratory.tasks import LabTask, exported_task, unexported_task
 from laboratory.trainers import EngineKind, Trainer, TrainerSpec
 from protocol.parameters import FlatVector
@@ -106,6 +106,7 @@ def run_cell(
     report: Report,
     should_stop: Stop,
     prune: PruneRule | None = None,
+    spread: Spread = HERE,
 ) -> Outcome:
     """Run a cell, going on from its checkpoint, and write its results into `directory`.
 
@@ -121,8 +122,9 @@ def run_cell(
     task = cell_task(cell, tasks_dir, report)
     if cell.settings.engine is EngineKind.PHONES:
         return _run_on_phones(cell, task, directory, report, should_stop)
-    trainer = TrainerSpec(cell.settings.engine, task.manifest, task.package_dir).make()
-    population = build_population(cell.settings.data, task.manifest, cell.seed)
+    spec = TrainerSpec(cell.settings.engine, task.manifest, task.package_dir)
+    source = partial(build_population, cell.settings.data, task.manifest, cell.seed)
+    trainer, population = spec.make(), source()
     began = time.monotonic()
     plan = cell.settings.plan.model_copy(update={"seed": cell.seed})
     judge = partial(_judge, trainer, task.manifest, population)
@@ -131,18 +133,16 @@ def run_cell(
         state = _run_central(central, task.initial_weights(cell.seed), report, should_stop)
     else:
         config = server_settings(within_budget(cell, task.manifest, population))
+        backend = spread.backend(spec, source, trainer, population)
         federation = Federation(
-            cell.arm,
-            task.manifest,
-            population.client_ids,
-            plan,
-            config,
-            InlineBackend(trainer, population),
-            judge,
+            cell.arm, task.manifest, population.client_ids, plan, config, backend, judge
         )
         report(Progress(0, config.rounds, "read the corpus"))
         state = load_state(directory) or federation.start(task.initial_weights(cell.seed))
-        state = run_rounds(cell, federation, state, directory, report, should_stop, prune)
+        try:
+            state = run_rounds(cell, federation, state, directory, report, should_stop, prune)
+        finally:
+            backend.close()
     save_weights(directory / WEIGHTS_FILE, state.weights, task.manifest.parameters)
     results = Results(
         rounds=list(state.rows),

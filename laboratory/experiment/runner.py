@@ -34,6 +34,7 @@ from laboratory.experiment.run import (
     read_outcome,
     run_cell,
 )
+from laboratory.spread import HERE, Spread
 from protocol.errors import ErrorCode, FedvoiceError, make_folder
 
 WORKER_LOG = "worker.log"
@@ -74,8 +75,17 @@ def cell_dir(cells_dir: Path, cell: Cell) -> Path:
     return cells_dir / cell.digest[:20]
 
 
-def run_cells(cells: Sequence[Cell], cells_dir: Path, jobs: int, observer: Observer) -> Gathered:
+def run_cells(
+    cells: Sequence[Cell],
+    cells_dir: Path,
+    jobs: int,
+    observer: Observer,
+    spread: Spread = HERE,
+) -> Gathered:
     """Run what is not done yet, `jobs` cells at a time; equal cells once.
+
+    Args:
+        spread: with `ray` cells run on the cluster that this process is connected to.
 
     Raises:
         KeyboardInterrupt: after the workers have kept their checkpoints.
@@ -94,7 +104,8 @@ def run_cells(cells: Sequence[Cell], cells_dir: Path, jobs: int, observer: Obser
     restarts = 0
     while waiting:
         try:
-            _run_waiting(waiting, outcomes, failures, cells_dir, jobs, observer)
+            run_waiting = _run_waiting_on_ray if spread.ray else _run_waiting
+            run_waiting(waiting, outcomes, failures, cells_dir, jobs, observer, spread)
         except BrokenProcessPool as error:
             restarts += 1
             if restarts > _RESTARTS_AT_MOST:
@@ -120,13 +131,15 @@ def _run_waiting(
     cells_dir: Path,
     jobs: int,
     observer: Observer,
+    spread: Spread,
 ) -> None:
     log_path = cells_dir / WORKER_LOG
     with worker_pool(min(jobs, len(waiting)), log_path) as (pool, messages, stopping):
         try:
             _export_tasks(pool, waiting, failures, cells_dir, messages, observer)
             running = {
-                pool.submit(work_on, cell, cells_dir): digest for digest, cell in waiting.items()
+                pool.submit(work_on, cell, cells_dir, spread=spread): digest
+                for digest, cell in waiting.items()
             }
             while running:
                 done, _ = wait(running, timeout=_POLL_SECS, return_when=FIRST_COMPLETED)
@@ -138,6 +151,43 @@ def _run_waiting(
             stopping.set()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
+
+
+def _run_waiting_on_ray(
+    waiting: dict[str, Cell],
+    outcomes: dict[str, Outcome],
+    failures: dict[str, Failure],
+    cells_dir: Path,
+    jobs: int,
+    observer: Observer,
+    spread: Spread,
+) -> None:
+    from laboratory.experiment.ray_cells import RayCells, write_files
+
+    with worker_pool(1, cells_dir / WORKER_LOG) as (pool, messages, _):
+        _export_tasks(pool, waiting, failures, cells_dir, messages, observer)
+    remote, to_begin = RayCells(cells_dir, spread), list(waiting.values())
+    try:
+        while waiting:
+            while to_begin and len(remote) < jobs:
+                remote.begin(to_begin.pop(0))
+            done = remote.finished()
+            for digest, progress in remote.messages():
+                if digest in waiting:
+                    observer.progressed(waiting[digest], progress)
+            for digest, result in done:
+                cell, outcome, error = waiting.pop(digest), None, None
+                if isinstance(result, FedvoiceError):
+                    error = result
+                    failures[digest] = Failure(cell, error)
+                else:
+                    write_files(cell_dir(cells_dir, cell), result)
+                    outcome = read_outcome(cell, cell_dir(cells_dir, cell))
+                    assert outcome is not None, "a finished cell has its files"
+                    outcomes[digest] = outcome
+                observer.finished(cell, outcome, error)
+    finally:
+        remote.stop()
 
 
 def _export_tasks(
@@ -272,7 +322,9 @@ def export_task_of(cell: Cell, cells_dir: Path) -> None:
     cell_task(cell, cells_dir / "tasks", report)
 
 
-def work_on(cell: Cell, cells_dir: Path, prune: PruneRule | None = None) -> Outcome | None:
+def work_on(
+    cell: Cell, cells_dir: Path, prune: PruneRule | None = None, spread: Spread = HERE
+) -> Outcome | None:
     """The outcome, or None if it was stopped.
 
     Raises:
@@ -286,6 +338,7 @@ def work_on(cell: Cell, cells_dir: Path, prune: PruneRule | None = None) -> Outc
             lambda progress: _report(cell.digest, progress),
             _should_stop,
             prune,
+            spread,
         )
     except Interrupted:
         return None
