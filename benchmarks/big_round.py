@@ -1,0 +1,134 @@
+"""Rounds of a thousand clients out of a hundred thousand: `experiments/stress.toml`, measured.
+
+    python -m benchmarks.big_round --backend processes --workers 2
+
+Reports, after one round of warming up: wall seconds a round (median), CPU milliseconds a client of
+all processes that train or aggregate, the largest resident set of the main process and of a
+worker, and a digest of the weights, which is the same for all backends (law 1). The last line is
+JSON. With --profile, where the main process's time goes in one round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import hashlib
+import json
+import os
+import pstats
+import statistics
+import time
+from functools import partial
+from pathlib import Path
+
+from laboratory.backends import Backend, WorkerSpec
+from laboratory.experiment.cells import Cell
+from laboratory.experiment.config import load_experiment
+from laboratory.experiment.run import cell_task, server_settings
+from laboratory.federation import Federation
+from laboratory.populations import build_population
+from laboratory.spread import Spread
+from laboratory.trainers import TrainerSpec
+
+EXPERIMENT = Path(__file__).resolve().parent.parent / "experiments" / "stress.toml"
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--backend", choices=("inline", "processes", "ray"), default="inline")
+    parser.add_argument("--workers", type=int, default=2, help="of the two other backends")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--profile", action="store_true")
+    options = parser.parse_args()
+    (cell,) = load_experiment(EXPERIMENT).cells(str(EXPERIMENT))
+    print(json.dumps(measure(cell, options)))
+
+
+def measure(cell: Cell, options: argparse.Namespace) -> dict[str, str | int | float]:
+    """One run."""
+    task = cell_task(cell, Path(), lambda progress: None)
+    spec = TrainerSpec(cell.settings.engine, task.manifest)
+    source = partial(build_population, cell.settings.data, task.manifest, cell.seed)
+    backend = make_backend(options, WorkerSpec(spec, source))
+    config = server_settings(cell).model_copy(update={"evaluate_every": 0})
+    assert config.plan is not None
+    clients = list(source().client_ids)
+    federation = Federation(
+        cell.arm, task.manifest, clients, config.plan, config, backend, lambda weights: {}
+    )
+    state = federation.step(federation.start(task.initial_weights(cell.seed)))
+    began, secs = cpu_secs(worker_ids(options, backend)), []
+    for _ in range(options.rounds - 1):
+        before = time.perf_counter()
+        state = federation.step(state)
+        secs.append(time.perf_counter() - before)
+    cpu = cpu_secs(worker_ids(options, backend)) - began
+    workers = worker_ids(options, backend)
+    found: dict[str, str | int | float] = {
+        "backend": options.backend,
+        "workers": len(workers),
+        "clients": config.cohort_size,
+        "population": len(clients),
+        "secs_per_round": round(statistics.median(secs), 2),
+        "cpu_ms_per_client": round(1e3 * cpu / config.cohort_size / len(secs), 2),
+        "peak_bytes": peak_bytes(os.getpid()),
+        "worker_peak_bytes": max((peak_bytes(pid) for pid in workers), default=0),
+        "weights": hashlib.sha256(state.weights.tobytes()).hexdigest()[:16],
+    }
+    if options.profile:
+        with cProfile.Profile() as profile:
+            federation.step(state)
+        pstats.Stats(profile).sort_stats("tottime").print_stats(18)
+    backend.close()
+    return found
+
+
+def make_backend(options: argparse.Namespace, spec: WorkerSpec) -> Backend:
+    """As `fedvoice experiment run` makes it."""
+    if options.backend == "ray":
+        from laboratory.ray_backend import connect
+
+        connect(None)
+    spread = Spread(1 if options.backend == "inline" else options.workers, options.backend == "ray")
+    return spread.backend(spec.trainer, spec.population, *spec.make())
+
+
+def worker_ids(options: argparse.Namespace, backend: Backend) -> list[int]:
+    """Process ids of the backend's workers on this machine."""
+    if options.backend == "ray":
+        return [
+            int(path.parent.name)
+            for path in Path("/proc").glob("[0-9]*/cmdline")
+            if read(path).startswith("ray::_Worker")
+        ]
+    return getattr(backend, "process_ids", [])
+
+
+def cpu_secs(workers: list[int]) -> float:
+    """User and system time so far of this process and its workers."""
+    ticks = 0
+    for pid in (os.getpid(), *workers):
+        fields = read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def peak_bytes(pid: int) -> int:
+    """Largest resident set of a process so far."""
+    for line in read(Path(f"/proc/{pid}/status")).splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def read(path: Path) -> str:
+    """A file of /proc; "" if its process is gone."""
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+if __name__ == "__main__":
+    main()
