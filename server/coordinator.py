@@ -328,9 +328,7 @@ class Coordinator:
         digest = ""
         if state.rules.work is Work.TRAIN:
             assert self._accumulator is not None, "a training round commits after a fold"
-            delta = self._accumulator.mean()
-            for part in self.job.frozen:
-                delta[part] = 0
+            delta = self.job.without_frozen(self._accumulator.mean())
             self._accumulator = None  # the largest thing in memory; a restart would fold again
             digest = self._model.advance(delta, state.rules.number)
         state, _ = rounds.step(state, rounds.Committed(self._clock()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from protocol.generated import fedvoice_pb2 as pb
+from protocol.parameters import FlatVector
 from protocol.plan import TrainingPlan
 from protocol.task import TaskManifest
 from server.config import ServerConfig
@@ -30,6 +31,12 @@ class Job:
     def size(self) -> int:
         """P."""
         return self.manifest.parameters.total_size
+
+    def without_frozen(self, delta: FlatVector) -> FlatVector:
+        """`delta` [P] with 0 in the parts that do not train, in place."""
+        for part in self.frozen:
+            delta[part] = 0
+        return delta
 
     def plan_for(self, number: int) -> TrainingPlan:
         """The plan of round `number`."""
