@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 
 from android_harness.results import RoundResult
 from device_runtime.spec_augment import draw_mask_words
 from laboratory.clients import ClientData, Population
+from laboratory.experiment.cells import CentralConfig
 from laboratory.fast.course import fitting
 from laboratory.fast.local import stack_rows, take_rows
 from laboratory.fast.models import OneModel
@@ -28,17 +28,6 @@ from protocol.parameters import FlatVector
 from protocol.plan import TrainingPlan
 from protocol.task import TaskManifest
 from server.optimizers import OptimizerState
-
-
-class CentralConfig(BaseModel):
-    """Adam with a cosine to zero. Batch size, clipping and SpecAugment are the plan's."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    epochs: int = Field(default=60, ge=1)
-    rate: float = Field(default=2e-3, gt=0)
-    evaluate_every: int = Field(default=5, ge=1)
-    """Epochs."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """The work of some of a round's clients in one process: trained, checked, folded into a part sum.
 
-Part sums are exact (law 1), so how a cohort is dealt to processes or machines changes no bit of
-the model.
+Part sums are exact (law 1): dealt to processes or machines in whole groups of clients that train
+together, a cohort comes to the same model to the bit. (Beside other clients one's own delta differs
+in the last bits: matrix products of another size round differently.)
 """
 
 from __future__ import annotations
@@ -10,8 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from laboratory.clients import Population
-from laboratory.fast.local import LocalUpdate
-from laboratory.trainers import Trainer
+from laboratory.trainers import LocalUpdate, Trainer
 from protocol.codec import decode, encode
 from protocol.errors import ErrorCode, FedvoiceError
 from protocol.generated import fedvoice_pb2 as pb

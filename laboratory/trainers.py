@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from laboratory.clients import ClientData
-from laboratory.fast.local import LocalUpdate
+from protocol.generated import fedvoice_pb2 as pb
 from protocol.parameters import FlatVector
 from protocol.plan import TrainingPlan
 from protocol.task import Bucket, TaskManifest, load_package
@@ -29,6 +29,14 @@ class EngineKind(StrEnum):
     """Emulated phones and a server, over gRPC: `fedvoice simulate`."""
     CENTRAL = "central"
     """No federation: all data in one place, Adam (`laboratory.central`)."""
+
+
+@dataclass(frozen=True)
+class LocalUpdate:
+    """delta: weights after - before, float32 [P]; None if nothing was trained or it diverged."""
+
+    delta: FlatVector | None
+    statistics: pb.Statistics
 
 
 class Trainer(Protocol):

@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from laboratory.central import CentralConfig
 from laboratory.corpora import CorpusConfig
 from laboratory.trainers import EngineKind
 from protocol.plan import TrainingPlan
@@ -22,6 +21,17 @@ ALGORITHM = 1
 
 Metric = Literal["wer", "heldout_wer", "pooled"]
 """Own test speech of the clients that train, held-out speakers, or the words of both."""
+
+
+class CentralConfig(BaseModel):
+    """Adam with a cosine to zero. Batch size, clipping and SpecAugment are the plan's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: int = Field(default=60, ge=1)
+    rate: float = Field(default=2e-3, gt=0)
+    evaluate_every: int = Field(default=5, ge=1)
+    """Epochs."""
 
 
 class CellSettings(BaseModel):

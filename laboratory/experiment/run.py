@@ -29,6 +29,7 @@ from laboratory.quality import ErrorCounts, evaluate
 from laboratory.spread import HERE, Spread
 from laboratory.tasks import LabTask, exported_task, unexported_task
 from laboratory.trainers import EngineKind, Trainer, TrainerSpec
+from protocol.codec import plain_bytes
 from protocol.parameters import FlatVector
 from protocol.task import WEIGHTS_FILE, TaskManifest, save_weights
 from server.config import ServerConfig, parse_config
@@ -222,8 +223,8 @@ def within_budget(cell: Cell, manifest: TaskManifest, population: Population) ->
     """The cell with as many rounds as its CFMQ budget pays for, where it names a budget and no
     rounds: schedules that fall to the last round need to know it beforehand.
 
-    The cost of a round is K (2 P + mu steps), steps and mu those of the clients' first round on
-    average.
+    The cost of a round is K (weights + update + mu steps), steps and mu those of the clients' first
+    round on average.
     """
     settings = cell.settings
     if settings.cfmq_budget_bytes is None or "rounds" in settings.server:
@@ -237,7 +238,9 @@ def within_budget(cell: Cell, manifest: TaskManifest, population: Population) ->
             byte_steps.append(len(course.steps) * planned_memory_bytes(manifest, plan, course))
     clients = server_settings(cell).cohort_size
     mean = sum(byte_steps) / max(1, len(byte_steps))
-    round_bytes = clients * (2 * manifest.parameters.weights_bytes + mean)
+    table = manifest.parameters
+    up = plain_bytes(plan.update_encoding, table.total_size)  # what compression saves is left over
+    round_bytes = clients * (table.weights_bytes + up + mean)
     rounds = max(1, int(settings.cfmq_budget_bytes / round_bytes))
     server = {**settings.server, "rounds": rounds}
     return replace(cell, settings=settings.model_copy(update={"server": server}))

@@ -23,6 +23,7 @@ from laboratory.clients import ClientData
 from laboratory.fast.course import ClientCourse, draw_client_course, planned_memory_bytes
 from laboratory.fast.models import GroupModel
 from laboratory.fast.optimizer import ClientSgd
+from laboratory.trainers import LocalUpdate
 from protocol.engine import Int64Array
 from protocol.generated import fedvoice_pb2 as pb
 from protocol.parameters import FlatVector, Float32Array
@@ -31,14 +32,6 @@ from protocol.task import TaskManifest
 
 MOST_ROWS = 1024
 """A step with more rows is computed in parts, so that FedSGD on long speech fits in memory."""
-
-
-@dataclass(frozen=True)
-class LocalUpdate:
-    """delta: weights after - before, float32 [P]; None if nothing was trained or it diverged."""
-
-    delta: FlatVector | None
-    statistics: pb.Statistics
 
 
 @dataclass(frozen=True)

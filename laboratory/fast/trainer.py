@@ -9,8 +9,9 @@ import torch
 
 from laboratory.clients import ClientData
 from laboratory.fast.course import fitting
-from laboratory.fast.local import LocalUpdate, take_rows, train_group
+from laboratory.fast.local import take_rows, train_group
 from laboratory.fast.models import MOST_CLIENTS, GroupModel, ManyModel, OneModel, has_many
+from laboratory.trainers import LocalUpdate
 from protocol.parameters import FlatVector
 from protocol.plan import SpecAugment, TrainingPlan
 from protocol.task import TaskManifest

@@ -11,9 +11,8 @@ import pytest
 from device_runtime.executorch_engine import ExecuTorchEngine
 from device_runtime.trainer import LocalResult, train
 from laboratory.clients import ClientData
-from laboratory.fast.local import LocalUpdate
 from laboratory.fast.trainer import FastTrainer
-from laboratory.trainers import PhoneTrainer
+from laboratory.trainers import LocalUpdate, PhoneTrainer
 from protocol.engine import Example
 from protocol.parameters import FlatVector
 from protocol.plan import SpecAugment, TrainingPlan
