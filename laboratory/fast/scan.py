@@ -7,6 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+_sigmoid_slope = torch.ops.aten.sigmoid_backward
+"""(x, s) -> x s (1 - s), in one pass."""
+_tanh_slope = torch.ops.aten.tanh_backward
+"""(x, t) -> x (1 - t^2)."""
+
 
 class LstmScan(torch.autograd.Function):
     """hidden [K, T, B, H] from projected inputs [K, T, B, 4H] and recurrent weights [K, 4H, H].
@@ -50,9 +55,12 @@ class LstmScan(torch.autograd.Function):
         i, f, g, o = gates.view(clients, frames, batch, 4, hidden_size).unbind(3)
         before = _one_later(cells)
         # d(gate input) = d(cell) * by_cell for the first three gates, d(hidden) * by_hidden for o.
-        by_cell = torch.stack([i * (1 - i) * g, f * (1 - f) * before, (1 - g * g) * i], 3)
-        by_hidden = o * (1 - o) * tanh_cells
-        through = o * (1 - tanh_cells * tanh_cells)
+        by_cell = gates.new_empty(clients, frames, batch, 3, hidden_size)
+        _sigmoid_slope.grad_input(g, i, grad_input=by_cell[..., 0, :])
+        _sigmoid_slope.grad_input(before, f, grad_input=by_cell[..., 1, :])
+        _tanh_slope.grad_input(i, g, grad_input=by_cell[..., 2, :])
+        by_hidden = _sigmoid_slope(tanh_cells, o)
+        through = _tanh_slope(o, tanh_cells)
         grad_gates = gates.new_empty(clients, frames, batch, 4, hidden_size)
         grad_projected = grad_gates.flatten(3)
         grad_h = grad_hidden[:, frames - 1]
