@@ -4,8 +4,13 @@ import os
 
 import pytest
 
+from laboratory.experiment.config import load_experiment
+from laboratory.experiment.run import run_cell
+from laboratory.experiment.runner import cell_dir, run_cells
 from laboratory.ray_backend import RayBackend, connect
+from laboratory.spread import HERE, Spread
 from protocol.errors import ErrorCode, FedvoiceError
+from protocol.task import WEIGHTS_FILE
 from tests.laboratory.backends_scene import (
     CLIENTS,
     assert_same,
@@ -79,6 +84,45 @@ def test_more_workers_than_cores_are_done_without(backend_of):
     backend = backend_of(workers=3, start_secs=30.0)
     assert_same(backend.train(round_work(), CLIENTS), inline_part())
     assert len(backend.actors) == 2
+
+
+class Heard:
+    """Rounds that cells reported, and cells that ended."""
+
+    def __init__(self):
+        self.rounds, self.ended = set(), []
+
+    def progressed(self, cell, progress):
+        self.rounds.add(progress.done)
+
+    def finished(self, cell, outcome, error):
+        self.ended.append((outcome, error))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_law_1_a_cell_on_the_cluster_comes_to_the_same_weights(
+    cluster, experiment, tmp_path, workers
+):
+    (cell,) = load_experiment(experiment).narrowed([0], ["all"], "test").cells("test")
+    here, there, heard = tmp_path / "here", tmp_path / "there", Heard()
+    run_cell(cell, here, tmp_path / "tasks", lambda progress: None, lambda: False)
+    gathered = run_cells([cell], there, 2, heard, Spread(workers, ray=True))
+    assert not gathered.failures
+    assert heard.ended == [(gathered.outcomes[0], None)]
+    assert 1 in heard.rounds
+    found = cell_dir(there, cell) / WEIGHTS_FILE
+    assert found.read_bytes() == (here / WEIGHTS_FILE).read_bytes()
+    assert run_cells([cell], there, 2, Heard(), HERE).outcomes  # done: it is not run again
+
+
+def test_a_cell_that_cannot_be_run_there_is_told_as_one_here(cluster, experiment, tmp_path):
+    # With tokens given the manifest is first read where the cell runs.
+    manifest = str(tmp_path / "none.jsonl")
+    settings = {"data.manifest": manifest, "task.vocabulary.tokens": ["yes"]}
+    cells = load_experiment(experiment, settings).narrowed([0], ["all"], "test").cells("test")
+    gathered = run_cells(cells, tmp_path, 2, Heard(), Spread(ray=True))
+    (failure,) = gathered.failures
+    assert failure.error.code is ErrorCode.NOT_FOUND
 
 
 def test_a_machine_that_is_lost_costs_its_share_alone(backend_of, cluster):
