@@ -1,11 +1,12 @@
-"""Quality and cost of the three key arms of experiments/noniid-gap.toml.
+"""Quality and cost of the key arms of experiments/noniid-gap.toml.
 
     python -m benchmarks.noniid_gap --seeds 5 --json
 
 Trains the IID control, non-IID phones (sorted by word) on all data, and the same phones with the
-data limit, on the fast engine, and prints the mean word error rates (percent, all test data) and
-the mean CFMQ of the control and of the limited arm. The reference is the IID control of the same
-run. Finished runs below --cells are not run again.
+data limit and updates as int8, on the fast engine, all with the same budget of CFMQ, and prints the
+mean word error rates (percent, all test data) and the mean CFMQ of the control and of the limited
+arm. `limited_float32_wer` is the data limit alone. The reference is the IID control of the run.
+Finished runs below --cells are not run again.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from laboratory.experiment.summary import Line, summarise
 from laboratory.experiment.view import ExperimentView
 
 CONFIG = Path(__file__).resolve().parent.parent / "experiments" / "noniid-gap.toml"
-ARMS = ("iid", "noniid", "limited")
+ARMS = ("iid", "noniid", "limited", "limited-int8")
 
 
 def main(
@@ -42,7 +43,7 @@ def main(
     for failure in gathered.failures:
         raise failure.error
     lines = {line.arm: line for line in summarise(gathered.outcomes)}
-    iid, noniid, limited = (lines[arm] for arm in ARMS)
+    iid, noniid, plain, limited = (lines[arm] for arm in ARMS)
     result = {
         "iid_wer": _wer(iid),
         "noniid_wer": _wer(noniid),
@@ -50,6 +51,7 @@ def main(
         "iid_cfmq_bytes": iid.cfmq_bytes,
         "limited_cfmq_bytes": limited.cfmq_bytes,
         "seeds": seeds,
+        "limited_float32_wer": _wer(plain),
         "spread": {arm: round(line.rates["pooled"][1], 2) for arm, line in lines.items()},
         "rounds": {arm: line.rounds for arm, line in lines.items()},
     }
