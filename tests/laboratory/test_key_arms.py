@@ -31,7 +31,8 @@ class Silent:
 )
 def test_limiting_data_closes_the_non_iid_gap_at_equal_cost(tmp_path):
     settings = {"cfmq_budget_bytes": 5.4e9, "data.manifest": str(MANIFEST)}
-    experiment = load_experiment(CONFIG, settings).narrowed([0], [], str(CONFIG))
+    arms = ["iid", "noniid", "limited"]
+    experiment = load_experiment(CONFIG, settings).narrowed([0], arms, str(CONFIG))
     gathered = run_cells(experiment.cells(str(CONFIG)), tmp_path, 2, Silent())
     assert not gathered.failures
     lines = {line.arm: line for line in summarise(gathered.outcomes)}
