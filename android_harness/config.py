@@ -11,7 +11,6 @@ seed = 0
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,8 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from android_harness.corpora.synthetic import SyntheticCorpusConfig
 from android_harness.kinds import Counts, Kind
 from android_harness.partition import Dealing
-from protocol.errors import ErrorCode, FedvoiceError
 from protocol.plan import TrainingPlan
+from protocol.settings import read_toml, wrong_field
 
 
 class DataConfig(Dealing):
@@ -112,18 +111,11 @@ def load_config(path: Path, overrides: dict[str, Any]) -> SimulationConfig:
     Raises:
         FedvoiceError: `not-found`, `bad-config` with the field that is wrong.
     """
-    try:
-        fields = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise FedvoiceError(
-            ErrorCode.NOT_FOUND,
-            where=str(path),
-            got=str(error.strerror),
-            wanted="a simulation's TOML file",
-            next_step="Start from one of the files in experiments/.",
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise _bad(str(path), str(error), "Correct the line named.") from error
+    fields = read_toml(
+        path,
+        wanted="a simulation's TOML file",
+        next_step="Start from one of the files in experiments/.",
+    )
     data = fields.get("data", {})
     if isinstance(data, dict) and "manifest" in data:
         data["manifest"] = path.parent / str(data["manifest"])
@@ -133,9 +125,12 @@ def load_config(path: Path, overrides: dict[str, Any]) -> SimulationConfig:
     try:
         return SimulationConfig.model_validate(fields)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = f"{path}, field {'.'.join(map(str, first['loc'])) or '(several together)'}"
-        raise _bad(where, first["msg"], "`android_harness/config.py` lists every field.") from error
+        raise wrong_field(
+            str(path),
+            error,
+            wanted="a simulation",
+            next_step="`android_harness/config.py` lists every field.",
+        ) from error
 
 
 def _set(fields: dict[str, Any], name: str, value: Any) -> None:
@@ -145,9 +140,3 @@ def _set(fields: dict[str, Any], name: str, value: Any) -> None:
     fields[last] = value
     if name == "data.manifest":
         fields.pop("synthetic", None)
-
-
-def _bad(where: str, got: str, next_step: str) -> FedvoiceError:
-    return FedvoiceError(
-        ErrorCode.BAD_CONFIG, where=where, got=got, wanted="a simulation", next_step=next_step
-    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from model_export.graphs.chunks import padded_frames
 from model_export.models.config import ModelConfig
 from model_export.vocabulary import build_vocabulary, vocabulary_as_given
-from protocol.errors import ErrorCode, FedvoiceError
 from protocol.plan import TrainingPlan
+from protocol.settings import read_toml, wrong_field
 from protocol.task import WITHOUT_AUDIO, Bucket, FeatureSettings
 from protocol.utterances import read_manifest
 from protocol.vocabulary import TargetKind, Vocabulary
@@ -122,18 +121,11 @@ def read_config(path: Path, manifest: Path | None = None) -> ExportConfig:
     Raises:
         FedvoiceError: `not-found`, `bad-config` naming the field.
     """
-    try:
-        fields: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise FedvoiceError(
-            ErrorCode.NOT_FOUND,
-            where=str(path),
-            got=str(error.strerror or error),
-            wanted="an export configuration (TOML)",
-            next_step="Check the path; experiments/ holds examples.",
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise _bad_config(str(path), str(error), "valid TOML") from error
+    fields = read_toml(
+        path,
+        wanted="an export's TOML file",
+        next_step="Check the path; experiments/ holds examples.",
+    )
     vocabulary = fields.get("vocabulary")
     if isinstance(vocabulary, dict) and isinstance(vocabulary.get("manifest"), str):
         vocabulary["manifest"] = path.parent / vocabulary["manifest"]
@@ -152,16 +144,9 @@ def parse_config(fields: dict[str, Any], where: str) -> ExportConfig:
     try:
         return ExportConfig.model_validate(fields)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = f"{where}, {'.'.join(map(str, first['loc'])) or 'whole file'}"
-        raise _bad_config(field, first["msg"], "a valid setting") from error
-
-
-def _bad_config(where: str, got: str, wanted: str) -> FedvoiceError:
-    return FedvoiceError(
-        ErrorCode.BAD_CONFIG,
-        where=where,
-        got=got,
-        wanted=wanted,
-        next_step="Correct the file; `model_export/config.py` lists the settings.",
-    )
+        raise wrong_field(
+            where,
+            error,
+            wanted="a setting of an export",
+            next_step="Correct the file; `model_export/config.py` lists the settings.",
+        ) from error

@@ -23,6 +23,7 @@ from protocol.codec import ENCODINGS
 from protocol.errors import ErrorCode, FedvoiceError
 from protocol.generated import fedvoice_pb2 as pb
 from protocol.parameters import ParameterSpec, ParameterTable
+from protocol.settings import wrong_field
 
 _LATER = frozenset({"clip_per_layer", "fvn_relative", "trainable", "prox_mu"})
 """Knobs that the first phones do not know."""
@@ -105,11 +106,9 @@ class TrainingPlan(BaseModel):
         try:
             return cls.model_validate(fields)
         except ValidationError as error:
-            first = error.errors()[0]
-            raise FedvoiceError(
-                ErrorCode.BAD_CONFIG,
-                where=f"the round's plan, field {'.'.join(map(str, first['loc']))}",
-                got=f"{str(first.get('input'))[:80]} ({first['msg']})",
+            raise wrong_field(
+                "the round's plan",
+                error,
                 wanted="a plan that this version of fedvoice can follow",
                 next_step="Correct the server's plan, or update the phone.",
             ) from error

@@ -23,6 +23,7 @@ from protocol.codec import digest_of
 from protocol.errors import ErrorCode, FedvoiceError
 from protocol.parameters import FlatVector, ParameterTable
 from protocol.plan import TrainingPlan
+from protocol.settings import wrong_field
 from protocol.vocabulary import Vocabulary
 
 MANIFEST_FILE = "task.json"
@@ -152,13 +153,12 @@ def parse_manifest(data: bytes, where: str) -> TaskManifest:
     try:
         manifest = TaskManifest.model_validate_json(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise FedvoiceError(
-            ErrorCode.BAD_PACKAGE,
-            where=f"{where}, field {'.'.join(map(str, first['loc'])) or '(whole file)'}",
-            got=first["msg"],
+        raise wrong_field(
+            where,
+            error,
             wanted="a task manifest",
             next_step="Export the task again with `fedvoice export`.",
+            code=ErrorCode.BAD_PACKAGE,
         ) from error
     if manifest.format_version != FORMAT_VERSION:
         raise FedvoiceError(

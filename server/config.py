@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,8 +16,8 @@ from pydantic import (
     model_validator,
 )
 
-from protocol.errors import ErrorCode, FedvoiceError
 from protocol.plan import TrainingPlan
+from protocol.settings import read_toml, wrong_field
 from server.plan_schedule import PlanSchedule
 from server.rates import RateSchedule
 
@@ -192,37 +191,20 @@ def parse_config(fields: dict[str, Any], where: str) -> ServerConfig:
     try:
         return ServerConfig.model_validate(fields)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise FedvoiceError(
-            ErrorCode.BAD_CONFIG,
-            where=f"{where}, field {'.'.join(map(str, first['loc'])) or '(several together)'}",
-            got=f"{str(first.get('input'))[:80]} ({first['msg']})",
+        raise wrong_field(
+            where,
+            error,
             wanted="a server setting",
             next_step="`server/config.py` lists every setting with its meaning.",
         ) from error
 
 
 def read_config_fields(path: Path) -> dict[str, Any]:
-    """The fields of a TOML file, not yet validated.
+    """The fields of the file that `fedvoice serve --config` names, not yet validated.
 
     Raises:
         FedvoiceError: `not-found`, `bad-config`.
     """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise FedvoiceError(
-            ErrorCode.NOT_FOUND,
-            where=str(path),
-            got=str(error.strerror or error),
-            wanted="a TOML file",
-            next_step="Check the path given to --config.",
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise FedvoiceError(
-            ErrorCode.BAD_CONFIG,
-            where=str(path),
-            got=str(error),
-            wanted="TOML",
-            next_step="Correct the line named.",
-        ) from error
+    return read_toml(
+        path, wanted="a server's TOML file", next_step="Check the path given to --config."
+    )

@@ -14,7 +14,6 @@ tuned          settings of the grid of which the tables show the best value alon
 from __future__ import annotations
 
 import copy
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -24,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from laboratory.experiment.cells import Cell, CellSettings, Metric
 from protocol.errors import ErrorCode, FedvoiceError
+from protocol.settings import read_toml, wrong_field
 from server.config import parse_config
 
 _PATHS = ("manifest", "folder")
@@ -180,24 +180,11 @@ def read_fields(path: Path, overrides: Mapping[str, Any] | None = None) -> dict[
     Raises:
         FedvoiceError: `not-found`, `bad-config`.
     """
-    try:
-        fields = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise FedvoiceError(
-            ErrorCode.NOT_FOUND,
-            where=str(path),
-            got=str(error.strerror or error),
-            wanted="an experiment's TOML file",
-            next_step="Start from one of the files in experiments/.",
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise FedvoiceError(
-            ErrorCode.BAD_CONFIG,
-            where=str(path),
-            got=str(error),
-            wanted="TOML",
-            next_step="Correct the line named.",
-        ) from error
+    fields = read_toml(
+        path,
+        wanted="an experiment's TOML file",
+        next_step="Start from one of the files in experiments/.",
+    )
     base, arms = fields.setdefault("base", {}), fields.get("arms", [])
     if isinstance(base, dict):
         _place_paths(base.get("data"), _PATHS, path.parent)
@@ -218,11 +205,9 @@ def _place_paths(table: Any, names: Sequence[str], folder: Path) -> None:
 
 def bad_setting(where: str, error: ValidationError) -> FedvoiceError:
     """`bad-config` that names the first field that is wrong."""
-    first = error.errors()[0]
-    return FedvoiceError(
-        ErrorCode.BAD_CONFIG,
-        where=f"{where}, field {'.'.join(map(str, first['loc'])) or '(several together)'}",
-        got=f"{str(first.get('input'))[:80]} ({first['msg']})",
+    return wrong_field(
+        where,
+        error,
         wanted="a setting of an experiment",
         next_step="`laboratory/experiment/config.py` lists every setting with its meaning.",
     )

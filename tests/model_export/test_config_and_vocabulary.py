@@ -84,7 +84,7 @@ def test_a_wrong_setting_is_named(tmp_path: Path, line: str, field: str) -> None
     with pytest.raises(FedvoiceError) as caught:
         read_config(tmp_path / "task.toml")
     assert caught.value.code is ErrorCode.BAD_CONFIG
-    assert caught.value.where.endswith(f"task.toml, {field}")
+    assert caught.value.where.endswith(f"task.toml, field {field}")
 
 
 def test_two_buckets_that_round_to_the_same_frames_are_refused(tmp_path: Path) -> None:

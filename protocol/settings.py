@@ -1,0 +1,73 @@
+"""Settings that people write: TOML files, and which field of them is wrong."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from protocol.errors import ErrorCode, FedvoiceError
+
+_SHOWN_AT_MOST = 80
+"""Characters of a wrong value."""
+
+
+def read_toml(path: Path, *, wanted: str, next_step: str) -> dict[str, Any]:
+    """The tables of a TOML file, not yet validated.
+
+    Args:
+        wanted: what sort of file, for a person: "a simulation's TOML file".
+        next_step: what to do if there is none.
+
+    Raises:
+        FedvoiceError: `not-found`; `bad-config` with the line that is no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FedvoiceError(
+            ErrorCode.NOT_FOUND,
+            where=str(path),
+            got=str(error.strerror or error),
+            wanted=wanted,
+            next_step=next_step,
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FedvoiceError(
+            ErrorCode.BAD_CONFIG,
+            where=str(path),
+            got=str(error),
+            wanted=f"{wanted}, in valid TOML",
+            next_step="Correct the line named.",
+        ) from error
+
+
+def wrong_field(
+    where: str,
+    error: ValidationError,
+    *,
+    wanted: str,
+    next_step: str,
+    code: ErrorCode = ErrorCode.BAD_CONFIG,
+) -> FedvoiceError:
+    """The first field that pydantic refuses: its dotted name, its value and why.
+
+    Args:
+        where: the file or message that the fields are of.
+        wanted: what the fields should be, for a person: "a server setting".
+    """
+    first = error.errors(include_url=False)[0]
+    field = ".".join(map(str, first["loc"]))
+    got = first["msg"]
+    # Of a missing field, and of several that do not go together, pydantic gives the table around.
+    if field and first["type"] != "missing":
+        got = f"{str(first['input'])[:_SHOWN_AT_MOST]} ({got})"
+    return FedvoiceError(
+        code,
+        where=f"{where}, field {field}" if field else f"{where}, as a whole",
+        got=got,
+        wanted=wanted,
+        next_step=next_step,
+    )
