@@ -1,6 +1,7 @@
 """An experiment as one TOML file: what all cells share, the arms, the grid, the seeds.
 
 name = "noniid-gap"
+extends = "x.toml"     a file whose [base] is taken first, and this one's laid over it
 seeds = [0, 1, 2]
 [base.data]    which corpus, and how it is dealt to clients
 [base.task]    the model (`fedvoice export` takes the same table)
@@ -22,12 +23,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from laboratory.experiment.cells import Cell, CellSettings, Metric
+from laboratory.experiment.fields import read_fields, set_dotted
 from protocol.errors import ErrorCode, FedvoiceError
-from protocol.settings import read_toml, wrong_field
+from protocol.settings import wrong_field
 from server.config import parse_config
-
-_PATHS = ("manifest", "folder")
-"""Settings of a corpus that are paths."""
 
 
 class Arm(BaseModel):
@@ -137,27 +136,6 @@ class ExperimentConfig(BaseModel):
         return settings
 
 
-def set_dotted(fields: dict[str, Any], name: str, value: Any) -> None:
-    """fields["a"]["b"] = value for name "a.b"; tables on the way are made.
-
-    Raises:
-        FedvoiceError: `bad-config` if something on the way is not a table.
-    """
-    *tables, last = name.split(".")
-    for table in tables:
-        inner = fields.setdefault(table, {})
-        if not isinstance(inner, dict):
-            raise FedvoiceError(
-                ErrorCode.BAD_CONFIG,
-                where=f"setting {name}",
-                got=f"{table} = {str(inner)[:80]}",
-                wanted=f"{table} as a table",
-                next_step="Correct the setting's name.",
-            )
-        fields = inner
-    fields[last] = value
-
-
 def load_experiment(path: Path, overrides: Mapping[str, Any] | None = None) -> ExperimentConfig:
     """Read an experiment's TOML file; see `read_fields`.
 
@@ -169,38 +147,6 @@ def load_experiment(path: Path, overrides: Mapping[str, Any] | None = None) -> E
         return ExperimentConfig.model_validate(fields)
     except ValidationError as error:
         raise bad_setting(str(path), error) from error
-
-
-def read_fields(path: Path, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """A TOML file's tables; paths of corpora, also in arms, are relative to the file's folder.
-
-    Args:
-        overrides: dotted settings of `base` that the command line gives.
-
-    Raises:
-        FedvoiceError: `not-found`, `bad-config`.
-    """
-    fields = read_toml(
-        path,
-        wanted="an experiment's TOML file",
-        next_step="Start from one of the files in experiments/.",
-    )
-    base, arms = fields.setdefault("base", {}), fields.get("arms", [])
-    if isinstance(base, dict):
-        _place_paths(base.get("data"), _PATHS, path.parent)
-    for arm in arms if isinstance(arms, list) else []:
-        dotted = tuple(f"data.{name}" for name in _PATHS)
-        _place_paths(arm.get("set") if isinstance(arm, dict) else None, dotted, path.parent)
-    for name, value in (overrides or {}).items():
-        set_dotted(fields, f"base.{name}", value)
-    return fields
-
-
-def _place_paths(table: Any, names: Sequence[str], folder: Path) -> None:
-    """Make the table's paths relative to `folder`; whatever is no table or text is left alone."""
-    for name in names:
-        if isinstance(table, dict) and isinstance(table.get(name), str):
-            table[name] = str(folder / table[name])
 
 
 def bad_setting(where: str, error: ValidationError) -> FedvoiceError:

@@ -1,7 +1,7 @@
 """A search as one TOML file: an experiment's base, the space around it, hand-set plans to beat.
 
 name = "tune-words"
-[base...]              as in an experiment; data.development = true keeps the test sets unseen
+[base...], extends     as in an experiment; data.development = true keeps the test sets unseen
 [search]               trials, seeds, parallel jobs' patience
 [search.space]         "plan.client_rate" = { low = 0.1, high = 2.0, log = true }
                        "plan.data_limit" = { choices = [4, 8, 12] }
@@ -16,7 +16,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from laboratory.experiment.cells import Metric
-from laboratory.experiment.config import bad_setting, read_fields
+from laboratory.experiment.config import bad_setting
+from laboratory.experiment.fields import read_fields
 
 
 class Dimension(BaseModel):

@@ -9,7 +9,8 @@ import pytest
 
 from laboratory.cli import parse_settings
 from laboratory.experiment.cells import Cell
-from laboratory.experiment.config import ExperimentConfig, load_experiment, set_dotted
+from laboratory.experiment.config import ExperimentConfig, load_experiment
+from laboratory.experiment.fields import set_dotted
 from protocol.errors import ErrorCode, FedvoiceError
 
 BASE = {"data": {"corpus": "speech", "manifest": "m.jsonl"}, "task": {}, "plan": {"batch_size": 4}}

@@ -1,0 +1,115 @@
+"""An experiment's file as tables, before they are validated: what it extends, and where its paths
+lead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from protocol.errors import ErrorCode, FedvoiceError
+from protocol.settings import read_toml
+
+_PATHS = ("manifest", "folder")
+"""Settings of a corpus that are paths."""
+_FILE = "an experiment's TOML file"
+
+
+def read_fields(path: Path, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """A TOML file's tables, its `base` laid over that of the file that it extends. Paths of
+    corpora, also in arms, are relative to the folder of the file that says them.
+
+    Args:
+        overrides: dotted settings of `base` that the command line gives.
+
+    Raises:
+        FedvoiceError: `not-found`, `bad-config`.
+    """
+    fields = read_toml(path, wanted=_FILE, next_step="Start from one of the files in experiments/.")
+    fields = _extended(fields, path, (path,))
+    for name, value in (overrides or {}).items():
+        set_dotted(fields, f"base.{name}", value)
+    return fields
+
+
+def set_dotted(fields: dict[str, Any], name: str, value: Any) -> None:
+    """fields["a"]["b"] = value for name "a.b"; tables on the way are made.
+
+    Raises:
+        FedvoiceError: `bad-config` if something on the way is not a table.
+    """
+    *tables, last = name.split(".")
+    for table in tables:
+        inner = fields.setdefault(table, {})
+        if not isinstance(inner, dict):
+            raise FedvoiceError(
+                ErrorCode.BAD_CONFIG,
+                where=f"setting {name}",
+                got=f"{table} = {str(inner)[:80]}",
+                wanted=f"{table} as a table",
+                next_step="Correct the setting's name.",
+            )
+        fields = inner
+    fields[last] = value
+
+
+def laid_over(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Both tables as one: tables within are merged alike, all else of `over` replaces its like."""
+    merged = dict(under)
+    for name, value in over.items():
+        below = merged.get(name)
+        if isinstance(below, dict) and isinstance(value, dict):
+            value = laid_over(below, value)
+        merged[name] = value
+    return merged
+
+
+def _extended(fields: dict[str, Any], path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
+    """`fields` of the file `path` without `extends`. chain: the files from the first one to it."""
+    base, arms = fields.setdefault("base", {}), fields.get("arms", [])
+    if isinstance(base, dict):
+        _place_paths(base.get("data"), _PATHS, path.parent)
+    for arm in arms if isinstance(arms, list) else []:
+        dotted = tuple(f"data.{name}" for name in _PATHS)
+        _place_paths(arm.get("set") if isinstance(arm, dict) else None, dotted, path.parent)
+    if "extends" in fields:
+        under = _base_of_extended(fields.pop("extends"), path, chain)
+        if isinstance(base, dict):  # else validation will say so
+            fields["base"] = laid_over(under, base)
+    return fields
+
+
+def _base_of_extended(name: Any, path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
+    """`base` of the file that `path` extends."""
+    if not isinstance(name, str):
+        raise _bad_extends(path, str(name)[:80], "another experiment's file, as text")
+    other = path.parent / name
+    if other.resolve() in (before.resolve() for before in chain):
+        circle = " extends ".join(map(str, (*chain, other)))
+        raise _bad_extends(path, circle, "files that extend each other in one direction")
+    fields = read_toml(
+        other,
+        wanted=f"{_FILE}, which {path} extends",
+        next_step=f"Correct `extends` in {path}: it is relative to that file.",
+    )
+    if not isinstance(fields.get("base"), dict):
+        raise _bad_extends(path, f"{other}, which has no table [base]", "a file with a [base]")
+    base: dict[str, Any] = _extended(fields, other, (*chain, other))["base"]
+    return base
+
+
+def _bad_extends(path: Path, got: str, wanted: str) -> FedvoiceError:
+    return FedvoiceError(
+        ErrorCode.BAD_CONFIG,
+        where=f"{path}, field extends",
+        got=got,
+        wanted=wanted,
+        next_step="Extend a file whose [base] this one shares, or leave `extends` out.",
+    )
+
+
+def _place_paths(table: Any, names: Sequence[str], folder: Path) -> None:
+    """Make the table's paths relative to `folder`; whatever is no table or text is left alone."""
+    for name in names:
+        if isinstance(table, dict) and isinstance(table.get(name), str):
+            table[name] = str(folder / table[name])
