@@ -11,14 +11,14 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from laboratory.fast.scan import lstm_scan
+from laboratory.fast.layers import affine, lstm_layer, turned
 from model_export.models.config import CtcConfig, ModelConfig, RnntConfig
 from model_export.models.labeller import frame_nll
 from model_export.models.loss import rnnt_nll
 from protocol.vocabulary import BLANK
 
 Parameters = Mapping[str, Tensor]
-"""By name, each [K, *shape]."""
+"""By name, each a leaf [K, *shape] with a `grad` of that shape, which the backward pass adds to."""
 Losses = Callable[[Parameters, Tensor, Tensor, Tensor, Tensor], Tensor]
 """(parameters, x [K, B, T, I], y [K, B, U], x_lens [K, B], y_lens [K, B]) -> nll [K, B]."""
 
@@ -34,23 +34,13 @@ def many_losses(config: ModelConfig) -> Losses | None:
 
 def linear(parameters: Parameters, name: str, x: Tensor) -> Tensor:
     """[K, N, I] -> [K, N, O] by `name`.weight and, where there is one, `name`.bias."""
-    turned = parameters[f"{name}.weight"].transpose(1, 2)
-    bias = parameters.get(f"{name}.bias")
-    if bias is None:
-        return torch.bmm(x, turned)
-    return torch.baddbmm(bias[:, None], x, turned)
+    return affine(x, parameters[f"{name}.weight"], parameters.get(f"{name}.bias"))
 
 
 def lstm(parameters: Parameters, prefix: str, suffix: str, x: Tensor) -> Tensor:
     """One layer and direction: [K, B, T, I] -> [K, B, T, H]."""
-    clients, batch, frames, _ = x.shape
-    bias = parameters[f"{prefix}.bias_ih_{suffix}"]
-    turned = parameters[f"{prefix}.weight_ih_{suffix}"].transpose(1, 2)
-    rows = x.transpose(1, 2).reshape(clients, frames * batch, -1)
-    projected = torch.baddbmm(bias[:, None], rows, turned)
-    by_frame = projected.view(clients, frames, batch, -1)
-    hidden = lstm_scan(by_frame, parameters[f"{prefix}.weight_hh_{suffix}"])
-    return hidden.transpose(1, 2)
+    names = ("weight_ih", "weight_hh", "bias_ih")
+    return lstm_layer(x, *(parameters[f"{prefix}.{name}_{suffix}"] for name in names))
 
 
 def encode(
@@ -91,7 +81,7 @@ def _rnnt(config: RnntConfig) -> Losses:
         # A product instead of an index: its gradient is a product, too.
         vocabulary = p["output.weight"].shape[1]
         tokens = nn.functional.one_hot(history, vocabulary).to(x.dtype)
-        embedded = torch.bmm(tokens.flatten(1, 2), p["embedding.weight"])
+        embedded = affine(tokens.flatten(1, 2), turned(p["embedding.weight"]))
         embedded = embedded.view(clients, batch, history.shape[2], -1)
         predicted = lstm(p, "predictor", "l0", embedded)
         left = linear(p, "joint_encoder", encoded.flatten(1, 2)).view(clients, batch, frames, 1, -1)

@@ -11,6 +11,7 @@ from laboratory.fast.many_models import many_losses
 from model_export.models import build_model
 from model_export.models.config import from_settings
 from model_export.models.loss import loss_of
+from protocol.parameters import ParameterSpec
 from protocol.task import TaskManifest
 
 MOST_CLIENTS = 8
@@ -106,16 +107,19 @@ class ManyModel:
     ) -> Tensor:
         """See `GroupModel`."""
         active = len(x)
-        parameters = {
-            spec.name: self.weights[:active, spec.place].view(active, *spec.shape).requires_grad_()
-            for spec in self._specs
-        }
+        if not add:
+            self.gradient[:active].zero_()
+        parameters = {spec.name: self._leaf(spec, active) for spec in self._specs}
         losses = (self._losses(parameters, x, y, x_lens, y_lens) * example_weights).sum(1)
-        found = torch.autograd.grad(losses.sum(), list(parameters.values()))
-        for spec, gradient in zip(self._specs, found, strict=True):
-            place = self.gradient[:active, spec.place].view(active, *spec.shape)
-            _ = place.add_(gradient) if add else place.copy_(gradient)
+        losses.sum().backward()  # type: ignore[no-untyped-call]
         return losses.detach()
+
+    def _leaf(self, spec: ParameterSpec, active: int) -> Tensor:
+        """[active, *shape]: a parameter where it lies, whose gradient goes where it belongs."""
+        weights, gradient = self.weights[:active, spec.place], self.gradient[:active, spec.place]
+        leaf = weights.view(active, *spec.shape).requires_grad_()
+        leaf.grad = gradient.view(active, *spec.shape)
+        return leaf
 
 
 def has_many(manifest: TaskManifest) -> bool:

@@ -7,34 +7,63 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from laboratory.fast.layers import affine, lstm_layer
 from laboratory.fast.models import ManyModel, OneModel, has_many
-from laboratory.fast.scan import lstm_scan
 from protocol.task import TaskManifest
 from tests.laboratory.tiny import MODELS, some_weights, tiny_task
 
 CLIENTS, ROWS, FRAMES = 3, 4, 7
 
 
-def test_the_recurrence_is_that_of_an_lstm() -> None:
-    """Inputs that are projected already: the input weights are the identity."""
-    torch.manual_seed(0)
-    hidden, frames, batch = 3, 5, 2
-    module = nn.LSTM(4 * hidden, hidden, batch_first=True, bias=False)
-    with torch.no_grad():
-        module.weight_ih_l0.copy_(torch.eye(4 * hidden))
-    projected = torch.randn(1, frames, batch, 4 * hidden)
-    with torch.no_grad():
-        wanted, _ = module(projected[0].transpose(0, 1))
-        found = lstm_scan(projected, module.weight_hh_l0[None])
-    torch.testing.assert_close(found[0].transpose(0, 1), wanted)
+def with_gradients(*tensors: Tensor) -> list[Tensor]:
+    """Leaves whose gradients start at one: what is added to them shows."""
+    leaves = [tensor.detach().clone().requires_grad_() for tensor in tensors]
+    for leaf in leaves:
+        leaf.grad = torch.ones_like(leaf)
+    return leaves
 
 
 @pytest.mark.parametrize("frames", [1, 4])
-def test_law_8_the_recurrences_gradient_by_hand_is_that_of_differences(frames: int) -> None:
+def test_law_8_the_layer_by_hand_is_pytorchs_lstm(frames: int) -> None:
+    torch.manual_seed(0)
+    clients, rows, size, hidden = 2, 3, 5, 4
+    modules = [nn.LSTM(size, hidden, batch_first=True).double() for _ in range(clients)]
+    for module in modules:
+        nn.init.zeros_(module.bias_hh_l0)
+    names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0")
+    weights = [torch.stack([getattr(module, name) for module in modules]) for name in names]
+    x, *weights = with_gradients(
+        torch.randn(clients, rows, frames, size, dtype=torch.float64), *weights
+    )
+    found = lstm_layer(x, *weights)
+    upstream = torch.randn_like(found)
+    found.backward(upstream)
+    for k, module in enumerate(modules):
+        own = x[k].detach().requires_grad_()
+        wanted, _ = module(own)
+        torch.testing.assert_close(found[k], wanted)
+        wanted.backward(upstream[k])
+        for leaf, name in zip((x, *weights), ("", *names), strict=True):
+            gradient = getattr(module, name).grad if name else own.grad
+            torch.testing.assert_close(leaf.grad[k] - 1, gradient)
+
+
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_law_8_the_affine_layer_by_hand_is_pytorchs(with_bias: bool) -> None:
     torch.manual_seed(1)
-    projected = torch.randn(2, frames, 3, 8, dtype=torch.float64, requires_grad=True)
-    recurrent = torch.randn(2, 8, 2, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lstm_scan, (projected, recurrent))
+    shapes = [(2, 3, 5), (2, 4, 5), (2, 4)][: 2 + with_bias]
+    leaves = with_gradients(*(torch.randn(shape, dtype=torch.float64) for shape in shapes))
+    bias = leaves[2] if with_bias else None
+    found = affine(*leaves[:2], bias)
+    upstream = torch.randn_like(found)
+    found.backward(upstream)
+    for k in range(2):
+        own = [leaf[k].detach().requires_grad_() for leaf in leaves]
+        wanted = nn.functional.linear(*own)
+        torch.testing.assert_close(found[k], wanted)
+        wanted.backward(upstream[k])
+        for leaf, mine in zip(leaves, own, strict=True):
+            torch.testing.assert_close(leaf.grad[k] - 1, mine.grad)
 
 
 def a_batch(manifest: TaskManifest, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
