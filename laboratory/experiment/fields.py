@@ -3,6 +3,7 @@ lead."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,8 @@ def set_dotted(fields: dict[str, Any], name: str, value: Any) -> None:
                 next_step="Correct the setting's name.",
             )
         fields = inner
-    fields[last] = value
+    # A table that an arm sets is changed further by points of the grid: each needs its own.
+    fields[last] = copy.deepcopy(value)
 
 
 def laid_over(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

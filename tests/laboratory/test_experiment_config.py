@@ -42,6 +42,13 @@ def test_every_arm_is_run_at_every_point_of_the_grid_with_every_seed() -> None:
     assert len(set(names)) == 6
 
 
+def test_a_table_that_an_arm_sets_is_its_own_at_every_point_of_the_grid() -> None:
+    arms = [{"name": "adam", "set": {"server.optimizer": {"name": "adam"}}}]
+    cells = make(arms=arms, grid={"server.optimizer.rate": [0.1, 0.2]}).cells("f")
+    rates = [cell.settings.server["optimizer"]["rate"] for cell in cells]
+    assert rates == [0.1, 0.2]
+
+
 def test_without_arms_and_grid_there_is_a_cell_a_seed() -> None:
     assert facts(make(seeds=[3, 5]).cells("f")) == [("all", 4, 0, 3), ("all", 4, 0, 5)]
 
