@@ -64,3 +64,15 @@ def test_the_command_names_every_subcommand_without_loading_a_runtime():
         "assert 'torch' not in sys.modules and 'executorch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize("file", ["noniid-gap", "noniid-gap-phones"])
+def test_looking_at_an_experiment_loads_no_runtime(file, tmp_path):
+    """The parent of its workers has no more imported than this; they load what trains."""
+    script = (
+        "import sys; sys.modules['torch'] = None; sys.modules['executorch'] = None\n"
+        "from fedvoice.cli import main; main()"
+    )
+    experiment = str(ROOT / "experiments" / f"{file}.toml")
+    looking = ["experiment", "run", experiment, "--dry-run", "--cells", str(tmp_path)]
+    subprocess.run([sys.executable, "-c", script, *looking], check=True, cwd=ROOT)

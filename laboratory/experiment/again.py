@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from laboratory.experiment.config import ExperimentConfig
+from laboratory.experiment.kept import read_outcome
 from laboratory.experiment.report import (
     EXPERIMENT_FILE,
     table_lines,
     write_experiment,
     write_tables,
 )
-from laboratory.experiment.run import read_outcome
 from laboratory.experiment.runner import Gathered, cell_dir
 from protocol.errors import ErrorCode, FedvoiceError
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from laboratory.experiment.cells import Cell
 from laboratory.experiment.checkpoint import STATE_FILE
+from laboratory.experiment.kept import read_outcome
 from laboratory.experiment.outcome import Outcome
-from laboratory.experiment.run import read_outcome
 from laboratory.experiment.runner import cell_dir
 
 

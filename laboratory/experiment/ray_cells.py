@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from laboratory.experiment.cells import Cell
-from laboratory.experiment.run import CELL_FILE, Progress, cell_task, run_cell
+from laboratory.experiment.kept import CELL_FILE
+from laboratory.experiment.progress import Progress
+from laboratory.experiment.run import cell_task, run_cell
 from laboratory.ray_backend import cause_of, go_to, load_ray
 from laboratory.spread import Spread
 from protocol.errors import ErrorCode, FedvoiceError

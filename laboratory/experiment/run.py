@@ -1,27 +1,24 @@
-"""Run one cell to its end, in this process or with phones in processes of their own."""
+"""Run one cell to its end, in this process or with phones in processes of their own.
+
+Loads the engines and PyTorch; what a finished cell left is read without (`kept`).
+"""
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from android_harness.results import RESULTS_FILE, Results, read_results
+from android_harness.results import Results
 from laboratory.central import CentralRun
 from laboratory.clients import Population
 from laboratory.experiment.cells import Cell
-from laboratory.experiment.checkpoint import (
-    STATE_FILE,
-    evaluations_from_json,
-    evaluations_to_json,
-    load_state,
-    save_state,
-)
-from laboratory.experiment.outcome import Outcome, Point, curve_points, rates_of
+from laboratory.experiment.checkpoint import STATE_FILE, load_state, save_state
+from laboratory.experiment.kept import read_outcome, write_outcome
+from laboratory.experiment.outcome import Outcome, curve_points, rates_of
+from laboratory.experiment.progress import Interrupted, Progress, Pruned, PruneRule, Report, Stop
 from laboratory.fast.course import draw_client_course, planned_memory_bytes
 from laboratory.federation import Federation, FederationState
 from laboratory.populations import build_population, export_config
@@ -37,40 +34,8 @@ from server.config import ServerConfig, parse_config
 if TYPE_CHECKING:
     from android_harness.books import Books
 
-CELL_FILE = "cell.json"
 CHECKPOINT_SECS = 20.0
 _CLIENTS_PRICED = 64
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a cell stands. `rounds`: as many as it would take to the end; `note`: a few words."""
-
-    done: int
-    rounds: int
-    note: str = ""
-
-
-Evaluations = Mapping[int, Mapping[str, ErrorCounts]]
-"""Errors by round (0: before the first) and test set."""
-Report = Callable[[Progress], None]
-Stop = Callable[[], bool]
-
-
-PruneRule = Callable[[Point], bool]
-"""Whether a run that has come to this evaluation is not worth going on with; picklable."""
-
-
-class Pruned(Exception):  # noqa: N818
-    """A prune rule said so. `points`: the evaluations until then."""
-
-    def __init__(self, points: tuple[Point, ...]) -> None:
-        super().__init__(points)
-        self.points = points
-
-
-class Interrupted(Exception):  # noqa: N818
-    """Stopped on request; the checkpoint holds what was reached."""
 
 
 def server_settings(cell: Cell) -> ServerConfig:
@@ -293,32 +258,3 @@ def describe(cell: Cell, manifest: TaskManifest, clients: int) -> dict[str, Any]
         "parameters": manifest.parameters.parameter_count,
         "phones": clients,
     }
-
-
-def write_outcome(
-    cell: Cell, directory: Path, results: Results, evaluations: Evaluations
-) -> Outcome:
-    """`results.json`, then `cell.json`, whose presence says that the cell is done."""
-    results.write(directory)
-    fields = {
-        "arm": cell.arm,
-        "point": dict(cell.point),
-        "seed": cell.seed,
-        "evaluations": evaluations_to_json(evaluations),
-        "settings": cell.settings.model_dump(mode="json"),
-    }
-    draft = directory / f"{CELL_FILE}.tmp"
-    draft.write_text(json.dumps(fields, indent=1), encoding="utf-8")
-    draft.replace(directory / CELL_FILE)
-    return Outcome(cell, results, curve_points(results.rounds, evaluations))
-
-
-def read_outcome(cell: Cell, directory: Path) -> Outcome | None:
-    """A finished cell's outcome, or None."""
-    path = directory / CELL_FILE
-    if not path.is_file() or not (directory / RESULTS_FILE).is_file():
-        return None
-    results = read_results(directory)
-    fields = json.loads(path.read_text(encoding="utf-8"))
-    evaluations = evaluations_from_json(fields["evaluations"])
-    return Outcome(cell, results, curve_points(results.rounds, evaluations))

@@ -25,15 +25,9 @@ from typing import Any, Protocol
 
 from android_harness.processes import undisturbed
 from laboratory.experiment.cells import Cell
+from laboratory.experiment.kept import read_outcome
 from laboratory.experiment.outcome import Outcome
-from laboratory.experiment.run import (
-    Interrupted,
-    Progress,
-    PruneRule,
-    cell_task,
-    read_outcome,
-    run_cell,
-)
+from laboratory.experiment.progress import Interrupted, Progress, PruneRule
 from laboratory.spread import HERE, Spread
 from protocol.errors import ErrorCode, FedvoiceError, make_folder
 
@@ -289,6 +283,8 @@ def _begin(messages: Any, stopping: Any, parent_pid: int, log_path: Path | None)
         log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         for stream in (1, 2):
             os.dup2(log, stream)
+    # PyTorch takes seconds: all workers load it side by side, and their parent never does.
+    import laboratory.experiment.run  # noqa: F401
 
     def report(digest: str, progress: Progress) -> None:
         messages.put((digest, progress))
@@ -313,6 +309,7 @@ def export_task_of(cell: Cell, cells_dir: Path) -> None:
     Raises:
         Interrupted: between two parts of the work, when all is to stop.
     """
+    from laboratory.experiment.run import cell_task
 
     def report(progress: Progress) -> None:
         if _should_stop():
@@ -330,6 +327,8 @@ def work_on(
     Raises:
         Pruned: `prune` said so.
     """
+    from laboratory.experiment.run import run_cell
+
     try:
         return run_cell(
             cell,

@@ -22,10 +22,10 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from laboratory.experiment import run
 from laboratory.experiment.cells import Cell, Metric
 from laboratory.experiment.forecast import Standing, remaining_secs, took_secs
 from laboratory.experiment.outcome import Outcome
+from laboratory.experiment.progress import Progress as CellProgress
 from laboratory.experiment.summary import Line, summary_markdown, table_heads, table_rows
 from protocol.errors import FedvoiceError
 
@@ -64,7 +64,7 @@ class ExperimentView:
     ) -> None:
         self._bars.stop()
 
-    def progressed(self, cell: Cell, progress: run.Progress) -> None:
+    def progressed(self, cell: Cell, progress: CellProgress) -> None:
         """See `runner.Observer`."""
         if cell.digest not in self._running:
             self._running[cell.digest] = self._bars.add_task(f"  {cell.name}", total=None, note="")

@@ -37,7 +37,7 @@ def tune(
     """
     from rich.console import Console
 
-    from laboratory.experiment.run import Progress
+    from laboratory.experiment.progress import Progress
     from laboratory.tuning.config import load_tuning
     from laboratory.tuning.report import write_search
     from laboratory.tuning.study import Search

@@ -18,8 +18,9 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from laboratory.experiment.cells import Cell, Metric
 from laboratory.experiment.config import ExperimentConfig
+from laboratory.experiment.kept import read_outcome
 from laboratory.experiment.outcome import Outcome, Point
-from laboratory.experiment.run import Progress, Pruned, read_outcome
+from laboratory.experiment.progress import Progress, Pruned
 from laboratory.experiment.runner import cell_dir, export_task_of, work_on, worker_pool
 from laboratory.tuning.config import Dimension, TuningConfig
 from protocol.errors import FedvoiceError

@@ -7,7 +7,7 @@ from typing import Any
 
 from laboratory.experiment.cells import Cell
 from laboratory.experiment.outcome import Outcome
-from laboratory.experiment.run import Progress
+from laboratory.experiment.progress import Progress
 from laboratory.experiment.runner import run_cells
 from laboratory.tuning.config import TuningConfig
 from laboratory.tuning.report import Verdict

@@ -11,7 +11,9 @@ from android_harness.results import read_results
 from laboratory.experiment.cells import Cell
 from laboratory.experiment.checkpoint import STATE_FILE, load_state, save_state
 from laboratory.experiment.config import load_experiment
-from laboratory.experiment.run import Interrupted, Progress, read_outcome, run_cell
+from laboratory.experiment.kept import read_outcome
+from laboratory.experiment.progress import Interrupted, Progress
+from laboratory.experiment.run import run_cell
 from protocol.errors import ErrorCode, FedvoiceError
 from protocol.task import WEIGHTS_FILE
 

@@ -9,9 +9,9 @@ import pytest
 
 from laboratory.experiment.again import combine, is_experiment, render_again
 from laboratory.experiment.config import ExperimentConfig
+from laboratory.experiment.kept import write_outcome
 from laboratory.experiment.outcome import Outcome
 from laboratory.experiment.report import EXPERIMENT_FILE, write_experiment
-from laboratory.experiment.run import write_outcome
 from laboratory.experiment.runner import Failure, Gathered, cell_dir
 from laboratory.quality import ErrorCounts
 from protocol.errors import ErrorCode, FedvoiceError

@@ -1,0 +1,49 @@
+"""A finished cell on disk: `results.json`, and `cell.json`, which says that it is finished.
+
+Free of the engines and of PyTorch: looking at an experiment that was run takes no seconds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from android_harness.results import RESULTS_FILE, Results, read_results
+from laboratory.experiment.cells import Cell
+from laboratory.experiment.checkpoint import evaluations_from_json, evaluations_to_json
+from laboratory.experiment.outcome import Outcome, curve_points
+from laboratory.quality import ErrorCounts
+
+CELL_FILE = "cell.json"
+Evaluations = Mapping[int, Mapping[str, ErrorCounts]]
+"""Errors by round (0: before the first) and test set."""
+
+
+def write_outcome(
+    cell: Cell, directory: Path, results: Results, evaluations: Evaluations
+) -> Outcome:
+    """`results.json`, then `cell.json`, whose presence says that the cell is done."""
+    results.write(directory)
+    fields = {
+        "arm": cell.arm,
+        "point": dict(cell.point),
+        "seed": cell.seed,
+        "evaluations": evaluations_to_json(evaluations),
+        "settings": cell.settings.model_dump(mode="json"),
+    }
+    draft = directory / f"{CELL_FILE}.tmp"
+    draft.write_text(json.dumps(fields, indent=1), encoding="utf-8")
+    draft.replace(directory / CELL_FILE)
+    return Outcome(cell, results, curve_points(results.rounds, evaluations))
+
+
+def read_outcome(cell: Cell, directory: Path) -> Outcome | None:
+    """A finished cell's outcome, or None."""
+    path = directory / CELL_FILE
+    if not path.is_file() or not (directory / RESULTS_FILE).is_file():
+        return None
+    results = read_results(directory)
+    fields = json.loads(path.read_text(encoding="utf-8"))
+    evaluations = evaluations_from_json(fields["evaluations"])
+    return Outcome(cell, results, curve_points(results.rounds, evaluations))
