@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import overload
 
 from device_runtime.audio import check_rate, read_waveform
 from device_runtime.course import UNUSABLE
 from device_runtime.store import ExampleStore, StoredExample
-from protocol.engine import Engine, Example, normalise_features
+from protocol.engine import Engine, Example, Examples, normalise_features
 from protocol.errors import FedvoiceError
 from protocol.task import TaskManifest
 
@@ -50,7 +49,7 @@ class FeatureCache:
         self._held_bytes = 0
 
 
-class LocalExamples(Sequence[Example]):
+class LocalExamples(Examples):
     """Those of a store's rows that the task can use, each decoded when it is indexed.
 
     Rows that fit no bucket, have unknown tokens or another sample rate are left out and counted
@@ -80,18 +79,12 @@ class LocalExamples(Sequence[Example]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    @overload
-    def __getitem__(self, index: int) -> Example: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Example]: ...
-    def __getitem__(self, index: int | slice) -> Example | Sequence[Example]:
+    def example(self, index: int) -> Example:
         """The example: features float32 [frames, mel_bins], normalised, and token ids.
 
         Raises:
             FedvoiceError: `missing-audio`, `unreadable-audio`, `wrong-shape`.
         """
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
         row, targets = self._rows[index]
         example = self._cache.get(row.id)
         if example is None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, overload
+from typing import Protocol
 
 import numpy as np
 
-from protocol.engine import Example, Int64Array
+from protocol.engine import Example, Examples, Int64Array
 from protocol.parameters import Float32Array
 
 
 @dataclass(frozen=True)
-class ClientData(Sequence[Example]):
+class ClientData(Examples):
     """Examples of one client (or of a test set), padded to the longest of them.
 
     features: float32 [n, F, bins], normalised, zero beyond each length; F is a multiple of the
@@ -48,14 +48,8 @@ class ClientData(Sequence[Example]):
     def __len__(self) -> int:
         return len(self.frames)
 
-    @overload
-    def __getitem__(self, index: int) -> Example: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Example]: ...
-    def __getitem__(self, index: int | slice) -> Example | Sequence[Example]:
+    def example(self, index: int) -> Example:
         """The example as a phone sees it: views without padding."""
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
         return Example(
             features=self.features[index, : self.frames[index]],
             targets=self.targets[index, : self.target_counts[index]].tolist(),

@@ -5,9 +5,10 @@ A host needs only this and arithmetic on flat vectors. All arrays are numpy, C-c
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +46,24 @@ class Example:
 
     features: Float32Array
     targets: Sequence[int]
+
+
+class Examples(Sequence[Example]):
+    """Examples that are made when they are indexed."""
+
+    @abstractmethod
+    def example(self, index: int) -> Example:
+        """Make the example at `index`, 0..len - 1."""
+
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Example]: ...
+    def __getitem__(self, index: int | slice) -> Example | Sequence[Example]:
+        chosen = range(len(self))[index]
+        if isinstance(chosen, range):
+            return [self.example(i) for i in chosen]
+        return self.example(chosen)
 
 
 class Engine(Protocol):

@@ -9,15 +9,13 @@ from __future__ import annotations
 import gzip
 import math
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
 
 import numpy as np
 import numpy.typing as npt
 
-from protocol.engine import Example, Int64Array
+from protocol.engine import Example, Examples, Int64Array
 from protocol.errors import ErrorCode, FedvoiceError
 
 SIDE = 28
@@ -30,7 +28,7 @@ _IMAGES_MAGIC, _LABELS_MAGIC = 2051, 2049
 
 
 @dataclass(frozen=True)
-class Images(Sequence[Example]):
+class Images(Examples):
     """Images with their digits; `images[i]` is an example.
 
     pixels: uint8 [n, 28, 28]. digits: int64 [n], 0..9.
@@ -46,20 +44,14 @@ class Images(Sequence[Example]):
     def __len__(self) -> int:
         return len(self.digits)
 
-    @overload
-    def __getitem__(self, index: int) -> Example: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Example]: ...
-    def __getitem__(self, index: int | slice) -> Example | Sequence[Example]:
+    def example(self, index: int) -> Example:
         """Features float32 [28, 28] in 0..1, targets [digit + 1]."""
-        if isinstance(index, slice):
-            return self.select(np.arange(len(self), dtype=np.int64)[index])
         features = self.pixels[index].astype(np.float32) / np.float32(255)
         return Example(features, [int(self.digits[index]) + 1])
 
 
 @dataclass(frozen=True)
-class ChosenImages(Sequence[Example]):
+class ChosenImages(Examples):
     """Some of the images, by their indices int64 [m]."""
 
     images: Images
@@ -68,14 +60,8 @@ class ChosenImages(Sequence[Example]):
     def __len__(self) -> int:
         return len(self.indices)
 
-    @overload
-    def __getitem__(self, index: int) -> Example: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Example]: ...
-    def __getitem__(self, index: int | slice) -> Example | Sequence[Example]:
+    def example(self, index: int) -> Example:
         """As `Images`."""
-        if isinstance(index, slice):
-            return ChosenImages(self.images, self.indices[index])
         return self.images[int(self.indices[index])]
 
 

@@ -14,12 +14,11 @@ import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
 
 import numpy as np
 import numpy.typing as npt
 
-from protocol.engine import Example, Int64Array
+from protocol.engine import Example, Examples, Int64Array
 from protocol.errors import ErrorCode, FedvoiceError
 
 CHARACTERS = "\n !$&',-.0123456789:;?ABCDEFGHIJKLMNOPQRSTUVWXYZ[]abcdefghijklmnopqrstuvwxyz"
@@ -40,7 +39,7 @@ class Role:
 
 
 @dataclass(frozen=True)
-class Windows(Sequence[Example]):
+class Windows(Examples):
     """Windows over token ids; `windows[i]` is an example: ids, and the ids one step on.
 
     ids: uint8 [N], shared. starts: int64 [n]. lengths: int64 [n], 1..unroll steps each.
@@ -57,14 +56,8 @@ class Windows(Sequence[Example]):
     def __len__(self) -> int:
         return len(self.starts)
 
-    @overload
-    def __getitem__(self, index: int) -> Example: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Example]: ...
-    def __getitem__(self, index: int | slice) -> Example | Sequence[Example]:
+    def example(self, index: int) -> Example:
         """Features float32 [length, 1], the ids as numbers; targets the next ids."""
-        if isinstance(index, slice):
-            return Windows(self.ids, self.starts[index], self.lengths[index])
         start, end = self.starts[index], self.starts[index] + self.lengths[index]
         features = self.ids[start:end].astype(np.float32).reshape(-1, 1)
         return Example(features, self.ids[start + 1 : end + 1].tolist())
