@@ -36,12 +36,28 @@ MOST_ROWS = 1024
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of a batch as arrays: features [B, T * stack, bins], targets [B, U], lengths [B]."""
+    """What a batch takes of a client's data; its features are copied once, into the batch.
 
-    features: Float32Array
-    targets: Int64Array
+    rows: int64 [B]. masks: uint32 [B, masks, 2] or None. frame_counts (stacked frames),
+    target_counts: int64 [B].
+    """
+
+    data: ClientData
+    rows: Int64Array
+    policy: SpecAugment
+    masks: MaskWords | None
     frame_counts: Int64Array
     target_counts: Int64Array
+
+    @property
+    def frames(self) -> int:
+        """Stacked frames of the longest row."""
+        return int(self.frame_counts.max(initial=1))
+
+    @property
+    def labels(self) -> int:
+        """Labels of the row that has most, one at least."""
+        return max(1, int(self.target_counts.max(initial=1)))
 
 
 def train_group(
@@ -145,16 +161,9 @@ def take_rows(
     policy: SpecAugment,
     masks: MaskWords | None,
 ) -> Rows:
-    """Examples `rows`, cut to the longest of them; `masks` uint32 [rows, masks, 2]."""
-    stack = manifest.features.stack
-    frame_counts = -(-data.frames[rows] // stack)
-    target_counts = data.target_counts[rows]
-    features = data.features[rows, : int(frame_counts.max(initial=1)) * stack]
-    if masks is not None:
-        for row, (frames, own) in enumerate(zip(data.frames[rows], masks, strict=True)):
-            features[row, :frames] = apply_masks(features[row, :frames], policy, own)
-    targets = data.targets[rows, : max(1, int(target_counts.max(initial=1)))]
-    return Rows(features, targets, frame_counts, target_counts)
+    """Examples `rows`; `masks` uint32 [rows, masks, 2]."""
+    frame_counts = -(-data.frames[rows] // manifest.features.stack)
+    return Rows(data, rows, policy, masks, frame_counts, data.target_counts[rows])
 
 
 def stack_rows(
@@ -165,23 +174,33 @@ def stack_rows(
     Args:
         weights: [A] of each client's rows in the loss.
     """
-    batch = max(len(part.frame_counts) for part in parts)
-    frames = max(part.features.shape[1] for part in parts)
-    labels = max(part.targets.shape[1] for part in parts)
-    clients, bins = len(parts), manifest.features.mel_bins
-    features = np.zeros((clients, batch, frames, bins), dtype=np.float32)
+    batch = max(len(part.rows) for part in parts)
+    frames = max(part.frames for part in parts)
+    labels = max(part.labels for part in parts)
+    clients, stack, bins = len(parts), manifest.features.stack, manifest.features.mel_bins
+    # Not zeros at once: fresh pages from the system for every batch cost more than the copies.
+    features = torch.empty(clients, batch, frames, stack * bins)
     targets = np.zeros((clients, batch, labels), dtype=np.int64)
     # Rows that fill up are one frame long and say nothing: every loss takes that.
     x_lens = np.ones((clients, batch), dtype=np.int64)
     y_lens = np.zeros((clients, batch), dtype=np.int64)
     example_weights = torch.zeros(clients, batch)
     for i, part in enumerate(parts):
-        rows = len(part.frame_counts)
-        features[i, :rows, : part.features.shape[1]] = part.features
-        targets[i, :rows, : part.targets.shape[1]] = part.targets
+        rows = len(part.rows)
+        _copy_features(part, features[i].numpy().reshape(batch, frames * stack, bins), stack)
+        targets[i, :rows, : part.labels] = part.data.targets[part.rows, : part.labels]
         x_lens[i, :rows], y_lens[i, :rows] = part.frame_counts, part.target_counts
         example_weights[i, :rows] = weights[i]
-    stack = manifest.features.stack
-    x = torch.from_numpy(features).view(clients, batch, frames // stack, stack * bins)
     lengths = torch.from_numpy(x_lens), torch.from_numpy(y_lens)
-    return x, torch.from_numpy(targets), *lengths, example_weights
+    return features, torch.from_numpy(targets), *lengths, example_weights
+
+
+def _copy_features(part: Rows, out: Float32Array, stack: int) -> None:
+    """All of `out` [B, T * stack, bins]: the rows, masked; zeros beyond them."""
+    rows, frames = len(part.rows), part.frames * stack
+    out[:rows, :frames] = part.data.features[part.rows, :frames]
+    out[:rows, frames:] = 0
+    out[rows:] = 0
+    if part.masks is not None:
+        for own, length, words in zip(out, part.data.frames[part.rows], part.masks, strict=False):
+            own[:length] = apply_masks(own[:length], part.policy, words)

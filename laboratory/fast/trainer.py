@@ -9,8 +9,8 @@ import torch
 
 from laboratory.clients import ClientData
 from laboratory.fast.course import fitting
-from laboratory.fast.local import take_rows, train_group
-from laboratory.fast.models import MOST_CLIENTS, GroupModel, ManyModel, OneModel, has_many
+from laboratory.fast.local import stack_rows, take_rows, train_group
+from laboratory.fast.models import GroupModel, ManyModel, OneModel, best_group, has_many
 from laboratory.trainers import LocalUpdate
 from protocol.parameters import FlatVector
 from protocol.plan import SpecAugment, TrainingPlan
@@ -23,12 +23,14 @@ class FastTrainer:
     """Clients in groups that train together, where the model has a form for that.
 
     Args:
-        clients_together: at most so many; 1: one after the other.
+        clients_together: at most so many, 1: one after the other; None: `best_group`.
     """
 
-    def __init__(self, manifest: TaskManifest, clients_together: int = MOST_CLIENTS) -> None:
+    def __init__(self, manifest: TaskManifest, clients_together: int | None = None) -> None:
         self._manifest = manifest
         self._one = OneModel(manifest)
+        if clients_together is None:
+            clients_together = best_group(manifest)
         self._together = clients_together if has_many(manifest) else 1
         self._many: GroupModel | None = None
 
@@ -59,10 +61,8 @@ class FastTrainer:
         for start in range(0, len(used), TRANSCRIBED_ROWS):
             rows = np.array(used[start : start + TRANSCRIBED_ROWS], dtype=np.int64)
             taken = take_rows(self._manifest, data, rows, SpecAugment(), None)
-            stacked = taken.features.reshape(len(rows), int(taken.frame_counts.max()), -1)
-            tokens = self._one.transcribe(
-                torch.from_numpy(stacked), torch.from_numpy(taken.frame_counts)
-            )
+            x, _, x_lens, _, _ = stack_rows(self._manifest, [taken], torch.ones(1))
+            tokens = self._one.transcribe(x[0], x_lens[0])
             for row, ids in zip(rows, tokens, strict=True):
                 found[row] = ids
         return found

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from laboratory.fast.layers import affine, lstm_layer
-from laboratory.fast.models import ManyModel, OneModel, has_many
+from laboratory.fast.models import GROUP_WEIGHTS_BYTES, ManyModel, OneModel, best_group, has_many
 from protocol.task import TaskManifest
 from tests.laboratory.tiny import MODELS, some_weights, tiny_task
 
@@ -132,6 +132,15 @@ def test_models_without_a_batched_form_train_one_after_the_other() -> None:
         update={"model_kind": "char-lstm", "model": {"layers": 1}}
     )
     assert not has_many(manifest)
+
+
+def test_larger_weights_train_in_smaller_groups() -> None:
+    small = tiny_task().manifest
+    assert best_group(small) == 8
+    floats = GROUP_WEIGHTS_BYTES // 4
+    for size, clients in ((floats // 4, 4), (floats // 4 + 4, 2), (floats + 4, 1)):
+        table = small.parameters.model_copy(update={"total_size": size})
+        assert best_group(small.model_copy(update={"parameters": table})) == clients
 
 
 def demand_close(found: Tensor, wanted: Tensor) -> None:
