@@ -12,11 +12,11 @@ class Shelf(Examples):
     """Example i has the target i; `made` says which were made."""
 
     def __init__(self, count: int) -> None:
-        self.count = count
+        self._size = count
         self.made: list[int] = []
 
     def __len__(self) -> int:
-        return self.count
+        return self._size
 
     def example(self, index: int) -> Example:
         self.made.append(index)
@@ -25,7 +25,7 @@ class Shelf(Examples):
 
 def test_examples_are_made_one_by_one_when_they_are_indexed() -> None:
     shelf = Shelf(4)
-    assert [shelf[i].targets for i in (0, 3, -1, np.int64(2))] == [[0], [3], [3], [2]]
+    assert [shelf[i].targets for i in (0, 3, -1, 2)] == [[0], [3], [3], [2]]
     assert shelf.made == [0, 3, 3, 2]
 
 
