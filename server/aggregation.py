@@ -8,8 +8,9 @@ the round's accepted clients (McMahan et al. 2016, algorithm 1).
 
 No sum can overflow: |delta| <= max_update_abs and n_k <= max_client_examples are checked, and
 `ServerConfig` refuses settings where max_update_abs * max_client_examples * phones * 2^g > 2^62.
-delta * 2^g is exact in float64 (a 24-bit significand scaled by a power of two). The rounding
-changes an update's element by at most 2^-(g+1), and so does it the mean's, before float32.
+delta * 2^g and rint of it are exact in float32: a power of two scales a 24-bit significand. The
+rounding to the grid changes an update's element by at most 2^-(g+1), and so does it the mean's,
+before float32.
 
 Folding needs memory for one chunk; the accumulator holds 8 bytes a parameter, however many
 updates there are.
@@ -85,8 +86,8 @@ class Accumulator:
             FedvoiceError: `wrong-shape` if the pieces are not P elements; the accumulator must
                 not be used further then.
         """
-        scale = 2.0**self.grid_bits
-        wide = np.empty(CHUNK_ELEMENTS, dtype=np.float64)
+        scale = np.float32(2.0**self.grid_bits)
+        scaled = np.empty(CHUNK_ELEMENTS, dtype=np.float32)
         grid = np.empty(CHUNK_ELEMENTS, dtype=np.int64)
         start = 0
         with self._lock:
@@ -96,9 +97,9 @@ class Accumulator:
                     end = start + part.size
                     if end > self.size:
                         raise self._wrong_size(end)
-                    np.multiply(part, scale, out=wide[: part.size], dtype=np.float64)
-                    np.rint(wide[: part.size], out=wide[: part.size])
-                    np.copyto(grid[: part.size], wide[: part.size], casting="unsafe")
+                    np.multiply(part, scale, out=scaled[: part.size])
+                    np.rint(scaled[: part.size], out=scaled[: part.size])
+                    np.copyto(grid[: part.size], scaled[: part.size], casting="unsafe")
                     grid[: part.size] *= weight
                     self._sum[start:end] += grid[: part.size]
                     start = end

@@ -1,12 +1,13 @@
 """Layers for many clients at once, each with weights of its own.
 
-Weights are leaves [K, *shape] with a `grad`. What a backward pass finds is added to that `grad` by
-the product that finds it: gradients that autograd hands on are copied once more, which is a tenth
-of a step's time.
+A weight's gradient is written where it belongs by the product that finds it: gradients that
+autograd hands on are copied once more, which is a tenth of a step's time. So no weight may be used
+twice.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,6 +17,32 @@ _sigmoid_slope = torch.ops.aten.sigmoid_backward
 """(x, s) -> x s (1 - s), in one pass."""
 _tanh_slope = torch.ops.aten.tanh_backward
 """(x, t) -> x (1 - t^2)."""
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A parameter of K clients. value, gradient: [K, *shape]. add: to what is in `gradient`, which
+    is written over otherwise."""
+
+    value: Tensor
+    gradient: Tensor
+    add: bool
+
+    def put(self, left: Tensor, right: Tensor) -> None:
+        """The gradient is left [K, O, N] times right [K, N, I]."""
+        self.gradient.baddbmm_(left, right, beta=float(self.add))
+
+    def put_rows(self, rows: Tensor) -> None:
+        """The gradient is the sum of rows [K, N, O] over N."""
+        if self.add:
+            self.gradient.add_(rows.sum(1))
+        else:
+            torch.sum(rows, 1, out=self.gradient)
+
+    @property
+    def turned(self) -> Weight:
+        """[K, I, O] of the same numbers as this one's [K, O, I]."""
+        return Weight(self.value.transpose(1, 2), self.gradient.transpose(1, 2), self.add)
 
 
 class LstmLayer(torch.autograd.Function):
@@ -28,37 +55,41 @@ class LstmLayer(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, recurrent: Tensor, bias: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, anchor: Tensor, inputs: Weight, recurrent: Weight, bias: Weight
+    ) -> Tensor:
         """Project all frames by one product; then run them in order."""
         clients, batch, frames, _ = x.shape
-        hidden_size = recurrent.shape[2]
-        projected = torch.baddbmm(bias[:, None], x.flatten(1, 2), weight.transpose(1, 2))
+        hidden_size = recurrent.value.shape[2]
+        rows, turned = x.flatten(1, 2), inputs.value.transpose(1, 2)
+        projected = torch.baddbmm(bias.value[:, None], rows, turned)
         # The gates take their inputs' place.
         gates = projected.view(clients, batch, frames, 4, hidden_size)
         i, f, g, o = (gate.unbind(2) for gate in gates.unbind(3))
-        inputs = projected.view(clients, batch, frames, -1).unbind(2)
+        raw_at = projected.view(clients, batch, frames, -1).unbind(2)
         cells, tanh_cells, hidden = x.new_empty(3, clients, batch, frames, hidden_size).unbind(0)
         c_at, tanh_at, h_at = cells.unbind(2), tanh_cells.unbind(2), hidden.unbind(2)
-        turned = recurrent.transpose(1, 2).contiguous()  # T products are the faster for it
+        turned = recurrent.value.transpose(1, 2).contiguous()  # T products are the faster for it
         cell_gate = slice(2 * hidden_size, 3 * hidden_size)
         for t in range(frames):
-            raw = torch.baddbmm(inputs[t], h_at[t - 1], turned) if t else inputs[0].clone()
-            torch.sigmoid(raw, out=inputs[t])
+            raw = torch.baddbmm(raw_at[t], h_at[t - 1], turned) if t else raw_at[0].clone()
+            torch.sigmoid(raw, out=raw_at[t])
             torch.tanh(raw[..., cell_gate], out=g[t])
             torch.mul(i[t], g[t], out=c_at[t])
             if t:
                 c_at[t].addcmul_(f[t], c_at[t - 1])
             torch.tanh(c_at[t], out=tanh_at[t])
             torch.mul(o[t], tanh_at[t], out=h_at[t])
-        ctx.save_for_backward(x, weight, recurrent, gates, cells, tanh_cells, hidden)
-        ctx.sinks = weight.grad, recurrent.grad, bias.grad
+        ctx.save_for_backward(x, gates, cells, tanh_cells, hidden)
+        ctx.weights = inputs, recurrent, bias
         return hidden
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None, None, None]:
         """Frames in reversed order; one product for each of the weights."""
         (grad_hidden,) = grads
-        x, weight, recurrent, gates, cells, tanh_cells, hidden = ctx.saved_tensors
+        x, gates, cells, tanh_cells, hidden = ctx.saved_tensors
+        inputs, recurrent, bias = ctx.weights
         frames = x.shape[2]
         i, f, g, o = gates.unbind(3)
         # What d(cell), at the output gate d(hidden), is multiplied by; the products take its place.
@@ -77,17 +108,15 @@ class LstmLayer(torch.autograd.Function):
             by_cell[t].mul_(grad_c[:, :, None])
             by_hidden[t].mul_(grad_h)
             if t:
-                grad_h = torch.baddbmm(grad_at[t - 1], projected_at[t], recurrent)
+                grad_h = torch.baddbmm(grad_at[t - 1], projected_at[t], recurrent.value)
                 grad_c.mul_(forget[t]).addcmul_(grad_h, through[t - 1])
         rows = projected.flatten(1, 2)
         columns = rows.transpose(1, 2)
-        to_weight, to_recurrent, to_bias = ctx.sinks
-        to_weight.baddbmm_(columns, x.flatten(1, 2))
-        to_recurrent.baddbmm_(columns, _one_later(hidden).flatten(1, 2))
-        to_bias.add_(rows.sum(1))
-        if not ctx.needs_input_grad[0]:
-            return None, None, None, None
-        return torch.bmm(rows, weight).view_as(x), None, None, None
+        inputs.put(columns, x.flatten(1, 2))
+        recurrent.put(columns, _one_later(hidden).flatten(1, 2))
+        bias.put_rows(rows)
+        to_x = torch.bmm(rows, inputs.value).view_as(x) if ctx.needs_input_grad[0] else None
+        return to_x, None, None, None, None
 
 
 def _one_later(frames: Tensor) -> Tensor:
@@ -99,39 +128,39 @@ class Affine(torch.autograd.Function):
     """x [K, N, I], weight [K, O, I], bias [K, O] or None -> [K, N, O]."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(ctx: Any, x: Tensor, anchor: Tensor, weight: Weight, bias: Weight | None) -> Tensor:
         """One product a client."""
-        ctx.save_for_backward(x, weight)
-        ctx.sinks = weight.grad, None if bias is None else bias.grad
-        turned = weight.transpose(1, 2)
-        return torch.bmm(x, turned) if bias is None else torch.baddbmm(bias[:, None], x, turned)
+        ctx.save_for_backward(x)
+        ctx.weights = weight, bias
+        turned = weight.value.transpose(1, 2)
+        if bias is None:
+            return torch.bmm(x, turned)
+        return torch.baddbmm(bias.value[:, None], x, turned)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None, None]:
         """Two products a client, one where nothing depends on x's gradient."""
         (grad,) = grads
-        x, weight = ctx.saved_tensors
-        to_weight, to_bias = ctx.sinks
-        to_weight.baddbmm_(grad.transpose(1, 2), x)
-        if to_bias is not None:
-            to_bias.add_(grad.sum(1))
-        return torch.bmm(grad, weight) if ctx.needs_input_grad[0] else None, None, None
+        (x,) = ctx.saved_tensors
+        weight, bias = ctx.weights
+        weight.put(grad.transpose(1, 2), x)
+        if bias is not None:
+            bias.put_rows(grad)
+        to_x = torch.bmm(grad, weight.value) if ctx.needs_input_grad[0] else None
+        return to_x, None, None, None
 
 
-def lstm_layer(x: Tensor, weight: Tensor, recurrent: Tensor, bias: Tensor) -> Tensor:
+_ANCHOR = torch.zeros((), requires_grad=True)
+"""What makes autograd come to the backward passes: the weights take no gradient from it."""
+
+
+def lstm_layer(x: Tensor, inputs: Weight, recurrent: Weight, bias: Weight) -> Tensor:
     """See `LstmLayer`."""
-    found: Tensor = LstmLayer.apply(x, weight, recurrent, bias)
+    found: Tensor = LstmLayer.apply(x, _ANCHOR, inputs, recurrent, bias)
     return found
 
 
-def affine(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def affine(x: Tensor, weight: Weight, bias: Weight | None = None) -> Tensor:
     """See `Affine`."""
-    found: Tensor = Affine.apply(x, weight, bias)
+    found: Tensor = Affine.apply(x, _ANCHOR, weight, bias)
     return found
-
-
-def turned(weight: Tensor) -> Tensor:
-    """[K, I, O] of the same numbers, and of the same gradient, as the leaf `weight` [K, O, I]."""
-    leaf = weight.detach().transpose(1, 2).requires_grad_()
-    leaf.grad = None if weight.grad is None else weight.grad.transpose(1, 2)
-    return leaf

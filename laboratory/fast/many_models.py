@@ -11,14 +11,14 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from laboratory.fast.layers import affine, lstm_layer, turned
+from laboratory.fast.layers import Weight, affine, lstm_layer
 from model_export.models.config import CtcConfig, ModelConfig, RnntConfig
 from model_export.models.labeller import frame_nll
 from model_export.models.loss import rnnt_nll
 from protocol.vocabulary import BLANK
 
-Parameters = Mapping[str, Tensor]
-"""By name, each a leaf [K, *shape] with a `grad` of that shape, which the backward pass adds to."""
+Parameters = Mapping[str, Weight]
+"""By name."""
 Losses = Callable[[Parameters, Tensor, Tensor, Tensor, Tensor], Tensor]
 """(parameters, x [K, B, T, I], y [K, B, U], x_lens [K, B], y_lens [K, B]) -> nll [K, B]."""
 
@@ -79,9 +79,9 @@ def _rnnt(config: RnntConfig) -> Losses:
         encoded = encode(p, encoder.layers, encoder.bidirectional, x, x_lens)
         history = nn.functional.pad(y, (1, 0))
         # A product instead of an index: its gradient is a product, too.
-        vocabulary = p["output.weight"].shape[1]
+        vocabulary = p["output.weight"].value.shape[1]
         tokens = nn.functional.one_hot(history, vocabulary).to(x.dtype)
-        embedded = affine(tokens.flatten(1, 2), turned(p["embedding.weight"]))
+        embedded = affine(tokens.flatten(1, 2), p["embedding.weight"].turned)
         embedded = embedded.view(clients, batch, history.shape[2], -1)
         predicted = lstm(p, "predictor", "l0", embedded)
         left = linear(p, "joint_encoder", encoded.flatten(1, 2)).view(clients, batch, frames, 1, -1)

@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from laboratory.fast.layers import Weight
 from laboratory.fast.many_models import many_losses
 from model_export.models import build_model
 from model_export.models.config import from_settings
@@ -114,19 +115,18 @@ class ManyModel:
     ) -> Tensor:
         """See `GroupModel`."""
         active = len(x)
-        if not add:
-            self.gradient[:active].zero_()
-        parameters = {spec.name: self._leaf(spec, active) for spec in self._specs}
+        parameters = {spec.name: self._weight(spec, active, add) for spec in self._specs}
         losses = (self._losses(parameters, x, y, x_lens, y_lens) * example_weights).sum(1)
         losses.sum().backward()  # type: ignore[no-untyped-call]
         return losses.detach()
 
-    def _leaf(self, spec: ParameterSpec, active: int) -> Tensor:
-        """[active, *shape]: a parameter where it lies, whose gradient goes where it belongs."""
-        weights, gradient = self.weights[:active, spec.place], self.gradient[:active, spec.place]
-        leaf = weights.view(active, *spec.shape).requires_grad_()
-        leaf.grad = gradient.view(active, *spec.shape)
-        return leaf
+    def _weight(self, spec: ParameterSpec, active: int, add: bool) -> Weight:
+        """A parameter where it lies, and its gradient where it belongs."""
+        value, gradient = (
+            flat[:active, spec.place].view(active, *spec.shape)
+            for flat in (self.weights, self.gradient)
+        )
+        return Weight(value, gradient, add)
 
 
 def has_many(manifest: TaskManifest) -> bool:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from laboratory.fast.layers import affine, lstm_layer
+from laboratory.fast.layers import Weight, affine, lstm_layer
 from laboratory.fast.models import GROUP_WEIGHTS_BYTES, ManyModel, OneModel, best_group, has_many
 from protocol.task import TaskManifest
 from tests.laboratory.tiny import MODELS, some_weights, tiny_task
@@ -15,55 +15,61 @@ from tests.laboratory.tiny import MODELS, some_weights, tiny_task
 CLIENTS, ROWS, FRAMES = 3, 4, 7
 
 
-def with_gradients(*tensors: Tensor) -> list[Tensor]:
-    """Leaves whose gradients start at one: what is added to them shows."""
-    leaves = [tensor.detach().clone().requires_grad_() for tensor in tensors]
-    for leaf in leaves:
-        leaf.grad = torch.ones_like(leaf)
-    return leaves
+def of_ones(value: Tensor, add: bool) -> Weight:
+    """Gradients start at one: whether something was added to them shows."""
+    return Weight(value.detach(), torch.ones_like(value), add)
 
 
+def demand_gradient(weight: Weight, client: int, wanted: Tensor | None) -> None:
+    assert wanted is not None
+    torch.testing.assert_close(weight.gradient[client] - float(weight.add), wanted)
+
+
+@pytest.mark.parametrize("add", [False, True])
 @pytest.mark.parametrize("frames", [1, 4])
-def test_law_8_the_layer_by_hand_is_pytorchs_lstm(frames: int) -> None:
+def test_law_8_the_layer_by_hand_is_pytorchs_lstm(frames: int, add: bool) -> None:
     torch.manual_seed(0)
     clients, rows, size, hidden = 2, 3, 5, 4
     modules = [nn.LSTM(size, hidden, batch_first=True).double() for _ in range(clients)]
     for module in modules:
         nn.init.zeros_(module.bias_hh_l0)
     names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0")
-    weights = [torch.stack([getattr(module, name) for module in modules]) for name in names]
-    x, *weights = with_gradients(
-        torch.randn(clients, rows, frames, size, dtype=torch.float64), *weights
-    )
+    weights = [of_ones(torch.stack([getattr(m, name) for m in modules]), add) for name in names]
+    x = torch.randn(clients, rows, frames, size, dtype=torch.float64, requires_grad=True)
     found = lstm_layer(x, *weights)
     upstream = torch.randn_like(found)
     found.backward(upstream)
-    for k, module in enumerate(modules):
-        own = x[k].detach().requires_grad_()
+    assert x.grad is not None
+    for client, module in enumerate(modules):
+        own = x[client].detach().requires_grad_()
         wanted, _ = module(own)
-        torch.testing.assert_close(found[k], wanted)
-        wanted.backward(upstream[k])
-        for leaf, name in zip((x, *weights), ("", *names), strict=True):
-            gradient = getattr(module, name).grad if name else own.grad
-            torch.testing.assert_close(leaf.grad[k] - 1, gradient)
+        torch.testing.assert_close(found[client], wanted)
+        wanted.backward(upstream[client])
+        torch.testing.assert_close(x.grad[client], own.grad)
+        for weight, name in zip(weights, names, strict=True):
+            demand_gradient(weight, client, getattr(module, name).grad)
 
 
+@pytest.mark.parametrize("add", [False, True])
 @pytest.mark.parametrize("with_bias", [True, False])
-def test_law_8_the_affine_layer_by_hand_is_pytorchs(with_bias: bool) -> None:
+def test_law_8_the_affine_layer_by_hand_is_pytorchs(with_bias: bool, add: bool) -> None:
     torch.manual_seed(1)
-    shapes = [(2, 3, 5), (2, 4, 5), (2, 4)][: 2 + with_bias]
-    leaves = with_gradients(*(torch.randn(shape, dtype=torch.float64) for shape in shapes))
-    bias = leaves[2] if with_bias else None
-    found = affine(*leaves[:2], bias)
+    shapes = [(2, 4, 5), (2, 4)][: 1 + with_bias]
+    weights = [of_ones(torch.randn(shape, dtype=torch.float64), add) for shape in shapes]
+    x = torch.randn(2, 3, 5, dtype=torch.float64, requires_grad=True)
+    found = affine(x, *weights)
     upstream = torch.randn_like(found)
     found.backward(upstream)
-    for k in range(2):
-        own = [leaf[k].detach().requires_grad_() for leaf in leaves]
-        wanted = nn.functional.linear(*own)
-        torch.testing.assert_close(found[k], wanted)
-        wanted.backward(upstream[k])
-        for leaf, mine in zip(leaves, own, strict=True):
-            torch.testing.assert_close(leaf.grad[k] - 1, mine.grad)
+    assert x.grad is not None
+    for client in range(2):
+        own = x[client].detach().requires_grad_()
+        leaves = [weight.value[client].clone().requires_grad_() for weight in weights]
+        wanted = nn.functional.linear(own, *leaves)
+        torch.testing.assert_close(found[client], wanted)
+        wanted.backward(upstream[client])
+        torch.testing.assert_close(x.grad[client], own.grad)
+        for weight, leaf in zip(weights, leaves, strict=True):
+            demand_gradient(weight, client, leaf.grad)
 
 
 def a_batch(manifest: TaskManifest, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
