@@ -1,15 +1,16 @@
 """Central training: all clients' examples in one place, shuffled, with Adam. What federated
 training is held against.
 
-A row of its results is an epoch; nothing is communicated, and mu counts Adam's two vectors.
+A row of its results is an epoch; nothing is communicated, and mu counts Adam's two vectors. Its
+state between two epochs is a federation's, Adam's vectors in the place of the server optimiser's.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -40,43 +41,60 @@ class CentralRun:
     config: CentralConfig
     evaluate: Evaluate
 
-    def epochs(self, weights: FlatVector) -> Iterator[FederationState]:
-        """The state after each epoch, from `weights` float32 [P]."""
-        model = OneModel(self.manifest)
-        model.weights[0].copy_(torch.from_numpy(weights))
+    @property
+    def rounds(self) -> int:
+        """Epochs, which are its rounds."""
+        return self.config.epochs
+
+    def start(self, weights: FlatVector) -> FederationState:
+        """Before the first epoch, at `weights` float32 [P]."""
+        return FederationState(weights, OptimizerState())
+
+    def step(self, state: FederationState) -> FederationState:
+        """The state after one more epoch: shuffled anew, Adam's rate falling with a cosine."""
+        began = time.monotonic()
+        model, epoch = OneModel(self.manifest), state.number + 1
+        model.weights[0].copy_(torch.from_numpy(state.weights))
         flat = torch.nn.Parameter(model.weights)  # the same memory
         flat.grad = model.gradient
+        examples = len(self._usable)
+        batch = self.plan.batch_size or examples
+        steps = -(-examples // batch)
+        adam = torch.optim.Adam([flat])
+        _restore(adam, flat, state.optimizer, state.number * steps)
+        draw = np.random.default_rng([self.plan.seed, epoch])
+        order = self._usable[draw.permutation(examples)]
+        losses = 0.0
+        for step in range(steps):
+            rows = order[step * batch : (step + 1) * batch]
+            losses += len(rows) * self._gradient(model, rows, epoch * steps + step)
+            torch.nn.utils.clip_grad_norm_([flat], self.plan.clip_norm or math.inf)
+            done = (state.number * steps + step) / (steps * self.config.epochs)
+            adam.param_groups[0]["lr"] = self.config.rate * (1 + math.cos(math.pi * done)) / 2
+            adam.step()
+        state = replace(state, optimizer=_vectors(adam, flat))
+        return self._booked(state, model, epoch, examples, steps, losses, began)
+
+    @cached_property
+    def _data(self) -> ClientData:
         settings = self.manifest.features
         everybody = (self.population.train(who) for who in self.population.client_ids)
         examples = [example for own in everybody for example in own]
-        data = ClientData.collate(examples, settings.stack, settings.mel_bins)
-        usable = np.array(fitting(self.manifest, data, range(len(data)))[0], dtype=np.int64)
-        batch = self.plan.batch_size or len(usable)
-        steps = -(-len(usable) // batch)
-        optimizer = torch.optim.Adam([flat], lr=self.config.rate)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps * self.config.epochs)
-        state = FederationState(weights, OptimizerState())
-        for epoch in range(1, self.config.epochs + 1):
-            began = time.monotonic()
-            order = usable[np.random.default_rng([self.plan.seed, epoch]).permutation(len(usable))]
-            losses = 0.0
-            for step in range(steps):
-                rows = order[step * batch : (step + 1) * batch]
-                losses += len(rows) * self._gradient(model, data, rows, epoch * steps + step)
-                torch.nn.utils.clip_grad_norm_([flat], self.plan.clip_norm or math.inf)
-                optimizer.step()
-                schedule.step()
-            state = self._booked(state, model, epoch, len(usable), steps, losses, began)
-            yield state
+        return ClientData.collate(examples, settings.stack, settings.mel_bins)
 
-    def _gradient(self, model: OneModel, data: ClientData, rows: Int64Array, number: int) -> float:
+    @cached_property
+    def _usable(self) -> Int64Array:
+        used, _ = fitting(self.manifest, self._data, range(len(self._data)))
+        return np.array(used, dtype=np.int64)
+
+    def _gradient(self, model: OneModel, rows: Int64Array, number: int) -> float:
         """Put a batch's gradient into the model; its mean loss. `number` names the masks."""
         policy, masks = self.plan.spec_augment, None
         if policy.time_masks + policy.frequency_masks:
             plan = self.plan.model_copy(update={"local_epochs": 1})
             words = draw_mask_words(plan, len(rows), client_id="central", round_number=number)
             masks = words[0]
-        taken = take_rows(self.manifest, data, rows, policy, masks)
+        taken = take_rows(self.manifest, self._data, rows, policy, masks)
         inputs = stack_rows(self.manifest, [taken], torch.tensor([1.0 / len(rows)]))
         return float(model.compute_gradients(*inputs, add=False))
 
@@ -128,3 +146,21 @@ class CentralRun:
             rows=(*state.rows[:-1], row),
             evaluations={**state.evaluations, epoch: found},
         )
+
+
+def _restore(
+    adam: torch.optim.Adam, flat: torch.nn.Parameter, slots: OptimizerState, steps: int
+) -> None:
+    """Go on after `steps` steps with the vectors that `_vectors` took."""
+    if steps:
+        adam.state[flat] = {
+            "step": torch.tensor(float(steps)),
+            "exp_avg": torch.from_numpy(slots.slots["first"].copy())[None],
+            "exp_avg_sq": torch.from_numpy(slots.slots["second"].copy())[None],
+        }
+
+
+def _vectors(adam: torch.optim.Adam, flat: torch.nn.Parameter) -> OptimizerState:
+    moments = adam.state[flat]
+    first, second = (moments[name][0].numpy() for name in ("exp_avg", "exp_avg_sq"))
+    return OptimizerState({"first": first, "second": second})

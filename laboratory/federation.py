@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from android_harness.results import RoundResult
 from laboratory.backends import Backend
@@ -53,6 +54,20 @@ class FederationState:
     analytic: Cfmq = FREE
 
 
+class Training(Protocol):
+    """What goes from state to state: a federation by rounds, central training by epochs."""
+
+    @property
+    def rounds(self) -> int:
+        """Steps to its end."""
+
+    def start(self, weights: FlatVector) -> FederationState:
+        """Before the first step, at `weights` float32 [P]."""
+
+    def step(self, state: FederationState) -> FederationState:
+        """The state after one more; the same state always gives the same one."""
+
+
 @dataclass(frozen=True)
 class Federation:
     """What stays the same from round to round.
@@ -70,6 +85,11 @@ class Federation:
     config: ServerConfig
     backend: Backend
     evaluate: Evaluate
+
+    @property
+    def rounds(self) -> int:
+        """R."""
+        return self.config.rounds
 
     def start(self, weights: FlatVector) -> FederationState:
         """Before round 1; evaluates the initial weights where the settings want it."""

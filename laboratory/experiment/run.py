@@ -6,6 +6,7 @@ Loads the engines and PyTorch; what a finished cell left is read without (`kept`
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from laboratory.experiment.kept import read_outcome, write_outcome
 from laboratory.experiment.outcome import Outcome, curve_points, rates_of
 from laboratory.experiment.progress import Interrupted, Progress, Pruned, PruneRule, Report, Stop
 from laboratory.fast.course import draw_client_course, planned_memory_bytes
-from laboratory.federation import Federation, FederationState
+from laboratory.federation import Federation, FederationState, Training
 from laboratory.populations import build_population, export_config
 from laboratory.quality import ErrorCounts, evaluate
 from laboratory.spread import HERE, Spread
@@ -94,21 +95,22 @@ def run_cell(
     began = time.monotonic()
     plan = cell.settings.plan.model_copy(update={"seed": cell.seed})
     judge = partial(_judge, trainer, task.manifest, population)
+
+    def go_on(training: Training) -> FederationState:
+        report(Progress(0, training.rounds, "read the corpus"))
+        state = load_state(directory) or training.start(task.initial_weights(cell.seed))
+        return run_rounds(cell, training, state, directory, report, should_stop, prune)
+
     if cell.settings.engine is EngineKind.CENTRAL:
         central = CentralRun(task.manifest, population, plan, cell.settings.central, judge)
-        state = _run_central(central, task.initial_weights(cell.seed), report, should_stop)
+        state = go_on(central)
     else:
         config = server_settings(within_budget(cell, task.manifest, population))
-        backend = spread.backend(spec, source, trainer, population)
-        federation = Federation(
-            cell.arm, task.manifest, population.client_ids, plan, config, backend, judge
-        )
-        report(Progress(0, config.rounds, "read the corpus"))
-        state = load_state(directory) or federation.start(task.initial_weights(cell.seed))
-        try:
-            state = run_rounds(cell, federation, state, directory, report, should_stop, prune)
-        finally:
-            backend.close()
+        with closing(spread.backend(spec, source, trainer, population)) as backend:
+            federation = Federation(
+                cell.arm, task.manifest, population.client_ids, plan, config, backend, judge
+            )
+            state = go_on(federation)
     save_weights(directory / WEIGHTS_FILE, state.weights, task.manifest.parameters)
     results = Results(
         rounds=list(state.rows),
@@ -136,20 +138,9 @@ def _run_on_phones(
     return write_outcome(cell, directory, results, evaluations)
 
 
-def _run_central(
-    central: CentralRun, weights: FlatVector, report: Report, should_stop: Stop
-) -> FederationState:
-    """All epochs; an interrupted run begins again, as it takes a minute or two."""
-    for state in central.epochs(weights):
-        if should_stop():
-            raise Interrupted
-        report(Progress(state.number, central.config.epochs, describe_rates(state)))
-    return state
-
-
 def run_rounds(
     cell: Cell,
-    federation: Federation,
+    training: Training,
     state: FederationState,
     directory: Path,
     report: Report,
@@ -157,13 +148,13 @@ def run_rounds(
     prune: PruneRule | None,
 ) -> FederationState:
     """All rounds of a cell from `state` on, or as many as its target and budget ask for."""
-    rounds = federation.config.rounds
+    rounds = training.rounds
     saved = time.monotonic()
     while state.number < rounds and not reached(cell, state):
         if should_stop():
             save_state(directory, state)
             raise Interrupted
-        state = federation.step(state)
+        state = training.step(state)
         report(Progress(state.number, rounds, describe_rates(state)))
         if prune is not None and state.number in state.evaluations:
             points = curve_points(state.rows, state.evaluations)

@@ -74,6 +74,18 @@ def test_a_cell_that_was_stopped_goes_on_to_the_same_bits(experiment: Path, tmp_
     assert not (parts / STATE_FILE).exists()
 
 
+def test_central_training_goes_on_to_the_same_bits(experiment: Path, tmp_path: Path) -> None:
+    """Adam's vectors and the place on the cosine are part of the state."""
+    central = {"epochs": 3, "rate": 0.01, "evaluate_every": 1}
+    cell = the_cell(experiment, engine="central", central=central)
+    assert run(cell, tmp_path / "whole") == [1, 2, 3]
+    with pytest.raises(Interrupted):
+        run(cell, tmp_path / "parts", 1)
+    assert run(cell, tmp_path / "parts") == [2, 3]
+    whole, parts = (tmp_path / name for name in ("whole", "parts"))
+    assert (whole / WEIGHTS_FILE).read_bytes() == (parts / WEIGHTS_FILE).read_bytes()
+
+
 def test_a_state_comes_back_from_disk_as_it_was(experiment: Path, tmp_path: Path) -> None:
     cell = the_cell(experiment, **STATEFUL)
     with pytest.raises(Interrupted):
