@@ -22,13 +22,13 @@ from functools import partial
 from pathlib import Path
 
 from laboratory.backends import Backend, WorkerSpec
+from laboratory.engines import TrainerSpec
 from laboratory.experiment.cells import Cell
 from laboratory.experiment.config import load_experiment
 from laboratory.experiment.run import cell_task, server_settings
 from laboratory.federation import Federation
 from laboratory.populations import build_population
 from laboratory.spread import Spread
-from laboratory.trainers import TrainerSpec
 
 EXPERIMENT = Path(__file__).resolve().parent.parent / "experiments" / "stress.toml"
 

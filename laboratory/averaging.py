@@ -20,12 +20,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from laboratory.clients import ClientData
 from laboratory.data.mnist import DIGITS, SIDE, Images, read_mnist
+from laboratory.engines import EngineKind, TrainerSpec
 from laboratory.experiment.plots import curves
 from laboratory.fast.local import stack_rows, take_rows
 from laboratory.fast.models import OneModel
 from laboratory.images import collate_images
 from laboratory.tasks import LabTask, unexported_task
-from laboratory.trainers import EngineKind, TrainerSpec
 from model_export.config import BucketConfig, ExportConfig, VocabularyConfig
 from model_export.models import TwoLayerConfig
 from protocol.errors import ErrorCode, FedvoiceError

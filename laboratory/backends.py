@@ -14,7 +14,8 @@ from typing import Generic, Protocol, TypeVar
 
 from laboratory.clients import Population
 from laboratory.cohort import CohortPart, RoundWork, train_cohort
-from laboratory.trainers import Trainer, TrainerSpec
+from laboratory.engines import TrainerSpec
+from laboratory.trainers import Trainer
 from protocol.errors import ErrorCode, FedvoiceError
 from server.aggregation import Accumulator
 

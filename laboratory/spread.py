@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from laboratory.backends import Backend, InlineBackend, PopulationSource, WorkerSpec
 from laboratory.clients import Population
-from laboratory.trainers import Trainer, TrainerSpec
+from laboratory.engines import TrainerSpec
+from laboratory.trainers import Trainer
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from laboratory.corpora import CorpusConfig
-from laboratory.trainers import EngineKind
+from laboratory.engines import EngineKind
 from protocol.plan import TrainingPlan
 
 ALGORITHM = 1

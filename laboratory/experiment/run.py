@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from android_harness.results import Results
 from laboratory.central import CentralRun
 from laboratory.clients import Population
+from laboratory.engines import EngineKind, TrainerSpec
 from laboratory.experiment.cells import Cell
 from laboratory.experiment.checkpoint import STATE_FILE, load_state, save_state
 from laboratory.experiment.kept import read_outcome, write_outcome
@@ -26,7 +27,7 @@ from laboratory.populations import build_population, export_config
 from laboratory.quality import ErrorCounts, evaluate
 from laboratory.spread import HERE, Spread
 from laboratory.tasks import LabTask, exported_task, unexported_task
-from laboratory.trainers import EngineKind, Trainer, TrainerSpec
+from laboratory.trainers import Trainer
 from protocol.codec import plain_bytes
 from protocol.parameters import FlatVector
 from protocol.task import WEIGHTS_FILE, TaskManifest, save_weights

@@ -12,8 +12,8 @@ import numpy as np
 from laboratory.backends import InlineBackend, WorkerSpec
 from laboratory.clients import ClientData
 from laboratory.cohort import RoundWork, UpdateLimits
+from laboratory.engines import EngineKind, TrainerSpec
 from laboratory.tasks import unexported_task
-from laboratory.trainers import EngineKind, TrainerSpec
 from model_export.config import parse_config
 from protocol.errors import ErrorCode, FedvoiceError
 from protocol.plan import TrainingPlan

@@ -7,10 +7,10 @@ import pytest
 
 from device_runtime.trainer import train
 from laboratory.clients import ClientData
+from laboratory.engines import EngineKind, TrainerSpec
 from laboratory.fast.trainer import FastTrainer
 from laboratory.quality import ErrorCounts, evaluate
 from laboratory.tasks import LabTask, unexported_task
-from laboratory.trainers import EngineKind, TrainerSpec
 from model_export.config import BucketConfig, ExportConfig, VocabularyConfig
 from model_export.models import CharLstmConfig, CnnConfig, ModelConfig
 from model_export.torch_engine import TorchEngine

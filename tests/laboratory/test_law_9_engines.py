@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from laboratory.engines import EngineKind
 from laboratory.experiment.config import load_experiment
 from laboratory.experiment.outcome import Outcome
 from laboratory.experiment.run import run_cell, server_settings
 from laboratory.populations import export_config
 from laboratory.tasks import exported_task
-from laboratory.trainers import EngineKind
 from protocol.parameters import FlatVector
 from protocol.task import WEIGHTS_FILE, load_weights
 from tests.shared import once

@@ -11,8 +11,9 @@ import pytest
 from device_runtime.executorch_engine import ExecuTorchEngine
 from device_runtime.trainer import LocalResult, train
 from laboratory.clients import ClientData
+from laboratory.engines import PhoneTrainer
 from laboratory.fast.trainer import FastTrainer
-from laboratory.trainers import LocalUpdate, PhoneTrainer
+from laboratory.trainers import LocalUpdate
 from protocol.engine import Example
 from protocol.parameters import FlatVector
 from protocol.plan import SpecAugment, TrainingPlan
