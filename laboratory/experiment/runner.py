@@ -88,6 +88,8 @@ def run_cells(
     outcomes: dict[str, Outcome] = {}
     waiting: dict[str, Cell] = {}
     for cell in cells:
+        if cell.digest in outcomes:
+            continue
         done = read_outcome(cell, cell_dir(cells_dir, cell))
         if done is None:
             waiting.setdefault(cell.digest, cell)
@@ -141,7 +143,7 @@ def _run_waiting(
                 for future in done:
                     digest = running.pop(future)
                     _collect(future, digest, waiting, outcomes, failures, observer)
-        except KeyboardInterrupt:
+        except BaseException:  # or the pool would first run whatever is left, for hours and unseen
             stopping.set()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
@@ -193,22 +195,23 @@ def _export_tasks(
     observer: Observer,
 ) -> None:
     """Tasks one after the other, before any cell: two cells must not export the same one."""
-    seen: set[str] = set()
+    exported: set[str] = set()
     for digest, cell in list(waiting.items()):
         settings = cell.settings
         key = repr((settings.data.identity(), settings.task, settings.export, settings.engine))
-        if key in seen:
+        if key in exported:
             continue
-        seen.add(key)
         future = pool.submit(export_task_of, cell, cells_dir)
         while not future.done():
             wait([future], timeout=_POLL_SECS)
             _tell(messages, waiting, observer)
         error = future.exception()
-        if isinstance(error, FedvoiceError):
+        if error is None:
+            exported.add(key)  # else the next one that shares it meets the error here, too
+        elif isinstance(error, FedvoiceError):
             failures[digest] = Failure(cell, error)
             observer.finished(waiting.pop(digest), None, error)
-        elif error is not None:
+        else:
             raise error
 
 

@@ -142,7 +142,7 @@ class Search:
                     for future in done:
                         trial, cell = running.pop(future)
                         tell(trial.number, self._collect(trial, cell, future))
-            except KeyboardInterrupt:
+            except BaseException:  # or the pool would first end what runs, unseen
                 stopping.set()
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
