@@ -22,7 +22,7 @@ from laboratory.experiment.cells import CentralConfig
 from laboratory.fast.course import fitting
 from laboratory.fast.local import stack_rows, take_rows
 from laboratory.fast.models import OneModel
-from laboratory.federation import Evaluate, FederationState
+from laboratory.federation import Evaluate, FederationState, evaluated
 from protocol.cost import Cfmq, training_memory_bytes
 from protocol.engine import Int64Array
 from protocol.parameters import FlatVector
@@ -73,7 +73,13 @@ class CentralRun:
             adam.param_groups[0]["lr"] = self.config.rate * (1 + math.cos(math.pi * done)) / 2
             adam.step()
         state = replace(state, optimizer=_vectors(adam, flat))
-        return self._booked(state, model, epoch, examples, steps, losses, began)
+        state = self._booked(state, model, epoch, examples, steps, losses, began)
+        wanted = epoch % self.config.evaluate_every == 0 or epoch == self.config.epochs
+        return self.finish(state) if wanted else state
+
+    def finish(self, state: FederationState) -> FederationState:
+        """See `Training`."""
+        return evaluated(state, self.evaluate)
 
     @cached_property
     def _data(self) -> ClientData:
@@ -133,18 +139,8 @@ class CentralRun:
             analytic_cfmq_bytes=cost.computation_bytes,
             end="central",
         )
-        state = replace(
-            state, weights=weights, number=epoch, rows=(*state.rows, row), cost=cost, analytic=cost
-        )
-        if epoch % self.config.evaluate_every and epoch != self.config.epochs:
-            return state
-        found = self.evaluate(weights)
-        rates = {name: errors.percent for name, errors in found.items()}
-        row = replace(row, wer=rates.get("wer"), heldout_wer=rates.get("heldout_wer"))
         return replace(
-            state,
-            rows=(*state.rows[:-1], row),
-            evaluations={**state.evaluations, epoch: found},
+            state, weights=weights, number=epoch, rows=(*state.rows, row), cost=cost, analytic=cost
         )
 
 

@@ -33,7 +33,6 @@ from server.schedule import following, rules_for
 Evaluate = Callable[[FlatVector], Mapping[str, ErrorCounts]]
 """Errors of weights [P] by test set: `wer`, `heldout_wer`."""
 
-
 FREE = Cfmq(0.0, 0.0)
 
 
@@ -67,6 +66,10 @@ class Training(Protocol):
     def step(self, state: FederationState) -> FederationState:
         """The state after one more; the same state always gives the same one."""
 
+    def finish(self, state: FederationState) -> FederationState:
+        """`state` with an evaluation of its weights: a run that ends early may lack the last one.
+        Without one where none is wanted at all."""
+
 
 @dataclass(frozen=True)
 class Federation:
@@ -96,7 +99,7 @@ class Federation:
         state = FederationState(
             weights, optimizers.init(self.config.optimizer, self.manifest.parameters)
         )
-        return self._evaluated(state) if self.config.evaluate_first else state
+        return evaluated(state, self.evaluate) if self.config.evaluate_first else state
 
     def step(self, state: FederationState) -> FederationState:
         """One training round, and the evaluation that follows it."""
@@ -119,7 +122,11 @@ class Federation:
             state = replace(state, weights=weights, optimizer=optimizer)
         state = self._booked(replace(state, number=number), plan, ended, reports, began)
         after = following(self.config, (number, Work.TRAIN))
-        return self._evaluated(state) if after == (number, Work.EVALUATE) else state
+        return evaluated(state, self.evaluate) if after == (number, Work.EVALUATE) else state
+
+    def finish(self, state: FederationState) -> FederationState:
+        """See `Training`."""
+        return evaluated(state, self.evaluate) if self.config.evaluate_every else state
 
     def _limits(self) -> UpdateLimits:
         config = self.config
@@ -204,11 +211,15 @@ class Federation:
         )
         return replace(state, rows=(*state.rows, row), cost=cost, analytic=analytic)
 
-    def _evaluated(self, state: FederationState) -> FederationState:
-        found = self.evaluate(state.weights)
-        evaluations = {**state.evaluations, state.number: found}
-        if not state.number:
-            return replace(state, evaluations=evaluations)
-        rates = {name: errors.percent for name, errors in found.items()}
-        row = replace(state.rows[-1], wer=rates.get("wer"), heldout_wer=rates.get("heldout_wer"))
-        return replace(state, rows=(*state.rows[:-1], row), evaluations=evaluations)
+
+def evaluated(state: FederationState, evaluate: Evaluate) -> FederationState:
+    """`state` with the errors of its weights, also in the row of its last round."""
+    if state.number in state.evaluations:
+        return state
+    found = evaluate(state.weights)
+    evaluations = {**state.evaluations, state.number: found}
+    if not state.rows:
+        return replace(state, evaluations=evaluations)
+    rates = {name: errors.percent for name, errors in found.items()}
+    row = replace(state.rows[-1], wer=rates.get("wer"), heldout_wer=rates.get("heldout_wer"))
+    return replace(state, rows=(*state.rows[:-1], row), evaluations=evaluations)

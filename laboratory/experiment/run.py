@@ -164,7 +164,8 @@ def run_rounds(
         if time.monotonic() - saved > CHECKPOINT_SECS:
             save_state(directory, state)
             saved = time.monotonic()
-    return state
+    # A budget may end a run between two evaluations: its figure is that of what it paid for.
+    return training.finish(state) if 0 < state.number < rounds else state
 
 
 def _judge(
@@ -180,8 +181,8 @@ def within_budget(cell: Cell, manifest: TaskManifest, population: Population) ->
     """The cell with as many rounds as its CFMQ budget pays for, where it names a budget and no
     rounds: schedules that fall to the last round need to know it beforehand.
 
-    The cost of a round is K (weights + update + mu steps), steps and mu those of the clients' first
-    round on average.
+    The cost of a round is K (weights + update + alpha mu steps), steps and mu those of the clients'
+    first round on average.
     """
     settings = cell.settings
     if settings.cfmq_budget_bytes is None or "rounds" in settings.server:
@@ -193,14 +194,15 @@ def within_budget(cell: Cell, manifest: TaskManifest, population: Population) ->
         course = draw_client_course(manifest, client_id, data, plan, 1)
         if course.used:
             byte_steps.append(len(course.steps) * planned_memory_bytes(manifest, plan, course))
-    clients = server_settings(cell).cohort_size
+    server = server_settings(cell)
+    clients = min(server.cohort_size, len(population.client_ids))
     mean = sum(byte_steps) / max(1, len(byte_steps))
     table = manifest.parameters
     up = plain_bytes(plan.update_encoding, table.total_size)  # what compression saves is left over
-    round_bytes = clients * (table.weights_bytes + up + mean)
+    round_bytes = clients * (table.weights_bytes + up + server.alpha * mean)
     rounds = max(1, int(settings.cfmq_budget_bytes / round_bytes))
-    server = {**settings.server, "rounds": rounds}
-    return replace(cell, settings=settings.model_copy(update={"server": server}))
+    fields = {**settings.server, "rounds": rounds}
+    return replace(cell, settings=settings.model_copy(update={"server": fields}))
 
 
 def reached(cell: Cell, state: FederationState) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from laboratory.experiment.checkpoint import STATE_FILE, load_state, save_state
 from laboratory.experiment.config import load_experiment
 from laboratory.experiment.kept import read_outcome
 from laboratory.experiment.progress import Interrupted, Progress
-from laboratory.experiment.run import run_cell
+from laboratory.experiment.run import cell_task, run_cell, server_settings, within_budget
+from laboratory.populations import build_population
 from protocol.errors import ErrorCode, FedvoiceError
 from protocol.task import WEIGHTS_FILE
 
@@ -120,6 +122,48 @@ def test_a_cell_ends_at_its_target_or_its_budget(experiment: Path, tmp_path: Pat
     spent = [r.cfmq_communication_bytes + r.cfmq_compute_bytes for r in (first, second)]
     budget = the_cell(experiment, cfmq_budget_bytes=sum(spent) / 2)
     assert run(budget, tmp_path / "budget") == [1, 2]
+
+
+def test_what_a_budget_ends_between_two_evaluations_is_judged_at_its_end(
+    experiment: Path, tmp_path: Path
+) -> None:
+    """Evaluations come every second round here, and the first round costs more than the budget."""
+    cell = the_cell(experiment, cfmq_budget_bytes=1.0, **{"server.evaluate_first": True})
+    assert run(cell, tmp_path / "one") == [1]
+    outcome = read_outcome(cell, tmp_path / "one")
+    assert outcome is not None
+    assert [point.round for point in outcome.points] == [0, 1]
+    assert outcome.results.rounds[0].wer == outcome.points[1].rates["wer"]
+    central = the_cell(experiment, engine="central", cfmq_budget_bytes=1.0)
+    run(central, tmp_path / "central")
+    outcome = read_outcome(central, tmp_path / "central")
+    assert outcome is not None
+    assert [point.round for point in outcome.points] == [1]
+    unjudged = the_cell(experiment, cfmq_budget_bytes=1.0, **{"server.evaluate_every": 0})
+    run(unjudged, tmp_path / "unjudged")
+    outcome = read_outcome(unjudged, tmp_path / "unjudged")
+    assert outcome is not None
+    assert outcome.points == ()
+
+
+def rounds_paid(experiment: Path, **server: Any) -> int:
+    """As many as 100 MB pay for."""
+    settings = {f"server.{name}": value for name, value in server.items()}
+    cell = the_cell(experiment, cfmq_budget_bytes=1e8, **settings)
+    fields = {k: v for k, v in cell.settings.server.items() if k != "rounds"}
+    cell = replace(cell, settings=cell.settings.model_copy(update={"server": fields}))
+    manifest = cell_task(cell, Path(), lambda progress: None).manifest
+    population = build_population(cell.settings.data, manifest, cell.seed)
+    return server_settings(within_budget(cell, manifest, population)).rounds
+
+
+def test_a_budget_pays_for_the_clients_there_are_at_the_weight_that_alpha_gives_memory(
+    experiment: Path,
+) -> None:
+    assert rounds_paid(experiment, cohort_size=100) == rounds_paid(experiment, cohort_size=6)
+    # Two steps a client, each of mu = weights (there is no arena here); and weights down and up.
+    whole, bytes_alone = (rounds_paid(experiment, alpha=alpha) for alpha in (1.0, 0.0))
+    assert bytes_alone == pytest.approx(2 * whole, abs=1)  # whole rounds
 
 
 def test_a_different_seed_is_a_different_run(experiment: Path, tmp_path: Path) -> None:
