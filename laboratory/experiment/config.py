@@ -69,7 +69,10 @@ class ExperimentConfig(BaseModel):
         if len(set(names)) < len(names):
             raise ValueError(f"two arms have the same name: {', '.join(names)}")
         for arm in self.arms:
+            _check_distinct("seeds", arm.seeds or self.seeds)
             grid = self.grid_of(arm)
+            for name, values in grid.items():
+                _check_distinct(name, values)
             empty = [name for name, values in grid.items() if not values]
             if empty:
                 raise ValueError(f"no values to try for {', '.join(empty)}")
@@ -99,7 +102,7 @@ class ExperimentConfig(BaseModel):
         """The same experiment with other seeds (all arms) or fewer arms; empty: as it is.
 
         Raises:
-            FedvoiceError: `bad-config` for an arm that is not there.
+            FedvoiceError: `bad-config` for an arm that is not there, or a seed that is there twice.
         """
         unknown = set(arms) - {arm.name for arm in self.arms}
         if unknown:
@@ -109,6 +112,14 @@ class ExperimentConfig(BaseModel):
                 got=", ".join(sorted(unknown)),
                 wanted=f"some of {', '.join(arm.name for arm in self.arms)}",
                 next_step="Name arms of the file.",
+            )
+        if len(set(seeds)) < len(seeds):
+            raise FedvoiceError(
+                ErrorCode.BAD_CONFIG,
+                where=f"{where}, --seeds",
+                got=", ".join(map(str, seeds)),
+                wanted="every seed once: spreads are those of independent runs",
+                next_step="Leave out what is there twice.",
             )
         kept = [arm for arm in self.arms if not arms or arm.name in arms]
         if seeds:
@@ -134,6 +145,12 @@ class ExperimentConfig(BaseModel):
             raise bad_setting(where, error) from error
         parse_config({"insecure": True, **settings.server}, f"{where}, table server")
         return settings
+
+
+def _check_distinct(name: str, values: Sequence[Any]) -> None:
+    """The same run twice would be taken for two that agree."""
+    if any(value in values[:place] for place, value in enumerate(values)):
+        raise ValueError(f"{name} has a value twice: {', '.join(map(str, values))}")
 
 
 def load_experiment(path: Path, overrides: Mapping[str, Any] | None = None) -> ExperimentConfig:

@@ -45,7 +45,8 @@ class Outcome:
 
     def rounds_to(self, target: float, metric: Metric) -> float | None:
         """Rounds until the error rate is `target`: `crossing` of this cell's curve."""
-        return crossing([(p.round, p.rates[metric]) for p in self.points], target)
+        curve = [(p.round, p.rates[metric]) for p in self.points if metric in p.rates]
+        return crossing(curve, target)
 
 
 def curve_points(
@@ -97,13 +98,12 @@ def crossing(curve: Sequence[tuple[float, float]], target: float) -> float | Non
     """
     before: tuple[float, float] | None = None
     for rounds, rate in curve:
-        best = min(rate, before[1]) if before else rate
-        if best <= target:
-            if before is None or before[1] <= best:
+        if rate <= target:
+            if before is None:
                 return float(rounds)
-            share = (before[1] - target) / (before[1] - best)
+            share = (before[1] - target) / (before[1] - rate)
             return before[0] + share * (rounds - before[0])
-        before = (rounds, best)
+        before = (rounds, min(rate, before[1]) if before else rate)
     return None
 
 

@@ -178,7 +178,8 @@ def summary_markdown(lines: Sequence[Line]) -> str:
     """The summary as a Markdown table."""
     heads = table_heads(lines)
     head = f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}\n"
-    return head + "".join(f"| {' | '.join(row)} |\n" for row in table_rows(lines))
+    rows = [[text.replace("|", "\\|") for text in row] for row in table_rows(lines)]
+    return head + "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 def summary_csv(lines: Sequence[Line]) -> str:

@@ -81,6 +81,11 @@ def test_fewer_arms_or_other_seeds_may_be_run() -> None:
     assert config.narrowed([], [], "f") == config
 
 
+def test_a_seed_that_is_named_twice_would_be_two_runs_that_agree() -> None:
+    with pytest.raises(FedvoiceError, match=r"--seeds: got 4, 4, wanted every seed once"):
+        make().narrowed([4, 4], [], "file.toml")
+
+
 def test_an_unknown_arm_is_named() -> None:
     with pytest.raises(FedvoiceError) as caught:
         make(arms=[{"name": "iid"}]).narrowed([], ["idd"], "file.toml")
@@ -191,8 +196,10 @@ def test_a_bad_setting_names_file_arm_and_field(tmp_path: Path, arm: str, named:
             "the same name",
         ),
         ('name = "x"\ngrid = { "a.b" = [] }\n[base]', ErrorCode.BAD_CONFIG, "no values"),
+        ('name = "x"\nseeds = [1, 1]\n[base]', ErrorCode.BAD_CONFIG, "seeds has a value twice"),
+        ('name = "x"\ngrid = { "a.b" = [2, 2.0] }\n[base]', ErrorCode.BAD_CONFIG, "a.b has a"),
     ],
-    ids=["no file", "no TOML", "name", "base", "seeds", "arms", "grid"],
+    ids=["no file", "no TOML", "name", "base", "seeds", "arms", "grid", "twice", "grid twice"],
 )
 def test_a_bad_experiment_file_is_named(
     tmp_path: Path, text: str | None, code: ErrorCode, named: str

@@ -160,6 +160,18 @@ def test_rounds_to_the_target_are_those_of_the_seeds_that_reached_it() -> None:
     assert "not reached" in summary_markdown([never])
 
 
+def test_a_target_for_speakers_that_nobody_held_out_is_not_reached() -> None:
+    (line,) = summarise([an_outcome(40, 20, target=30.0, target_metric="heldout_wer")])
+    assert "not reached" in summary_markdown([line])
+
+
+def test_a_label_does_not_break_the_table() -> None:
+    point = {"plan.update_encoding": "a|b"}
+    head, _, row = summary_markdown(summarise([an_outcome(9, point=point)])).splitlines()
+    assert "a\\|b" in row
+    assert row.replace("\\|", "").count("|") == head.count("|")
+
+
 def test_tables_for_programs_have_a_line_a_cell_and_a_line_an_arm() -> None:
     outcomes = [an_outcome(50, 20, seed=s, point={"plan.batch_size": 4}) for s in (0, 1)]
     cells = list(csv.DictReader(io.StringIO(cells_csv(outcomes))))
