@@ -54,7 +54,7 @@ class SearchConfig(BaseModel):
     """Of the sampler."""
     trial_seed: int = 100
     """Every trial's own seed: plans are compared on the same weights, cohorts and deals."""
-    verify_seeds: tuple[int, ...] = (200, 201, 202)
+    verify_seeds: tuple[int, ...] = Field(default=(200, 201, 202), min_length=1)
     """Seeds on which the best plan and the first known one are compared in the end."""
     space: dict[str, Dimension] = Field(min_length=1)
     known: tuple[dict[str, Any], ...] = ()
@@ -68,6 +68,12 @@ class SearchConfig(BaseModel):
             if set(point) != set(self.space):
                 odd = ", ".join(sorted(set(point) ^ set(self.space)))
                 raise ValueError(f"a known plan names every dimension and no other: {odd}")
+        return self
+
+    @model_validator(mode="after")
+    def _fresh_seeds(self) -> SearchConfig:
+        if len({self.trial_seed, *self.verify_seeds}) <= len(self.verify_seeds):
+            raise ValueError("verify_seeds are different ones, and not the trials' seed")
         return self
 
 

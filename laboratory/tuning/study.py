@@ -23,7 +23,7 @@ from laboratory.experiment.outcome import Outcome, Point
 from laboratory.experiment.progress import Progress, Pruned
 from laboratory.experiment.runner import cell_dir, export_task_of, work_on, worker_pool
 from laboratory.tuning.config import Dimension, TuningConfig
-from protocol.errors import FedvoiceError
+from protocol.errors import ErrorCode, FedvoiceError
 
 STUDY_FILE = "study.db"
 _POLL_SECS = 0.2
@@ -68,6 +68,24 @@ def median_rule(outcomes: Sequence[Outcome], metric: Metric) -> MedianRule | Non
     if not curves:
         return None
     return MedianRule(metric, tuple(curves), _LEAST_SHARE * max(curve[-1][0] for curve in curves))
+
+
+def figure_of(outcome: Outcome, metric: Metric) -> float:
+    """A run's error rate in percent.
+
+    Raises:
+        FedvoiceError: `bad-config` without one: no other run of the search would have one either.
+    """
+    figure = outcome.figure(metric)
+    if figure is None:
+        raise FedvoiceError(
+            ErrorCode.BAD_CONFIG,
+            where=f"search, metric {metric}",
+            got=f"a run without an evaluation that has it: {outcome.cell.name}",
+            wanted="an error rate of every run",
+            next_step="Set server.evaluate_every, and for heldout_wer hold speakers out.",
+        )
+    return figure
 
 
 class Search:
@@ -122,6 +140,7 @@ class Search:
         Raises:
             KeyboardInterrupt: after workers have kept their checkpoints.
             FedvoiceError: what the first run fails with; later failures count as failed trials.
+                `bad-config` for runs that are not evaluated on what the search ranks by.
         """
         with worker_pool(jobs) as (pool, messages, stopping):
             running: dict[Future[Outcome | None], tuple[Trial, Cell]] = {}
@@ -172,10 +191,7 @@ class Search:
             return f"failed, {error}"
         outcome = future.result()
         assert outcome is not None, "only an interrupt stops a run"
-        figure = outcome.figure(self.config.metric)
-        if figure is None or not outcome.points:
-            self.study.tell(trial, state=TrialState.FAIL)
-            return "failed, nothing was evaluated"
+        figure = figure_of(outcome, self.config.metric)
         cost = outcome.points[-1].cfmq_bytes
         self.outcomes[trial.number] = outcome
         trial.set_user_attr("cell", cell_dir(self._cells_dir, cell).name)

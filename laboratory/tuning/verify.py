@@ -11,7 +11,7 @@ from laboratory.experiment.progress import Progress
 from laboratory.experiment.runner import run_cells
 from laboratory.tuning.config import TuningConfig
 from laboratory.tuning.report import Verdict
-from laboratory.tuning.study import Search
+from laboratory.tuning.study import Search, figure_of
 from protocol.errors import FedvoiceError
 
 
@@ -40,6 +40,6 @@ def compare(search: Search, config: TuningConfig, cells_dir: Path, jobs: int) ->
     gathered = run_cells([cell for arm in arms for cell in arm], cells_dir, jobs, _Silent())
     for failure in gathered.failures:
         raise failure.error
-    figures = {o.cell.digest: o.figure(config.metric) for o in gathered.outcomes}
-    rates = [tuple(figures[cell.digest] or 0.0 for cell in arm) for arm in arms]
+    figures = {o.cell.digest: figure_of(o, config.metric) for o in gathered.outcomes}
+    rates = [tuple(figures[cell.digest] for cell in arm) for arm in arms]
     return Verdict(best.params, rates[0], rates[1] if len(rates) > 1 else ())

@@ -76,6 +76,26 @@ def test_a_search_that_makes_no_sense_is_named(search_file):
         load_tuning(path)
 
 
+@pytest.mark.parametrize("seeds", ["[]", "[7, 7]", "[100]"])
+def test_a_plan_is_verified_on_seeds_that_no_trial_saw(search_file, seeds):
+    path = search_file(2)
+    path.write_text(path.read_text().replace("verify_seeds = [7]", f"verify_seeds = {seeds}"))
+    with pytest.raises(FedvoiceError, match="field search"):
+        load_tuning(path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_a_search_by_what_no_run_is_judged_on_ends_and_says_so(search_file, tmp_path):
+    path = search_file(2, rounds=1)
+    text = path.read_text().replace("holdout_speakers = 1", "holdout_speakers = 0")
+    path.write_text(f'metric = "heldout_wer"\n{text}')
+    search = Search(load_tuning(path), tmp_path / "out", tmp_path / "cells", str(path))
+    with pytest.raises(FedvoiceError, match="metric heldout_wer") as caught:
+        search.run(1, lambda number, told: None, lambda progress: None)
+    assert caught.value.code is ErrorCode.BAD_CONFIG
+
+
 def test_known_plans_come_first(search_file, tmp_path):
     path = search_file(3)
     config = load_tuning(path)
