@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from android_harness.prepare import export_key
 from model_export.config import ExportConfig
@@ -43,12 +43,18 @@ class LabTask:
 
     def write_seeded(self, directory: Path, seed: int) -> None:
         """A copy of the package whose initial weights are those of `seed`."""
-        assert self.package_dir is not None, "only exported tasks are packages"
-        directory.mkdir(parents=True, exist_ok=True)
-        path = directory / WEIGHTS_FILE
-        save_weights(path, self.initial_weights(seed), self.manifest.parameters)
-        manifest = self.manifest.model_copy(update={"weights_digest": digest_of(path.read_bytes())})
-        write_package(directory, manifest, (self.package_dir / PROGRAM_FILE).read_bytes())
+        package_dir = self.package_dir
+        assert package_dir is not None, "only exported tasks are packages"
+
+        def write(draft: Path) -> None:
+            draft.mkdir()
+            path = draft / WEIGHTS_FILE
+            save_weights(path, self.initial_weights(seed), self.manifest.parameters)
+            weights_digest = digest_of(path.read_bytes())
+            manifest = self.manifest.model_copy(update={"weights_digest": weights_digest})
+            write_package(draft, manifest, (package_dir / PROGRAM_FILE).read_bytes())
+
+        _make_whole(directory, write)
 
 
 def exported_task(export: ExportConfig, tasks_dir: Path, progress: Progress) -> LabTask:
@@ -61,11 +67,22 @@ def exported_task(export: ExportConfig, tasks_dir: Path, progress: Progress) -> 
     if not directory.is_dir():
         from model_export.package import export_task  # lowering: seconds, and most cells find it
 
-        draft = directory.with_name(f"{directory.name}.tmp")
-        shutil.rmtree(draft, ignore_errors=True)
-        export_task(export, draft, progress=progress)
-        draft.rename(directory)
+        _make_whole(directory, lambda draft: export_task(export, draft, progress=progress))
     return LabTask(export, load_package(directory).manifest, directory)
+
+
+def _make_whole(directory: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` make a folder, which then is `directory`: nobody ever sees a part of it, and
+    where somebody else was faster theirs stays."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f"{directory.name}.", dir=directory.parent) as name:
+        draft = Path(name) / directory.name
+        write(draft)
+        try:
+            draft.rename(directory)
+        except OSError:
+            if not directory.is_dir():
+                raise
 
 
 def unexported_task(export: ExportConfig) -> LabTask:

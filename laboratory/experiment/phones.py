@@ -67,8 +67,8 @@ def simulate_cell(
     results = simulate(prepared, observe)
     held_out = {phone.client_id for phone in phones if phone.held_out}
     evaluations = read_evaluations(directory / SERVER_DIR, held_out)
-    final = {**results.final, "pooled": rates_of(evaluations[max(evaluations)]).get("pooled")}
-    return replace(results, final=final), evaluations
+    last = rates_of(evaluations[max(evaluations)]) if evaluations else {}
+    return replace(results, final={**results.final, "pooled": last.get("pooled")}), evaluations
 
 
 def read_evaluations(store_dir: Path, held_out: set[str]) -> dict[int, dict[str, ErrorCounts]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from android_harness.results import read_results
+from android_harness.results import Results, read_results
 from laboratory.experiment.cells import Cell
 from laboratory.experiment.checkpoint import STATE_FILE, load_state, save_state
 from laboratory.experiment.config import load_experiment
@@ -185,3 +185,18 @@ def test_phones_cannot_do_everything(experiment: Path, tmp_path: Path) -> None:
         simulate_cell(cell, tiny_task(), tmp_path, lambda books: None)
     assert caught.value.code is ErrorCode.BAD_CONFIG
     assert "engine phones" in caught.value.where
+
+
+def test_phones_that_are_never_judged_have_results_all_the_same(
+    experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from laboratory.experiment import phones
+    from tests.laboratory.tiny import tiny_task
+
+    (tmp_path / phones.TASK_DIR).mkdir()
+    monkeypatch.setattr(phones, "load_package", lambda directory: None)
+    monkeypatch.setattr(phones, "simulate", lambda prepared, observe: Results([], {"wer": None}))
+    monkeypatch.setattr(phones, "read_evaluations", lambda store, held_out: {})
+    cell = the_cell(experiment, engine="phones", **{"server.evaluate_every": 0})
+    results, evaluations = phones.simulate_cell(cell, tiny_task(), tmp_path, lambda books: None)
+    assert (results.final, evaluations) == ({"wer": None, "pooled": None}, {})
