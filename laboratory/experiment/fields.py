@@ -4,21 +4,21 @@ lead."""
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from protocol.errors import ErrorCode, FedvoiceError
 from protocol.settings import read_toml
 
-_PATHS = ("manifest", "folder")
-"""Settings of a corpus that are paths."""
+_PATHS = ("data.manifest", "data.folder")
+"""Settings that are paths."""
 _FILE = "an experiment's TOML file"
 
 
 def read_fields(path: Path, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """A TOML file's tables, its `base` laid over that of the file that it extends. Paths of
-    corpora, also in arms, are relative to the folder of the file that says them.
+    corpora, also in arms and grids, are relative to the folder of the file that says them.
 
     Args:
         overrides: dotted settings of `base` that the command line gives.
@@ -68,12 +68,15 @@ def laid_over(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, An
 
 def _extended(fields: dict[str, Any], path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
     """`fields` of the file `path` without `extends`. chain: the files from the first one to it."""
-    base, arms = fields.setdefault("base", {}), fields.get("arms", [])
-    if isinstance(base, dict):
-        _place_paths(base.get("data"), _PATHS, path.parent)
+    fields = {"base": {}, **fields}
+    for name in ("base", "grid"):
+        if name in fields:
+            fields[name] = _placed(fields[name], path.parent)
+    arms = fields.get("arms")
     for arm in arms if isinstance(arms, list) else []:
-        dotted = tuple(f"data.{name}" for name in _PATHS)
-        _place_paths(arm.get("set") if isinstance(arm, dict) else None, dotted, path.parent)
+        for name in {"set", "grid"} & set(arm if isinstance(arm, dict) else ()):
+            arm[name] = _placed(arm[name], path.parent)
+    base = fields["base"]
     if "extends" in fields:
         under = _base_of_extended(fields.pop("extends"), path, chain)
         if isinstance(base, dict):  # else validation will say so
@@ -110,8 +113,12 @@ def _bad_extends(path: Path, got: str, wanted: str) -> FedvoiceError:
     )
 
 
-def _place_paths(table: Any, names: Sequence[str], folder: Path) -> None:
-    """Make the table's paths relative to `folder`; whatever is no table or text is left alone."""
-    for name in names:
-        if isinstance(table, dict) and isinstance(table.get(name), str):
-            table[name] = str(folder / table[name])
+def _placed(value: Any, folder: Path, name: str = "") -> Any:
+    """The value of the dotted setting `name`, or of a grid a list of them, with the paths in it
+    relative to `folder`."""
+    if isinstance(value, dict):
+        inner = f"{name}." if name else ""
+        return {key: _placed(own, folder, inner + key) for key, own in value.items()}
+    if isinstance(value, list):
+        return [_placed(own, folder, name) for own in value]
+    return str(folder / value) if name in _PATHS and isinstance(value, str) else value

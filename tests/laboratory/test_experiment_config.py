@@ -148,11 +148,16 @@ def manifest(cell: Cell) -> Path:
     return cell.settings.data.manifest
 
 
-def test_paths_are_relative_to_the_file_in_arms_too_but_not_on_the_command_line(
+def test_paths_are_relative_to_the_file_in_arms_and_grids_but_not_on_the_command_line(
     tmp_path: Path,
 ) -> None:
     one, two = load(tmp_path, '{ "data.manifest" = "other.jsonl" }')
     assert (manifest(one), manifest(two)) == (tmp_path / "corpus/m.jsonl", tmp_path / "other.jsonl")
+    _, two = load(tmp_path, '{ data = { corpus = "speech", manifest = "other.jsonl" } }')
+    assert manifest(two) == tmp_path / "other.jsonl"
+    grid = '{}\n[grid]\n"data.manifest" = ["a.jsonl", "b.jsonl"]\n'
+    found = [manifest(cell) for cell in load(tmp_path, grid)]
+    assert found == 2 * [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
     (cell, _) = load(tmp_path, **{"data.manifest": "here.jsonl"})
     assert manifest(cell) == Path("here.jsonl")
 
