@@ -4,28 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from laboratory.experiment.config import ExperimentConfig
 from laboratory.experiment.kept import read_outcome
-from laboratory.experiment.report import (
-    EXPERIMENT_FILE,
-    table_lines,
-    write_experiment,
-    write_tables,
-)
+from laboratory.experiment.report import EXPERIMENT_FILE, table_lines, write_tables
 from laboratory.experiment.runner import Gathered, cell_dir
 from protocol.errors import ErrorCode, FedvoiceError
-
-
-@dataclass(frozen=True)
-class Earlier:
-    """An experiment's folder, read; cells that are not done are left out."""
-
-    config: ExperimentConfig
-    cells_dir: Path
-    gathered: Gathered
 
 
 def is_experiment(folder: Path) -> bool:
@@ -39,8 +25,8 @@ def render_again(folder: Path) -> Path:
     Raises:
         FedvoiceError: `not-found`, `bad-config`.
     """
-    earlier = read_experiment(folder)
-    return write_experiment(folder, earlier.config, earlier.cells_dir, earlier.gathered)
+    config, gathered = read_experiment(folder)
+    return write_tables(folder, [config], gathered, table_lines(config, gathered))
 
 
 def combine(folders: Sequence[Path], out: Path) -> Path:
@@ -53,18 +39,18 @@ def combine(folders: Sequence[Path], out: Path) -> Path:
     """
     found = [read_experiment(folder) for folder in folders]
     lines, outcomes = [], []
-    for earlier in found:
-        name = earlier.config.name
-        for line in table_lines(earlier.config, earlier.gathered):
+    for config, gathered in found:
+        name = config.name
+        for line in table_lines(config, gathered):
             lines.append(replace(line, arm=f"{name}/{line.arm}", label=f"{name}: {line.label}"))
-        for outcome in earlier.gathered.outcomes:
+        for outcome in gathered.outcomes:
             cell = replace(outcome.cell, arm=f"{name}/{outcome.cell.arm}")
             outcomes.append(replace(outcome, cell=cell))
-    return write_tables(out, [earlier.config for earlier in found], Gathered(outcomes, []), lines)
+    return write_tables(out, [config for config, _ in found], Gathered(outcomes, []), lines)
 
 
-def read_experiment(folder: Path) -> Earlier:
-    """What an experiment's folder and its cells hold.
+def read_experiment(folder: Path) -> tuple[ExperimentConfig, Gathered]:
+    """What an experiment's folder and its cells hold; cells that are not done are left out.
 
     Raises:
         FedvoiceError: `not-found`, `bad-config`.
@@ -74,6 +60,9 @@ def read_experiment(folder: Path) -> Earlier:
         fields = json.loads(path.read_text(encoding="utf-8"))
         config = ExperimentConfig.model_validate(fields["config"])
         cells_dir = Path(fields["cells_dir"])
+        cells = config.cells(str(path))
+        digests = fields.get("digests") or [""] * len(cells)  # versions before had none
+        cells = [replace(cell, kept_as=kept) for cell, kept in zip(cells, digests, strict=True)]
     except OSError as error:
         raise FedvoiceError(
             ErrorCode.NOT_FOUND,
@@ -90,6 +79,5 @@ def read_experiment(folder: Path) -> Earlier:
             wanted="an experiment of this version of fedvoice",
             next_step="Run the experiment again: finished cells are kept.",
         ) from error
-    cells = config.cells(str(path))
     outcomes = [read_outcome(cell, cell_dir(cells_dir, cell)) for cell in cells]
-    return Earlier(config, cells_dir, Gathered([o for o in outcomes if o is not None], []))
+    return config, Gathered([o for o in outcomes if o is not None], [])

@@ -59,18 +59,22 @@ class CellSettings(BaseModel):
 
 @dataclass(frozen=True)
 class Cell:
-    """point: the grid's dotted settings and values that this cell has."""
+    """point: the grid's dotted settings and values that this cell has. kept_as: the digest it was
+    run under; without it the digest is worked out."""
 
     arm: str
     label: str
     point: Mapping[str, Any]
     seed: int
     settings: CellSettings
+    kept_as: str = ""
 
     @cached_property
     def digest(self) -> str:
         """sha256 of all that decides the result: settings, seed, corpus, versions. Of the corpus
         as it was when first asked."""
+        if self.kept_as:
+            return self.kept_as
         settings = self.settings
         parts = {
             "algorithm": ALGORITHM,

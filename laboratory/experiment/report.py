@@ -61,7 +61,12 @@ def write_experiment(
 ) -> Path:
     """Write everything that is known of an experiment below `out`; the report's path."""
     out.mkdir(parents=True, exist_ok=True)
-    fields = {"config": config.model_dump(mode="json"), "cells_dir": str(cells_dir.absolute())}
+    fields = {
+        "config": config.model_dump(mode="json"),
+        "cells_dir": str(cells_dir.absolute()),
+        # For reports on other days and from other folders: corpora move, and PyTorch is replaced.
+        "digests": [cell.digest for cell in config.cells(str(out))],
+    }
     (out / EXPERIMENT_FILE).write_text(json.dumps(fields, indent=1), encoding="utf-8")
     return write_tables(out, [config], gathered, table_lines(config, gathered))
 

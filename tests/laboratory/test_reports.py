@@ -62,6 +62,20 @@ def test_a_report_once_more_has_what_is_done(tmp_path: Path) -> None:
     assert "Failed" not in (out / "report.html").read_text()
 
 
+def test_a_report_once_more_needs_neither_the_corpus_nor_the_same_versions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, gathered = an_experiment(tmp_path, "one", 40, 20)
+    cells = (tmp_path / "one" / "cells.csv").read_text()
+    monkeypatch.setattr("laboratory.experiment.cells.version", lambda name: "99.0")
+    monkeypatch.chdir("/")
+    assert config.cells("f")[0].digest != gathered.outcomes[0].cell.digest
+    render_again(tmp_path / "one")
+    assert (tmp_path / "one" / "cells.csv").read_text() == cells
+    combine([tmp_path / "one"], tmp_path / "both")
+    assert gathered.outcomes[0].cell.digest[:20] in (tmp_path / "both" / "cells.csv").read_text()
+
+
 def test_several_experiments_have_one_report(tmp_path: Path) -> None:
     an_experiment(tmp_path / "a", "one", 40, 20)
     an_experiment(tmp_path / "b", "two", 30, 10)
