@@ -25,6 +25,7 @@ from laboratory.fast.models import OneModel
 from laboratory.federation import Evaluate, FederationState, evaluated
 from protocol.cost import Cfmq, training_memory_bytes
 from protocol.engine import Int64Array
+from protocol.errors import ErrorCode, FedvoiceError
 from protocol.parameters import FlatVector
 from protocol.plan import TrainingPlan
 from protocol.task import TaskManifest
@@ -51,7 +52,11 @@ class CentralRun:
         return FederationState(weights, OptimizerState())
 
     def step(self, state: FederationState) -> FederationState:
-        """The state after one more epoch: shuffled anew, Adam's rate falling with a cosine."""
+        """The state after one more epoch: shuffled anew, Adam's rate falling with a cosine.
+
+        Raises:
+            FedvoiceError: `bad-config` if no example can be used.
+        """
         began = time.monotonic()
         model, epoch = OneModel(self.manifest), state.number + 1
         model.weights[0].copy_(torch.from_numpy(state.weights))
@@ -91,6 +96,14 @@ class CentralRun:
     @cached_property
     def _usable(self) -> Int64Array:
         used, _ = fitting(self.manifest, self._data, range(len(self._data)))
+        if not used:
+            raise FedvoiceError(
+                ErrorCode.BAD_CONFIG,
+                where="central training",
+                got=f"none of {len(self._data)} examples fits a bucket of the task",
+                wanted="one at least to learn from",
+                next_step="Let the task have the corpus's words, and buckets as long as it.",
+            )
         return np.array(used, dtype=np.int64)
 
     def _gradient(self, model: OneModel, rows: Int64Array, number: int) -> float:

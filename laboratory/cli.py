@@ -152,7 +152,9 @@ def averaging(
     out: Annotated[Path, typer.Option(help="Folder of the figure and its numbers.")] = Path(
         "runs/averaging"
     ),
-    seed: Annotated[int, typer.Option(help="Of the images dealt and the initial weights.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Of the images dealt and the initial weights.", min=0)
+    ] = 0,
     images: Annotated[
         int, typer.Option(help="Of the training set that the loss is measured on.", min=1)
     ] = 60_000,

@@ -130,23 +130,18 @@ def _run_waiting(
     spread: Spread,
 ) -> None:
     log_path = cells_dir / WORKER_LOG
-    with worker_pool(min(jobs, len(waiting)), log_path) as (pool, messages, stopping):
-        try:
-            _export_tasks(pool, waiting, failures, cells_dir, messages, observer)
-            running = {
-                pool.submit(work_on, cell, cells_dir, spread=spread): digest
-                for digest, cell in waiting.items()
-            }
-            while running:
-                done, _ = wait(running, timeout=_POLL_SECS, return_when=FIRST_COMPLETED)
-                _tell(messages, waiting, observer)
-                for future in done:
-                    digest = running.pop(future)
-                    _collect(future, digest, waiting, outcomes, failures, observer)
-        except BaseException:  # or the pool would first run whatever is left, for hours and unseen
-            stopping.set()
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    with worker_pool(min(jobs, len(waiting)), log_path) as (pool, messages):
+        _export_tasks(pool, waiting, failures, cells_dir, messages, observer)
+        running = {
+            pool.submit(work_on, cell, cells_dir, spread=spread): digest
+            for digest, cell in waiting.items()
+        }
+        while running:
+            done, _ = wait(running, timeout=_POLL_SECS, return_when=FIRST_COMPLETED)
+            _tell(messages, waiting, observer)
+            for future in done:
+                digest = running.pop(future)
+                _collect(future, digest, waiting, outcomes, failures, observer)
 
 
 def _run_waiting_on_ray(
@@ -160,7 +155,7 @@ def _run_waiting_on_ray(
 ) -> None:
     from laboratory.experiment.ray_cells import RayCells, write_files
 
-    with worker_pool(1, cells_dir / WORKER_LOG) as (pool, messages, _):
+    with worker_pool(1, cells_dir / WORKER_LOG) as (pool, messages):
         _export_tasks(pool, waiting, failures, cells_dir, messages, observer)
     remote, to_begin = RayCells(cells_dir, spread), list(waiting.values())
     try:
@@ -250,8 +245,9 @@ def _tell(
 @contextmanager
 def worker_pool(
     workers: int, log_path: Path | None = None
-) -> Iterator[tuple[ProcessPoolExecutor, Any, Any]]:
-    """Processes for `work_on`, a queue of (digest, Progress), and an event that stops them.
+) -> Iterator[tuple[ProcessPoolExecutor, Any]]:
+    """Processes for `work_on`, and a queue of (digest, Progress). An exception in the block, Ctrl-C
+    above all, stops them: cells keep their checkpoints, and what waits is not begun.
 
     Args:
         log_path: what they and the runtime print, appended; None: where this process prints.
@@ -271,7 +267,12 @@ def worker_pool(
         with undisturbed():
             for _ in range(workers):
                 pool.submit(os.getpid)
-        yield pool, messages, stopping
+        try:
+            yield pool, messages
+        except BaseException:  # else the pool first runs whatever is left, for hours and unseen
+            stopping.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
 
 
 # In a worker

@@ -142,29 +142,23 @@ class Search:
             FedvoiceError: what the first run fails with; later failures count as failed trials.
                 `bad-config` for runs that are not evaluated on what the search ranks by.
         """
-        with worker_pool(jobs) as (pool, messages, stopping):
+        with worker_pool(jobs) as (pool, messages):
             running: dict[Future[Outcome | None], tuple[Trial, Cell]] = {}
-            try:
-                first = self.cell(self._some_point(), self.config.search.trial_seed)
-                pool.submit(export_task_of, first, self._cells_dir).result()
-                while running or self.finished < self.config.search.trials:
-                    while (
-                        len(running) < jobs
-                        and self.finished + len(running) < self.config.search.trials
-                    ):
-                        trial, cell = self._ask()
-                        rule = self._rule()
-                        running[pool.submit(work_on, cell, self._cells_dir, rule)] = (trial, cell)
-                    done, _ = wait(running, timeout=_POLL_SECS, return_when=FIRST_COMPLETED)
-                    while not messages.empty():
-                        progressed(messages.get()[1])
-                    for future in done:
-                        trial, cell = running.pop(future)
-                        tell(trial.number, self._collect(trial, cell, future))
-            except BaseException:  # or the pool would first end what runs, unseen
-                stopping.set()
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise
+            first = self.cell(self._some_point(), self.config.search.trial_seed)
+            pool.submit(export_task_of, first, self._cells_dir).result()
+            while running or self.finished < self.config.search.trials:
+                while (
+                    len(running) < jobs and self.finished + len(running) < self.config.search.trials
+                ):
+                    trial, cell = self._ask()
+                    rule = self._rule()
+                    running[pool.submit(work_on, cell, self._cells_dir, rule)] = (trial, cell)
+                done, _ = wait(running, timeout=_POLL_SECS, return_when=FIRST_COMPLETED)
+                while not messages.empty():
+                    progressed(messages.get()[1])
+                for future in done:
+                    trial, cell = running.pop(future)
+                    tell(trial.number, self._collect(trial, cell, future))
 
     def best(self) -> FrozenTrial | None:
         """The finished trial with the lowest error; the cheaper one of equals."""

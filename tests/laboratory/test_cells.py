@@ -200,3 +200,13 @@ def test_phones_that_are_never_judged_have_results_all_the_same(
     cell = the_cell(experiment, engine="phones", **{"server.evaluate_every": 0})
     results, evaluations = phones.simulate_cell(cell, tiny_task(), tmp_path, lambda books: None)
     assert (results.final, evaluations) == ({"wer": None, "pooled": None}, {})
+
+
+def test_central_training_without_an_example_that_fits_says_so(
+    experiment: Path, tmp_path: Path
+) -> None:
+    bucket = {"frames": 2, "labels": 1, "batch": 4}
+    cell = the_cell(experiment, engine="central", **{"task.buckets": [bucket]})
+    with pytest.raises(FedvoiceError, match="central training") as caught:
+        run(cell, tmp_path / "cell")
+    assert caught.value.code is ErrorCode.BAD_CONFIG
