@@ -31,7 +31,7 @@ def simulate_cell(
     task: LabTask,
     directory: Path,
     observe: Callable[[Books], None],
-    processes: int = 1,
+    processes: int,
 ) -> tuple[Results, dict[int, dict[str, ErrorCounts]]]:
     """Run all rounds of a cell, going on where its server's store stands.
 

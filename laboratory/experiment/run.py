@@ -89,7 +89,7 @@ def run_cell(
     directory.mkdir(parents=True, exist_ok=True)
     task = cell_task(cell, tasks_dir, report)
     if cell.settings.engine is EngineKind.PHONES:
-        return _run_on_phones(cell, task, directory, report, should_stop)
+        return _run_on_phones(cell, task, directory, report, should_stop, spread.workers)
     spec = TrainerSpec(cell.settings.engine, task.manifest, task.package_dir)
     source = partial(build_population, cell.settings.data, task.manifest, cell.seed)
     trainer, population = spec.make(), source()
@@ -124,7 +124,7 @@ def run_cell(
 
 
 def _run_on_phones(
-    cell: Cell, task: LabTask, directory: Path, report: Report, should_stop: Stop
+    cell: Cell, task: LabTask, directory: Path, report: Report, should_stop: Stop, processes: int
 ) -> Outcome:
     from laboratory.experiment.phones import simulate_cell  # a server's and a phone's modules
 
@@ -135,7 +135,7 @@ def _run_on_phones(
         if should_stop():
             raise Interrupted
 
-    results, evaluations = simulate_cell(cell, task, directory, observe)
+    results, evaluations = simulate_cell(cell, task, directory, observe, processes)
     return write_outcome(cell, directory, results, evaluations)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from android_harness.prepare import Prepared
 from android_harness.results import Results, read_results
 from laboratory.experiment.cells import Cell
 from laboratory.experiment.checkpoint import STATE_FILE, load_state, save_state
@@ -16,6 +17,7 @@ from laboratory.experiment.kept import read_outcome
 from laboratory.experiment.progress import Interrupted, Progress
 from laboratory.experiment.run import cell_task, run_cell, server_settings, within_budget
 from laboratory.populations import build_population
+from laboratory.spread import Spread
 from protocol.errors import ErrorCode, FedvoiceError
 from protocol.task import WEIGHTS_FILE
 
@@ -182,7 +184,7 @@ def test_phones_cannot_do_everything(experiment: Path, tmp_path: Path) -> None:
     from tests.laboratory.tiny import tiny_task
 
     with pytest.raises(FedvoiceError) as caught:
-        simulate_cell(cell, tiny_task(), tmp_path, lambda books: None)
+        simulate_cell(cell, tiny_task(), tmp_path, lambda books: None, 1)
     assert caught.value.code is ErrorCode.BAD_CONFIG
     assert "engine phones" in caught.value.where
 
@@ -198,8 +200,30 @@ def test_phones_that_are_never_judged_have_results_all_the_same(
     monkeypatch.setattr(phones, "simulate", lambda prepared, observe: Results([], {"wer": None}))
     monkeypatch.setattr(phones, "read_evaluations", lambda store, held_out: {})
     cell = the_cell(experiment, engine="phones", **{"server.evaluate_every": 0})
-    results, evaluations = phones.simulate_cell(cell, tiny_task(), tmp_path, lambda books: None)
+    results, evaluations = phones.simulate_cell(cell, tiny_task(), tmp_path, lambda books: None, 1)
     assert (results.final, evaluations) == ({"wer": None, "pooled": None}, {})
+
+
+def test_phones_share_as_many_processes_as_workers_are_wanted(
+    experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from laboratory.experiment import phones, run
+    from tests.laboratory.tiny import tiny_task
+
+    shared: list[int] = []
+
+    def simulate(prepared: Prepared, observe: object) -> Results:
+        shared.append(prepared.config.fleet.processes)
+        return Results([], {})
+
+    (tmp_path / phones.TASK_DIR).mkdir()
+    monkeypatch.setattr(run, "cell_task", lambda cell, tasks_dir, report: tiny_task())
+    monkeypatch.setattr(phones, "load_package", lambda directory: None)
+    monkeypatch.setattr(phones, "simulate", simulate)
+    monkeypatch.setattr(phones, "read_evaluations", lambda store, held_out: {})
+    cell, quiet = the_cell(experiment, engine="phones"), lambda progress: None
+    run_cell(cell, tmp_path, tmp_path, quiet, lambda: False, spread=Spread(3))
+    assert shared == [3]
 
 
 def test_central_training_without_an_example_that_fits_says_so(
