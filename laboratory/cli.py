@@ -45,13 +45,17 @@ def run(
     ] = None,
     cells: Annotated[Path, typer.Option(help=_CELLS)] = Path("runs/cells"),
     jobs: Annotated[
-        int | None, typer.Option(help="Cells at a time; default: one a core.", min=1)
+        int | None, typer.Option(help="Cells at a time; default: all cores busy.", min=1)
     ] = None,
     seeds: Annotated[str, typer.Option(help="Other seeds than the file's, e.g. 0,1,2.")] = "",
     arms: Annotated[str, typer.Option(help="Only these arms, e.g. iid,limited.")] = "",
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="A setting of the base, e.g. --set server.rounds=8."),
+        typer.Option(
+            "--set",
+            help="A setting of the base, e.g. --set server.rounds=8; what an arm or the grid sets "
+            "stays.",
+        ),
     ] = None,
     workers: Annotated[
         int, typer.Option(help="Processes that share the clients of one cell's rounds.", min=1)

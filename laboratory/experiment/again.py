@@ -32,7 +32,7 @@ def render_again(folder: Path) -> Path:
 def combine(folders: Sequence[Path], out: Path) -> Path:
     """One report of several experiments, whose arms are called EXPERIMENT/ARM; its path.
 
-    The first experiment's metric ranks them all.
+    Figures show the first experiment's metric.
 
     Raises:
         FedvoiceError: `not-found`, `bad-config`.

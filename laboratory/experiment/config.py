@@ -55,7 +55,7 @@ class ExperimentConfig(BaseModel):
     title: str = ""
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     metric: Metric = "pooled"
-    """What the tables rank by: own test speech, held-out speakers, or the words of both."""
+    """The error rate of figures and of `tuned`: tables have all three."""
     base: dict[str, Any]
     arms: tuple[Arm, ...] = Field(default=(Arm(name="all"),), min_length=1)
     grid: dict[str, tuple[Any, ...]] = {}
@@ -73,6 +73,8 @@ class ExperimentConfig(BaseModel):
             grid = self.grid_of(arm)
             for name, values in grid.items():
                 _check_distinct(name, values)
+                if name in arm.set:
+                    raise ValueError(f"arm {arm.name} sets {name}, and so does its grid")
             empty = [name for name, values in grid.items() if not values]
             if empty:
                 raise ValueError(f"no values to try for {', '.join(empty)}")

@@ -201,10 +201,26 @@ def test_a_bad_setting_names_file_arm_and_field(tmp_path: Path, arm: str, named:
             "the same name",
         ),
         ('name = "x"\ngrid = { "a.b" = [] }\n[base]', ErrorCode.BAD_CONFIG, "no values"),
+        (
+            'name = "x"\narms = [{ name = "o", set = { "a.b" = 2 }, grid = { "a.b" = [1] } }]\n[base]',
+            ErrorCode.BAD_CONFIG,
+            "arm o sets a.b",
+        ),
         ('name = "x"\nseeds = [1, 1]\n[base]', ErrorCode.BAD_CONFIG, "seeds has a value twice"),
         ('name = "x"\ngrid = { "a.b" = [2, 2.0] }\n[base]', ErrorCode.BAD_CONFIG, "a.b has a"),
     ],
-    ids=["no file", "no TOML", "name", "base", "seeds", "arms", "grid", "twice", "grid twice"],
+    ids=[
+        "no file",
+        "no TOML",
+        "name",
+        "base",
+        "seeds",
+        "arms",
+        "grid",
+        "both",
+        "twice",
+        "grid twice",
+    ],
 )
 def test_a_bad_experiment_file_is_named(
     tmp_path: Path, text: str | None, code: ErrorCode, named: str
