@@ -202,9 +202,9 @@ def test_a_bad_setting_names_file_arm_and_field(tmp_path: Path, arm: str, named:
         ),
         ('name = "x"\ngrid = { "a.b" = [] }\n[base]', ErrorCode.BAD_CONFIG, "no values"),
         (
-            'name = "x"\narms = [{ name = "o", set = { "a.b" = 2 }, grid = { "a.b" = [1] } }]\n[base]',
+            'name = "x"\narms = [{ name = "o", set = { b = 2 }, grid = { b = [1] } }]\n[base]',
             ErrorCode.BAD_CONFIG,
-            "arm o sets a.b",
+            "arm o sets b",
         ),
         ('name = "x"\nseeds = [1, 1]\n[base]', ErrorCode.BAD_CONFIG, "seeds has a value twice"),
         ('name = "x"\ngrid = { "a.b" = [2, 2.0] }\n[base]', ErrorCode.BAD_CONFIG, "a.b has a"),
