@@ -27,6 +27,7 @@ class UpdateLimits:
     grid_bits: int
     max_update_abs: float
     max_update_norm: float
+    max_client_examples: int
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,9 @@ def _fold(update: LocalUpdate, work: RoundWork, client_id: str, total: Accumulat
     if delta is None:
         why = "diverged" if statistics.steps else "no usable example"
         return ClientReport(client_id, statistics, 0, why)
+    limits = work.limits
+    if statistics.examples > limits.max_client_examples:  # such weights could overflow the sum
+        return ClientReport(client_id, statistics, 0, "too many examples")
     encoding = work.plan.update_encoding
     payload_bytes = delta.nbytes
     if encoding != "float32":
@@ -90,7 +94,6 @@ def _fold(update: LocalUpdate, work: RoundWork, client_id: str, total: Accumulat
         payload_bytes = len(payload)
         delta = decode(payload, encoding, delta.size, client_id)
     facts = inspect([delta])
-    limits = work.limits
     if not facts.finite:
         return ClientReport(client_id, statistics, payload_bytes, "not finite")
     too_large = facts.max_abs > limits.max_update_abs

@@ -130,7 +130,12 @@ class Federation:
 
     def _limits(self) -> UpdateLimits:
         config = self.config
-        return UpdateLimits(config.grid_bits, config.max_update_abs, config.max_update_norm)
+        return UpdateLimits(
+            config.grid_bits,
+            config.max_update_abs,
+            config.max_update_norm,
+            config.max_client_examples,
+        )
 
     def _train(self, work: RoundWork) -> tuple[RoundState, Accumulator, list[ClientReport]]:
         """Step the round's machine to its end; a place that is refused goes to the next client."""

@@ -100,7 +100,12 @@ def round_work(number=1):
         number,
         TrainingPlan(local_epochs=2, batch_size=4, client_rate=0.5, clip_norm=1.0),
         two_layer_task().initial_weights(seed=1),
-        UpdateLimits(config.grid_bits, config.max_update_abs, config.max_update_norm),
+        UpdateLimits(
+            config.grid_bits,
+            config.max_update_abs,
+            config.max_update_norm,
+            config.max_client_examples,
+        ),
     )
 
 

@@ -35,7 +35,9 @@ TASK = tiny_task()
 MANIFEST = TASK.manifest
 INITIAL = some_weights(MANIFEST, seed=1)
 PLAN = TrainingPlan(batch_size=2, client_rate=0.1, clip_norm=0.0, seed=4)
-LIMITS = UpdateLimits(grid_bits=32, max_update_abs=16.0, max_update_norm=0.0)
+LIMITS = UpdateLimits(
+    grid_bits=32, max_update_abs=16.0, max_update_norm=0.0, max_client_examples=65536
+)
 
 
 def federation(
@@ -190,6 +192,12 @@ def test_an_update_beyond_the_servers_bounds_is_refused() -> None:
     refused = run(federation(clients, rounds=1, max_update_norm=norm / 10))
     assert refused.rows[0].end == "abandoned, too-few"
     assert refused.rows[0].clients == 0
+
+
+def test_a_client_with_more_examples_than_the_server_lets_count_is_refused() -> None:
+    """Their number is a weight of the sum, which is exact as long as the weights are bounded."""
+    (row,) = run(federation(make_clients([3, 5]), rounds=1, max_client_examples=4)).rows
+    assert (row.clients, row.examples) == (1, 3)
 
 
 def test_the_plan_of_each_round_is_the_schedules() -> None:
