@@ -26,6 +26,8 @@ from laboratory.tuning.config import Dimension, TuningConfig
 from protocol.errors import ErrorCode, FedvoiceError
 
 STUDY_FILE = "study.db"
+_OF = "search"
+"""What a study says of the search that it is of."""
 _POLL_SECS = 0.2
 _LEAST_SHARE = 0.3
 
@@ -89,7 +91,11 @@ def figure_of(outcome: Outcome, metric: Metric) -> float:
 
 
 class Search:
-    """One search below `out`; its runs lie among the cells."""
+    """One search below `out`; its runs lie among the cells.
+
+    Raises:
+        FedvoiceError: `bad-config` if another search lies there.
+    """
 
     def __init__(self, config: TuningConfig, out: Path, cells_dir: Path, where: str) -> None:
         self.config, self._cells_dir, self._where = config, cells_dir, where
@@ -106,6 +112,7 @@ class Search:
                 seed=search.seed + self._tried(out), constant_liar=True, n_startup_trials=12
             ),
         )
+        self._claim(out)
         if not self.study.trials:
             for point in search.known:
                 self.study.enqueue_trial(dict(point))
@@ -164,6 +171,20 @@ class Search:
         """The finished trial with the lowest error; the cheaper one of equals."""
         done = self.study.get_trials(states=(TrialState.COMPLETE,))
         return min(done, key=lambda t: (t.values[0], t.values[1])) if done else None
+
+    def _claim(self, out: Path) -> None:
+        """Only trials of the same corpus, base and metric may be compared."""
+        some = self.cell(self._some_point(), self.config.search.trial_seed)
+        mine = f"{self.config.metric} {some.digest}"
+        if self.study.user_attrs.get(_OF, mine) != mine:
+            raise FedvoiceError(
+                ErrorCode.BAD_CONFIG,
+                where=str(out / STUDY_FILE),
+                got="trials of another corpus, base, metric, hand-set plan or version",
+                wanted="those of this search, or none",
+                next_step="Choose another --out, or delete the study: finished runs are kept.",
+            )
+        self.study.set_user_attr(_OF, mine)
 
     def _ask(self) -> tuple[Trial, Cell]:
         trial = self.study.ask()

@@ -107,6 +107,20 @@ def test_known_plans_come_first(search_file, tmp_path):
     ]
 
 
+def test_trials_of_another_search_are_not_compared_with_this_ones(search_file, tmp_path):
+    path = search_file(3)
+
+    def search():
+        return Search(load_tuning(path), tmp_path / "out", tmp_path / "cells", str(path))
+
+    search()
+    search()
+    path.write_text(path.read_text().replace("clip_norm = 3.0", "clip_norm = 1.0"))
+    with pytest.raises(FedvoiceError, match="trials of another corpus, base") as caught:
+        search()
+    assert caught.value.code is ErrorCode.BAD_CONFIG
+
+
 def fedvoice(*arguments):
     return subprocess.Popen(
         [sys.executable, "-m", "fedvoice", "tune", *map(str, arguments)],
