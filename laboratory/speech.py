@@ -14,13 +14,16 @@ from device_runtime.course import UNUSABLE
 from laboratory.clients import ClientData
 from model_export.log_mel import reference_features
 from protocol.engine import Example, normalise_features
-from protocol.errors import FedvoiceError
+from protocol.errors import ErrorCode, FedvoiceError
 from protocol.parameters import Float32Array
 from protocol.task import FeatureSettings, TaskManifest
 from protocol.utterances import Utterance
 
 TESTED_TOGETHER = 2048
 """Utterances of a test set collated at once: twenty minutes of words, eight hours of sentences."""
+LEFT_OUT = UNUSABLE - {ErrorCode.MISSING_AUDIO, ErrorCode.WRONG_SAMPLE_RATE}
+"""Like a phone, but a whole corpus in the wrong place or at the wrong rate is no experiment: a
+simulation looks for these before it begins."""
 HELD_BYTES = 1 << 30
 """Features kept in memory by one process; a corpus beyond that is read again and again."""
 
@@ -88,7 +91,7 @@ class SpeechPopulation:
     """Phones' speech, as `android_harness.partition` deals it, ready to train on.
 
     Utterances that the task cannot use (unknown words, longer than every bucket) are left out, as
-    a phone leaves them out; `skipped` counts those met so far.
+    a phone leaves them out.
     """
 
     def __init__(
@@ -99,7 +102,6 @@ class SpeechPopulation:
         self._collated: OrderedDict[str, ClientData] = OrderedDict()
         self._held_bytes = 0
         self.client_ids: Sequence[str] = [phone.client_id for phone in phones if phone.train]
-        self.skipped = 0
 
     def train(self, client_id: str) -> ClientData:
         """A client's training examples."""
@@ -137,16 +139,13 @@ class SpeechPopulation:
             stacked = manifest.features.stacked_frames(frames)
             # By the manifest's word, before anything is decoded.
             if manifest.bucket_for(max(1, stacked - 1), len(targets)) is None:
-                self.skipped += 1
                 return None
             features = self._library.get(utterance.audio_path)
         except FedvoiceError as error:
-            if error.code not in UNUSABLE:
+            if error.code not in LEFT_OUT:
                 raise
-            self.skipped += 1
             return None
         stacked = manifest.features.stacked_frames(len(features))
         if manifest.bucket_for(stacked, len(targets)) is None:
-            self.skipped += 1
             return None
         return Example(features=features, targets=targets)

@@ -101,6 +101,9 @@ def read_roles(path: Path) -> list[Role]:
     roles = [_read_role(line, f"{path}:{number}") for number, line in lines if line.strip()]
     if not roles:
         raise _bad_roles(str(path), "no roles")
+    names = [role.client_id for role in roles]
+    if len(set(names)) < len(names):  # one's text would be lost
+        raise _bad_roles(str(path), f"a role twice: {max(names, key=names.count)}")
     return roles
 
 

@@ -6,8 +6,10 @@ import pytest
 from laboratory.corpora import FeaturesCorpus
 from laboratory.feature_files import FeatureFiles, read_feature_manifest
 from laboratory.populations import deal_speech
+from laboratory.speech import SpeechPopulation
 from protocol.errors import ErrorCode, FedvoiceError
 from tests.laboratory.feature_corpus import write_corpus
+from tests.laboratory.tiny import tiny_task
 
 
 def test_utterances_are_known_by_file_and_key_and_dealt_by_speaker(tmp_path):
@@ -26,6 +28,17 @@ def test_utterances_are_known_by_file_and_key_and_dealt_by_speaker(tmp_path):
         (9, 1, False),
         (0, 10, True),
     ]
+
+
+def test_a_corpus_without_its_files_is_not_a_corpus_without_examples(tmp_path):
+    """A phone leaves what it cannot read out; an experiment would learn nothing and not say why."""
+    manifest = write_corpus(tmp_path, speakers=1, each=3)
+    (tmp_path / "s0.npz").unlink()
+    rules = FeaturesCorpus(corpus="features", manifest=manifest)
+    population = SpeechPopulation(deal_speech(rules, 0), tiny_task().manifest, FeatureFiles())
+    with pytest.raises(FedvoiceError, match=r"s0\.npz") as missing:
+        population.train("s0")
+    assert missing.value.code is ErrorCode.MISSING_AUDIO
 
 
 def test_a_damaged_line_and_a_missing_array_are_named(tmp_path):

@@ -76,6 +76,7 @@ def test_a_character_that_the_task_lacks_is_named() -> None:
         ([LINES[0], {"client": "x", "train": ["a"]}], ":2"),
         ([LINES[0], {"client": "x", "train": 3, "test": []}], ":2"),
         ([], "roles.jsonl"),
+        ([LINES[0], LINES[0]], "roles.jsonl"),
     ],
 )
 def test_a_wrong_line_is_named(tmp_path: Path, lines: list[object], place: str) -> None:
