@@ -34,13 +34,15 @@ from server.optimizers import OptimizerState
 
 @dataclass(frozen=True)
 class CentralRun:
-    """One central training. `plan.seed` decides shuffling and masks."""
+    """One central training. `plan.seed` decides shuffling and masks; `alpha` is the weight of
+    memory x steps in CFMQ, as for federations."""
 
     manifest: TaskManifest
     population: Population
     plan: TrainingPlan
     config: CentralConfig
     evaluate: Evaluate
+    alpha: float = 1.0
 
     @property
     def rounds(self) -> int:
@@ -134,7 +136,8 @@ class CentralRun:
             optimizer_state_bytes=2 * weights_bytes,
             arena_bytes=max(bucket.step_arena_bytes for bucket in self.manifest.buckets),
         )
-        cost = Cfmq(0.0, state.cost.computation_bytes + float(steps * memory_bytes))
+        computation_bytes = state.cost.computation_bytes + float(steps * memory_bytes)
+        cost = Cfmq(0.0, computation_bytes, self.alpha)
         row = RoundResult(
             round=epoch,
             loss=losses / examples if math.isfinite(losses) else None,
@@ -149,7 +152,7 @@ class CentralRun:
             cfmq_compute_bytes=cost.computation_bytes,
             wall_secs=time.monotonic() - began,
             memory_bytes=memory_bytes,
-            analytic_cfmq_bytes=cost.computation_bytes,
+            analytic_cfmq_bytes=cost.total_bytes,
             end="central",
         )
         return replace(

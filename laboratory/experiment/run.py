@@ -103,7 +103,8 @@ def run_cell(
         return run_rounds(cell, training, state, directory, report, should_stop, prune)
 
     if cell.settings.engine is EngineKind.CENTRAL:
-        central = CentralRun(task.manifest, population, plan, cell.settings.central, judge)
+        alpha = server_settings(cell).alpha
+        central = CentralRun(task.manifest, population, plan, cell.settings.central, judge, alpha)
         state = go_on(central)
     else:
         config = server_settings(within_budget(cell, task.manifest, population))

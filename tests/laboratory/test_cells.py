@@ -148,6 +148,23 @@ def test_what_a_budget_ends_between_two_evaluations_is_judged_at_its_end(
     assert outcome.points == ()
 
 
+def test_central_training_spends_its_budget_at_the_weight_that_alpha_gives_memory(
+    experiment: Path, tmp_path: Path
+) -> None:
+    """A budget of one and a half epochs at alpha = 1 is one of three at a half."""
+    settings: dict[str, Any] = {"engine": "central", "central": {"epochs": 5}}
+    run(the_cell(experiment, cfmq_budget_bytes=1.0, **settings), tmp_path / "one")
+    (epoch,) = read_results(tmp_path / "one").rounds
+    budget = 1.5 * epoch.cfmq_compute_bytes
+    assert run(the_cell(experiment, cfmq_budget_bytes=budget, **settings), tmp_path / "a") == [1, 2]
+    settings["server.alpha"] = 0.5
+    half = the_cell(experiment, cfmq_budget_bytes=budget, **settings)
+    assert run(half, tmp_path / "half") == [1, 2, 3]
+    last = read_results(tmp_path / "half").rounds[-1]
+    assert last.cfmq_compute_bytes == 3 * epoch.cfmq_compute_bytes  # not yet multiplied by alpha
+    assert last.analytic_cfmq_bytes == 1.5 * epoch.cfmq_compute_bytes
+
+
 def rounds_paid(experiment: Path, **server: Any) -> int:
     """As many as 100 MB pay for."""
     settings = {f"server.{name}": value for name, value in server.items()}
