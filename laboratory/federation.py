@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -41,7 +42,8 @@ class FederationState:
     """Everything that a run needs to go on after a round.
 
     weights: float32 [P]. rows: one a closed round. evaluations: errors by round (0: before the
-    first) and test set. cost: the terms of CFMQ so far; analytic: the paper's formula.
+    first) and test set. cost: the terms of CFMQ so far; analytic: the paper's formula. refused:
+    updates that did not count, by reason.
     """
 
     weights: FlatVector
@@ -51,6 +53,7 @@ class FederationState:
     evaluations: Mapping[int, Mapping[str, ErrorCounts]] = field(default_factory=dict)
     cost: Cfmq = FREE
     analytic: Cfmq = FREE
+    refused: Mapping[str, int] = field(default_factory=dict)
 
 
 class Training(Protocol):
@@ -214,7 +217,10 @@ class Federation:
             analytic_cfmq_bytes=analytic.total_bytes,
             end=f"{ended.phase}, {ended.ending}",
         )
-        return replace(state, rows=(*state.rows, row), cost=cost, analytic=analytic)
+        refused = Counter(state.refused) + Counter(r.refused for r in reports if r.refused)
+        return replace(
+            state, rows=(*state.rows, row), cost=cost, analytic=analytic, refused=refused
+        )
 
 
 def evaluated(state: FederationState, evaluate: Evaluate) -> FederationState:

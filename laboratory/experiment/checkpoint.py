@@ -27,6 +27,7 @@ def save_state(directory: Path, state: FederationState) -> None:
         "evaluations": evaluations_to_json(state.evaluations),
         "cost": asdict(state.cost),
         "analytic": asdict(state.analytic),
+        "refused": dict(state.refused),
     }
     arrays: dict[str, Any] = {f"slot.{k}": slot for k, slot in state.optimizer.slots.items()}
     draft = directory / f"{STATE_FILE}.tmp"
@@ -52,6 +53,7 @@ def load_state(directory: Path) -> FederationState | None:
             evaluations=evaluations_from_json(rest["evaluations"]),
             cost=Cfmq(**rest["cost"]),
             analytic=Cfmq(**rest["analytic"]),
+            refused=rest.get("refused", {}),  # states of versions before have none
         )
 
 

@@ -16,6 +16,7 @@ from android_harness.results import Results
 from laboratory.central import CentralRun
 from laboratory.clients import Population
 from laboratory.engines import EngineKind, TrainerSpec
+from laboratory.experiment.abandoned import see_that_updates_count
 from laboratory.experiment.cells import Cell
 from laboratory.experiment.checkpoint import STATE_FILE, load_state, save_state
 from laboratory.experiment.kept import read_outcome, write_outcome
@@ -81,7 +82,8 @@ def run_cell(
     Raises:
         Interrupted: `should_stop` said so.
         Pruned: `prune` said so after an evaluation.
-        FedvoiceError: what reading, exporting or training raises.
+        FedvoiceError: `no-updates` if no round was committed; what reading, exporting or training
+            raises.
     """
     finished = read_outcome(cell, directory)
     if finished is not None:
@@ -113,6 +115,8 @@ def run_cell(
                 cell.arm, task.manifest, population.client_ids, plan, config, backend, judge
             )
             state = go_on(federation)
+        save_state(directory, state)  # what comes to nothing says so at once when it is asked again
+        see_that_updates_count(f"cell {cell.name}", state.rows, state.refused)
     save_weights(directory / WEIGHTS_FILE, state.weights, task.manifest.parameters)
     results = Results(
         rounds=list(state.rows),
@@ -137,6 +141,7 @@ def _run_on_phones(
             raise Interrupted
 
     results, evaluations = simulate_cell(cell, task, directory, observe, processes)
+    see_that_updates_count(f"cell {cell.name}", results.rounds, {})
     return write_outcome(cell, directory, results, evaluations)
 
 

@@ -199,6 +199,10 @@ class Search:
         if isinstance(error, Pruned):
             self.study.tell(trial, state=TrialState.PRUNED)
             return f"given up after round {error.points[-1].round}"
+        if isinstance(error, FedvoiceError) and error.code is ErrorCode.NO_UPDATES:
+            # That is news of the point and not a mishap: the sampler keeps away from it.
+            self.study.tell(trial, state=TrialState.PRUNED)
+            return f"came to nothing, {error}"
         if isinstance(error, FedvoiceError):
             if not self.outcomes:
                 raise error

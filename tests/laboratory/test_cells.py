@@ -165,6 +165,25 @@ def test_central_training_spends_its_budget_at_the_weight_that_alpha_gives_memor
     assert last.analytic_cfmq_bytes == 1.5 * epoch.cfmq_compute_bytes
 
 
+def test_a_cell_of_which_no_update_counts_is_no_result(experiment: Path, tmp_path: Path) -> None:
+    reasons = {
+        "diverged": {"plan.client_rate": 1e30, "plan.clip_norm": 0.0},
+        "norm too large": {"server.max_update_abs": 1e-9},
+    }
+    for reason, settings in reasons.items():
+        cell, folder = the_cell(experiment, **settings), tmp_path / reason
+        for _ in range(2):  # after all rounds; and at once
+            with pytest.raises(FedvoiceError, match=f"cell all seed 0.*: {reason}") as caught:
+                run(cell, folder)
+            assert caught.value.code is ErrorCode.NO_UPDATES
+            assert caught.value.got.startswith("4 rounds, 0 updates that counted; 24 were refused")
+            assert "client_rate" in caught.value.next_step
+            state = load_state(folder)
+            assert state is not None
+            assert state.number == 4
+        assert read_outcome(cell, folder) is None
+
+
 def rounds_paid(experiment: Path, **server: Any) -> int:
     """As many as 100 MB pay for."""
     settings = {f"server.{name}": value for name, value in server.items()}

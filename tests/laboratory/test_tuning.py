@@ -6,8 +6,8 @@ import signal
 import subprocess
 import sys
 
-import optuna
 import pytest
+from optuna.trial import TrialState
 
 from laboratory.experiment.outcome import Point
 from laboratory.tuning.config import load_tuning
@@ -33,11 +33,11 @@ verify_seeds = [7]
 
 @pytest.fixture
 def search_file(tmp_path):
-    def write(trials, rounds=4, extra=""):
+    def write(trials, rounds=4, extra="", search=SEARCH):
         manifest = write_corpus(tmp_path / "corpus")
         path = tmp_path / "search.toml"
         head = 'name = "search"\n' + base_toml(manifest, rounds)
-        path.write_text(head + SEARCH.format(trials=trials) + extra)
+        path.write_text(head + search.format(trials=trials) + extra)
         return path
 
     return write
@@ -96,12 +96,40 @@ def test_a_search_by_what_no_run_is_judged_on_ends_and_says_so(search_file, tmp_
     assert caught.value.code is ErrorCode.BAD_CONFIG
 
 
+BOUNDS = """
+[search]
+trials = {trials}
+verify_seeds = [7]
+
+[search.space]
+"server.max_update_abs" = {{ choices = [1e-9, 16.0] }}
+
+[[search.known]]
+"server.max_update_abs" = 1e-9
+
+[[search.known]]
+"server.max_update_abs" = 16.0
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_a_plan_of_which_no_update_counts_is_a_trial_given_up(search_file, tmp_path):
+    """Even as the first one it ends no search."""
+    path, told = search_file(2, rounds=1, search=BOUNDS), []
+    search = Search(load_tuning(path), tmp_path / "out", tmp_path / "cells", str(path))
+    search.run(1, lambda number, words: told.append(words), lambda progress: None)
+    assert [t.state for t in search.study.get_trials()] == [TrialState.PRUNED, TrialState.COMPLETE]
+    assert "came to nothing" in told[0]
+    assert "no-updates" in told[0]
+
+
 def test_known_plans_come_first(search_file, tmp_path):
     path = search_file(3)
     config = load_tuning(path)
     search = Search(config, tmp_path / "out", tmp_path / "cells", str(path))
     assert search.study.ask().params == {}  # params are filled in by the space
-    waiting = search.study.get_trials(states=(optuna.trial.TrialState.RUNNING,))
+    waiting = search.study.get_trials(states=(TrialState.RUNNING,))
     assert [t.system_attrs["fixed_params"] for t in waiting] == [
         {"plan.client_rate": 0.05, "plan.data_limit": 4}
     ]

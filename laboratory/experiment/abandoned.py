@@ -1,0 +1,50 @@
+"""A run of which every round was abandoned is none: its model is the one it began with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from android_harness.results import RoundResult
+from protocol.errors import ErrorCode, FedvoiceError
+from server.rounds import Phase
+
+_WAYS_OUT = {
+    "no usable example": "Let the task have the corpus's words, and buckets as long as it.",
+    "too many examples": "Set plan.data_limit, or raise server.max_client_examples.",
+    "nobody": "Let somebody train: deal to more clients, or hold fewer speakers out.",
+}
+"""By what was the matter most often; the way out of the rest is gentler training."""
+
+
+def see_that_updates_count(
+    where: str, rows: Sequence[RoundResult], refused: Mapping[str, int]
+) -> None:
+    """Abandoned rounds are fine as long as one at least was committed.
+
+    Args:
+        rows: those of a federated run that has come to its end; row 0 has no round.
+        refused: updates that did not count, by reason; empty where only a server knows.
+
+    Raises:
+        FedvoiceError: `no-updates`.
+    """
+    ends = [row.end for row in rows if row.round]
+    if not ends or not all(end.startswith(Phase.ABANDONED) for end in ends):
+        return
+    if refused:
+        why = max(refused, key=lambda reason: refused[reason])
+        told = f"{sum(refused.values())} were refused, most often with: {why} ({refused[why]})"
+    else:
+        why = max(ends, key=ends.count).rpartition(", ")[2]
+        told = f"rounds were abandoned with: {why}"
+    raise FedvoiceError(
+        ErrorCode.NO_UPDATES,
+        where=where,
+        got=f"{len(ends)} rounds, 0 updates that counted; {told}",
+        wanted="one round at least that moved the model",
+        next_step=_WAYS_OUT.get(
+            why,
+            "Lower plan.client_rate, set plan.clip_norm, or look at server.min_fraction and at the "
+            "server's bounds on updates (max_update_abs, max_update_norm).",
+        ),
+    )
