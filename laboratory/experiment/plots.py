@@ -1,4 +1,5 @@
-"""Figures of an experiment as SVG: quality by round, quality by cost, the Pareto front."""
+"""Figures of an experiment as SVG: quality by round, quality by cost, arm beside arm, the Pareto
+front."""
 
 from __future__ import annotations
 
@@ -35,7 +36,7 @@ def figures(lines: Sequence[Line], metric: Metric) -> dict[str, str]:
         "wer-by-bytes": _curves(
             lines, metric, "communication (GB)", lambda p: p.communication_bytes / 1e9
         ),
-        "cost": _cost_bars(lines),
+        "quality-and-cost": _quality_and_cost(lines, metric),
         "pareto": _pareto(lines, metric),
     }
     return {name: svg for name, svg in drawn.items() if svg}
@@ -78,16 +79,32 @@ def _curves(
     return finish(len(lines))
 
 
-def _cost_bars(lines: Sequence[Line]) -> str:
-    axis, finish = _axes("CFMQ (GB)", "", height=1.2 + 0.35 * len(lines))
+def _quality_and_cost(lines: Sequence[Line], metric: Metric) -> str:
+    """A row a line: its seeds' error rates with mean and spread, and its cost in both terms."""
+    pyplot = _pyplot()
+    figure, (left, right) = pyplot.subplots(
+        1, 2, sharey=True, figsize=(6.4, 1.2 + 0.26 * len(lines)), layout="constrained"
+    )
     places = range(len(lines))  # two lines may have one name
+    for place, line in enumerate(lines):
+        if metric in line.rates:
+            seeds = [o.figure(metric) for o in line.outcomes]
+            left.plot(seeds, [place] * len(seeds), "o", ms=3, color="#1f5fa8", alpha=0.35)
+            mean, spread = line.rates[metric]
+            left.errorbar(mean, place, xerr=spread, fmt="D", ms=5, color="#1f5fa8", capsize=2)
+    left.set(xlabel=AXIS_LABELS[metric], xlim=(0, None))
+    left.set_yticks(places, [line.name for line in lines], fontsize=8)
+    left.invert_yaxis()
     bytes_term = [line.communication_bytes / 1e9 for line in lines]
     compute_term = [line.computation_bytes / 1e9 for line in lines]
-    axis.barh(places, bytes_term, color="#2a9d8f", label="communication")
-    axis.barh(places, compute_term, left=bytes_term, color="#e9a23b", label="memory x steps")
-    axis.set_yticks(places, [line.name for line in lines])
-    axis.invert_yaxis()
-    return finish(2)
+    bars = {"height": 0.6, "zorder": 2}
+    right.barh(places, bytes_term, color="#2a9d8f", label="communication", **bars)
+    right.barh(
+        places, compute_term, left=bytes_term, color="#e9a23b", label="memory x steps", **bars
+    )
+    right.set_xlabel("CFMQ (GB)")
+    figure.legend(loc="outside lower right", ncols=2, frameon=False, fontsize=8)
+    return _svg(figure)
 
 
 def _pareto(lines: Sequence[Line], metric: Metric) -> str:
@@ -103,7 +120,9 @@ def _pareto(lines: Sequence[Line], metric: Metric) -> str:
     front = [points[i] for i in pareto_front(points)]
     axis.step(*zip(*front, strict=True), where="post", color="#888", lw=1, ls="--", zorder=0)
     axis.set_ylim(bottom=0)
-    axis.set_xlim(left=0)
+    costs = [cost for cost, _ in points]
+    if min(costs) < max(costs) / 2:  # else all would stand at the right edge
+        axis.set_xlim(left=0)
     return finish(len(shown))
 
 
@@ -127,15 +146,7 @@ def curves(x: str, y: str, places: Sequence[float], values: Mapping[str, Sequenc
 
 def _axes(x: str, y: str, height: float = 4.0) -> tuple[Any, Callable[[int], str]]:
     """An axis, and what makes SVG text of it, the legend of so many entries below."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
-    mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "fedvoice", "font.size": 10})
-    mpl.rcParams.update({"axes.spines.top": False, "axes.spines.right": False})
-    mpl.rcParams.update({"axes.grid": True, "grid.alpha": 0.25})
-    figure, axis = pyplot.subplots(figsize=(6.4, height), layout="constrained")
+    figure, axis = _pyplot().subplots(figsize=(6.4, height), layout="constrained")
     axis.set(xlabel=x, ylabel=y)
 
     def finish(entries: int) -> str:
@@ -144,13 +155,30 @@ def _axes(x: str, y: str, height: float = 4.0) -> tuple[Any, Callable[[int], str
             columns = 2 if max(map(len, labels), default=0) <= _SHORT_LABEL else 1
             figure.set_figheight(height + _LEGEND_ROW_INCHES * -(-entries // columns))
             figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-        pyplot.close(figure)
-        svg = buffer.getvalue()
-        return svg[svg.index("<svg") :]
+        return _svg(figure)
 
     return axis, finish
+
+
+def _pyplot() -> Any:
+    """matplotlib.pyplot, set up to draw the same text for the same figures."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "fedvoice", "font.size": 10})
+    mpl.rcParams.update({"axes.spines.top": False, "axes.spines.right": False})
+    mpl.rcParams.update({"axes.grid": True, "grid.alpha": 0.25})
+    return pyplot
+
+
+def _svg(figure: Any) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    _pyplot().close(figure)
+    svg = buffer.getvalue()
+    return svg[svg.index("<svg") :]
 
 
 def _colour(number: int) -> str:

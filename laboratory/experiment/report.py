@@ -29,7 +29,7 @@ _TITLES = {
     "wer-by-round": "Quality by round",
     "wer-by-cfmq": "Quality by cost",
     "wer-by-bytes": "Quality by bytes moved",
-    "cost": "What it cost",
+    "quality-and-cost": "Arm beside arm: error rates of all seeds, and both terms of the cost",
     "pareto": "Quality against cost",
 }
 _PAGE = """<!doctype html>

@@ -187,7 +187,13 @@ def test_tables_for_programs_have_a_line_a_cell_and_a_line_an_arm() -> None:
 def test_every_figure_names_its_lines() -> None:
     lines = summarise([an_outcome(50, 20), an_outcome(60, 30, arm="b"), an_outcome(7, 6, arm="c")])
     drawn = figures(lines, "wer")
-    assert set(drawn) == {"wer-by-round", "wer-by-cfmq", "wer-by-bytes", "cost", "pareto"}
+    assert set(drawn) == {
+        "wer-by-round",
+        "wer-by-cfmq",
+        "wer-by-bytes",
+        "quality-and-cost",
+        "pareto",
+    }
     for svg in drawn.values():
         assert all(f"arm {name}" in svg for name in "abc")
 
