@@ -1,8 +1,9 @@
 """An experiment's cells as tasks of a Ray cluster.
 
 A cell runs in a folder of its own on whatever machine takes it, and its files come back when it is
-done. So machines need no disk in common, and an interrupted or lost cell begins again. Corpora
-must lie at the same path on all machines.
+done. So machines need no disk in common, an interrupted or lost cell begins again, and commands
+that want the same cell do not wait for each other. Corpora must lie at the same path on all
+machines.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 from laboratory.experiment.cells import Cell
 from laboratory.experiment.kept import CELL_FILE
+from laboratory.experiment.lock import LOCK_FILE
 from laboratory.experiment.progress import Progress
 from laboratory.experiment.run import cell_task, run_cell
 from laboratory.ray_backend import cause_of, go_to, load_ray
@@ -120,14 +122,20 @@ def run_remote(remote: RemoteCell, messages: Any) -> Files:
 
 
 def write_files(directory: Path, files: Files) -> None:
-    """Into a folder, the one last whose presence says that a cell is done."""
+    """Into a folder, the one last whose presence says that a cell is done.
+
+    Each is replaced in one step: another command may have run the same cell, and read it now.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     for name in sorted(files, key=lambda name: name == CELL_FILE):
-        (directory / name).write_bytes(files[name])
+        draft = directory / f"{name}.{os.getpid()}.tmp"
+        draft.write_bytes(files[name])
+        draft.replace(directory / name)
 
 
 def _read(directory: Path) -> Files:
-    return {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
+    files = (p for p in directory.iterdir() if p.is_file() and p.name != LOCK_FILE)
+    return {path.name: path.read_bytes() for path in files}
 
 
 def _lost(error: Exception) -> FedvoiceError:

@@ -20,6 +20,7 @@ from laboratory.experiment.abandoned import see_that_updates_count
 from laboratory.experiment.cells import Cell
 from laboratory.experiment.checkpoint import STATE_FILE, load_state, save_state
 from laboratory.experiment.kept import read_outcome, write_outcome
+from laboratory.experiment.lock import held
 from laboratory.experiment.outcome import Outcome, curve_points, rates_of
 from laboratory.experiment.progress import Interrupted, Progress, Pruned, PruneRule, Report, Stop
 from laboratory.fast.course import draw_client_course, planned_memory_bytes
@@ -77,7 +78,8 @@ def run_cell(
     prune: PruneRule | None = None,
     spread: Spread = HERE,
 ) -> Outcome:
-    """Run a cell, going on from its checkpoint, and write its results into `directory`.
+    """Run a cell, going on from its checkpoint, and write its results into `directory`. While
+    another process runs it wait, and take what that one comes to.
 
     Raises:
         Interrupted: `should_stop` said so.
@@ -89,6 +91,29 @@ def run_cell(
     if finished is not None:
         return finished
     directory.mkdir(parents=True, exist_ok=True)
+    rounds = server_settings(cell).rounds
+
+    def wait() -> None:
+        if should_stop():
+            raise Interrupted
+        report(Progress(0, rounds, "waits: another command runs this cell"))
+
+    with held(directory, wait):
+        finished = read_outcome(cell, directory)  # whoever had it may have come to its end
+        if finished is not None:
+            return finished
+        return _run_unfinished(cell, directory, tasks_dir, report, should_stop, prune, spread)
+
+
+def _run_unfinished(
+    cell: Cell,
+    directory: Path,
+    tasks_dir: Path,
+    report: Report,
+    should_stop: Stop,
+    prune: PruneRule | None,
+    spread: Spread,
+) -> Outcome:
     task = cell_task(cell, tasks_dir, report)
     if cell.settings.engine is EngineKind.PHONES:
         return _run_on_phones(cell, task, directory, report, should_stop, spread.workers)

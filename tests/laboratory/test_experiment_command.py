@@ -191,6 +191,19 @@ def wait_for_worker(parent: int) -> int:
         time.sleep(0.05)
 
 
+def test_two_commands_that_want_the_same_cell_run_it_once(experiment: Path, tmp_path: Path) -> None:
+    short = ("--set", "server.rounds=40")
+    runs = [start(experiment, tmp_path, *short, "--out", f"out{number}") for number in (1, 2)]
+    for run in runs:
+        output, errors = run.communicate(timeout=240)
+        assert run.returncode == 0, errors
+        assert errors == ""
+        assert "[1/1] all seed 0" in output
+    # With the seconds that it took: those of one run.
+    first, second = ((tmp_path / f"out{number}" / "cells.csv").read_text() for number in (1, 2))
+    assert first == second
+
+
 def test_an_experiment_that_is_stopped_or_killed_goes_on_to_the_same_bits(
     experiment: Path, tmp_path: Path
 ) -> None:
