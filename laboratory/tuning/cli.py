@@ -57,7 +57,8 @@ def tune(
         with console.status("searching") as status:
 
             def progressed(progress: Progress) -> None:
-                status.update(f"a run is at round {progress.done} of {progress.rounds}")
+                note = f": {progress.note}" if progress.note else ""
+                status.update(f"a run is at round {progress.done} of {progress.rounds}{note}")
 
             search.run(
                 workers,

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from laboratory.experiment.kept import read_outcome
 from laboratory.experiment.outcome import Outcome, Point
 from laboratory.experiment.progress import Progress, Pruned
 from laboratory.experiment.runner import cell_dir, export_task_of, work_on, worker_pool
+from laboratory.tuning.attempts import DEATHS_AT_MOST, Attempt, worker_lost
 from laboratory.tuning.config import Dimension, TuningConfig
 from protocol.errors import ErrorCode, FedvoiceError
 
@@ -30,6 +32,8 @@ _OF = "search"
 """What a study says of the search that it is of."""
 _POLL_SECS = 0.2
 _LEAST_SHARE = 0.3
+_FAILURES_AT_MOST = 10
+"""In a row: failed trials do not count as tried, and a search has to end."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,7 @@ class Search:
             self.study.enqueue_trial(trial.params)
             self.study.tell(trial.number, state=TrialState.FAIL)
         self.outcomes: dict[int, Outcome] = {}
+        self._failed_in_a_row = 0
         for trial in self.study.get_trials(states=(TrialState.COMPLETE,)):
             cell = self.cell(trial.params, search.trial_seed)
             outcome = read_outcome(cell, cell_dir(cells_dir, cell))
@@ -144,28 +149,66 @@ class Search:
     ) -> None:
         """Try points until the study has as many finished trials as wanted.
 
+        A trial whose worker died is tried again, with another.
+
         Raises:
             KeyboardInterrupt: after workers have kept their checkpoints.
-            FedvoiceError: what the first run fails with; later failures count as failed trials.
-                `bad-config` for runs that are not evaluated on what the search ranks by.
+            FedvoiceError: what the first run fails with, and the last one of many in a row; other
+                failures count as failed trials. `client-lost` of runs whose workers die again and
+                again. `bad-config` for runs that are not evaluated on what the search ranks by.
         """
-        with worker_pool(jobs) as (pool, messages):
-            running: dict[Future[Outcome | None], tuple[Trial, Cell]] = {}
-            first = self.cell(self._some_point(), self.config.search.trial_seed)
-            pool.submit(export_task_of, first, self._cells_dir).result()
-            while running or self.finished < self.config.search.trials:
-                while (
-                    len(running) < jobs and self.finished + len(running) < self.config.search.trials
-                ):
-                    trial, cell = self._ask()
-                    rule = self._rule()
-                    running[pool.submit(work_on, cell, self._cells_dir, rule)] = (trial, cell)
-                done, _ = wait(running, timeout=_POLL_SECS, return_when=FIRST_COMPLETED)
-                while not messages.empty():
-                    progressed(messages.get()[1])
-                for future in done:
-                    trial, cell = running.pop(future)
-                    tell(trial.number, self._collect(trial, cell, future))
+        at_work: dict[int, Attempt] = {}
+        deaths = 0
+        while True:
+            try:
+                with worker_pool(jobs) as (pool, messages):
+                    self._try_points(pool, messages, jobs, at_work, tell, progressed)
+                    return
+            except BrokenProcessPool as error:
+                deaths = 0 if at_work else deaths + 1
+                if deaths >= DEATHS_AT_MOST:
+                    raise worker_lost("the workers of a search, before any trial") from error
+                for number, attempt in list(at_work.items()):
+                    attempt.deaths += 1
+                    if attempt.hopeless:
+                        del at_work[number]
+                        tell(number, self._failed(attempt.trial, worker_lost(f"trial {number}")))
+
+    def _try_points(
+        self,
+        pool: ProcessPoolExecutor,
+        messages: Any,
+        jobs: int,
+        at_work: dict[int, Attempt],
+        tell: Callable[[int, str], None],
+        progressed: Callable[[Progress], None],
+    ) -> None:
+        """What is in `at_work` and then others; when the pool breaks, what was not finished is in
+        `at_work`."""
+        wanted = self.config.search.trials
+        first = self.cell(self._some_point(), self.config.search.trial_seed)
+        pool.submit(export_task_of, first, self._cells_dir).result()
+        running: dict[Future[Outcome | None], int] = {}
+
+        def begin(number: int) -> None:
+            cell = at_work[number].cell
+            running[pool.submit(work_on, cell, self._cells_dir, self._rule())] = number
+
+        for number in at_work:
+            begin(number)
+        while at_work or self.finished < wanted:
+            while len(at_work) < jobs and self.finished + len(at_work) < wanted:
+                attempt = Attempt(*self._ask())
+                at_work[attempt.trial.number] = attempt
+                begin(attempt.trial.number)
+            done, _ = wait(running, timeout=_POLL_SECS, return_when=FIRST_COMPLETED)
+            while not messages.empty():
+                progressed(messages.get()[1])
+            for future in done:
+                number = running.pop(future)
+                told = self._collect(at_work[number].trial, at_work[number].cell, future)
+                del at_work[number]
+                tell(number, told)
 
     def best(self) -> FrozenTrial | None:
         """The finished trial with the lowest error; the cheaper one of equals."""
@@ -204,10 +247,7 @@ class Search:
             self.study.tell(trial, state=TrialState.PRUNED)
             return f"came to nothing, {error}"
         if isinstance(error, FedvoiceError):
-            if not self.outcomes:
-                raise error
-            self.study.tell(trial, state=TrialState.FAIL)
-            return f"failed, {error}"
+            return self._failed(trial, error)
         outcome = future.result()
         assert outcome is not None, "only an interrupt stops a run"
         figure = figure_of(outcome, self.config.metric)
@@ -215,7 +255,15 @@ class Search:
         self.outcomes[trial.number] = outcome
         trial.set_user_attr("cell", cell_dir(self._cells_dir, cell).name)
         self.study.tell(trial, [figure, cost])
+        self._failed_in_a_row = 0
         return f"{figure:.2f} % at {cost / 1e9:.2f} GB"
+
+    def _failed(self, trial: Trial, error: FedvoiceError) -> str:
+        self._failed_in_a_row += 1
+        if not self.outcomes or self._failed_in_a_row > _FAILURES_AT_MOST:
+            raise error
+        self.study.tell(trial, state=TrialState.FAIL)
+        return f"failed, {error}"
 
     def _rule(self) -> MedianRule | None:
         if len(self.outcomes) < self.config.search.prune_after:

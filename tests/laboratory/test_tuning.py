@@ -10,10 +10,12 @@ import pytest
 from optuna.trial import TrialState
 
 from laboratory.experiment.outcome import Point
+from laboratory.tuning import study
 from laboratory.tuning.config import load_tuning
 from laboratory.tuning.report import Verdict
 from laboratory.tuning.study import MedianRule, Search
 from protocol.errors import ErrorCode, FedvoiceError
+from tests.laboratory import dying
 from tests.laboratory.feature_corpus import base_toml, write_corpus
 
 SEARCH = """
@@ -122,6 +124,50 @@ def test_a_plan_of_which_no_update_counts_is_a_trial_given_up(search_file, tmp_p
     assert [t.state for t in search.study.get_trials()] == [TrialState.PRUNED, TrialState.COMPLETE]
     assert "came to nothing" in told[0]
     assert "no-updates" in told[0]
+
+
+LIMITS = """
+[search]
+trials = {trials}
+verify_seeds = [7]
+
+[search.space]
+"plan.data_limit" = {{ choices = [0, 4] }}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize(
+    ("deaths", "limits", "states"),
+    [
+        (1, [4, 0], [TrialState.COMPLETE, TrialState.COMPLETE]),
+        (3, [0, 4, 0], [TrialState.COMPLETE, TrialState.FAIL, TrialState.COMPLETE]),
+        (3, [4, 0], None),
+    ],
+    ids=["tried again", "failed", "the first one cannot be run"],
+)
+def test_a_trial_whose_worker_dies_is_tried_again_or_fails(
+    search_file, tmp_path, monkeypatch, deaths, limits, states
+):
+    monkeypatch.setattr(study, "work_on", dying.die_at_limited_data)
+    (tmp_path / "cells").mkdir()
+    (tmp_path / "cells" / dying.LEFT_FILE).write_text(str(deaths))
+    known = "".join(f'\n[[search.known]]\n"plan.data_limit" = {limit}\n' for limit in limits)
+    path, told = search_file(2, rounds=1, search=LIMITS, extra=known), []
+    search = Search(load_tuning(path), tmp_path / "out", tmp_path / "cells", str(path))
+
+    def run():
+        search.run(1, lambda number, words: told.append(words), lambda progress: None)
+
+    if states is None:
+        with pytest.raises(FedvoiceError, match="trial 0: got 3 worker processes") as caught:
+            run()
+        assert caught.value.code is ErrorCode.CLIENT_LOST
+        return
+    run()
+    assert [t.state for t in search.study.get_trials()] == states
+    assert ["client-lost" in words for words in told] == [s is TrialState.FAIL for s in states]
 
 
 def test_known_plans_come_first(search_file, tmp_path):
