@@ -5,8 +5,8 @@
 Trains the IID control, non-IID phones (sorted by word) on all data, and the same phones limited and
 tuned (L = 8, updates as int8, warm-up of the server's rate), on the fast engine, all with the same
 budget of CFMQ, and prints the mean word error rates (percent, all test data) and the mean CFMQ of
-the control and of the limited arm. `data_limit_alone_wer` is that of L = 8 with nothing else. The reference is the IID control of the run.
-Finished runs below --cells are not run again.
+the control and of the limited arm. `data_limit_alone_wer` is that of L = 8 with nothing else. The
+reference is the IID control of the run. Finished runs below --cells are not run again.
 """
 
 from __future__ import annotations
