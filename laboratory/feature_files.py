@@ -7,13 +7,15 @@ A manifest has one JSON object a line: `feats_filepath` (an npz file, relative t
 from __future__ import annotations
 
 import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
 
-from android_harness.corpora.loaders import split_within_speakers
 from protocol.engine import normalise_features
 from protocol.errors import ErrorCode, FedvoiceError
 from protocol.parameters import Float32Array
@@ -21,12 +23,12 @@ from protocol.utterances import Utterance
 from protocol.vocabulary import normalise
 
 FRAMES_PER_SEC = 100.0
-TEST_FRACTION = 0.1
+TEST_EVERY = 10
 
 
 def read_feature_manifest(path: Path) -> list[Utterance]:
-    """Utterances whose `audio_path` is the npz file with the key below it; the last tenth of each
-    speaker's are test utterances.
+    """Utterances whose `audio_path` is the npz file with the key below it; a tenth of each speaker's
+    are test utterances.
 
     Raises:
         FedvoiceError: `not-found`; `bad-manifest` with file and line.
@@ -62,7 +64,20 @@ def read_feature_manifest(path: Path) -> list[Utterance]:
                 wanted="feats_filepath, key, text, num_frames and speaker",
                 next_step="Correct the line.",
             ) from error
-    return split_within_speakers(found, TEST_FRACTION)
+    return _with_test_utterances(found)
+
+
+def _with_test_utterances(utterances: Sequence[Utterance]) -> list[Utterance]:
+    """Each tenth of a speaker's, from another place on for each speaker: where all say the same
+    prompts in the same order, as in AN4, no prompt is left to the tests alone."""
+    by_speaker: dict[str, list[Utterance]] = defaultdict(list)
+    for utterance in utterances:
+        by_speaker[utterance.speaker].append(utterance)
+    return [
+        replace(u, split="test" if (place + number) % TEST_EVERY == TEST_EVERY - 1 else "train")
+        for number, speaker in enumerate(sorted(by_speaker))
+        for place, u in enumerate(by_speaker[speaker])
+    ]
 
 
 class FeatureFiles:

@@ -22,12 +22,19 @@ def test_utterances_are_known_by_file_and_key_and_dealt_by_speaker(tmp_path):
     np.testing.assert_allclose(features.mean(0), 0, atol=1e-6)
     rules = FeaturesCorpus(corpus="features", manifest=manifest, holdout_speakers=1)
     phones = deal_speech(rules, seed=0)
-    # The last tenth of each speaker's is test speech; of the held-out speaker, all.
+    # A tenth of each speaker's is test speech; of the held-out speaker, all.
     assert [(len(p.train), len(p.test), p.held_out) for p in phones] == [
         (9, 1, False),
         (9, 1, False),
         (0, 10, True),
     ]
+
+
+def test_prompts_that_all_speakers_say_are_trained_by_some_and_tested_by_others(tmp_path):
+    found = read_feature_manifest(write_corpus(tmp_path, speakers=12, each=10))
+    tested = {u.audio_path.name for u in found if u.split == "test"}
+    trained = {u.audio_path.name for u in found if u.split == "train"}
+    assert tested == trained == {f"u{number}" for number in range(10)}
 
 
 def test_a_corpus_without_its_files_is_not_a_corpus_without_examples(tmp_path):
