@@ -27,8 +27,8 @@ TEST_EVERY = 10
 
 
 def read_feature_manifest(path: Path) -> list[Utterance]:
-    """Utterances whose `audio_path` is the npz file with the key below it; a tenth of each speaker's
-    are test utterances.
+    """Utterances whose `audio_path` is the npz file with the key below it; a tenth of each
+    speaker's are test utterances.
 
     Raises:
         FedvoiceError: `not-found`; `bad-manifest` with file and line.
