@@ -51,7 +51,17 @@ class Plugged:
         self.connect()
 
     def connect(self) -> None:
-        subprocess.run(["adb", "connect", self.serial], check=True, capture_output=True)
+        """Until adb lists the device as ready: on a busy machine it may take a moment, or a second
+        call after a cable was pulled."""
+        end = time.monotonic() + 30
+        while time.monotonic() < end:
+            subprocess.run(["adb", "connect", self.serial], check=False, capture_output=True)
+            asked = ["adb", "-s", self.serial, "get-state"]
+            state = subprocess.run(asked, check=False, capture_output=True, text=True).stdout
+            if state.strip() == "device":
+                return
+            time.sleep(0.1)
+        raise AssertionError(f"adb does not reach {self.serial}")
 
     def unplug_when(self, condition: Callable[[], bool]) -> threading.Thread:
         """Pull the cable as soon as `condition` holds."""
