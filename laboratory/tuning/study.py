@@ -7,10 +7,9 @@ goes on: what was running is tried again, what is done is not run again.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,60 +19,20 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from laboratory.experiment.cells import Cell, Metric
 from laboratory.experiment.config import ExperimentConfig
 from laboratory.experiment.kept import read_outcome
-from laboratory.experiment.outcome import Outcome, Point
+from laboratory.experiment.outcome import Outcome
 from laboratory.experiment.progress import Progress, Pruned
 from laboratory.experiment.runner import cell_dir, export_task_of, work_on, worker_pool
 from laboratory.tuning.attempts import DEATHS_AT_MOST, Attempt, worker_lost
 from laboratory.tuning.config import Dimension, TuningConfig
+from laboratory.tuning.pruning import MedianRule, median_rule
 from protocol.errors import ErrorCode, FedvoiceError
 
 STUDY_FILE = "study.db"
 _OF = "search"
 """What a study says of the search that it is of."""
 _POLL_SECS = 0.2
-_LEAST_SHARE = 0.3
 _FAILURES_AT_MOST = 10
 """In a row: failed trials do not count as tried, and a search has to end."""
-
-
-@dataclass(frozen=True)
-class MedianRule:
-    """Give a run up whose error is above the median of finished runs at the same cost.
-
-    curves: for each finished run (CFMQ bytes, best error so far) by rising cost. Nothing is given
-    up in the first 30% of the dearest run's cost, where all are on the blank plateau.
-    """
-
-    metric: Metric
-    curves: tuple[tuple[tuple[float, float], ...], ...]
-    least_bytes: float
-
-    def __call__(self, point: Point) -> bool:
-        """Whether a run that has come to `point` is to be given up."""
-        if point.cfmq_bytes < self.least_bytes or self.metric not in point.rates:
-            return False
-        others = sorted(
-            [rate for cost, rate in curve if cost <= point.cfmq_bytes][-1]
-            for curve in self.curves
-            if curve[0][0] <= point.cfmq_bytes
-        )
-        return bool(others) and point.rates[self.metric] > others[len(others) // 2]
-
-
-def median_rule(outcomes: Sequence[Outcome], metric: Metric) -> MedianRule | None:
-    """The rule that finished runs make; None without any."""
-    curves = []
-    for outcome in outcomes:
-        best, curve = float("inf"), []
-        for point in outcome.points:
-            if metric in point.rates:
-                best = min(best, point.rates[metric])
-                curve.append((point.cfmq_bytes, best))
-        if curve:
-            curves.append(tuple(curve))
-    if not curves:
-        return None
-    return MedianRule(metric, tuple(curves), _LEAST_SHARE * max(curve[-1][0] for curve in curves))
 
 
 def figure_of(outcome: Outcome, metric: Metric) -> float:

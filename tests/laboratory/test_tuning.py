@@ -12,8 +12,9 @@ from optuna.trial import TrialState
 from laboratory.experiment.outcome import Point
 from laboratory.tuning import study
 from laboratory.tuning.config import load_tuning
+from laboratory.tuning.pruning import MedianRule
 from laboratory.tuning.report import Verdict
-from laboratory.tuning.study import MedianRule, Search
+from laboratory.tuning.study import Search
 from protocol.errors import ErrorCode, FedvoiceError
 from tests.laboratory import dying
 from tests.laboratory.feature_corpus import base_toml, write_corpus

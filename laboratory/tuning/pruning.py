@@ -1,0 +1,51 @@
+"""Which runs of a search are given up before their end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from laboratory.experiment.cells import Metric
+from laboratory.experiment.outcome import Outcome, Point
+
+_LEAST_SHARE = 0.3
+
+
+@dataclass(frozen=True)
+class MedianRule:
+    """Give a run up whose error is above the median of finished runs at the same cost.
+
+    curves: for each finished run (CFMQ bytes, best error so far) by rising cost. Nothing is given
+    up in the first 30% of the dearest run's cost, where all are on the blank plateau.
+    """
+
+    metric: Metric
+    curves: tuple[tuple[tuple[float, float], ...], ...]
+    least_bytes: float
+
+    def __call__(self, point: Point) -> bool:
+        """Whether a run that has come to `point` is to be given up."""
+        if point.cfmq_bytes < self.least_bytes or self.metric not in point.rates:
+            return False
+        others = sorted(
+            [rate for cost, rate in curve if cost <= point.cfmq_bytes][-1]
+            for curve in self.curves
+            if curve[0][0] <= point.cfmq_bytes
+        )
+        return bool(others) and point.rates[self.metric] > others[len(others) // 2]
+
+
+def median_rule(outcomes: Sequence[Outcome], metric: Metric) -> MedianRule | None:
+    """The rule that finished runs make; None without any."""
+    curves = []
+    for outcome in outcomes:
+        best, curve = float("inf"), []
+        for point in outcome.points:
+            if metric in point.rates:
+                best = min(best, point.rates[metric])
+                curve.append((point.cfmq_bytes, best))
+        if curve:
+            curves.append(tuple(curve))
+    if not curves:
+        return None
+    return MedianRule(metric, tuple(curves), _LEAST_SHARE * max(curve[-1][0] for curve in curves))
