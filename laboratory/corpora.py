@@ -27,7 +27,7 @@ class SpeechCorpus(DataConfig):
         """What decides the examples: the manifest's content stands for its path."""
         fields = self.model_dump(mode="json", exclude={"manifest"}, exclude_defaults=True)
         if self.manifest is not None:
-            fields["manifest"] = _digest(self.manifest)
+            fields["manifest"] = content_digest(self.manifest)
         return fields
 
 
@@ -41,7 +41,7 @@ class FeaturesCorpus(Dealing):
     def identity(self) -> dict[str, Any]:
         """What decides the examples: the manifest's content stands for its path."""
         fields = self.model_dump(mode="json", exclude={"manifest"}, exclude_defaults=True)
-        return {**fields, "manifest": _digest(self.manifest)}
+        return {**fields, "manifest": content_digest(self.manifest)}
 
 
 class ImagesCorpus(BaseModel):
@@ -94,7 +94,8 @@ class RolesCorpus(BaseModel):
 CorpusConfig = SpeechCorpus | FeaturesCorpus | ImagesCorpus | RolesCorpus
 
 
-def _digest(path: Path) -> str:
+def content_digest(path: Path) -> str:
+    """sha256 of a file; of one that cannot be read its path."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from laboratory.corpora import CorpusConfig
+from laboratory.corpora import CorpusConfig, content_digest
 from laboratory.engines import EngineKind
 from protocol.plan import TrainingPlan
 
@@ -76,13 +77,19 @@ class Cell:
         if self.kept_as:
             return self.kept_as
         settings = self.settings
+        # Without what is left at its default: a new setting leaves old results as they are.
+        fields = settings.model_dump(mode="json", exclude={"data"}, exclude_defaults=True)
+        vocabulary = fields["task"].get("vocabulary")
+        if isinstance(vocabulary, dict) and "manifest" in vocabulary:  # it is checked later
+            vocabulary["manifest"] = content_digest(Path(str(vocabulary["manifest"])))
+        # A program's memory is the exporter's doing.
+        libraries = ["torch", "numpy", *(["executorch"] if settings.export else [])]
         parts = {
             "algorithm": ALGORITHM,
-            # Without what is left at its default: a new setting leaves old results as they are.
-            "settings": settings.model_dump(mode="json", exclude={"data"}, exclude_defaults=True),
+            "settings": fields,
             "data": settings.data.identity(),
             "seed": self.seed,
-            "versions": [version("torch"), version("numpy")],
+            "versions": [version(library) for library in libraries],
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

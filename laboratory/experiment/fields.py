@@ -11,14 +11,15 @@ from typing import Any
 from protocol.errors import ErrorCode, FedvoiceError
 from protocol.settings import read_toml
 
-_PATHS = ("data.manifest", "data.folder")
+_PATHS = ("data.manifest", "data.folder", "task.vocabulary.manifest")
 """Settings that are paths."""
 _FILE = "an experiment's TOML file"
 
 
 def read_fields(path: Path, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """A TOML file's tables, its `base` laid over that of the file that it extends. Paths of
-    corpora, also in arms and grids, are relative to the folder of the file that says them.
+    corpora and of vocabularies, also in arms and grids, are relative to the folder of the file that
+    says them.
 
     Args:
         overrides: dotted settings of `base` that the command line gives.

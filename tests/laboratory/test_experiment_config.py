@@ -73,6 +73,16 @@ def test_cells_are_known_by_what_decides_them_and_not_by_their_names(tmp_path: P
     assert make(base=moved).cells("f")[0].digest != a.digest
 
 
+def test_a_cell_is_known_by_the_texts_that_its_vocabulary_is_made_of(tmp_path: Path) -> None:
+    texts = tmp_path / "texts.jsonl"
+    texts.write_text("one")
+    base = {**BASE, "task": {**BASE["task"], "vocabulary": {"manifest": str(texts)}}}
+    before = make(base=base).cells("f")[0].digest
+    assert make(base=base).cells("f")[0].digest == before
+    texts.write_text("two")
+    assert make(base=base).cells("f")[0].digest != before
+
+
 def test_fewer_arms_or_other_seeds_may_be_run() -> None:
     config = make(arms=[{"name": "a", "seeds": [9]}, {"name": "b"}], seeds=[0])
     assert [(c.arm, c.seed) for c in config.narrowed([], ["b"], "f").cells("f")] == [("b", 0)]
@@ -158,6 +168,8 @@ def test_paths_are_relative_to_the_file_in_arms_and_grids_but_not_on_the_command
     grid = '{}\n[grid]\n"data.manifest" = ["a.jsonl", "b.jsonl"]\n'
     found = [manifest(cell) for cell in load(tmp_path, grid)]
     assert found == 2 * [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    _, two = load(tmp_path, '{ "task.vocabulary.manifest" = "texts.jsonl" }')
+    assert two.settings.task["vocabulary"]["manifest"] == str(tmp_path / "texts.jsonl")
     (cell, _) = load(tmp_path, **{"data.manifest": "here.jsonl"})
     assert manifest(cell) == Path("here.jsonl")
 
