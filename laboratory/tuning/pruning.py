@@ -15,8 +15,9 @@ _LEAST_SHARE = 0.3
 class MedianRule:
     """Give a run up whose error is above the median of finished runs at the same cost.
 
-    curves: for each finished run (CFMQ bytes, best error so far) by rising cost. Nothing is given
-    up in the first 30% of the dearest run's cost, where all are on the blank plateau.
+    curves: for each finished run (CFMQ in bytes, lowest error rate so far in percent) by rising
+    cost. Nothing is given up below least_bytes of CFMQ: 30% of the dearest run's, where all are on
+    the blank plateau.
     """
 
     metric: Metric

@@ -32,6 +32,7 @@ from server.credentials import Credentials
 from server.ledger import round_rows
 from server.store import open_existing
 from tests.android.jvm import needs_phone
+from tests.faults.scene import wait_until
 
 pytestmark = [
     pytest.mark.slow,
@@ -53,15 +54,13 @@ class Plugged:
     def connect(self) -> None:
         """Until adb lists the device as ready: on a busy machine it may take a moment, or a second
         call after a cable was pulled."""
-        end = time.monotonic() + 30
-        while time.monotonic() < end:
-            subprocess.run(["adb", "connect", self.serial], check=False, capture_output=True)
-            asked = ["adb", "-s", self.serial, "get-state"]
-            state = subprocess.run(asked, check=False, capture_output=True, text=True).stdout
-            if state.strip() == "device":
-                return
-            time.sleep(0.1)
-        raise AssertionError(f"adb does not reach {self.serial}")
+        wait_until(self._ready, f"adb to reach {self.serial}")
+
+    def _ready(self) -> bool:
+        subprocess.run(["adb", "connect", self.serial], check=False, capture_output=True)
+        asked = ["adb", "-s", self.serial, "get-state"]
+        state = subprocess.run(asked, check=False, capture_output=True, text=True).stdout
+        return state.strip() == "device"
 
     def unplug_when(self, condition: Callable[[], bool]) -> threading.Thread:
         """Pull the cable as soon as `condition` holds."""

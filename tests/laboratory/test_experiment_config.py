@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from laboratory.cli import parse_settings
+from laboratory.experiment import cells
 from laboratory.experiment.cells import Cell
 from laboratory.experiment.config import ExperimentConfig, load_experiment
 from laboratory.experiment.fields import set_dotted
@@ -76,11 +78,25 @@ def test_cells_are_known_by_what_decides_them_and_not_by_their_names(tmp_path: P
 def test_a_cell_is_known_by_the_texts_that_its_vocabulary_is_made_of(tmp_path: Path) -> None:
     texts = tmp_path / "texts.jsonl"
     texts.write_text("one")
-    base = {**BASE, "task": {**BASE["task"], "vocabulary": {"manifest": str(texts)}}}
+    base = {**BASE, "task": {"vocabulary": {"manifest": str(texts)}}}
     before = make(base=base).cells("f")[0].digest
     assert make(base=base).cells("f")[0].digest == before
     texts.write_text("two")
     assert make(base=base).cells("f")[0].digest != before
+
+
+def test_another_executorch_is_another_cell_where_the_task_is_exported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def digests() -> list[str]:
+        arms = [{"name": "exported"}, {"name": "not", "set": {"export": False}}]
+        return [cell.digest for cell in make(arms=arms).cells("f")]
+
+    before = digests()
+    monkeypatch.setattr(
+        cells, "version", lambda name: "another" if name == "executorch" else version(name)
+    )
+    assert [now == then for now, then in zip(digests(), before, strict=True)] == [False, True]
 
 
 def test_fewer_arms_or_other_seeds_may_be_run() -> None:
