@@ -7,9 +7,9 @@ machine's workers share. Corpora must lie at the same path on all machines.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from laboratory.backends import CrewRound, WorkerSpec, deal, merge_parts
 from laboratory.cohort import CohortPart, RoundWork, train_cohort
@@ -17,6 +17,10 @@ from protocol.errors import ErrorCode, FedvoiceError
 
 START_SECS = 120.0
 """Workers that have not started by then are done without: somebody else has their cores."""
+
+START_TRIES = 3
+_TOO_SLOW = "timed out during startup"
+T = TypeVar("T")
 
 
 class RayBackend:
@@ -125,7 +129,7 @@ def connect(address: str | None) -> None:
     Ray sends no usage statistics, and a cluster made here listens on loopback alone.
 
     Raises:
-        FedvoiceError: `missing-extra`; `server-unreachable`.
+        FedvoiceError: `missing-extra`; `server-unreachable`, also when this machine is too busy.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     ray = load_ray()
@@ -133,7 +137,8 @@ def connect(address: str | None) -> None:
         return
     quiet: dict[str, Any] = {"log_to_driver": True, "logging_level": "ERROR"}
     if address is None:
-        ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+        here: dict[str, Any] = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+        start_patiently(lambda: ray.init(address="local", **here, **quiet))
         return
     try:
         ray.init(address=address, **quiet)
@@ -145,6 +150,29 @@ def connect(address: str | None) -> None:
             wanted="the address of a running Ray cluster, e.g. 10.0.0.5:6379",
             next_step="Start one with `ray start --head`, or leave --ray-address out.",
         ) from error
+
+
+def start_patiently(start: Callable[[], T]) -> T:
+    """What `start` gives. Ray gives a node 30 s to come up, and one needs 3 s of a quiet machine
+    but 30 of one with seven programs for every core; the next try finds Ray's files in memory.
+
+    Raises:
+        FedvoiceError: `server-unreachable`.
+    """
+    for _ in range(START_TRIES):
+        try:
+            return start()
+        except Exception as error:  # Ray's is of no class of its own
+            if _TOO_SLOW not in str(error):
+                raise
+            slow = error
+    raise FedvoiceError(
+        ErrorCode.SERVER_UNREACHABLE,
+        where="Ray on this machine",
+        got=f"not up after {START_TRIES} tries of half a minute",
+        wanted="a machine with time to start Ray's processes",
+        next_step="Try again when it is less busy, or do without Ray: --workers alone.",
+    ) from slow
 
 
 def count_cores() -> int:

@@ -32,7 +32,7 @@ from server.credentials import Credentials
 from server.ledger import round_rows
 from server.store import open_existing
 from tests.android.jvm import needs_phone
-from tests.faults.scene import wait_until
+from tests.waiting import wait_until
 
 pytestmark = [
     pytest.mark.slow,

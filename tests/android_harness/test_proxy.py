@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from android_harness.emulation.proxy import Direction, FaultProxy, Link
+from tests.waiting import wait_until
 
 BYTES = bytes(range(256)) * 2000
 
@@ -82,13 +83,6 @@ def broken(use) -> bool:
         return not isinstance(error, TimeoutError)
 
 
-def wait_until(holds) -> None:
-    end = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
 @pytest.mark.parametrize(
     "link",
     [
@@ -144,7 +138,7 @@ def test_flight_mode_breaks_the_phones_side_and_the_server_hears_nothing(echo):
         assert echo.ended == 0
         assert (proxy.counts.attempts, proxy.counts.connections) == (2, 1)
         proxy.flight_mode = False
-        wait_until(lambda: echo.ended == 1)
+        wait_until(lambda: echo.ended == 1, "the end of the line")
         assert exchange(proxy.address) == BYTES
 
 
@@ -152,7 +146,7 @@ def test_what_is_held_comes_later(echo):
     with FaultProxy(echo.address) as proxy, call(proxy.address) as line:
         with proxy.hold(Direction.DOWN):
             line.sendall(b"hello")
-            wait_until(lambda: bytes(echo.received) == b"hello")
+            wait_until(lambda: bytes(echo.received) == b"hello", "what was sent")
             line.settimeout(0.2)
             with pytest.raises(TimeoutError):
                 line.recv(1)

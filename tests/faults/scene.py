@@ -26,9 +26,9 @@ from server.credentials import Credentials
 from server.ledger import round_rows
 from server.store import open_existing, open_read_only
 from tests.faults import kotlin, tiny
+from tests.waiting import LIMIT_SECS, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
-LIMIT_SECS = 120.0
 NAMES = ("anna", "berta")
 CONFIG = """
 cohort_size = {phones}
@@ -81,14 +81,6 @@ PHONE_KINDS = {
 def only(kind: str) -> pytest.MarkDecorator:
     """Marks what is tested with one kind of phone."""
     return pytest.mark.parametrize("phone_kind", [kind], indirect=True)
-
-
-def wait_until(holds: Callable[[], object], what: str) -> None:
-    """Poll; after LIMIT_SECS the test fails with `what`."""
-    end = time.monotonic() + LIMIT_SECS
-    while not holds():
-        assert time.monotonic() < end, f"waited in vain: {what}"
-        time.sleep(0.02)
 
 
 def _turn_clock(marker: Path, secs: float) -> None:

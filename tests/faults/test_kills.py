@@ -12,7 +12,8 @@ import pytest
 
 from android_harness.emulation.proxy import Direction
 from server.ledger import round_rows
-from tests.faults.scene import only, wait_until
+from tests.faults.scene import only
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 

@@ -21,8 +21,9 @@ from server.authority import Authority
 from server.credentials import Credentials
 from server.store import open_existing
 from tests.faults import kotlin
-from tests.faults.scene import PhoneProcess, Scene, only, wait_until
+from tests.faults.scene import PhoneProcess, Scene, only
 from tests.shared import once
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 

@@ -7,7 +7,7 @@ import pytest
 from laboratory.experiment.config import load_experiment
 from laboratory.experiment.run import run_cell
 from laboratory.experiment.runner import cell_dir, run_cells
-from laboratory.ray_backend import RayBackend, connect
+from laboratory.ray_backend import START_TRIES, RayBackend, connect, start_patiently
 from laboratory.spread import HERE, Spread
 from protocol.errors import ErrorCode, FedvoiceError
 from protocol.task import WEIGHTS_FILE
@@ -32,8 +32,13 @@ def cluster():
     from ray.cluster_utils import Cluster
 
     node = {"num_cpus": 1, "object_store_memory": STORE_BYTES}
-    made = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
-    made.add_node(**node)
+
+    def start():
+        made = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+        made.add_node(**node)
+        return made
+
+    made = start_patiently(start)  # both anew: a node given up may still join its own cluster
     connect(made.address)
     yield made
     ray.shutdown()
@@ -84,6 +89,35 @@ def test_more_workers_than_cores_are_done_without(backend_of):
     backend = backend_of(workers=3, start_secs=30.0)
     assert_same(backend.train(round_work(), CLIENTS), inline_part())
     assert len(backend.actors) == 2
+
+
+@pytest.mark.parametrize("slow", [START_TRIES - 1, START_TRIES])
+def test_ray_that_does_not_come_up_on_a_busy_machine_is_started_again(slow):
+    tries = iter(range(1, START_TRIES + 1))
+
+    def start():
+        if (number := next(tries)) <= slow:
+            raise Exception("The current node timed out during startup. This could happen ...")
+        return number
+
+    if slow < START_TRIES:
+        assert start_patiently(start) == START_TRIES
+        return
+    with pytest.raises(FedvoiceError, match="when it is less busy") as failed:
+        start_patiently(start)
+    assert failed.value.code is ErrorCode.SERVER_UNREACHABLE
+
+
+def test_what_keeps_ray_from_starting_otherwise_is_told_at_once():
+    tries = []
+
+    def start():
+        tries.append("one")
+        raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space left"):
+        start_patiently(start)
+    assert tries == ["one"]
 
 
 class Heard:

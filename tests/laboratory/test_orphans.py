@@ -3,14 +3,12 @@
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.laboratory.feature_corpus import base_toml, write_corpus
-
-LIMIT_SECS = 90.0
+from tests.waiting import wait_until
 
 
 def children(pid):
@@ -25,13 +23,6 @@ def children(pid):
     return found
 
 
-def until(holds, what):
-    end = time.monotonic() + LIMIT_SECS
-    while not holds():
-        assert time.monotonic() < end, f"waited in vain: {what}"
-        time.sleep(0.1)
-
-
 @pytest.mark.slow
 def test_workers_of_a_killed_experiment_end_by_themselves(tmp_path):
     config = tmp_path / "long.toml"
@@ -40,9 +31,11 @@ def test_workers_of_a_killed_experiment_end_by_themselves(tmp_path):
     command = [sys.executable, "-m", "fedvoice", "experiment", "run", str(config), "--jobs", "2"]
     command += ["--out", str(tmp_path / "out"), "--cells", str(tmp_path / "cells")]
     parent = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    until(lambda: list((tmp_path / "cells").glob("*/*")), "a cell that has begun")
+    wait_until(lambda: list((tmp_path / "cells").glob("*/*")), "a cell that has begun")
     workers = children(parent.pid)
     assert workers
     parent.send_signal(signal.SIGKILL)
     parent.wait()
-    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), "workers that end")
+    wait_until(
+        lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), "workers that end"
+    )
