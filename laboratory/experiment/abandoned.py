@@ -1,4 +1,5 @@
-"""A run of which every round was abandoned is none: its model is the one it began with."""
+"""Rounds of which nothing came: a run that has none but those is no result, and one that comes to
+have none but those ends."""
 
 from __future__ import annotations
 
@@ -14,6 +15,17 @@ _WAYS_OUT = {
     "nobody": "Let somebody train: deal to more clients, or hold fewer speakers out.",
 }
 """By what was the matter most often; the way out of the rest is gentler training."""
+
+STUCK_ROUNDS = 10
+
+
+def stuck(rows: Sequence[RoundResult]) -> bool:
+    """Whether no update counted in any of the last STUCK_ROUNDS: every client was asked each time,
+    and each next round would ask all of them again with the same weights."""
+    last = rows[-STUCK_ROUNDS:]
+    return len(last) == STUCK_ROUNDS and all(
+        row.end.startswith(Phase.ABANDONED) and not row.clients for row in last
+    )
 
 
 def see_that_updates_count(

@@ -16,7 +16,7 @@ from android_harness.results import Results
 from laboratory.central import CentralRun
 from laboratory.clients import Population
 from laboratory.engines import EngineKind, TrainerSpec
-from laboratory.experiment.abandoned import see_that_updates_count
+from laboratory.experiment.abandoned import see_that_updates_count, stuck
 from laboratory.experiment.cells import Cell
 from laboratory.experiment.checkpoint import STATE_FILE, load_state, save_state
 from laboratory.experiment.kept import read_outcome, write_outcome
@@ -182,7 +182,7 @@ def run_rounds(
     """All rounds of a cell from `state` on, or as many as its target and budget ask for."""
     rounds = training.rounds
     saved = time.monotonic()
-    while state.number < rounds and not reached(cell, state):
+    while state.number < rounds and not is_over(cell, state):
         if should_stop():
             save_state(directory, state)
             raise Interrupted
@@ -236,9 +236,12 @@ def within_budget(cell: Cell, manifest: TaskManifest, population: Population) ->
     return replace(cell, settings=settings.model_copy(update={"server": fields}))
 
 
-def reached(cell: Cell, state: FederationState) -> bool:
-    """Whether the cell's target or its budget is reached."""
+def is_over(cell: Cell, state: FederationState) -> bool:
+    """Whether the cell's target or its budget is reached, or no update counts any more (which a
+    plan that changes with the rounds may yet mend)."""
     settings = cell.settings
+    if stuck(state.rows) and not settings.server.get("plan_schedule"):
+        return True
     budget = settings.cfmq_budget_bytes
     if budget is not None and state.cost.total_bytes >= budget:
         return True

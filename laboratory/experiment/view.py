@@ -22,6 +22,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from laboratory.experiment.abandoned import stuck
 from laboratory.experiment.cells import Cell, Metric
 from laboratory.experiment.forecast import Standing, remaining_secs, took_secs
 from laboratory.experiment.outcome import Outcome
@@ -94,7 +95,8 @@ class ExperimentView:
         rate = outcome.figure(self._metric)
         rounds = len(outcome.results.rounds)
         shown = "not evaluated" if rate is None else f"{rate:.2f} %"
-        return f"{shown} after {rounds} rounds, {took_secs(outcome):.0f} s"
+        end = ", of the last of which no update counted" if stuck(outcome.results.rounds) else ""
+        return f"{shown} after {rounds} rounds{end}, {took_secs(outcome):.0f} s"
 
 
 def show_summary(console: Console, lines: Sequence[Line]) -> None:

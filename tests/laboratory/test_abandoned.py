@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from android_harness.results import RoundResult
-from laboratory.experiment.abandoned import see_that_updates_count
+from laboratory.experiment.abandoned import STUCK_ROUNDS, see_that_updates_count, stuck
 from protocol.errors import ErrorCode, FedvoiceError
 from tests.laboratory.test_outcomes import an_outcome
 
@@ -51,3 +51,11 @@ def test_a_run_without_a_committed_round_says_what_was_the_matter_and_the_way_ou
     assert "2 rounds, 0 updates that counted" in caught.value.got
     assert told in caught.value.got
     assert way_out in caught.value.next_step
+
+
+def test_a_run_is_stuck_when_no_update_counted_for_many_rounds() -> None:
+    nothing = [replace(row, clients=0) for row in rows(*["abandoned, too-few"] * STUCK_ROUNDS)]
+    assert stuck([*rows("initial, ", "committed, goal"), *nothing])
+    assert not stuck(nothing[1:])
+    assert not stuck([*nothing, *rows("committed, goal")])
+    assert not stuck([*nothing[1:], replace(ROW, end="abandoned, too-few", clients=1)])

@@ -10,6 +10,7 @@ import pytest
 
 from android_harness.prepare import Prepared
 from android_harness.results import Results, read_results
+from laboratory.experiment.abandoned import STUCK_ROUNDS
 from laboratory.experiment.cells import Cell
 from laboratory.experiment.checkpoint import STATE_FILE, load_state, save_state
 from laboratory.experiment.config import load_experiment
@@ -182,6 +183,15 @@ def test_a_cell_of_which_no_update_counts_is_no_result(experiment: Path, tmp_pat
             assert state is not None
             assert state.number == 4
         assert read_outcome(cell, folder) is None
+
+
+def test_a_cell_of_which_no_update_counts_any_more_ends(experiment: Path, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"server.max_update_abs": 1e-9, "server.rounds": 50}
+    with pytest.raises(FedvoiceError, match=f"got {STUCK_ROUNDS} rounds, 0 updates that counted"):
+        run(the_cell(experiment, **settings), tmp_path / "ends")
+    settings["server.plan_schedule"] = {"local_epochs_halve_every": 20}
+    with pytest.raises(FedvoiceError, match="got 50 rounds, 0 updates that counted"):
+        run(the_cell(experiment, **settings), tmp_path / "goes on")
 
 
 def rounds_paid(experiment: Path, **server: Any) -> int:
