@@ -194,6 +194,20 @@ def test_a_cell_of_which_no_update_counts_any_more_ends(experiment: Path, tmp_pa
         run(the_cell(experiment, **settings), tmp_path / "goes on")
 
 
+def test_a_cell_that_moved_before_no_update_counted_any_more_is_a_result(
+    experiment: Path, tmp_path: Path
+) -> None:
+    folder, rounds = tmp_path / "moved", {"server.rounds": 50}
+    with pytest.raises(Interrupted):
+        run(the_cell(experiment, **rounds), folder, stop_at=2)
+    cell = the_cell(experiment, **rounds, **{"server.max_update_abs": 1e-9})
+    assert run(cell, folder)[-1] == 2 + STUCK_ROUNDS
+    outcome = read_outcome(cell, folder)
+    assert outcome is not None
+    assert [row.clients > 0 for row in outcome.results.rounds][-12:] == [True] * 2 + [False] * 10
+    assert outcome.points[-1].round == 2 + STUCK_ROUNDS
+
+
 def rounds_paid(experiment: Path, **server: Any) -> int:
     """As many as 100 MB pay for."""
     settings = {f"server.{name}": value for name, value in server.items()}

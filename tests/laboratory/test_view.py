@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
+from laboratory.experiment.abandoned import STUCK_ROUNDS
 from laboratory.experiment.forecast import Standing
 from laboratory.experiment.summary import Line, summarise, summary_markdown
 from laboratory.experiment.view import ExperimentView, show_plan, show_summary
@@ -73,6 +75,18 @@ def test_each_cell_that_ends_has_a_line_of_its_own() -> None:
     first, second = text.getvalue().strip().splitlines()
     assert first == "[1/2] a seed 0: 20.00 % after 4 rounds, 20 s"
     assert second.startswith("[2/2] b seed 0: failed, m.jsonl, line 1: got x")
+
+
+def test_a_cell_that_ended_because_nothing_counted_any_more_says_so() -> None:
+    console, text = a_console(30, terminal=False)
+    moved = an_outcome(50)
+    dead = replace(moved.results.rounds[0], clients=0, end="abandoned, too-few")
+    rows = [*moved.results.rounds, *[dead] * STUCK_ROUNDS]
+    outcome = replace(moved, results=replace(moved.results, rounds=rows))
+    with ExperimentView(console, 1, "wer") as view:
+        view.finished(outcome.cell, outcome, None)
+    told = "50.00 % after 12 rounds, of the last of which no update counted, 60 s"
+    assert text.getvalue().strip() == f"[1/1] a seed 0: {told}"
 
 
 def _without_escapes(text: str) -> str:
