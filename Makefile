@@ -35,14 +35,14 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m protocol.generate --check
+	$(BIN)/python -m fedvoice.protocol.generate --check
 
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 stubs: setup
-	$(BIN)/python -m protocol.generate
+	$(BIN)/python -m fedvoice.protocol.generate
 
 # Program:package of what the Kotlin phone needs beside Python, by Debian's names.
 TOOLS := javac:openjdk-17-jdk-headless mvn:maven npm:npm gcc:gcc+libc6-dev readelf:binutils \
@@ -58,7 +58,7 @@ android-tools:
 	fi
 
 android: setup
-	$(BIN)/python -m android_harness.emulation.build
+	$(BIN)/python -m fedvoice.android_harness.emulation.build
 
 $(KTLINT):
 	$(FETCH) -Dartifact=com.pinterest.ktlint:ktlint-cli:1.8.0:jar:all -DoutputDirectory=$(CURDIR)/build/android/tools
@@ -76,12 +76,12 @@ format-android: $(KTLINT)
 # Android's ExecuTorch binary in a JVM, Robolectric on API 28, 34 and 35, the real Python server.
 # Maven compiles and tests once; the phone and the app are made of what passed.
 test-android: setup lint-android
-	$(BIN)/python -m android_harness.emulation.build --verify
-	$(BIN)/python -m android_harness.apk.build
+	$(BIN)/python -m fedvoice.android_harness.emulation.build --verify
+	$(BIN)/python -m fedvoice.android_harness.apk.build
 	$(PYTEST) tests/android
 
 apk: setup
-	$(BIN)/python -m android_harness.apk.build
+	$(BIN)/python -m fedvoice.android_harness.apk.build
 
 demo-android: android
 	$(BIN)/fedvoice simulate --config experiments/demo.toml --phones android=4 --out runs/demo-android --overwrite

@@ -36,11 +36,17 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from android_harness.emulation.jvm import find_phone
 from benchmarks.train_step import FEATURES, MODELS
-from protocol.engine import Example
-from protocol.plan import SpecAugment, TrainingPlan
-from protocol.task import TaskPackage, load_package
+from fedvoice.android_harness.emulation.jvm import find_phone
+from fedvoice.protocol.engine import Example
+from fedvoice.protocol.plan import (
+    SpecAugment,
+    TrainingPlan,
+)
+from fedvoice.protocol.task import (
+    TaskPackage,
+    load_package,
+)
 
 WARM_UP_STEPS = 12
 BLOCK_STEPS = 4
@@ -186,8 +192,12 @@ class Phone:
 
 def export(directory: Path) -> TaskPackage:
     """The package of `rnnt-2m`."""
-    from model_export.config import BucketConfig, ExportConfig, VocabularyConfig
-    from model_export.package import export_task
+    from fedvoice.model_export.config import (
+        BucketConfig,
+        ExportConfig,
+        VocabularyConfig,
+    )
+    from fedvoice.model_export.package import export_task
 
     model, vocabulary, bucket = MODELS["rnnt-2m"]
     config = ExportConfig(
@@ -272,9 +282,9 @@ class Pace:
 
 def run_python_phone(job: Path) -> None:
     """The Python side: the same job at the same pace."""
-    from device_runtime.executorch_engine import ExecuTorchEngine
-    from device_runtime.trainer import train
-    from protocol.generated import fedvoice_pb2 as pb
+    from fedvoice.device_runtime.executorch_engine import ExecuTorchEngine
+    from fedvoice.device_runtime.trainer import train
+    from fedvoice.protocol.generated import fedvoice_pb2 as pb
 
     fields = json.loads(job.read_text())
     package = load_package(Path(fields["task"]))

@@ -21,14 +21,20 @@ import time
 from functools import partial
 from pathlib import Path
 
-from laboratory.backends import Backend, WorkerSpec
-from laboratory.engines import TrainerSpec
-from laboratory.experiment.cells import Cell
-from laboratory.experiment.config import load_experiment
-from laboratory.experiment.run import cell_task, server_settings
-from laboratory.federation import Federation
-from laboratory.populations import build_population
-from laboratory.spread import Spread
+from fedvoice.laboratory.experiment.cells import Cell
+from fedvoice.laboratory.experiment.config import load_experiment
+from fedvoice.laboratory.experiment.run import (
+    cell_task,
+    server_settings,
+)
+from fedvoice.simulation.engines import TrainerSpec
+from fedvoice.simulation.federation import Federation
+from fedvoice.simulation.populations import build_population
+from fedvoice.simulation.workers.pool import (
+    Backend,
+    WorkerSpec,
+)
+from fedvoice.simulation.workers.spread import Spread
 
 EXPERIMENT = Path(__file__).resolve().parent.parent / "experiments" / "stress.toml"
 
@@ -87,7 +93,7 @@ def measure(cell: Cell, options: argparse.Namespace) -> dict[str, str | int | fl
 def make_backend(options: argparse.Namespace, spec: WorkerSpec) -> Backend:
     """As `fedvoice experiment run` makes it."""
     if options.backend == "ray":
-        from laboratory.ray_backend import connect
+        from fedvoice.simulation.workers.ray_pool import connect
 
         connect(None)
     spread = Spread(1 if options.backend == "inline" else options.workers, options.backend == "ray")

@@ -19,10 +19,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from laboratory.experiment.config import load_experiment
-from laboratory.experiment.runner import run_cells
-from laboratory.experiment.summary import Line, summarise
-from laboratory.experiment.view import ExperimentView
+from fedvoice.laboratory.experiment.config import load_experiment
+from fedvoice.laboratory.experiment.runner import run_cells
+from fedvoice.laboratory.experiment.summary import (
+    Line,
+    summarise,
+)
+from fedvoice.laboratory.experiment.view import ExperimentView
 
 CONFIG = Path(__file__).resolve().parent.parent / "experiments" / "noniid-gap.toml"
 ARMS = ("iid", "noniid", "limited", "tuned")

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from laboratory.backends import InlineBackend
-from laboratory.clients import ClientData
-from laboratory.fast.trainer import FastTrainer
-from laboratory.federation import Federation
-from laboratory.tasks import unexported_task
-from model_export.config import parse_config
-from model_export.models import build_model
-from model_export.models.loss import loss_of
-from protocol.plan import TrainingPlan
-from server.config import ServerConfig
+from fedvoice.model_export.config import parse_config
+from fedvoice.model_export.models import build_model
+from fedvoice.model_export.models.loss import loss_of
+from fedvoice.protocol.plan import TrainingPlan
+from fedvoice.server.config import ServerConfig
+from fedvoice.simulation.clients import ClientData
+from fedvoice.simulation.fast.trainer import FastTrainer
+from fedvoice.simulation.federation import Federation
+from fedvoice.simulation.tasks import unexported_task
+from fedvoice.simulation.workers.pool import InlineBackend
 
 RATE = 0.01
 CLIENTS_KNOWN = 100

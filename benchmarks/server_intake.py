@@ -25,11 +25,14 @@ from pathlib import Path
 import grpc
 import numpy as np
 
-from protocol.codec import CHUNK_BYTES, digest_of
-from protocol.generated import fedvoice_pb2 as pb
-from protocol.generated import fedvoice_pb2_grpc
-from protocol.parameters import ParameterTable
-from protocol.task import (
+from fedvoice.protocol.codec import (
+    CHUNK_BYTES,
+    digest_of,
+)
+from fedvoice.protocol.generated import fedvoice_pb2 as pb
+from fedvoice.protocol.generated import fedvoice_pb2_grpc
+from fedvoice.protocol.parameters import ParameterTable
+from fedvoice.protocol.task import (
     WEIGHTS_FILE,
     Bucket,
     FeatureSettings,
@@ -37,7 +40,7 @@ from protocol.task import (
     save_weights,
     write_package,
 )
-from protocol.vocabulary import Vocabulary
+from fedvoice.protocol.vocabulary import Vocabulary
 
 PROGRAM = b"not run here"
 

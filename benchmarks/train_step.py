@@ -23,14 +23,29 @@ import numpy as np
 import torch
 import typer
 
-from model_export.gradient_check import Checked, check_step
-from model_export.graphs.methods import step_source
-from model_export.lowering.program import lower
-from model_export.lowering.runtime import LoadedProgram
-from model_export.models import CtcConfig, EncoderConfig, ModelConfig, RnntConfig, build_model
-from model_export.models.loss import loss_of
-from model_export.package import flat_weights, parameter_table
-from protocol.task import Bucket, FeatureSettings
+from fedvoice.model_export.gradient_check import (
+    Checked,
+    check_step,
+)
+from fedvoice.model_export.graphs.methods import step_source
+from fedvoice.model_export.lowering.program import lower
+from fedvoice.model_export.lowering.runtime import LoadedProgram
+from fedvoice.model_export.models import (
+    CtcConfig,
+    EncoderConfig,
+    ModelConfig,
+    RnntConfig,
+    build_model,
+)
+from fedvoice.model_export.models.loss import loss_of
+from fedvoice.model_export.package import (
+    flat_weights,
+    parameter_table,
+)
+from fedvoice.protocol.task import (
+    Bucket,
+    FeatureSettings,
+)
 
 RATE = 1e-4
 CLIP_NORM = 5.0

@@ -11,10 +11,15 @@ import os
 import shutil
 from pathlib import Path
 
-from device_runtime.files import write_atomically
-from protocol.codec import digest_of
-from protocol.generated import fedvoice_pb2 as pb
-from protocol.task import PROGRAM_FILE, TaskPackage, check_digest, parse_manifest
+from fedvoice.device_runtime.files import write_atomically
+from fedvoice.protocol.codec import digest_of
+from fedvoice.protocol.generated import fedvoice_pb2 as pb
+from fedvoice.protocol.task import (
+    PROGRAM_FILE,
+    TaskPackage,
+    check_digest,
+    parse_manifest,
+)
 
 _PACKAGES = "packages"
 _DIGEST_LENGTH = 64

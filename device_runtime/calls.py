@@ -17,13 +17,19 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.message import Message
 
-from device_runtime.identity import Identity, bad_credentials
-from device_runtime.outbox import PendingReport
-from protocol.codec import CHUNK_BYTES
-from protocol.errors import ErrorCode, FedvoiceError
-from protocol.generated import fedvoice_pb2 as pb
-from protocol.generated import fedvoice_pb2_grpc as pb_grpc
-from protocol.random import Stream
+from fedvoice.device_runtime.identity import (
+    Identity,
+    bad_credentials,
+)
+from fedvoice.device_runtime.outbox import PendingReport
+from fedvoice.protocol.codec import CHUNK_BYTES
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.protocol.generated import fedvoice_pb2 as pb
+from fedvoice.protocol.generated import fedvoice_pb2_grpc as pb_grpc
+from fedvoice.protocol.random import Stream
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")

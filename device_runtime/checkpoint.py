@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from device_runtime.files import write_atomically
-from device_runtime.optimizer import ClientState
-from protocol.parameters import FlatVector
-from protocol.plan import TrainingPlan
+from fedvoice.device_runtime.files import write_atomically
+from fedvoice.device_runtime.optimizer import ClientState
+from fedvoice.protocol.parameters import FlatVector
+from fedvoice.protocol.plan import TrainingPlan
 
 _DIGEST_BYTES = 32
 _LENGTH_BYTES = 8

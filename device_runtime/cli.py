@@ -16,15 +16,19 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from protocol.errors import ErrorCode, FedvoiceError, make_folder
-from protocol.invitation import is_address
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+    make_folder,
+)
+from fedvoice.protocol.invitation import is_address
 
 if TYPE_CHECKING:
-    from device_runtime.calls import CallPolicy
-    from device_runtime.identity import Identity
-    from device_runtime.outcomes import Outcome
-    from device_runtime.session import Phone
-    from device_runtime.store import ExampleStore
+    from fedvoice.device_runtime.calls import CallPolicy
+    from fedvoice.device_runtime.identity import Identity
+    from fedvoice.device_runtime.outcomes import Outcome
+    from fedvoice.device_runtime.session import Phone
+    from fedvoice.device_runtime.store import ExampleStore
 
 _log = logging.getLogger("fedvoice.device")
 
@@ -72,15 +76,18 @@ def device(
 
     Example: fedvoice device --invitation invitation.txt --data corpus --state phone-anna
     """
-    from device_runtime.blobs import BlobCache
-    from device_runtime.calls import connect
-    from device_runtime.conditions import LinuxConditions
-    from device_runtime.engines import EngineCache
-    from device_runtime.enrolment import renew_if_due
-    from device_runtime.executorch_engine import ExecuTorchEngine
-    from device_runtime.outcomes import SessionSettings
-    from device_runtime.session import Phone
-    from device_runtime.store import ExampleStore, Split
+    from fedvoice.device_runtime.blobs import BlobCache
+    from fedvoice.device_runtime.calls import connect
+    from fedvoice.device_runtime.conditions import LinuxConditions
+    from fedvoice.device_runtime.engines import EngineCache
+    from fedvoice.device_runtime.enrolment import renew_if_due
+    from fedvoice.device_runtime.executorch_engine import ExecuTorchEngine
+    from fedvoice.device_runtime.outcomes import SessionSettings
+    from fedvoice.device_runtime.session import Phone
+    from fedvoice.device_runtime.store import (
+        ExampleStore,
+        Split,
+    )
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     if server:
@@ -198,8 +205,11 @@ def add_manifest(store: ExampleStore, data: Path, speaker: str = "") -> int:
         FedvoiceError: what reading the manifest raises, `unreadable-audio`, `store-full`,
             `bad-manifest` if it has no utterance of the speaker.
     """
-    from device_runtime.store import NewExample, Split
-    from protocol.utterances import read_manifest
+    from fedvoice.device_runtime.store import (
+        NewExample,
+        Split,
+    )
+    from fedvoice.protocol.utterances import read_manifest
 
     path = data / MANIFEST_NAME if data.is_dir() else data
     known = {row.audio_path for split in Split for row in store.examples(split)}
@@ -227,8 +237,11 @@ def add_manifest(store: ExampleStore, data: Path, speaker: str = "") -> int:
 
 def _identity(state: Path, invitation: str, client_id: str, policy: CallPolicy) -> Identity:
     """Who this phone is: enrolled before, or with the invitation now."""
-    from device_runtime import identity
-    from device_runtime.enrolment import enrol, read_invitation
+    from fedvoice.device_runtime import identity
+    from fedvoice.device_runtime.enrolment import (
+        enrol,
+        read_invitation,
+    )
 
     folder = state / "identity"
     if invitation:

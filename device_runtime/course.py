@@ -8,13 +8,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from device_runtime.batches import draw_epochs, draw_examples
-from device_runtime.spec_augment import MaskWords, draw_mask_words
-from protocol.engine import Example
-from protocol.errors import ErrorCode, FedvoiceError
-from protocol.plan import TrainingPlan
-from protocol.random import NORMAL_TABLE_SIZE, Purpose, Stream
-from protocol.task import TaskManifest
+from fedvoice.device_runtime.batches import (
+    draw_epochs,
+    draw_examples,
+)
+from fedvoice.device_runtime.spec_augment import (
+    MaskWords,
+    draw_mask_words,
+)
+from fedvoice.protocol.engine import Example
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.protocol.plan import TrainingPlan
+from fedvoice.protocol.random import (
+    NORMAL_TABLE_SIZE,
+    Purpose,
+    Stream,
+)
+from fedvoice.protocol.task import TaskManifest
 
 UNUSABLE = frozenset(
     {

@@ -6,9 +6,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from device_runtime.memory import resident_bytes
-from protocol.engine import Engine
-from protocol.task import TaskPackage
+from fedvoice.device_runtime.memory import resident_bytes
+from fedvoice.protocol.engine import Engine
+from fedvoice.protocol.task import TaskPackage
 
 
 @dataclass(frozen=True)

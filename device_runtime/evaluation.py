@@ -5,44 +5,20 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from device_runtime.course import UNUSABLE
-from device_runtime.memory import PeakMemory
-from protocol.cost import training_memory_bytes
-from protocol.engine import Engine, Example, make_batch
-from protocol.errors import FedvoiceError
-from protocol.generated import fedvoice_pb2 as pb
-from protocol.parameters import FlatVector
-from protocol.task import Bucket
-
-
-@dataclass(frozen=True)
-class WordErrors:
-    """Counts over a set of utterances."""
-
-    word_errors: int
-    words: int
-    utterances: int
-
-    @property
-    def wer(self) -> float:
-        """Errors per reference word, as a fraction; 0 without words."""
-        return self.word_errors / self.words if self.words else 0.0
-
-
-def count_word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> WordErrors:
-    """Substitutions, deletions and insertions of the best alignment of each pair."""
-    if not references:
-        return WordErrors(0, 0, 0)
-    import jiwer
-
-    counts = jiwer.process_words(list(references), list(hypotheses))
-    return WordErrors(
-        word_errors=counts.substitutions + counts.deletions + counts.insertions,
-        words=counts.hits + counts.substitutions + counts.deletions,
-        utterances=len(references),
-    )
+from fedvoice.device_runtime.course import UNUSABLE
+from fedvoice.device_runtime.memory import PeakMemory
+from fedvoice.protocol.cost import training_memory_bytes
+from fedvoice.protocol.engine import (
+    Engine,
+    Example,
+    make_batch,
+)
+from fedvoice.protocol.errors import FedvoiceError
+from fedvoice.protocol.generated import fedvoice_pb2 as pb
+from fedvoice.protocol.parameters import FlatVector
+from fedvoice.protocol.scoring import count_word_errors
+from fedvoice.protocol.task import Bucket
 
 
 def evaluate(

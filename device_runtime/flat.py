@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from protocol.parameters import FlatVector
+from fedvoice.protocol.parameters import FlatVector
 
 BLOCK_FLOATS = 8192  # 32 KiB; also below the size from which OpenBLAS splits a dot over threads
 

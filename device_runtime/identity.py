@@ -23,9 +23,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from device_runtime.files import room_on_disk, write_durably
-from protocol.errors import ErrorCode, FedvoiceError
-from protocol.invitation import Invitation
+from fedvoice.device_runtime.files import (
+    room_on_disk,
+    write_durably,
+)
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.protocol.invitation import Invitation
 
 LONGEST_NAME = 64
 RENEW_FRACTION = 1 / 3

@@ -12,11 +12,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from device_runtime.flat import add_difference, add_scaled, clip_factor, norm, scale_and_add
-from device_runtime.layers import Layers, clip_shares
-from protocol.parameters import FlatVector
-from protocol.plan import TrainingPlan
-from protocol.random import normal_table, read_normals
+from fedvoice.device_runtime.flat import (
+    add_difference,
+    add_scaled,
+    clip_factor,
+    norm,
+    scale_and_add,
+)
+from fedvoice.device_runtime.layers import (
+    Layers,
+    clip_shares,
+)
+from fedvoice.protocol.parameters import FlatVector
+from fedvoice.protocol.plan import TrainingPlan
+from fedvoice.protocol.random import (
+    normal_table,
+    read_normals,
+)
 
 
 @dataclass

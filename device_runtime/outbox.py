@@ -8,9 +8,12 @@ from pathlib import Path
 
 from google.protobuf.message import DecodeError
 
-from device_runtime.files import write_atomically, write_durably
-from protocol.codec import digest_of
-from protocol.generated import fedvoice_pb2 as pb
+from fedvoice.device_runtime.files import (
+    write_atomically,
+    write_durably,
+)
+from fedvoice.protocol.codec import digest_of
+from fedvoice.protocol.generated import fedvoice_pb2 as pb
 
 _TIME = struct.Struct("<d")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from device_runtime.calls import CallPolicy
-from device_runtime.conditions import Requirements
-from protocol.generated import fedvoice_pb2 as pb
+from fedvoice.device_runtime.calls import CallPolicy
+from fedvoice.device_runtime.conditions import Requirements
+from fedvoice.protocol.generated import fedvoice_pb2 as pb
 
 
 class Happened(StrEnum):

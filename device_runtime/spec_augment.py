@@ -5,9 +5,15 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from protocol.parameters import Float32Array
-from protocol.plan import SpecAugment, TrainingPlan
-from protocol.random import Purpose, Stream
+from fedvoice.protocol.parameters import Float32Array
+from fedvoice.protocol.plan import (
+    SpecAugment,
+    TrainingPlan,
+)
+from fedvoice.protocol.random import (
+    Purpose,
+    Stream,
+)
 
 MaskWords = npt.NDArray[np.uint32]
 

@@ -14,9 +14,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from device_runtime.audio import read_facts
-from protocol.errors import ErrorCode, FedvoiceError
-from protocol.vocabulary import normalise
+from fedvoice.data.audio import read_facts
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.protocol.vocabulary import normalise
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS examples (

@@ -14,13 +14,19 @@ from enum import StrEnum
 
 import numpy as np
 
-from device_runtime.batches import micro_batches
-from device_runtime.checkpoint import Checkpoint, checkpoint_key
-from device_runtime.course import Course, draw_course
-from device_runtime.flat import add_scaled
-from device_runtime.layers import layers_of
-from device_runtime.memory import PeakMemory
-from device_runtime.optimizer import (
+from fedvoice.device_runtime.batches import micro_batches
+from fedvoice.device_runtime.checkpoint import (
+    Checkpoint,
+    checkpoint_key,
+)
+from fedvoice.device_runtime.course import (
+    Course,
+    draw_course,
+)
+from fedvoice.device_runtime.flat import add_scaled
+from fedvoice.device_runtime.layers import layers_of
+from fedvoice.device_runtime.memory import PeakMemory
+from fedvoice.device_runtime.optimizer import (
     ClientState,
     adjust_gradient,
     bound_update,
@@ -28,12 +34,16 @@ from device_runtime.optimizer import (
     optimizer_state_bytes,
     sgd_step,
 )
-from device_runtime.spec_augment import apply_masks
-from protocol.cost import training_memory_bytes
-from protocol.engine import Engine, Example, make_batch
-from protocol.generated import fedvoice_pb2 as pb
-from protocol.parameters import FlatVector
-from protocol.plan import TrainingPlan
+from fedvoice.device_runtime.spec_augment import apply_masks
+from fedvoice.protocol.cost import training_memory_bytes
+from fedvoice.protocol.engine import (
+    Engine,
+    Example,
+    make_batch,
+)
+from fedvoice.protocol.generated import fedvoice_pb2 as pb
+from fedvoice.protocol.parameters import FlatVector
+from fedvoice.protocol.plan import TrainingPlan
 
 
 class TrainingStatus(StrEnum):

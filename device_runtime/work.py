@@ -6,18 +6,31 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from device_runtime.checkpoint import Checkpoint
-from device_runtime.engines import LoadedEngine
-from device_runtime.evaluation import evaluate
-from device_runtime.examples import FeatureCache, LocalExamples, describe_reasons
-from device_runtime.outbox import PendingReport
-from device_runtime.store import ExampleStore, Split
-from device_runtime.trainer import TrainingStatus, train
-from protocol.codec import digest_of, encode
-from protocol.errors import FedvoiceError
-from protocol.generated import fedvoice_pb2 as pb
-from protocol.parameters import FlatVector
-from protocol.plan import TrainingPlan
+from fedvoice.device_runtime.checkpoint import Checkpoint
+from fedvoice.device_runtime.engines import LoadedEngine
+from fedvoice.device_runtime.evaluation import evaluate
+from fedvoice.device_runtime.examples import (
+    FeatureCache,
+    LocalExamples,
+    describe_reasons,
+)
+from fedvoice.device_runtime.outbox import PendingReport
+from fedvoice.device_runtime.store import (
+    ExampleStore,
+    Split,
+)
+from fedvoice.device_runtime.trainer import (
+    TrainingStatus,
+    train,
+)
+from fedvoice.protocol.codec import (
+    digest_of,
+    encode,
+)
+from fedvoice.protocol.errors import FedvoiceError
+from fedvoice.protocol.generated import fedvoice_pb2 as pb
+from fedvoice.protocol.parameters import FlatVector
+from fedvoice.protocol.plan import TrainingPlan
 
 _log = logging.getLogger(__name__)
 

@@ -16,27 +16,25 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from protocol.errors import ErrorCode, FedvoiceError, system_error
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+    system_error,
+)
 
 SUBCOMMANDS: dict[str, str] = {
-    "simulate": "android_harness.cli:simulate",
-    "serve": "server.cli:serve",
-    "invite": "server.invite:invite",
-    "device": "device_runtime.cli:device",
-    "export": "model_export.cli:export",
-    "evaluate": "android_harness.cli:evaluate",
-    "report": "laboratory.cli:report",
-    "doctor": "android_harness.doctor:doctor",
-    "experiment": "laboratory.cli:experiment",
-    "tune": "laboratory.tuning.cli:tune",
-    "deploy": "android_harness.deploy.cli:deploy",
-    "data": "android_harness.corpora.cli:data",
-}
-EXTRA_OF_ROOM = {
-    "android_harness": "fleet",
-    "laboratory": "fleet",
-    "model_export": "export",
-    "device_runtime": "device",
+    "simulate": "fedvoice.simulation.cli:simulate",
+    "serve": "fedvoice.server.cli:serve",
+    "invite": "fedvoice.server.security.invite:invite",
+    "device": "fedvoice.device_runtime.cli:device",
+    "export": "fedvoice.model_export.cli:export",
+    "evaluate": "fedvoice.simulation.cli:evaluate",
+    "report": "fedvoice.laboratory.cli:report",
+    "doctor": "fedvoice.doctor:doctor",
+    "experiment": "fedvoice.laboratory.cli:experiment",
+    "tune": "fedvoice.laboratory.tuning.cli:tune",
+    "deploy": "fedvoice.android_harness.deploy.cli:deploy",
+    "data": "fedvoice.data.cli:data",
 }
 
 
@@ -88,7 +86,7 @@ def main() -> None:
         _explain(error)
         sys.exit(2)
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] in EXTRA_OF_ROOM:
+        if error.name is None or error.name.partition(".")[0] == "fedvoice":
             raise
         _explain(
             FedvoiceError(

@@ -18,21 +18,46 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from laboratory.clients import ClientData
-from laboratory.data.mnist import DIGITS, SIDE, Images, read_mnist
-from laboratory.engines import EngineKind, TrainerSpec
-from laboratory.experiment.plots import curves
-from laboratory.fast.local import stack_rows, take_rows
-from laboratory.fast.models import OneModel
-from laboratory.images import collate_images
-from laboratory.tasks import LabTask, unexported_task
-from model_export.config import BucketConfig, ExportConfig, VocabularyConfig
-from model_export.models import TwoLayerConfig
-from protocol.errors import ErrorCode, FedvoiceError
-from protocol.parameters import FlatVector
-from protocol.plan import SpecAugment, TrainingPlan
-from protocol.task import FeatureSettings, TaskManifest
-from protocol.vocabulary import TargetKind
+from fedvoice.data.mnist import (
+    DIGITS,
+    SIDE,
+    Images,
+    read_mnist,
+)
+from fedvoice.laboratory.experiment.plots import curves
+from fedvoice.model_export.config import (
+    BucketConfig,
+    ExportConfig,
+    VocabularyConfig,
+)
+from fedvoice.model_export.models import TwoLayerConfig
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.protocol.parameters import FlatVector
+from fedvoice.protocol.plan import (
+    SpecAugment,
+    TrainingPlan,
+)
+from fedvoice.protocol.task import (
+    FeatureSettings,
+    TaskManifest,
+)
+from fedvoice.protocol.vocabulary import TargetKind
+from fedvoice.simulation.clients import ClientData
+from fedvoice.simulation.engines import TrainerSpec
+from fedvoice.simulation.fast.local import (
+    stack_rows,
+    take_rows,
+)
+from fedvoice.simulation.fast.models import OneModel
+from fedvoice.simulation.images import collate_images
+from fedvoice.simulation.settings import EngineKind
+from fedvoice.simulation.tasks import (
+    LabTask,
+    unexported_task,
+)
 
 CSV_FILE, FIGURE_FILE = "averaging.csv", "averaging.svg"
 _ROWS = 1024

@@ -84,13 +84,20 @@ def run(
     """
     from rich.console import Console
 
-    from laboratory.experiment.config import load_experiment
-    from laboratory.experiment.forecast import look
-    from laboratory.experiment.report import table_lines, write_experiment
-    from laboratory.experiment.runner import run_cells
-    from laboratory.experiment.view import ExperimentView, show_plan, show_summary
-    from laboratory.spread import Spread
-    from protocol.errors import make_folder
+    from fedvoice.laboratory.experiment.config import load_experiment
+    from fedvoice.laboratory.experiment.forecast import look
+    from fedvoice.laboratory.experiment.report import (
+        table_lines,
+        write_experiment,
+    )
+    from fedvoice.laboratory.experiment.runner import run_cells
+    from fedvoice.laboratory.experiment.view import (
+        ExperimentView,
+        show_plan,
+        show_summary,
+    )
+    from fedvoice.protocol.errors import make_folder
+    from fedvoice.simulation.workers.spread import Spread
 
     console = Console()
     loaded = load_experiment(config, parse_settings(settings or []))
@@ -100,7 +107,10 @@ def run(
     spread = Spread(workers, backend is BackendKind.RAY)
     at_a_time = jobs or max(1, (os.cpu_count() or 1) // workers)
     if spread.ray and not dry_run:
-        from laboratory.ray_backend import connect, count_cores
+        from fedvoice.simulation.workers.ray_pool import (
+            connect,
+            count_cores,
+        )
 
         connect(ray_address)
         at_a_time = jobs or max(1, count_cores() // workers)
@@ -138,9 +148,13 @@ def report(
 
     Example: fedvoice report runs/noniid-gap runs/fvn --out runs/both
     """
-    from android_harness.report import write_report
-    from android_harness.results import read_results
-    from laboratory.experiment.again import combine, is_experiment, render_again
+    from fedvoice.laboratory.experiment.again import (
+        combine,
+        is_experiment,
+        render_again,
+    )
+    from fedvoice.reporting.report import write_report
+    from fedvoice.reporting.results import read_results
 
     if out is not None:
         typer.echo(str(combine(runs, out)))
@@ -170,8 +184,12 @@ def averaging(
 
     Example: fedvoice experiment averaging --folder mnist
     """
-    from laboratory.averaging import FIGURE_FILE, AveragingConfig, run_averaging
-    from protocol.errors import make_folder
+    from fedvoice.laboratory.averaging import (
+        FIGURE_FILE,
+        AveragingConfig,
+        run_averaging,
+    )
+    from fedvoice.protocol.errors import make_folder
 
     make_folder(out)
     found = run_averaging(folder, out, AveragingConfig(seed=seed, loss_images=images))

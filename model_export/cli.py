@@ -9,10 +9,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from protocol.errors import make_folder
+from fedvoice.protocol.errors import make_folder
 
 if TYPE_CHECKING:
-    from model_export.package import ExportSummary
+    from fedvoice.model_export.package import ExportSummary
 
 
 def export(
@@ -35,8 +35,8 @@ def export(
 
     Example: fedvoice export --config experiments/export-words.toml --out task
     """
-    from model_export.config import read_config
-    from model_export.package import export_task
+    from fedvoice.model_export.config import read_config
+    from fedvoice.model_export.package import export_task
 
     console = Console()
     settings = read_config(config, manifest)

@@ -7,14 +7,27 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from model_export.graphs.chunks import padded_frames
-from model_export.models.config import ModelConfig
-from model_export.vocabulary import build_vocabulary, vocabulary_as_given
-from protocol.plan import TrainingPlan
-from protocol.settings import read_toml, wrong_field
-from protocol.task import WITHOUT_AUDIO, Bucket, FeatureSettings
-from protocol.utterances import read_manifest
-from protocol.vocabulary import TargetKind, Vocabulary
+from fedvoice.model_export.graphs.chunks import padded_frames
+from fedvoice.model_export.models.config import ModelConfig
+from fedvoice.model_export.vocabulary import (
+    build_vocabulary,
+    vocabulary_as_given,
+)
+from fedvoice.protocol.plan import TrainingPlan
+from fedvoice.protocol.settings import (
+    read_toml,
+    wrong_field,
+)
+from fedvoice.protocol.task import (
+    WITHOUT_AUDIO,
+    Bucket,
+    FeatureSettings,
+)
+from fedvoice.protocol.utterances import read_manifest
+from fedvoice.protocol.vocabulary import (
+    TargetKind,
+    Vocabulary,
+)
 
 
 class BucketConfig(BaseModel):

@@ -7,9 +7,15 @@ from __future__ import annotations
 
 import torch
 
-from model_export.config import ExportConfig
-from model_export.models import TaskModel, build_model
-from protocol.parameters import FlatVector, ParameterTable
+from fedvoice.model_export.config import ExportConfig
+from fedvoice.model_export.models import (
+    TaskModel,
+    build_model,
+)
+from fedvoice.protocol.parameters import (
+    FlatVector,
+    ParameterTable,
+)
 
 
 def parameter_table(model: TaskModel) -> ParameterTable:

@@ -18,14 +18,23 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from model_export.graphs.methods import FEATURES_METHOD
-from model_export.log_mel import reference_features
-from model_export.models import ModelConfig, TaskModel
-from model_export.models.loss import loss_of
-from protocol.errors import ErrorCode, FedvoiceError
-from protocol.parameters import ParameterTable
-from protocol.task import Bucket, FeatureSettings
-from protocol.vocabulary import BLANK
+from fedvoice.model_export.graphs.methods import FEATURES_METHOD
+from fedvoice.model_export.log_mel import reference_features
+from fedvoice.model_export.models import (
+    ModelConfig,
+    TaskModel,
+)
+from fedvoice.model_export.models.loss import loss_of
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.protocol.parameters import ParameterTable
+from fedvoice.protocol.task import (
+    Bucket,
+    FeatureSettings,
+)
+from fedvoice.protocol.vocabulary import BLANK
 
 GRADIENT_TOLERANCE = 2e-4
 """Largest error of a parameter's gradient, relative to that gradient's largest entry."""

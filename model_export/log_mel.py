@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from protocol.task import FeatureSettings
+from fedvoice.protocol.task import FeatureSettings
 
 
 def reference_features(waveform: Tensor, settings: FeatureSettings) -> Tensor:

@@ -7,21 +7,28 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from model_export.config import ExportConfig
-from model_export.fresh import flat_weights, new_model, parameter_table
-from model_export.gradient_check import (
+from fedvoice.model_export.config import ExportConfig
+from fedvoice.model_export.fresh import (
+    flat_weights,
+    new_model,
+    parameter_table,
+)
+from fedvoice.model_export.gradient_check import (
     Checked,
     GradientReport,
     check_decode,
     check_features,
     check_step,
 )
-from model_export.graphs.methods import task_methods
-from model_export.lowering.program import Program, lower
-from model_export.lowering.runtime import LoadedProgram
-from model_export.models.config import to_settings
-from protocol.codec import digest_of
-from protocol.task import (
+from fedvoice.model_export.graphs.methods import task_methods
+from fedvoice.model_export.lowering.program import (
+    Program,
+    lower,
+)
+from fedvoice.model_export.lowering.runtime import LoadedProgram
+from fedvoice.model_export.models.config import to_settings
+from fedvoice.protocol.codec import digest_of
+from fedvoice.protocol.task import (
     WEIGHTS_FILE,
     WITHOUT_AUDIO,
     Bucket,

@@ -10,14 +10,27 @@ import numpy as np
 import torch
 from pydantic import ValidationError
 
-from model_export.log_mel import reference_features
-from model_export.models import build_model
-from model_export.models.config import from_settings
-from model_export.models.loss import loss_of
-from protocol.engine import Batch, Int64Array
-from protocol.errors import ErrorCode, FedvoiceError
-from protocol.parameters import FlatVector, Float32Array
-from protocol.task import Bucket, TaskManifest, check_takes_audio
+from fedvoice.model_export.log_mel import reference_features
+from fedvoice.model_export.models import build_model
+from fedvoice.model_export.models.config import from_settings
+from fedvoice.model_export.models.loss import loss_of
+from fedvoice.protocol.engine import (
+    Batch,
+    Int64Array,
+)
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.protocol.parameters import (
+    FlatVector,
+    Float32Array,
+)
+from fedvoice.protocol.task import (
+    Bucket,
+    TaskManifest,
+    check_takes_audio,
+)
 
 
 class TorchEngine:

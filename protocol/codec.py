@@ -14,9 +14,16 @@ import numpy as np
 import numpy.typing as npt
 import zstandard
 
-from protocol.errors import ErrorCode, FedvoiceError
-from protocol.parameters import FlatVector
-from protocol.quantised import dequantise, quantise, quantised_bytes
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.protocol.parameters import FlatVector
+from fedvoice.protocol.quantised import (
+    dequantise,
+    quantise,
+    quantised_bytes,
+)
 
 ENCODINGS = ("float32", "float32+zstd", "float16", "float16+zstd", "int8", "int8+zstd")
 CHUNK_BYTES = 256 * 1024
@@ -126,3 +133,19 @@ def decode(data: bytes | memoryview, encoding: str, size: int, where: str) -> Fl
         )
     values = read_plain(data, encoding, size)
     return values if values.flags.owndata else values.copy()
+
+
+def largest_payload_bytes(encoding: str, size: int) -> int:
+    """Bytes that P = `size` values can take at most; compressed ones may grow a little.
+
+    Raises:
+        FedvoiceError: `bad-encoding`.
+    """
+    check_encoding(encoding, "payload")
+    plain = plain_bytes(encoding, size)
+    return plain + plain // 128 + 1024 if "+" in encoding else plain
+
+
+def smallest_payload_bytes(encoding: str, size: int) -> int:
+    """Bytes that P = `size` values take at least."""
+    return 1 if "+" in encoding else largest_payload_bytes(encoding, size)

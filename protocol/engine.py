@@ -13,8 +13,14 @@ from typing import Protocol, overload
 import numpy as np
 import numpy.typing as npt
 
-from protocol.parameters import FlatVector, Float32Array
-from protocol.task import Bucket, TaskManifest
+from fedvoice.protocol.parameters import (
+    FlatVector,
+    Float32Array,
+)
+from fedvoice.protocol.task import (
+    Bucket,
+    TaskManifest,
+)
 
 Int64Array = npt.NDArray[np.int64]
 

@@ -1,4 +1,4 @@
-"""Make the message and service stubs from `fedvoice.proto`: `python -m protocol.generate`.
+"""Make the message and service stubs from `fedvoice.proto`: `python -m fedvoice.protocol.generate`.
 
 `--check` compares instead of writing and ends with status 1 if the stubs are stale.
 """
@@ -15,18 +15,18 @@ STUBS = ("fedvoice_pb2.py", "fedvoice_pb2.pyi", "fedvoice_pb2_grpc.py")
 
 
 def generate(root: Path) -> None:
-    """Write `root/protocol/generated/<stubs>`."""
+    """Write `root/fedvoice/protocol/generated/<stubs>`."""
     from grpc_tools import protoc
 
-    # The virtual path makes the stubs import each other as `protocol.generated`.
+    # The virtual path makes the stubs import each other as `fedvoice.protocol.generated`.
     arguments = [
         "protoc",
-        f"-Iprotocol/generated={PROTOCOL_DIR}",
+        f"-Ifedvoice/protocol/generated={PROTOCOL_DIR}",
         f"-I{files('grpc_tools') / '_proto'}",
         f"--python_out={root}",
         f"--pyi_out={root}",
         f"--grpc_python_out={root}",
-        "protocol/generated/fedvoice.proto",
+        "fedvoice/protocol/generated/fedvoice.proto",
     ]
     if protoc.main(arguments) != 0:
         raise SystemExit("protoc failed: see its message above")
@@ -36,7 +36,7 @@ def stale_stubs() -> list[str]:
     """Names of the generated files that differ from what the .proto gives."""
     with tempfile.TemporaryDirectory() as directory:
         generate(Path(directory))
-        fresh = Path(directory) / "protocol" / "generated"
+        fresh = Path(directory) / "fedvoice" / "protocol" / "generated"
         kept = PROTOCOL_DIR / "generated"
         return [
             name
@@ -51,7 +51,7 @@ def main() -> None:
     if "--check" in sys.argv[1:]:
         stale = stale_stubs()
         if stale:
-            raise SystemExit(f"stale stubs: {', '.join(stale)}; run python -m protocol.generate")
+            raise SystemExit(f"stale stubs: {', '.join(stale)}; run make stubs")
         print("stubs match fedvoice.proto")
     else:
         generate(PROTOCOL_DIR.parent)

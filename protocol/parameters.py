@@ -15,7 +15,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
-from protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
 
 FlatVector = npt.NDArray[np.float32]
 Float32Array = npt.NDArray[np.float32]

@@ -19,11 +19,17 @@ from pydantic import (
     model_serializer,
 )
 
-from protocol.codec import ENCODINGS
-from protocol.errors import ErrorCode, FedvoiceError
-from protocol.generated import fedvoice_pb2 as pb
-from protocol.parameters import ParameterSpec, ParameterTable
-from protocol.settings import wrong_field
+from fedvoice.protocol.codec import ENCODINGS
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.protocol.generated import fedvoice_pb2 as pb
+from fedvoice.protocol.parameters import (
+    ParameterSpec,
+    ParameterTable,
+)
+from fedvoice.protocol.settings import wrong_field
 
 _LATER = frozenset({"clip_per_layer", "fvn_relative", "trainable", "prox_mu"})
 """Knobs that the first phones do not know."""

@@ -14,8 +14,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from protocol.errors import ErrorCode, FedvoiceError
-from protocol.parameters import FlatVector
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.protocol.parameters import FlatVector
 
 BLOCK_VALUES = 1024
 LARGEST_BYTE = 127

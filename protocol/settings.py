@@ -8,7 +8,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
 
 _SHOWN_AT_MOST = 80
 """Characters of a wrong value."""

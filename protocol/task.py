@@ -19,12 +19,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from protocol.codec import digest_of
-from protocol.errors import ErrorCode, FedvoiceError
-from protocol.parameters import FlatVector, ParameterTable
-from protocol.plan import TrainingPlan
-from protocol.settings import wrong_field
-from protocol.vocabulary import Vocabulary
+from fedvoice.protocol.codec import digest_of
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.protocol.parameters import (
+    FlatVector,
+    ParameterTable,
+)
+from fedvoice.protocol.plan import TrainingPlan
+from fedvoice.protocol.settings import wrong_field
+from fedvoice.protocol.vocabulary import Vocabulary
 
 MANIFEST_FILE = "task.json"
 MANIFEST_DIGEST_FILE = "task.json.sha256"

@@ -11,8 +11,11 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from protocol.errors import ErrorCode, FedvoiceError
-from protocol.vocabulary import normalise
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.protocol.vocabulary import normalise
 
 
 @dataclass(frozen=True)

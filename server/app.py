@@ -14,24 +14,41 @@ from typing import TextIO
 
 import grpc
 
-from protocol.codec import digest_of
-from protocol.errors import ErrorCode, FedvoiceError
-from protocol.generated import fedvoice_pb2 as pb
-from protocol.generated import fedvoice_pb2_grpc
-from protocol.plan import frozen_parts
-from protocol.task import MANIFEST_FILE, TaskPackage, check_digest
-from server import optimizers
-from server.blobs import BlobStore
-from server.config import ServerConfig
-from server.coordinator import Coordinator, RoundListener
-from server.intake import Intake
-from server.job import Job
-from server.listen import bind_insecure
-from server.model import CurrentModel, Model, ModelFiles
-from server.needs import check_quota
-from server.secured import Secured
-from server.service import AggregationService
-from server.store import Store, open_store
+from fedvoice.algorithm import optimizers
+from fedvoice.protocol.codec import digest_of
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.protocol.generated import fedvoice_pb2 as pb
+from fedvoice.protocol.generated import fedvoice_pb2_grpc
+from fedvoice.protocol.plan import frozen_parts
+from fedvoice.protocol.task import (
+    MANIFEST_FILE,
+    TaskPackage,
+    check_digest,
+)
+from fedvoice.server.config import ServerConfig
+from fedvoice.server.intake.reports import Intake
+from fedvoice.server.intake.service import AggregationService
+from fedvoice.server.rounds.coordinator import (
+    Coordinator,
+    RoundListener,
+)
+from fedvoice.server.rounds.job import Job
+from fedvoice.server.rounds.needs import check_quota
+from fedvoice.server.security.listen import bind_insecure
+from fedvoice.server.security.secured import Secured
+from fedvoice.server.store.blobs import BlobStore
+from fedvoice.server.store.database import (
+    Store,
+    open_store,
+)
+from fedvoice.server.store.model import (
+    CurrentModel,
+    Model,
+    ModelFiles,
+)
 
 log = logging.getLogger("fedvoice.server")
 

@@ -13,11 +13,18 @@ from typing import Annotated, Any
 
 import typer
 
-from protocol.cost import human_bytes
-from protocol.errors import ErrorCode, FedvoiceError
-from server.config import ServerConfig, parse_config, read_config_fields
-from server.ledger import RoundRow
-from server.listen import is_loopback
+from fedvoice.protocol.cost import human_bytes
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.server.config import (
+    ServerConfig,
+    parse_config,
+    read_config_fields,
+)
+from fedvoice.server.security.listen import is_loopback
+from fedvoice.server.store.ledger import RoundRow
 
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
@@ -84,10 +91,10 @@ def serve(
     """
     from rich.console import Console
 
-    from protocol.task import load_package
-    from server.app import AggregationServer
-    from server.ledger import round_rows
-    from server.rounds import RoundState
+    from fedvoice.algorithm.rounds import RoundState
+    from fedvoice.protocol.task import load_package
+    from fedvoice.server.app import AggregationServer
+    from fedvoice.server.store.ledger import round_rows
 
     console = Console(highlight=False, soft_wrap=True)
     logging.basicConfig(

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from protocol.codec import digest_of
+from fedvoice.protocol.codec import digest_of
 
 if TYPE_CHECKING:
     import pytest
 
-    from model_export.config import ExportConfig
-    from model_export.package import ExportSummary
+    from fedvoice.model_export.config import ExportConfig
+    from fedvoice.model_export.package import ExportSummary
 
 
 def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
@@ -36,7 +36,9 @@ def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], obje
 
 def exported(config: ExportConfig, factory: pytest.TempPathFactory) -> ExportSummary:
     """The task package of this configuration, and what its export said."""
-    from model_export.package import export_task  # torch: seconds, and not every test needs it
+    from fedvoice.model_export.package import (
+        export_task,  # torch: seconds, and not every test needs it
+    )
 
     def export(folder: Path) -> None:
         folder.mkdir()

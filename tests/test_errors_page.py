@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from protocol.errors import ErrorCode
-from protocol.generated import fedvoice_pb2 as pb
+from fedvoice.protocol.errors import ErrorCode
+from fedvoice.protocol.generated import fedvoice_pb2 as pb
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")

@@ -10,16 +10,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from android_harness.evaluation import load_engine
-from android_harness.partition import Dealing, partition
-from device_runtime.evaluation import evaluate
-from device_runtime.examples import FeatureCache, LocalExamples
-from device_runtime.store import ExampleStore, NewExample, Split
-from device_runtime.trainer import train
-from model_export.config import parse_config
-from model_export.package import export_task
-from protocol.plan import TrainingPlan
-from protocol.utterances import read_manifest
+from fedvoice.data.speakers import (
+    Dealing,
+    partition,
+)
+from fedvoice.device_runtime.evaluation import evaluate
+from fedvoice.device_runtime.examples import (
+    FeatureCache,
+    LocalExamples,
+)
+from fedvoice.device_runtime.store import (
+    ExampleStore,
+    NewExample,
+    Split,
+)
+from fedvoice.device_runtime.trainer import train
+from fedvoice.model_export.config import parse_config
+from fedvoice.model_export.package import export_task
+from fedvoice.protocol.plan import TrainingPlan
+from fedvoice.protocol.utterances import read_manifest
+from fedvoice.simulation.evaluation import load_engine
 
 pytestmark = pytest.mark.slow
 

@@ -1,4 +1,4 @@
-"""`python -m android_harness.apk.build`: the dictation app, from Kotlin to a signed APK.
+"""`python -m fedvoice.android_harness.apk.build`: the dictation app, from Kotlin to a signed APK.
 
     build/android/fedvoice.apk      signed with build/android/test.keystore (made here, for tests)
 
@@ -16,17 +16,28 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from android_harness.apk.checks import (
+from fedvoice.android_harness.apk.checks import (
     apk_faults,
     manifest_faults,
     misaligned_segments,
     unmet_imports,
 )
-from android_harness.emulation.build import build_natives
-from android_harness.emulation.downloads import maven_artifact, run
-from android_harness.emulation.jars import ANDROID, BUILD, NATIVES, jars
-from protocol.cost import human_bytes
-from protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.android_harness.emulation.build import build_natives
+from fedvoice.android_harness.emulation.downloads import (
+    maven_artifact,
+    run,
+)
+from fedvoice.android_harness.emulation.jars import (
+    ANDROID,
+    BUILD,
+    NATIVES,
+    jars,
+)
+from fedvoice.protocol.cost import human_bytes
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
 
 MIN_API = 28
 TARGET_API = 35
@@ -194,7 +205,7 @@ def _say(step: str) -> None:
 def main(arguments: list[str]) -> int:
     """Build and check; 1 with the reason if that fails."""
     parser = argparse.ArgumentParser(
-        prog="python -m android_harness.apk.build",
+        prog="python -m fedvoice.android_harness.apk.build",
         description=(__doc__ or "").strip(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from android_harness.emulation import elf
+from fedvoice.android_harness.emulation import elf
 
 PAGE_BYTES = 16 * 1024
 """Phones with pages of 16 KB exist since Android 15; what is aligned for them suits 4 KB too."""

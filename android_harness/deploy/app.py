@@ -8,8 +8,11 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
-from android_harness.deploy.adb import Adb
-from protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.android_harness.deploy.adb import Adb
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
 
 PACKAGE = "org.fedvoice.dictation"
 ACTIVITY = "org.fedvoice.dictation.MainActivity"

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from android_harness.deploy.app import PACKAGE
-from protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.android_harness.deploy.app import PACKAGE
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
 
 if TYPE_CHECKING:
-    from android_harness.deploy.adb import Adb
-    from android_harness.deploy.deployment import Wishes
+    from fedvoice.android_harness.deploy.adb import Adb
+    from fedvoice.android_harness.deploy.deployment import Wishes
 
 _PAST_LINES = 200
 
@@ -68,10 +71,10 @@ def install(
     """
     if context.invoked_subcommand is not None:
         return
-    from android_harness.apk.build import APK
-    from android_harness.deploy.deployment import Wishes
-    from protocol.task import load_package
-    from protocol.utterances import read_manifest
+    from fedvoice.android_harness.apk.build import APK
+    from fedvoice.android_harness.deploy.deployment import Wishes
+    from fedvoice.protocol.task import load_package
+    from fedvoice.protocol.utterances import read_manifest
 
     chosen = apk or APK
     if not chosen.is_file():
@@ -109,8 +112,8 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """What each phone has learnt, sent and spent."""
-    from android_harness.deploy.adb import Adb
-    from android_harness.deploy.app import App
+    from fedvoice.android_harness.deploy.adb import Adb
+    from fedvoice.android_harness.deploy.app import App
 
     for serial in _serials(device):
         state = App(Adb(serial), package).ask("status")
@@ -133,8 +136,8 @@ def logs(
     seconds: Annotated[float, typer.Option(help="How long; 0: until Ctrl-C.")] = 0.0,
 ) -> None:
     """Follow the log of one phone: numbers only, never a word of what was said."""
-    from android_harness.deploy.adb import Adb
-    from android_harness.deploy.app import LOG_TAG
+    from fedvoice.android_harness.deploy.adb import Adb
+    from fedvoice.android_harness.deploy.app import LOG_TAG
 
     (serial, *more) = _serials(device)
     if more:
@@ -152,8 +155,8 @@ def remove(
     ] = None,
 ) -> None:
     """Delete everything the app holds and uninstall it; an unsent update is withdrawn."""
-    from android_harness.deploy.adb import Adb
-    from android_harness.deploy.app import App
+    from fedvoice.android_harness.deploy.adb import Adb
+    from fedvoice.android_harness.deploy.app import App
 
     for serial in _serials(device):
         app = App(Adb(serial), package)
@@ -165,7 +168,7 @@ def remove(
         app.adb.uninstall(package)
         typer.echo(f"{serial}: deleted and uninstalled")
         if store is not None and client_id:
-            from server.invite import revoke_client
+            from fedvoice.server.security.invite import revoke_client
 
             ended = revoke_client(store, client_id)
             typer.echo(f"{serial}: {ended} certificates revoked")
@@ -173,8 +176,8 @@ def remove(
 
 def _deploy_all(serials: Sequence[str], wishes: Sequence[Wishes]) -> None:
     """All devices at once; the first error is raised when all have ended."""
-    from android_harness.deploy.adb import Adb
-    from android_harness.deploy.deployment import deploy as deploy_one
+    from fedvoice.android_harness.deploy.adb import Adb
+    from fedvoice.android_harness.deploy.deployment import deploy as deploy_one
 
     def work(adb: Adb, wished: Wishes) -> None:
         state = deploy_one(adb, wished, lambda text: typer.echo(f"{adb.serial}: {text}"))
@@ -196,7 +199,7 @@ def _deploy_all(serials: Sequence[str], wishes: Sequence[Wishes]) -> None:
 
 def _serials(given: Sequence[str] | None) -> list[str]:
     """The devices meant, each ready."""
-    from android_harness.deploy.adb import devices
+    from fedvoice.android_harness.deploy.adb import devices
 
     listed = {device.serial: device for device in devices()}
     # Not named: those that are ready, whatever else was connected once.
@@ -249,7 +252,7 @@ def _invite(store: Path | None, texts: Sequence[str], index: int) -> Callable[[]
         return None
 
     def make() -> str:
-        from server.invite import make_invitations
+        from fedvoice.server.security.invite import make_invitations
 
         return make_invitations(store)[0].encode()
 

@@ -12,15 +12,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from android_harness.deploy import fitness
-from android_harness.deploy.adb import Adb
-from android_harness.deploy.app import LOG_TAG, PACKAGE, App, AppState
-from android_harness.emulation.recordings import for_android
-from protocol.codec import encode
-from protocol.errors import ErrorCode, FedvoiceError
-from protocol.invitation import Invitation, parse_invitation
-from protocol.task import MANIFEST_FILE, TaskPackage
-from protocol.utterances import Utterance
+from fedvoice.android_harness.deploy import fitness
+from fedvoice.android_harness.deploy.adb import Adb
+from fedvoice.android_harness.deploy.app import (
+    LOG_TAG,
+    PACKAGE,
+    App,
+    AppState,
+)
+from fedvoice.android_harness.emulation.recordings import for_android
+from fedvoice.protocol.codec import encode
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.protocol.invitation import (
+    Invitation,
+    parse_invitation,
+)
+from fedvoice.protocol.task import (
+    MANIFEST_FILE,
+    TaskPackage,
+)
+from fedvoice.protocol.utterances import Utterance
 
 Say = Callable[[str], None]
 _POLL_SECS = 1.0

@@ -6,12 +6,15 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from android_harness.apk.build import MIN_API
-from android_harness.apk.checks import unregistered_operators
-from android_harness.deploy.adb import Adb
-from protocol.cost import human_bytes
-from protocol.errors import ErrorCode, FedvoiceError
-from protocol.task import TaskManifest
+from fedvoice.android_harness.apk.build import MIN_API
+from fedvoice.android_harness.apk.checks import unregistered_operators
+from fedvoice.android_harness.deploy.adb import Adb
+from fedvoice.protocol.cost import human_bytes
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.protocol.task import TaskManifest
 
 _ROOM_FACTOR = 2
 """An app is there twice while it is being installed."""

@@ -1,6 +1,6 @@
-"""`python -m android_harness.emulation`: an emulated phone for `adb connect`, until Ctrl-C.
+"""An emulated phone for `adb connect`, until Ctrl-C.
 
-    python -m android_harness.emulation --state device-a --port 6555
+    python -m fedvoice.android_harness.emulation --state device-a --port 6555
     adb connect 127.0.0.1:6555
     fedvoice deploy --store task-store --consent --now
 
@@ -15,16 +15,16 @@ import signal
 import sys
 from pathlib import Path
 
-from android_harness.emulation.adbd import Adbd
-from android_harness.emulation.device import EmulatedDevice
-from android_harness.emulation.jvm import find_phone
-from protocol.errors import FedvoiceError
+from fedvoice.android_harness.emulation.adbd import Adbd
+from fedvoice.android_harness.emulation.device import EmulatedDevice
+from fedvoice.android_harness.emulation.jvm import find_phone
+from fedvoice.protocol.errors import FedvoiceError
 
 
 def main(arguments: list[str]) -> int:
     """Serve one device; 2 with the reason if this machine cannot."""
     parser = argparse.ArgumentParser(
-        prog="python -m android_harness.emulation",
+        prog="python -m fedvoice.android_harness.emulation",
         description=(__doc__ or "").strip(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -1,4 +1,4 @@
-"""Build the Kotlin phone for this machine: `python -m android_harness.emulation.build`.
+"""Build the Kotlin phone for this machine: `python -m fedvoice.android_harness.emulation.build`.
 
     build/android/maven      a Maven new enough, if the installed one is not
     build/android/natives    Android's ExecuTorch binaries and classes, and the stand-ins
@@ -20,9 +20,13 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from android_harness.emulation import standins
-from android_harness.emulation.downloads import maven, maven_artifact, npm_package
-from android_harness.emulation.jars import (
+from fedvoice.android_harness.emulation import standins
+from fedvoice.android_harness.emulation.downloads import (
+    maven,
+    maven_artifact,
+    npm_package,
+)
+from fedvoice.android_harness.emulation.jars import (
     ANDROID,
     BUILD,
     NATIVES,
@@ -31,7 +35,7 @@ from android_harness.emulation.jars import (
     sources_digest,
     verify,
 )
-from protocol.errors import FedvoiceError
+from fedvoice.protocol.errors import FedvoiceError
 
 PHONE = BUILD / "phone"
 
@@ -112,7 +116,8 @@ def _stamped(directory: Path, stamp: str) -> bool:
 def main(arguments: list[str]) -> int:
     """Build what is not up to date; 1 with the reason if it cannot."""
     parser = argparse.ArgumentParser(
-        prog="python -m android_harness.emulation.build", description=(__doc__ or "").strip()
+        prog="python -m fedvoice.android_harness.emulation.build",
+        description=(__doc__ or "").strip(),
     )
     parser.add_argument("--only", choices=["maven", "natives", "phone"])
     parser.add_argument("--verify", action="store_true")

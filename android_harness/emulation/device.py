@@ -19,8 +19,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from android_harness.emulation.adbd import Console
-from android_harness.emulation.jvm import JvmPhone
+from fedvoice.android_harness.emulation.adbd import Console
+from fedvoice.android_harness.emulation.jvm import JvmPhone
 
 PACKAGE = "org.fedvoice.dictation"
 _LOG_POLL_SECS = 0.1

@@ -13,7 +13,10 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-from android_harness.emulation.downloads import maven, run
+from fedvoice.android_harness.emulation.downloads import (
+    maven,
+    run,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 ANDROID = ROOT / "android_harness" / "android"

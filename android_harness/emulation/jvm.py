@@ -8,7 +8,10 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
 
 MAIN_CLASS = "org.fedvoice.desktop.MainKt"
 HEAP_MEGABYTES = 192

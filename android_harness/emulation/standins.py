@@ -14,8 +14,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from android_harness.emulation import elf
-from protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.android_harness.emulation import elf
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
 
 SOURCES = Path(__file__).resolve().parent / "bionic"
 _VERSIONS = ("LIBC", *(f"LIBC_{letter}" for letter in "NOPQRSTU"))

@@ -5,9 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from android_harness.results import RoundResult
-from protocol.errors import ErrorCode, FedvoiceError
-from server.rounds import Phase
+from fedvoice.algorithm.rounds import Phase
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.reporting.results import RoundResult
 
 _WAYS_OUT = {
     "no usable example": "Let the task have the corpus's words, and buckets as long as it.",

@@ -7,11 +7,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from laboratory.experiment.config import ExperimentConfig
-from laboratory.experiment.kept import read_outcome
-from laboratory.experiment.report import EXPERIMENT_FILE, table_lines, write_tables
-from laboratory.experiment.runner import Gathered, cell_dir
-from protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.laboratory.experiment.config import ExperimentConfig
+from fedvoice.laboratory.experiment.kept import read_outcome
+from fedvoice.laboratory.experiment.report import (
+    EXPERIMENT_FILE,
+    table_lines,
+    write_tables,
+)
+from fedvoice.laboratory.experiment.runner import (
+    Gathered,
+    cell_dir,
+)
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
 
 
 def is_experiment(folder: Path) -> bool:

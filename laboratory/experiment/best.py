@@ -10,8 +10,8 @@ import json
 import math
 from collections.abc import Sequence
 
-from laboratory.experiment.cells import Metric
-from laboratory.experiment.summary import Line
+from fedvoice.laboratory.experiment.cells import Metric
+from fedvoice.laboratory.experiment.summary import Line
 
 
 def best_lines(lines: Sequence[Line], tuned: Sequence[str], metric: Metric) -> list[Line]:

@@ -13,26 +13,18 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from laboratory.corpora import CorpusConfig, content_digest
-from laboratory.engines import EngineKind
-from protocol.plan import TrainingPlan
+from fedvoice.data.corpora import (
+    CorpusConfig,
+    content_digest,
+)
+from fedvoice.protocol.plan import TrainingPlan
+from fedvoice.simulation.settings import CentralConfig, EngineKind
 
 ALGORITHM = 1
 """Raised when the same settings would give other results than before, or a default changes."""
 
 Metric = Literal["wer", "heldout_wer", "pooled"]
 """Own test speech of the clients that train, held-out speakers, or the words of both."""
-
-
-class CentralConfig(BaseModel):
-    """Adam with a cosine to zero. Batch size, clipping and SpecAugment are the plan's."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    epochs: int = Field(default=60, ge=1)
-    rate: float = Field(default=2e-3, gt=0)
-    evaluate_every: int = Field(default=5, ge=1)
-    """Epochs."""
 
 
 class CellSettings(BaseModel):

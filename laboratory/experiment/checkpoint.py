@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from android_harness.results import RoundResult
-from laboratory.federation import FederationState
-from laboratory.quality import ErrorCounts
-from protocol.cost import Cfmq
-from server.optimizers import OptimizerState
+from fedvoice.algorithm.optimizers import OptimizerState
+from fedvoice.protocol.cost import Cfmq
+from fedvoice.reporting.results import RoundResult
+from fedvoice.simulation.federation import FederationState
+from fedvoice.simulation.quality import ErrorCounts
 
 STATE_FILE = "state.npz"
 

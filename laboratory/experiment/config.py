@@ -22,11 +22,21 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from laboratory.experiment.cells import Cell, CellSettings, Metric
-from laboratory.experiment.fields import read_fields, set_dotted
-from protocol.errors import ErrorCode, FedvoiceError
-from protocol.settings import wrong_field
-from server.config import parse_config
+from fedvoice.laboratory.experiment.cells import (
+    Cell,
+    CellSettings,
+    Metric,
+)
+from fedvoice.laboratory.experiment.fields import (
+    read_fields,
+    set_dotted,
+)
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.protocol.settings import wrong_field
+from fedvoice.server.config import parse_config
 
 
 class Arm(BaseModel):

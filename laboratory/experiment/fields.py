@@ -8,8 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from protocol.errors import ErrorCode, FedvoiceError
-from protocol.settings import read_toml
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.protocol.settings import read_toml
 
 _PATHS = ("data.manifest", "data.folder", "task.vocabulary.manifest")
 """Settings that are paths."""

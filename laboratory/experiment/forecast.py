@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from laboratory.experiment.cells import Cell
-from laboratory.experiment.checkpoint import STATE_FILE
-from laboratory.experiment.kept import read_outcome
-from laboratory.experiment.outcome import Outcome
-from laboratory.experiment.runner import cell_dir
+from fedvoice.laboratory.experiment.cells import Cell
+from fedvoice.laboratory.experiment.checkpoint import STATE_FILE
+from fedvoice.laboratory.experiment.kept import read_outcome
+from fedvoice.laboratory.experiment.outcome import Outcome
+from fedvoice.laboratory.experiment.runner import cell_dir
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,21 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from android_harness.results import RESULTS_FILE, Results, read_results
-from laboratory.experiment.cells import Cell
-from laboratory.experiment.checkpoint import evaluations_from_json, evaluations_to_json
-from laboratory.experiment.outcome import Outcome, curve_points
-from laboratory.quality import ErrorCounts
+from fedvoice.laboratory.experiment.cells import Cell
+from fedvoice.laboratory.experiment.checkpoint import (
+    evaluations_from_json,
+    evaluations_to_json,
+)
+from fedvoice.laboratory.experiment.outcome import (
+    Outcome,
+    curve_points,
+)
+from fedvoice.reporting.results import (
+    RESULTS_FILE,
+    Results,
+    read_results,
+)
+from fedvoice.simulation.quality import ErrorCounts
 
 CELL_FILE = "cell.json"
 Evaluations = Mapping[int, Mapping[str, ErrorCounts]]

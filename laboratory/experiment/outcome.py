@@ -6,9 +6,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from android_harness.results import Results, RoundResult
-from laboratory.experiment.cells import Cell, Metric
-from laboratory.quality import ErrorCounts
+from fedvoice.laboratory.experiment.cells import (
+    Cell,
+    Metric,
+)
+from fedvoice.reporting.results import (
+    Results,
+    RoundResult,
+)
+from fedvoice.simulation.quality import ErrorCounts
 
 RATES: tuple[Metric, ...] = ("wer", "heldout_wer")
 

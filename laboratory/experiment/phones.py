@@ -6,24 +6,34 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from android_harness.books import Books
-from android_harness.config import DataConfig, FleetConfig, SimulationConfig
-from android_harness.prepare import SERVER_DIR, TASK_DIR, Prepared
-from android_harness.simulation import simulate
-from laboratory.corpora import SpeechCorpus
-from laboratory.experiment.cells import Cell
-from laboratory.experiment.outcome import rates_of
-from laboratory.populations import deal_speech
-from laboratory.quality import ErrorCounts
-from laboratory.tasks import LabTask
-from protocol.errors import ErrorCode, FedvoiceError
-from protocol.task import load_package
-from server.ledger import evaluation_rows, round_rows
+from fedvoice.data.corpora import DataConfig, SpeechCorpus
+from fedvoice.laboratory.experiment.cells import Cell
+from fedvoice.laboratory.experiment.outcome import rates_of
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.protocol.task import load_package
+from fedvoice.reporting.results import Books
+from fedvoice.server.store.ledger import (
+    evaluation_rows,
+    round_rows,
+)
+from fedvoice.simulation.fleet.config import FleetConfig, SimulationConfig
+from fedvoice.simulation.fleet.prepare import (
+    SERVER_DIR,
+    TASK_DIR,
+    Prepared,
+)
+from fedvoice.simulation.fleet.run import simulate
+from fedvoice.simulation.populations import deal_speech
+from fedvoice.simulation.quality import ErrorCounts
+from fedvoice.simulation.tasks import LabTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from android_harness.results import Results
+    from fedvoice.reporting.results import Results
 
 
 def simulate_cell(

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from laboratory.experiment.cells import Metric
-from laboratory.experiment.outcome import Point
-from laboratory.experiment.summary import Line
+from fedvoice.laboratory.experiment.cells import Metric
+from fedvoice.laboratory.experiment.outcome import Point
+from fedvoice.laboratory.experiment.summary import Line
 
 AXIS_LABELS: dict[Metric, str] = {
     "wer": "error rate, own test data (%)",

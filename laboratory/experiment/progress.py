@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from laboratory.experiment.outcome import Point
+from fedvoice.laboratory.experiment.outcome import Point
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from laboratory.experiment.cells import Cell
-from laboratory.experiment.kept import CELL_FILE
-from laboratory.experiment.lock import LOCK_FILE
-from laboratory.experiment.progress import Progress
-from laboratory.experiment.run import cell_task, run_cell
-from laboratory.ray_backend import cause_of, go_to, load_ray
-from laboratory.spread import Spread
-from protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.laboratory.experiment.cells import Cell
+from fedvoice.laboratory.experiment.kept import CELL_FILE
+from fedvoice.laboratory.experiment.lock import LOCK_FILE
+from fedvoice.laboratory.experiment.progress import Progress
+from fedvoice.laboratory.experiment.run import (
+    cell_task,
+    run_cell,
+)
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.simulation.workers.ray_pool import (
+    cause_of,
+    go_to,
+    load_ray,
+)
+from fedvoice.simulation.workers.spread import Spread
 
 _POLL_SECS = 0.2
 _TRIES = 3

@@ -7,12 +7,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from android_harness.report import html_table
-from laboratory.experiment.best import best_lines
-from laboratory.experiment.config import ExperimentConfig
-from laboratory.experiment.plots import figures
-from laboratory.experiment.runner import Gathered
-from laboratory.experiment.summary import (
+from fedvoice.laboratory.experiment.best import best_lines
+from fedvoice.laboratory.experiment.config import ExperimentConfig
+from fedvoice.laboratory.experiment.plots import figures
+from fedvoice.laboratory.experiment.runner import Gathered
+from fedvoice.laboratory.experiment.summary import (
     Line,
     cells_csv,
     summarise,
@@ -21,6 +20,7 @@ from laboratory.experiment.summary import (
     table_heads,
     table_rows,
 )
+from fedvoice.reporting.report import html_table
 
 EXPERIMENT_FILE = "experiment.json"
 REPORT_FILE = "report.html"

@@ -12,31 +12,80 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from android_harness.results import Results
-from laboratory.central import CentralRun
-from laboratory.clients import Population
-from laboratory.engines import EngineKind, TrainerSpec
-from laboratory.experiment.abandoned import see_that_updates_count, stuck
-from laboratory.experiment.cells import Cell
-from laboratory.experiment.checkpoint import STATE_FILE, load_state, save_state
-from laboratory.experiment.kept import read_outcome, write_outcome
-from laboratory.experiment.lock import held
-from laboratory.experiment.outcome import Outcome, curve_points, rates_of
-from laboratory.experiment.progress import Interrupted, Progress, Pruned, PruneRule, Report, Stop
-from laboratory.fast.course import draw_client_course, planned_memory_bytes
-from laboratory.federation import Federation, FederationState, Training
-from laboratory.populations import build_population, export_config
-from laboratory.quality import ErrorCounts, evaluate
-from laboratory.spread import HERE, Spread
-from laboratory.tasks import LabTask, exported_task, unexported_task
-from laboratory.trainers import Trainer
-from protocol.codec import plain_bytes
-from protocol.parameters import FlatVector
-from protocol.task import WEIGHTS_FILE, TaskManifest, save_weights
-from server.config import ServerConfig, parse_config
+from fedvoice.laboratory.experiment.abandoned import (
+    see_that_updates_count,
+    stuck,
+)
+from fedvoice.laboratory.experiment.cells import Cell
+from fedvoice.laboratory.experiment.checkpoint import (
+    STATE_FILE,
+    load_state,
+    save_state,
+)
+from fedvoice.laboratory.experiment.kept import (
+    read_outcome,
+    write_outcome,
+)
+from fedvoice.laboratory.experiment.lock import held
+from fedvoice.laboratory.experiment.outcome import (
+    Outcome,
+    curve_points,
+    rates_of,
+)
+from fedvoice.laboratory.experiment.progress import (
+    Interrupted,
+    Progress,
+    Pruned,
+    PruneRule,
+    Report,
+    Stop,
+)
+from fedvoice.protocol.codec import plain_bytes
+from fedvoice.protocol.parameters import FlatVector
+from fedvoice.protocol.task import (
+    WEIGHTS_FILE,
+    TaskManifest,
+    save_weights,
+)
+from fedvoice.reporting.results import Results
+from fedvoice.server.config import (
+    ServerConfig,
+    parse_config,
+)
+from fedvoice.simulation.central import CentralRun
+from fedvoice.simulation.clients import Population
+from fedvoice.simulation.engines import TrainerSpec
+from fedvoice.simulation.fast.course import (
+    draw_client_course,
+    planned_memory_bytes,
+)
+from fedvoice.simulation.federation import (
+    Federation,
+    FederationState,
+    Training,
+)
+from fedvoice.simulation.populations import (
+    build_population,
+    export_config,
+)
+from fedvoice.simulation.quality import (
+    ErrorCounts,
+    evaluate,
+)
+from fedvoice.simulation.settings import EngineKind
+from fedvoice.simulation.tasks import (
+    LabTask,
+    exported_task,
+    unexported_task,
+)
+from fedvoice.simulation.trainers import Trainer
+from fedvoice.simulation.workers.spread import (
+    HERE,
+    Spread,
+)
 
 if TYPE_CHECKING:
-    from android_harness.books import Books
+    from fedvoice.reporting.results import Books
 
 CHECKPOINT_SECS = 20.0
 _CLIENTS_PRICED = 64
@@ -156,7 +205,9 @@ def _run_unfinished(
 def _run_on_phones(
     cell: Cell, task: LabTask, directory: Path, report: Report, should_stop: Stop, processes: int
 ) -> Outcome:
-    from laboratory.experiment.phones import simulate_cell  # a server's and a phone's modules
+    from fedvoice.laboratory.experiment.phones import (
+        simulate_cell,  # a server's and a phone's modules
+    )
 
     rounds = server_settings(cell).rounds
 

@@ -23,13 +23,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from android_harness.processes import undisturbed
-from laboratory.experiment.cells import Cell
-from laboratory.experiment.kept import read_outcome
-from laboratory.experiment.outcome import Outcome
-from laboratory.experiment.progress import Interrupted, Progress, PruneRule
-from laboratory.spread import HERE, Spread
-from protocol.errors import ErrorCode, FedvoiceError, make_folder
+from fedvoice.laboratory.experiment.cells import Cell
+from fedvoice.laboratory.experiment.kept import read_outcome
+from fedvoice.laboratory.experiment.outcome import Outcome
+from fedvoice.laboratory.experiment.progress import (
+    Interrupted,
+    Progress,
+    PruneRule,
+)
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+    make_folder,
+)
+from fedvoice.simulation.processes import undisturbed
+from fedvoice.simulation.workers.spread import (
+    HERE,
+    Spread,
+)
 
 WORKER_LOG = "worker.log"
 _SPAWN = multiprocessing.get_context("spawn")
@@ -153,7 +164,10 @@ def _run_waiting_on_ray(
     observer: Observer,
     spread: Spread,
 ) -> None:
-    from laboratory.experiment.ray_cells import RayCells, write_files
+    from fedvoice.laboratory.experiment.ray_cells import (
+        RayCells,
+        write_files,
+    )
 
     with worker_pool(1, cells_dir / WORKER_LOG) as (pool, messages):
         _export_tasks(pool, waiting, failures, cells_dir, messages, observer)
@@ -288,7 +302,7 @@ def _begin(messages: Any, stopping: Any, parent_pid: int, log_path: Path | None)
         for stream in (1, 2):
             os.dup2(log, stream)
     # PyTorch takes seconds: all workers load it side by side, and their parent never does.
-    import laboratory.experiment.run  # noqa: F401
+    import fedvoice.laboratory.experiment.run  # noqa: F401
 
     def report(digest: str, progress: Progress) -> None:
         messages.put((digest, progress))
@@ -313,7 +327,7 @@ def export_task_of(cell: Cell, cells_dir: Path) -> None:
     Raises:
         Interrupted: between two parts of the work, when all is to stop.
     """
-    from laboratory.experiment.run import cell_task
+    from fedvoice.laboratory.experiment.run import cell_task
 
     def report(progress: Progress) -> None:
         if _should_stop():
@@ -331,7 +345,7 @@ def work_on(
     Raises:
         Pruned: `prune` said so.
     """
-    from laboratory.experiment.run import run_cell
+    from fedvoice.laboratory.experiment.run import run_cell
 
     try:
         return run_cell(

@@ -9,8 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from laboratory.experiment.cells import Metric
-from laboratory.experiment.outcome import Outcome, mean_and_spread
+from fedvoice.laboratory.experiment.cells import Metric
+from fedvoice.laboratory.experiment.outcome import (
+    Outcome,
+    mean_and_spread,
+)
 
 METRICS: tuple[Metric, ...] = ("wer", "heldout_wer", "pooled")
 

@@ -22,13 +22,25 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from laboratory.experiment.abandoned import stuck
-from laboratory.experiment.cells import Cell, Metric
-from laboratory.experiment.forecast import Standing, remaining_secs, took_secs
-from laboratory.experiment.outcome import Outcome
-from laboratory.experiment.progress import Progress as CellProgress
-from laboratory.experiment.summary import Line, summary_markdown, table_heads, table_rows
-from protocol.errors import FedvoiceError
+from fedvoice.laboratory.experiment.abandoned import stuck
+from fedvoice.laboratory.experiment.cells import (
+    Cell,
+    Metric,
+)
+from fedvoice.laboratory.experiment.forecast import (
+    Standing,
+    remaining_secs,
+    took_secs,
+)
+from fedvoice.laboratory.experiment.outcome import Outcome
+from fedvoice.laboratory.experiment.progress import Progress as CellProgress
+from fedvoice.laboratory.experiment.summary import (
+    Line,
+    summary_markdown,
+    table_heads,
+    table_rows,
+)
+from fedvoice.protocol.errors import FedvoiceError
 
 _WIDE = 120
 _ONLY_WHEN_WIDE = {"steps", "CFMQ GB: bytes", "memory x steps", "secs a run"}

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 
 from optuna.trial import Trial
 
-from laboratory.experiment.cells import Cell
-from protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.laboratory.experiment.cells import Cell
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
 
 DEATHS_AT_MOST = 3
 """Of workers, while the same trial was at work."""

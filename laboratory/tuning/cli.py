@@ -37,11 +37,11 @@ def tune(
     """
     from rich.console import Console
 
-    from laboratory.experiment.progress import Progress
-    from laboratory.tuning.config import load_tuning
-    from laboratory.tuning.report import write_search
-    from laboratory.tuning.study import Search
-    from laboratory.tuning.verify import compare
+    from fedvoice.laboratory.experiment.progress import Progress
+    from fedvoice.laboratory.tuning.config import load_tuning
+    from fedvoice.laboratory.tuning.report import write_search
+    from fedvoice.laboratory.tuning.study import Search
+    from fedvoice.laboratory.tuning.verify import compare
 
     console = Console(highlight=False, soft_wrap=True)
     loaded = load_tuning(config, trials)

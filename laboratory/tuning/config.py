@@ -15,9 +15,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from laboratory.experiment.cells import Metric
-from laboratory.experiment.config import bad_setting
-from laboratory.experiment.fields import read_fields
+from fedvoice.laboratory.experiment.cells import Metric
+from fedvoice.laboratory.experiment.config import bad_setting
+from fedvoice.laboratory.experiment.fields import read_fields
 
 
 class Dimension(BaseModel):

@@ -13,11 +13,14 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from android_harness.report import html_table
-from laboratory.experiment.outcome import mean_and_spread
-from laboratory.experiment.plots import pareto_front, scatter
-from laboratory.tuning.config import TuningConfig
-from laboratory.tuning.study import Search
+from fedvoice.laboratory.experiment.outcome import mean_and_spread
+from fedvoice.laboratory.experiment.plots import (
+    pareto_front,
+    scatter,
+)
+from fedvoice.laboratory.tuning.config import TuningConfig
+from fedvoice.laboratory.tuning.study import Search
+from fedvoice.reporting.report import html_table
 
 REPORT_FILE = "report.html"
 

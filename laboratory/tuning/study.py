@@ -16,16 +16,40 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from laboratory.experiment.cells import Cell, Metric
-from laboratory.experiment.config import ExperimentConfig
-from laboratory.experiment.kept import read_outcome
-from laboratory.experiment.outcome import Outcome
-from laboratory.experiment.progress import Progress, Pruned
-from laboratory.experiment.runner import cell_dir, export_task_of, work_on, worker_pool
-from laboratory.tuning.attempts import DEATHS_AT_MOST, Attempt, worker_lost
-from laboratory.tuning.config import Dimension, TuningConfig
-from laboratory.tuning.pruning import MedianRule, median_rule
-from protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.laboratory.experiment.cells import (
+    Cell,
+    Metric,
+)
+from fedvoice.laboratory.experiment.config import ExperimentConfig
+from fedvoice.laboratory.experiment.kept import read_outcome
+from fedvoice.laboratory.experiment.outcome import Outcome
+from fedvoice.laboratory.experiment.progress import (
+    Progress,
+    Pruned,
+)
+from fedvoice.laboratory.experiment.runner import (
+    cell_dir,
+    export_task_of,
+    work_on,
+    worker_pool,
+)
+from fedvoice.laboratory.tuning.attempts import (
+    DEATHS_AT_MOST,
+    Attempt,
+    worker_lost,
+)
+from fedvoice.laboratory.tuning.config import (
+    Dimension,
+    TuningConfig,
+)
+from fedvoice.laboratory.tuning.pruning import (
+    MedianRule,
+    median_rule,
+)
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
 
 STUDY_FILE = "study.db"
 _OF = "search"

@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from laboratory.experiment.cells import Cell
-from laboratory.experiment.outcome import Outcome
-from laboratory.experiment.progress import Progress
-from laboratory.experiment.runner import run_cells
-from laboratory.tuning.config import TuningConfig
-from laboratory.tuning.report import Verdict
-from laboratory.tuning.study import Search, figure_of
-from protocol.errors import FedvoiceError
+from fedvoice.laboratory.experiment.cells import Cell
+from fedvoice.laboratory.experiment.outcome import Outcome
+from fedvoice.laboratory.experiment.progress import Progress
+from fedvoice.laboratory.experiment.runner import run_cells
+from fedvoice.laboratory.tuning.config import TuningConfig
+from fedvoice.laboratory.tuning.report import Verdict
+from fedvoice.laboratory.tuning.study import (
+    Search,
+    figure_of,
+)
+from fedvoice.protocol.errors import FedvoiceError
 
 
 class _Silent:

@@ -8,11 +8,27 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from model_export.graphs.encoder import lstm_weights, named_gradients
-from model_export.graphs.labeller import LabellerNet, LabellerRun
-from model_export.graphs.lstm import LstmTrace, lstm_backward, lstm_forward
-from model_export.graphs.ops import linear, permute, product, reverse_time, row_sums
-from model_export.models.config import CharLstmConfig
+from fedvoice.model_export.graphs.encoder import (
+    lstm_weights,
+    named_gradients,
+)
+from fedvoice.model_export.graphs.labeller import (
+    LabellerNet,
+    LabellerRun,
+)
+from fedvoice.model_export.graphs.lstm import (
+    LstmTrace,
+    lstm_backward,
+    lstm_forward,
+)
+from fedvoice.model_export.graphs.ops import (
+    linear,
+    permute,
+    product,
+    reverse_time,
+    row_sums,
+)
+from fedvoice.model_export.models.config import CharLstmConfig
 
 
 class CharLstmNet(LabellerNet):

@@ -7,17 +7,25 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from model_export.graphs.convolution import (
+from fedvoice.model_export.graphs.convolution import (
     convolution_tables,
     convolve_and_pool,
     input_gradient,
     unpool,
     weight_gradients,
 )
-from model_export.graphs.labeller import LabellerNet, LabellerRun
-from model_export.graphs.ops import linear, permute, product, row_sums
-from model_export.graphs.two_layer import passed
-from model_export.models.cnn import KERNEL
+from fedvoice.model_export.graphs.labeller import (
+    LabellerNet,
+    LabellerRun,
+)
+from fedvoice.model_export.graphs.ops import (
+    linear,
+    permute,
+    product,
+    row_sums,
+)
+from fedvoice.model_export.graphs.two_layer import passed
+from fedvoice.model_export.models.cnn import KERNEL
 
 
 class CnnNet(LabellerNet):

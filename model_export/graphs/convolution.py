@@ -13,7 +13,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from model_export.graphs.ops import linear, permute, product, row_sums
+from fedvoice.model_export.graphs.ops import (
+    linear,
+    permute,
+    product,
+    row_sums,
+)
 
 WINDOW = 4
 """Places of a 2x2 pooling window."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from model_export.graphs.ops import (
+from fedvoice.model_export.graphs.ops import (
     LOG_ZERO,
     SMALLEST_PROBABILITY,
     Tensors,

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from model_export.graphs.ctc_loss import ctc_loss_gradient
-from model_export.graphs.encoder import EncoderGraph
-from model_export.graphs.ops import linear, permute, product, row_sums
-from model_export.graphs.step import StepGraph
-from model_export.models.config import CtcConfig
-from protocol.parameters import ParameterTable
+from fedvoice.model_export.graphs.ctc_loss import ctc_loss_gradient
+from fedvoice.model_export.graphs.encoder import EncoderGraph
+from fedvoice.model_export.graphs.ops import (
+    linear,
+    permute,
+    product,
+    row_sums,
+)
+from fedvoice.model_export.graphs.step import StepGraph
+from fedvoice.model_export.models.config import CtcConfig
+from fedvoice.protocol.parameters import ParameterTable
 
 
 class CtcStep(StepGraph):

@@ -7,10 +7,21 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from model_export.graphs.encoder import EncoderGraph, lstm_weights
-from model_export.graphs.ops import Tensors, linear, one_hot, scan
-from model_export.models.config import CtcConfig, RnntConfig
-from protocol.parameters import ParameterTable
+from fedvoice.model_export.graphs.encoder import (
+    EncoderGraph,
+    lstm_weights,
+)
+from fedvoice.model_export.graphs.ops import (
+    Tensors,
+    linear,
+    one_hot,
+    scan,
+)
+from fedvoice.model_export.models.config import (
+    CtcConfig,
+    RnntConfig,
+)
+from fedvoice.protocol.parameters import ParameterTable
 
 
 class DecodeGraph(nn.Module, ABC):

@@ -12,15 +12,19 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from model_export.graphs.lstm import (
+from fedvoice.model_export.graphs.lstm import (
     LstmGradients,
     LstmTrace,
     LstmWeights,
     lstm_backward,
     lstm_forward,
 )
-from model_export.graphs.ops import permute, reversal, reverse_time
-from model_export.models.config import EncoderConfig
+from fedvoice.model_export.graphs.ops import (
+    permute,
+    reversal,
+    reverse_time,
+)
+from fedvoice.model_export.models.config import EncoderConfig
 
 Parameters = Mapping[str, Tensor]
 

@@ -12,8 +12,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from model_export.graphs.ops import linear
-from protocol.task import FeatureSettings
+from fedvoice.model_export.graphs.ops import linear
+from fedvoice.protocol.task import FeatureSettings
 
 
 class LogMel(nn.Module):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from model_export.graphs.ops import (
+from fedvoice.model_export.graphs.ops import (
     SMALLEST_PROBABILITY,
     Tensors,
     linear,
@@ -22,7 +22,7 @@ from model_export.graphs.ops import (
     scan,
     settled,
 )
-from model_export.graphs.rnnt_loss import Posteriors
+from fedvoice.model_export.graphs.rnnt_loss import Posteriors
 
 KEPT_SOFTMAX_BYTES = 8 << 20
 """The softmax of the first pass is kept for the second if it fits; otherwise computed again."""

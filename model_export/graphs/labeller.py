@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model_export.graphs.decode import DecodeGraph
-from model_export.graphs.step import StepGraph
-from protocol.parameters import ParameterTable
+from fedvoice.model_export.graphs.decode import DecodeGraph
+from fedvoice.model_export.graphs.step import StepGraph
+from fedvoice.protocol.parameters import ParameterTable
 
 
 class LabellerRun(NamedTuple):

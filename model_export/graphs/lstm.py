@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from model_export.graphs.ops import (
+from fedvoice.model_export.graphs.ops import (
     Tensors,
     linear,
     permute,

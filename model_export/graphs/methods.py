@@ -12,19 +12,31 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model_export.graphs.char_lstm import CharLstmNet
-from model_export.graphs.cnn import CnnNet
-from model_export.graphs.ctc_step import CtcStep
-from model_export.graphs.decode import CtcDecode, DecodeGraph, RnntDecode
-from model_export.graphs.features import LogMel
-from model_export.graphs.labeller import LabellerDecode, LabellerNet, LabellerStep
-from model_export.graphs.rnnt_step import RnntStep
-from model_export.graphs.step import StepGraph
-from model_export.graphs.two_layer import TwoLayerNet
-from model_export.lowering.program import MethodSource
-from model_export.models.config import ModelConfig
-from protocol.parameters import ParameterTable
-from protocol.task import WITHOUT_AUDIO, Bucket, FeatureSettings
+from fedvoice.model_export.graphs.char_lstm import CharLstmNet
+from fedvoice.model_export.graphs.cnn import CnnNet
+from fedvoice.model_export.graphs.ctc_step import CtcStep
+from fedvoice.model_export.graphs.decode import (
+    CtcDecode,
+    DecodeGraph,
+    RnntDecode,
+)
+from fedvoice.model_export.graphs.features import LogMel
+from fedvoice.model_export.graphs.labeller import (
+    LabellerDecode,
+    LabellerNet,
+    LabellerStep,
+)
+from fedvoice.model_export.graphs.rnnt_step import RnntStep
+from fedvoice.model_export.graphs.step import StepGraph
+from fedvoice.model_export.graphs.two_layer import TwoLayerNet
+from fedvoice.model_export.lowering.program import MethodSource
+from fedvoice.model_export.models.config import ModelConfig
+from fedvoice.protocol.parameters import ParameterTable
+from fedvoice.protocol.task import (
+    WITHOUT_AUDIO,
+    Bucket,
+    FeatureSettings,
+)
 
 FEATURES_METHOD = "features"
 LEAST_FRAMES = 2

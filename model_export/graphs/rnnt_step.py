@@ -7,15 +7,36 @@ from functools import partial
 from torch import Tensor
 from torch.nn import functional
 
-from model_export.graphs.chunks import chunk_frames
-from model_export.graphs.encoder import EncoderGraph, lstm_weights, named_gradients
-from model_export.graphs.joint import Joint, JointSize
-from model_export.graphs.lstm import LstmTrace, lstm_backward, lstm_forward
-from model_export.graphs.ops import linear, one_hot, permute, product, reverse_time, row_sums
-from model_export.graphs.rnnt_loss import LatticeTables, lattice_posteriors
-from model_export.graphs.step import StepGraph
-from model_export.models.config import RnntConfig
-from protocol.parameters import ParameterTable
+from fedvoice.model_export.graphs.chunks import chunk_frames
+from fedvoice.model_export.graphs.encoder import (
+    EncoderGraph,
+    lstm_weights,
+    named_gradients,
+)
+from fedvoice.model_export.graphs.joint import (
+    Joint,
+    JointSize,
+)
+from fedvoice.model_export.graphs.lstm import (
+    LstmTrace,
+    lstm_backward,
+    lstm_forward,
+)
+from fedvoice.model_export.graphs.ops import (
+    linear,
+    one_hot,
+    permute,
+    product,
+    reverse_time,
+    row_sums,
+)
+from fedvoice.model_export.graphs.rnnt_loss import (
+    LatticeTables,
+    lattice_posteriors,
+)
+from fedvoice.model_export.graphs.step import StepGraph
+from fedvoice.model_export.models.config import RnntConfig
+from fedvoice.protocol.parameters import ParameterTable
 
 
 class RnntStep(StepGraph):

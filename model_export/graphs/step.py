@@ -7,7 +7,10 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from protocol.parameters import ALIGNMENT_FLOATS, ParameterTable
+from fedvoice.protocol.parameters import (
+    ALIGNMENT_FLOATS,
+    ParameterTable,
+)
 
 
 class StepGraph(nn.Module, ABC):

@@ -26,8 +26,11 @@ from executorch.exir.passes import MemoryPlanningPass
 from executorch.exir.tensor import TensorSpec
 from torch.fx import GraphModule, Node
 
-from model_export.lowering.partitioner import is_loop
-from protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.model_export.lowering.partitioner import is_loop
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
 
 ARENA = 1
 """The runtime's planned buffer; 0 is reserved."""

@@ -18,8 +18,8 @@ from executorch.exir import (
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from model_export.lowering.memory import FlatGradientPlan
-from model_export.lowering.partitioner import RuntimeWeightPartitioner
+from fedvoice.model_export.lowering.memory import FlatGradientPlan
+from fedvoice.model_export.lowering.partitioner import RuntimeWeightPartitioner
 
 Inputs = tuple[Tensor | tuple[Tensor, ...], ...]
 

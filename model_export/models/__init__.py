@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from model_export.models.base import TaskModel
-from model_export.models.char_lstm import CharLstmModel
-from model_export.models.cnn import CnnModel
-from model_export.models.config import (
+from fedvoice.model_export.models.base import TaskModel
+from fedvoice.model_export.models.char_lstm import CharLstmModel
+from fedvoice.model_export.models.cnn import CnnModel
+from fedvoice.model_export.models.config import (
     CharLstmConfig,
     CnnConfig,
     CtcConfig,
@@ -17,9 +17,9 @@ from model_export.models.config import (
     RnntConfig,
     TwoLayerConfig,
 )
-from model_export.models.ctc import CtcModel
-from model_export.models.rnnt import RnntModel
-from model_export.models.two_layer import TwoLayerModel
+from fedvoice.model_export.models.ctc import CtcModel
+from fedvoice.model_export.models.rnnt import RnntModel
+from fedvoice.model_export.models.two_layer import TwoLayerModel
 
 MODELS: dict[str, Callable[[Any, int, int], TaskModel]] = {
     "rnnt": RnntModel,

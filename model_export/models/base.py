@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from model_export.models.greedy import Hypothesis
+from fedvoice.model_export.models.greedy import Hypothesis
 
 
 class TaskModel(nn.Module, ABC):

@@ -5,17 +5,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from model_export.models.config import CharLstmConfig
-from model_export.models.labeller import FrameLabeller
-from model_export.models.lstm import SingleBiasLSTM
-from protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.model_export.models.config import CharLstmConfig
+from fedvoice.model_export.models.labeller import FrameLabeller
+from fedvoice.model_export.models.lstm import SingleBiasLSTM
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
 
 
 class CharLstmModel(FrameLabeller):
     """Embedding, stacked LSTM, softmax over the characters; a frame is one character's id.
 
     Parameters for C characters with embedding 8 and 2 x 256: 796,672 + 265 C (one bias a layer);
-    816,812 for the 76 of `laboratory.data.shakespeare`. Id 0 stands for no character: its
+    816,812 for the 76 of `data.shakespeare`. Id 0 stands for no character: its
     embedding is zero and no parameter.
     """
 

@@ -8,9 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model_export.models.config import CnnConfig
-from model_export.models.labeller import FrameLabeller
-from protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.model_export.models.config import CnnConfig
+from fedvoice.model_export.models.labeller import FrameLabeller
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
 
 KERNEL = 5
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from model_export.models.base import TaskModel
-from model_export.models.config import CtcConfig
-from model_export.models.greedy import Hypothesis, greedy_ctc
-from model_export.models.loss import cut
-from model_export.models.lstm import SingleBiasLSTM
-from protocol.vocabulary import BLANK
+from fedvoice.model_export.models.base import TaskModel
+from fedvoice.model_export.models.config import CtcConfig
+from fedvoice.model_export.models.greedy import (
+    Hypothesis,
+    greedy_ctc,
+)
+from fedvoice.model_export.models.loss import cut
+from fedvoice.model_export.models.lstm import SingleBiasLSTM
+from fedvoice.protocol.vocabulary import BLANK
 
 
 class CtcModel(TaskModel):

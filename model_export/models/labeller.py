@@ -12,8 +12,11 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from model_export.models.base import TaskModel
-from model_export.models.greedy import Hypothesis, margins
+from fedvoice.model_export.models.base import TaskModel
+from fedvoice.model_export.models.greedy import (
+    Hypothesis,
+    margins,
+)
 
 
 class FrameLabeller(TaskModel):

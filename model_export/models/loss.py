@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from model_export.models.base import TaskModel
+from fedvoice.model_export.models.base import TaskModel
 
 
 def loss_of(

@@ -7,12 +7,19 @@ import math
 import torch
 from torch import Tensor, nn
 
-from model_export.models.base import TaskModel
-from model_export.models.config import RnntConfig
-from model_export.models.greedy import Hypothesis, State, greedy_rnnt
-from model_export.models.loss import cut, rnnt_nll
-from model_export.models.lstm import SingleBiasLSTM
-from protocol.vocabulary import BLANK
+from fedvoice.model_export.models.base import TaskModel
+from fedvoice.model_export.models.config import RnntConfig
+from fedvoice.model_export.models.greedy import (
+    Hypothesis,
+    State,
+    greedy_rnnt,
+)
+from fedvoice.model_export.models.loss import (
+    cut,
+    rnnt_nll,
+)
+from fedvoice.model_export.models.lstm import SingleBiasLSTM
+from fedvoice.protocol.vocabulary import BLANK
 
 BLANK_PRIOR = 0.8
 """Probability of the blank under an untrained model."""

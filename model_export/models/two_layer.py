@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from model_export.models.config import TwoLayerConfig
-from model_export.models.labeller import FrameLabeller
+from fedvoice.model_export.models.config import TwoLayerConfig
+from fedvoice.model_export.models.labeller import FrameLabeller
 
 
 class TwoLayerModel(FrameLabeller):

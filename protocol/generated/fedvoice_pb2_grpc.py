@@ -3,7 +3,7 @@
 import grpc
 import warnings
 
-from protocol.generated import fedvoice_pb2 as protocol_dot_generated_dot_fedvoice__pb2
+from fedvoice.protocol.generated import fedvoice_pb2 as fedvoice_dot_protocol_dot_generated_dot_fedvoice__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -18,7 +18,7 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in protocol/generated/fedvoice_pb2_grpc.py depends on'
+        + ' but the generated code in fedvoice/protocol/generated/fedvoice_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
@@ -36,23 +36,23 @@ class AggregationStub:
         """
         self.CheckIn = channel.unary_unary(
                 '/fedvoice.v1.Aggregation/CheckIn',
-                request_serializer=protocol_dot_generated_dot_fedvoice__pb2.CheckInRequest.SerializeToString,
-                response_deserializer=protocol_dot_generated_dot_fedvoice__pb2.CheckInReply.FromString,
+                request_serializer=fedvoice_dot_protocol_dot_generated_dot_fedvoice__pb2.CheckInRequest.SerializeToString,
+                response_deserializer=fedvoice_dot_protocol_dot_generated_dot_fedvoice__pb2.CheckInReply.FromString,
                 _registered_method=True)
         self.Fetch = channel.unary_stream(
                 '/fedvoice.v1.Aggregation/Fetch',
-                request_serializer=protocol_dot_generated_dot_fedvoice__pb2.FetchRequest.SerializeToString,
-                response_deserializer=protocol_dot_generated_dot_fedvoice__pb2.Chunk.FromString,
+                request_serializer=fedvoice_dot_protocol_dot_generated_dot_fedvoice__pb2.FetchRequest.SerializeToString,
+                response_deserializer=fedvoice_dot_protocol_dot_generated_dot_fedvoice__pb2.Chunk.FromString,
                 _registered_method=True)
         self.ReportStatus = channel.unary_unary(
                 '/fedvoice.v1.Aggregation/ReportStatus',
-                request_serializer=protocol_dot_generated_dot_fedvoice__pb2.ReportStatusRequest.SerializeToString,
-                response_deserializer=protocol_dot_generated_dot_fedvoice__pb2.ReportStatusReply.FromString,
+                request_serializer=fedvoice_dot_protocol_dot_generated_dot_fedvoice__pb2.ReportStatusRequest.SerializeToString,
+                response_deserializer=fedvoice_dot_protocol_dot_generated_dot_fedvoice__pb2.ReportStatusReply.FromString,
                 _registered_method=True)
         self.Report = channel.stream_unary(
                 '/fedvoice.v1.Aggregation/Report',
-                request_serializer=protocol_dot_generated_dot_fedvoice__pb2.ReportRequest.SerializeToString,
-                response_deserializer=protocol_dot_generated_dot_fedvoice__pb2.ReportReply.FromString,
+                request_serializer=fedvoice_dot_protocol_dot_generated_dot_fedvoice__pb2.ReportRequest.SerializeToString,
+                response_deserializer=fedvoice_dot_protocol_dot_generated_dot_fedvoice__pb2.ReportReply.FromString,
                 _registered_method=True)
 
 
@@ -94,23 +94,23 @@ def add_AggregationServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'CheckIn': grpc.unary_unary_rpc_method_handler(
                     servicer.CheckIn,
-                    request_deserializer=protocol_dot_generated_dot_fedvoice__pb2.CheckInRequest.FromString,
-                    response_serializer=protocol_dot_generated_dot_fedvoice__pb2.CheckInReply.SerializeToString,
+                    request_deserializer=fedvoice_dot_protocol_dot_generated_dot_fedvoice__pb2.CheckInRequest.FromString,
+                    response_serializer=fedvoice_dot_protocol_dot_generated_dot_fedvoice__pb2.CheckInReply.SerializeToString,
             ),
             'Fetch': grpc.unary_stream_rpc_method_handler(
                     servicer.Fetch,
-                    request_deserializer=protocol_dot_generated_dot_fedvoice__pb2.FetchRequest.FromString,
-                    response_serializer=protocol_dot_generated_dot_fedvoice__pb2.Chunk.SerializeToString,
+                    request_deserializer=fedvoice_dot_protocol_dot_generated_dot_fedvoice__pb2.FetchRequest.FromString,
+                    response_serializer=fedvoice_dot_protocol_dot_generated_dot_fedvoice__pb2.Chunk.SerializeToString,
             ),
             'ReportStatus': grpc.unary_unary_rpc_method_handler(
                     servicer.ReportStatus,
-                    request_deserializer=protocol_dot_generated_dot_fedvoice__pb2.ReportStatusRequest.FromString,
-                    response_serializer=protocol_dot_generated_dot_fedvoice__pb2.ReportStatusReply.SerializeToString,
+                    request_deserializer=fedvoice_dot_protocol_dot_generated_dot_fedvoice__pb2.ReportStatusRequest.FromString,
+                    response_serializer=fedvoice_dot_protocol_dot_generated_dot_fedvoice__pb2.ReportStatusReply.SerializeToString,
             ),
             'Report': grpc.stream_unary_rpc_method_handler(
                     servicer.Report,
-                    request_deserializer=protocol_dot_generated_dot_fedvoice__pb2.ReportRequest.FromString,
-                    response_serializer=protocol_dot_generated_dot_fedvoice__pb2.ReportReply.SerializeToString,
+                    request_deserializer=fedvoice_dot_protocol_dot_generated_dot_fedvoice__pb2.ReportRequest.FromString,
+                    response_serializer=fedvoice_dot_protocol_dot_generated_dot_fedvoice__pb2.ReportReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -138,8 +138,8 @@ class Aggregation:
             request,
             target,
             '/fedvoice.v1.Aggregation/CheckIn',
-            protocol_dot_generated_dot_fedvoice__pb2.CheckInRequest.SerializeToString,
-            protocol_dot_generated_dot_fedvoice__pb2.CheckInReply.FromString,
+            fedvoice_dot_protocol_dot_generated_dot_fedvoice__pb2.CheckInRequest.SerializeToString,
+            fedvoice_dot_protocol_dot_generated_dot_fedvoice__pb2.CheckInReply.FromString,
             options,
             channel_credentials,
             insecure,
@@ -165,8 +165,8 @@ class Aggregation:
             request,
             target,
             '/fedvoice.v1.Aggregation/Fetch',
-            protocol_dot_generated_dot_fedvoice__pb2.FetchRequest.SerializeToString,
-            protocol_dot_generated_dot_fedvoice__pb2.Chunk.FromString,
+            fedvoice_dot_protocol_dot_generated_dot_fedvoice__pb2.FetchRequest.SerializeToString,
+            fedvoice_dot_protocol_dot_generated_dot_fedvoice__pb2.Chunk.FromString,
             options,
             channel_credentials,
             insecure,
@@ -192,8 +192,8 @@ class Aggregation:
             request,
             target,
             '/fedvoice.v1.Aggregation/ReportStatus',
-            protocol_dot_generated_dot_fedvoice__pb2.ReportStatusRequest.SerializeToString,
-            protocol_dot_generated_dot_fedvoice__pb2.ReportStatusReply.FromString,
+            fedvoice_dot_protocol_dot_generated_dot_fedvoice__pb2.ReportStatusRequest.SerializeToString,
+            fedvoice_dot_protocol_dot_generated_dot_fedvoice__pb2.ReportStatusReply.FromString,
             options,
             channel_credentials,
             insecure,
@@ -219,8 +219,8 @@ class Aggregation:
             request_iterator,
             target,
             '/fedvoice.v1.Aggregation/Report',
-            protocol_dot_generated_dot_fedvoice__pb2.ReportRequest.SerializeToString,
-            protocol_dot_generated_dot_fedvoice__pb2.ReportReply.FromString,
+            fedvoice_dot_protocol_dot_generated_dot_fedvoice__pb2.ReportRequest.SerializeToString,
+            fedvoice_dot_protocol_dot_generated_dot_fedvoice__pb2.ReportReply.FromString,
             options,
             channel_credentials,
             insecure,
@@ -246,13 +246,13 @@ class EnrolmentStub:
         """
         self.Enrol = channel.unary_unary(
                 '/fedvoice.v1.Enrolment/Enrol',
-                request_serializer=protocol_dot_generated_dot_fedvoice__pb2.EnrolRequest.SerializeToString,
-                response_deserializer=protocol_dot_generated_dot_fedvoice__pb2.EnrolReply.FromString,
+                request_serializer=fedvoice_dot_protocol_dot_generated_dot_fedvoice__pb2.EnrolRequest.SerializeToString,
+                response_deserializer=fedvoice_dot_protocol_dot_generated_dot_fedvoice__pb2.EnrolReply.FromString,
                 _registered_method=True)
         self.Renew = channel.unary_unary(
                 '/fedvoice.v1.Enrolment/Renew',
-                request_serializer=protocol_dot_generated_dot_fedvoice__pb2.RenewRequest.SerializeToString,
-                response_deserializer=protocol_dot_generated_dot_fedvoice__pb2.EnrolReply.FromString,
+                request_serializer=fedvoice_dot_protocol_dot_generated_dot_fedvoice__pb2.RenewRequest.SerializeToString,
+                response_deserializer=fedvoice_dot_protocol_dot_generated_dot_fedvoice__pb2.EnrolReply.FromString,
                 _registered_method=True)
 
 
@@ -283,13 +283,13 @@ def add_EnrolmentServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'Enrol': grpc.unary_unary_rpc_method_handler(
                     servicer.Enrol,
-                    request_deserializer=protocol_dot_generated_dot_fedvoice__pb2.EnrolRequest.FromString,
-                    response_serializer=protocol_dot_generated_dot_fedvoice__pb2.EnrolReply.SerializeToString,
+                    request_deserializer=fedvoice_dot_protocol_dot_generated_dot_fedvoice__pb2.EnrolRequest.FromString,
+                    response_serializer=fedvoice_dot_protocol_dot_generated_dot_fedvoice__pb2.EnrolReply.SerializeToString,
             ),
             'Renew': grpc.unary_unary_rpc_method_handler(
                     servicer.Renew,
-                    request_deserializer=protocol_dot_generated_dot_fedvoice__pb2.RenewRequest.FromString,
-                    response_serializer=protocol_dot_generated_dot_fedvoice__pb2.EnrolReply.SerializeToString,
+                    request_deserializer=fedvoice_dot_protocol_dot_generated_dot_fedvoice__pb2.RenewRequest.FromString,
+                    response_serializer=fedvoice_dot_protocol_dot_generated_dot_fedvoice__pb2.EnrolReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -320,8 +320,8 @@ class Enrolment:
             request,
             target,
             '/fedvoice.v1.Enrolment/Enrol',
-            protocol_dot_generated_dot_fedvoice__pb2.EnrolRequest.SerializeToString,
-            protocol_dot_generated_dot_fedvoice__pb2.EnrolReply.FromString,
+            fedvoice_dot_protocol_dot_generated_dot_fedvoice__pb2.EnrolRequest.SerializeToString,
+            fedvoice_dot_protocol_dot_generated_dot_fedvoice__pb2.EnrolReply.FromString,
             options,
             channel_credentials,
             insecure,
@@ -347,8 +347,8 @@ class Enrolment:
             request,
             target,
             '/fedvoice.v1.Enrolment/Renew',
-            protocol_dot_generated_dot_fedvoice__pb2.RenewRequest.SerializeToString,
-            protocol_dot_generated_dot_fedvoice__pb2.EnrolReply.FromString,
+            fedvoice_dot_protocol_dot_generated_dot_fedvoice__pb2.RenewRequest.SerializeToString,
+            fedvoice_dot_protocol_dot_generated_dot_fedvoice__pb2.EnrolReply.FromString,
             options,
             channel_credentials,
             insecure,

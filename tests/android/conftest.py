@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from protocol.task import TaskPackage
+from fedvoice.protocol.task import TaskPackage
 from tests.android.support import record
 from tests.android.tasks import tiny_config
 from tests.shared import exported

@@ -13,11 +13,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from android_harness.emulation.jvm import find_phone, why_not
-from protocol.engine import Example
-from protocol.parameters import FlatVector
-from protocol.plan import TrainingPlan
-from protocol.task import TaskPackage
+from fedvoice.android_harness.emulation.jvm import (
+    find_phone,
+    why_not,
+)
+from fedvoice.protocol.engine import Example
+from fedvoice.protocol.parameters import FlatVector
+from fedvoice.protocol.plan import TrainingPlan
+from fedvoice.protocol.task import TaskPackage
 
 ANSWER_SECS = 180
 

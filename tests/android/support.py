@@ -11,8 +11,11 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from android_harness.emulation.jvm import find_phone
-from protocol.utterances import Utterance, write_manifest
+from fedvoice.android_harness.emulation.jvm import find_phone
+from fedvoice.protocol.utterances import (
+    Utterance,
+    write_manifest,
+)
 from tests.android.tasks import WORDS
 
 END_SECS = 120

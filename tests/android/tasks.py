@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from model_export.config import BucketConfig, ExportConfig, VocabularyConfig
-from model_export.models import CtcConfig, EncoderConfig, ModelConfig, RnntConfig
-from protocol.task import FeatureSettings
-from protocol.vocabulary import TargetKind
+from fedvoice.model_export.config import (
+    BucketConfig,
+    ExportConfig,
+    VocabularyConfig,
+)
+from fedvoice.model_export.models import (
+    CtcConfig,
+    EncoderConfig,
+    ModelConfig,
+    RnntConfig,
+)
+from fedvoice.protocol.task import FeatureSettings
+from fedvoice.protocol.vocabulary import TargetKind
 
 WORDS = ("no", "yes")
 TEXTS = ("up down left", "go right", "right up", "left left down go", "down")

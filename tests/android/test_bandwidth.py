@@ -15,11 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from android_harness.emulation.jvm import find_phone
-from protocol.plan import TrainingPlan
-from protocol.task import WEIGHTS_FILE, TaskPackage
-from server.app import AggregationServer
-from server.config import ServerConfig
+from fedvoice.android_harness.emulation.jvm import find_phone
+from fedvoice.protocol.plan import TrainingPlan
+from fedvoice.protocol.task import (
+    WEIGHTS_FILE,
+    TaskPackage,
+)
+from fedvoice.server.app import AggregationServer
+from fedvoice.server.config import ServerConfig
 from tests.android.jvm import needs_phone
 from tests.android.support import END_SECS
 

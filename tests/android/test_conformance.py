@@ -11,17 +11,24 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from device_runtime.course import draw_course
-from device_runtime.evaluation import evaluate
-from device_runtime.executorch_engine import ExecuTorchEngine
-from device_runtime.trainer import train
-from model_export.vocabulary import build_vocabulary
-from protocol.engine import Example, make_batch, normalise_features
-from protocol.errors import FedvoiceError
-from protocol.generated import fedvoice_pb2 as pb
-from protocol.plan import SpecAugment, TrainingPlan
-from protocol.task import TaskPackage
-from protocol.vocabulary import TargetKind
+from fedvoice.device_runtime.course import draw_course
+from fedvoice.device_runtime.evaluation import evaluate
+from fedvoice.device_runtime.executorch_engine import ExecuTorchEngine
+from fedvoice.device_runtime.trainer import train
+from fedvoice.model_export.vocabulary import build_vocabulary
+from fedvoice.protocol.engine import (
+    Example,
+    make_batch,
+    normalise_features,
+)
+from fedvoice.protocol.errors import FedvoiceError
+from fedvoice.protocol.generated import fedvoice_pb2 as pb
+from fedvoice.protocol.plan import (
+    SpecAugment,
+    TrainingPlan,
+)
+from fedvoice.protocol.task import TaskPackage
+from fedvoice.protocol.vocabulary import TargetKind
 from tests.android.jvm import ask, needs_phone, training_job
 from tests.android.tasks import MODELS, TEXTS, config_of
 from tests.shared import exported

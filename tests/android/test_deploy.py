@@ -17,20 +17,26 @@ import pytest
 import soundfile
 from typer.testing import CliRunner, Result
 
-from android_harness.apk.build import APK
-from android_harness.deploy.cli import deploy
-from android_harness.emulation.adbd import Adbd
-from android_harness.emulation.device import PACKAGE, EmulatedDevice
-from android_harness.emulation.jars import NATIVES
-from android_harness.emulation.jvm import find_phone
-from protocol.errors import FedvoiceError
-from protocol.task import TaskPackage
-from protocol.utterances import read_manifest, write_manifest
-from server.app import AggregationServer
-from server.config import ServerConfig
-from server.credentials import Credentials
-from server.ledger import round_rows
-from server.store import open_existing
+from fedvoice.android_harness.apk.build import APK
+from fedvoice.android_harness.deploy.cli import deploy
+from fedvoice.android_harness.emulation.adbd import Adbd
+from fedvoice.android_harness.emulation.device import (
+    PACKAGE,
+    EmulatedDevice,
+)
+from fedvoice.android_harness.emulation.jars import NATIVES
+from fedvoice.android_harness.emulation.jvm import find_phone
+from fedvoice.protocol.errors import FedvoiceError
+from fedvoice.protocol.task import TaskPackage
+from fedvoice.protocol.utterances import (
+    read_manifest,
+    write_manifest,
+)
+from fedvoice.server.app import AggregationServer
+from fedvoice.server.config import ServerConfig
+from fedvoice.server.security.credentials import Credentials
+from fedvoice.server.store.database import open_existing
+from fedvoice.server.store.ledger import round_rows
 from tests.android.jvm import needs_phone
 from tests.waiting import wait_until
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from android_harness.emulation import jvm
-from android_harness.results import read_results
-from protocol.utterances import read_manifest
-from server.ledger import round_rows
+from fedvoice.android_harness.emulation import jvm
+from fedvoice.protocol.utterances import read_manifest
+from fedvoice.reporting.results import read_results
+from fedvoice.server.store.ledger import round_rows
 from tests.android.jvm import needs_phone
-from tests.android_harness.conftest import CONFIG
+from tests.simulation.conftest import CONFIG
 
 ROOT = Path(__file__).resolve().parents[2]
 ROUNDS = 60
@@ -95,9 +95,12 @@ def test_both_kinds_train_one_model_and_a_killed_jvm_comes_back(tmp_path: Path) 
 def test_without_the_phone_the_way_out_is_named_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from android_harness.config import load_config
-    from android_harness.prepare import prepare
-    from protocol.errors import ErrorCode, FedvoiceError
+    from fedvoice.protocol.errors import (
+        ErrorCode,
+        FedvoiceError,
+    )
+    from fedvoice.simulation.fleet.config import load_config
+    from fedvoice.simulation.fleet.prepare import prepare
 
     monkeypatch.setattr(jvm, "_BUILD", tmp_path)
     config = load_config(config_file(tmp_path), {"fleet.phones": {"android": 1}})

@@ -13,14 +13,17 @@ from typing import Any
 
 import pytest
 
-import server.app
-from protocol.generated import fedvoice_pb2 as pb
-from protocol.plan import TrainingPlan
-from protocol.task import WEIGHTS_FILE, TaskPackage
-from server.app import AggregationServer
-from server.config import ServerConfig
-from server.service import AggregationService
-from server.store import open_read_only
+from fedvoice.protocol.generated import fedvoice_pb2 as pb
+from fedvoice.protocol.plan import TrainingPlan
+from fedvoice.protocol.task import (
+    WEIGHTS_FILE,
+    TaskPackage,
+)
+from fedvoice.server import app
+from fedvoice.server.app import AggregationServer
+from fedvoice.server.config import ServerConfig
+from fedvoice.server.intake.service import AggregationService
+from fedvoice.server.store.database import open_read_only
 from tests.android.jvm import needs_phone
 from tests.android.support import finished, killed, record, started
 from tests.android.tasks import tiny_config
@@ -87,7 +90,7 @@ def trap(monkeypatch: pytest.MonkeyPatch) -> Trap:
             trap.reached("after the upload, before the reply")
             return reply
 
-    monkeypatch.setattr(server.app, "AggregationService", Trapped)
+    monkeypatch.setattr(app, "AggregationService", Trapped)
     return trap
 
 

@@ -13,14 +13,14 @@ import soundfile
 from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
 
-from protocol.codec import encode
-from protocol.generated import fedvoice_pb2 as pb
-from protocol.parameters import FlatVector
-from protocol.plan import TrainingPlan
-from protocol.task import TaskPackage
-from protocol.utterances import read_manifest
-from server.app import AggregationServer
-from server.config import ServerConfig
+from fedvoice.protocol.codec import encode
+from fedvoice.protocol.generated import fedvoice_pb2 as pb
+from fedvoice.protocol.parameters import FlatVector
+from fedvoice.protocol.plan import TrainingPlan
+from fedvoice.protocol.task import TaskPackage
+from fedvoice.protocol.utterances import read_manifest
+from fedvoice.server.app import AggregationServer
+from fedvoice.server.config import ServerConfig
 from tests.android import http2
 from tests.android.jvm import ask, needs_phone
 from tests.android.support import run_phone

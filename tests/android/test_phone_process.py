@@ -15,12 +15,20 @@ import numpy as np
 import pytest
 import soundfile
 
-from device_runtime.audio import read_waveform
-from device_runtime.store import ExampleStore, NewExample, Source, Split
-from protocol.plan import TrainingPlan
-from protocol.task import FeatureSettings, TaskPackage
-from server.app import AggregationServer
-from server.config import ServerConfig
+from fedvoice.data.audio import read_waveform
+from fedvoice.device_runtime.store import (
+    ExampleStore,
+    NewExample,
+    Source,
+    Split,
+)
+from fedvoice.protocol.plan import TrainingPlan
+from fedvoice.protocol.task import (
+    FeatureSettings,
+    TaskPackage,
+)
+from fedvoice.server.app import AggregationServer
+from fedvoice.server.config import ServerConfig
 from tests.android.jvm import ask, needs_phone
 from tests.android.support import END_SECS, finished, log_lines, run_phone, started
 

@@ -8,17 +8,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from android_harness.evaluation import load_engine
-from android_harness.partition import Dealing, partition
-from device_runtime.audio import read_waveform
-from device_runtime.evaluation import evaluate
-from device_runtime.examples import FeatureCache, LocalExamples
-from device_runtime.store import ExampleStore, NewExample, Split
-from device_runtime.trainer import train
-from model_export.config import parse_config
-from model_export.package import export_task
-from protocol.generated import fedvoice_pb2 as pb
-from protocol.utterances import read_manifest
+from fedvoice.data.audio import read_waveform
+from fedvoice.data.speakers import (
+    Dealing,
+    partition,
+)
+from fedvoice.device_runtime.evaluation import evaluate
+from fedvoice.device_runtime.examples import (
+    FeatureCache,
+    LocalExamples,
+)
+from fedvoice.device_runtime.store import (
+    ExampleStore,
+    NewExample,
+    Split,
+)
+from fedvoice.device_runtime.trainer import train
+from fedvoice.model_export.config import parse_config
+from fedvoice.model_export.package import export_task
+from fedvoice.protocol.generated import fedvoice_pb2 as pb
+from fedvoice.protocol.utterances import read_manifest
+from fedvoice.simulation.evaluation import load_engine
 from tests.android.jvm import ask, needs_phone, training_job
 from tests.test_real_speech import MANIFEST, MODELS, PLAN, needs_speech
 

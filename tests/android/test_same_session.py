@@ -14,12 +14,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from device_runtime.outcomes import REACTIONS, Reaction
-from protocol.codec import decode, digest_of, encode
-from protocol.generated import fedvoice_pb2 as pb
-from protocol.parameters import FlatVector
-from protocol.plan import TrainingPlan
-from protocol.task import TaskPackage
+from fedvoice.device_runtime.outcomes import (
+    REACTIONS,
+    Reaction,
+)
+from fedvoice.protocol.codec import (
+    decode,
+    digest_of,
+    encode,
+)
+from fedvoice.protocol.generated import fedvoice_pb2 as pb
+from fedvoice.protocol.parameters import FlatVector
+from fedvoice.protocol.plan import TrainingPlan
+from fedvoice.protocol.task import TaskPackage
 from tests.android.jvm import needs_phone
 from tests.android.support import END_SECS, log_lines, run_phone
 from tests.device_runtime import scripted_server

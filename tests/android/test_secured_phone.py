@@ -10,14 +10,17 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-import server.authority
-from device_runtime import identity
-from protocol.invitation import Invitation
-from server.app import AggregationServer
-from server.authority import CLIENT_DAYS, Authority
-from server.config import ServerConfig
-from server.credentials import Credentials
-from server.store import open_existing
+from fedvoice.device_runtime import identity
+from fedvoice.protocol.invitation import Invitation
+from fedvoice.server.app import AggregationServer
+from fedvoice.server.config import ServerConfig
+from fedvoice.server.security import authority
+from fedvoice.server.security.authority import (
+    CLIENT_DAYS,
+    Authority,
+)
+from fedvoice.server.security.credentials import Credentials
+from fedvoice.server.store.database import open_existing
 from tests.android.jvm import needs_phone
 from tests.android.support import run_phone
 from tests.server.support import make_package
@@ -81,7 +84,7 @@ def made_days_ago(monkeypatch: pytest.MonkeyPatch):
 
     def age(days: float) -> None:
         then = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=days)
-        monkeypatch.setattr(server.authority, "_now", lambda: then)
+        monkeypatch.setattr(authority, "_now", lambda: then)
 
     return age
 
@@ -116,8 +119,11 @@ def test_an_invitation_lets_a_phone_in_and_may_be_given_again(secured: Secured) 
 
 
 def test_a_phone_that_python_enrolled_goes_on(secured: Secured) -> None:
-    from device_runtime.calls import CallPolicy
-    from device_runtime.enrolment import enrol, read_invitation
+    from fedvoice.device_runtime.calls import CallPolicy
+    from fedvoice.device_runtime.enrolment import (
+        enrol,
+        read_invitation,
+    )
 
     enrol(secured.folder, read_invitation(secured.invite()), "anna", CallPolicy())
     code, log = secured.call()

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from android_harness.apk.build import MIN_API, TARGET_API
-from android_harness.apk.checks import (
+from fedvoice.android_harness.apk.build import (
+    MIN_API,
+    TARGET_API,
+)
+from fedvoice.android_harness.apk.checks import (
     PAGE_BYTES,
     apk_faults,
     manifest_faults,
@@ -18,12 +21,18 @@ from android_harness.apk.checks import (
     unmet_imports,
     unregistered_operators,
 )
-from android_harness.deploy import fitness
-from android_harness.emulation import elf
-from android_harness.emulation.jars import ANDROID, NATIVES
-from android_harness.emulation.jvm import natives_built
-from protocol.errors import ErrorCode, FedvoiceError
-from protocol.task import TaskPackage
+from fedvoice.android_harness.deploy import fitness
+from fedvoice.android_harness.emulation import elf
+from fedvoice.android_harness.emulation.jars import (
+    ANDROID,
+    NATIVES,
+)
+from fedvoice.android_harness.emulation.jvm import natives_built
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.protocol.task import TaskPackage
 from tests.android.tasks import config_of
 from tests.shared import exported
 

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from protocol.codec import digest_of, encode
+from fedvoice.protocol.codec import (
+    digest_of,
+    encode,
+)
 from tests.device_runtime.hut import (
     MANIFEST_BYTES,
     PROGRAM,

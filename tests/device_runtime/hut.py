@@ -8,17 +8,27 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from device_runtime.blobs import BlobCache
-from device_runtime.calls import CallPolicy, connect
-from device_runtime.conditions import always
-from device_runtime.engines import EngineCache
-from device_runtime.outcomes import SessionSettings
-from device_runtime.session import Phone
-from device_runtime.store import ExampleStore, NewExample, Split
-from protocol.codec import digest_of, encode
-from protocol.generated import fedvoice_pb2 as pb
-from protocol.plan import TrainingPlan
-from protocol.task import TaskManifest
+from fedvoice.device_runtime.blobs import BlobCache
+from fedvoice.device_runtime.calls import (
+    CallPolicy,
+    connect,
+)
+from fedvoice.device_runtime.conditions import always
+from fedvoice.device_runtime.engines import EngineCache
+from fedvoice.device_runtime.outcomes import SessionSettings
+from fedvoice.device_runtime.session import Phone
+from fedvoice.device_runtime.store import (
+    ExampleStore,
+    NewExample,
+    Split,
+)
+from fedvoice.protocol.codec import (
+    digest_of,
+    encode,
+)
+from fedvoice.protocol.generated import fedvoice_pb2 as pb
+from fedvoice.protocol.plan import TrainingPlan
+from fedvoice.protocol.task import TaskManifest
 from tests.device_runtime.tiny import TinyEngine, some_weights, tiny_manifest
 
 PROGRAM = b"a program" * 50_000  # more than one chunk

@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 
 import grpc
 
-from protocol.codec import CHUNK_BYTES, digest_of
-from protocol.generated import fedvoice_pb2 as pb
-from protocol.generated import fedvoice_pb2_grpc as pb_grpc
+from fedvoice.protocol.codec import (
+    CHUNK_BYTES,
+    digest_of,
+)
+from fedvoice.protocol.generated import fedvoice_pb2 as pb
+from fedvoice.protocol.generated import fedvoice_pb2_grpc as pb_grpc
 
 SOON = pb.RetryWindow(min_secs=2.0, max_secs=4.0)
 

@@ -7,10 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from device_runtime.blobs import BlobCache, HeldBlobs
-from protocol.codec import digest_of
-from protocol.errors import ErrorCode, FedvoiceError
-from protocol.generated import fedvoice_pb2 as pb
+from fedvoice.device_runtime.blobs import (
+    BlobCache,
+    HeldBlobs,
+)
+from fedvoice.protocol.codec import digest_of
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.protocol.generated import fedvoice_pb2 as pb
 
 
 def adopt(cache: BlobCache, data: bytes, *, used_at: float | None = None) -> str:

@@ -6,11 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from device_runtime.outcomes import REACTIONS, Happened
-from protocol.codec import digest_of, encode
-from protocol.errors import ErrorCode, FedvoiceError
-from protocol.generated import fedvoice_pb2 as pb
-from protocol.task import TaskManifest
+from fedvoice.device_runtime.outcomes import (
+    REACTIONS,
+    Happened,
+)
+from fedvoice.protocol.codec import (
+    digest_of,
+    encode,
+)
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.protocol.generated import fedvoice_pb2 as pb
+from fedvoice.protocol.task import TaskManifest
 from tests.device_runtime.hut import (
     MANIFEST_BYTES,
     PROGRAM,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from device_runtime.conditions import (
+from fedvoice.device_runtime.conditions import (
     Conditions,
     Interruption,
     LinuxConditions,

@@ -6,9 +6,19 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device_runtime.batches import draw_epochs, draw_examples, micro_batches
-from device_runtime.spec_augment import apply_masks, draw_mask_words
-from protocol.plan import SpecAugment, TrainingPlan
+from fedvoice.device_runtime.batches import (
+    draw_epochs,
+    draw_examples,
+    micro_batches,
+)
+from fedvoice.device_runtime.spec_augment import (
+    apply_masks,
+    draw_mask_words,
+)
+from fedvoice.protocol.plan import (
+    SpecAugment,
+    TrainingPlan,
+)
 from tests.device_runtime.tiny import tiny_manifest
 
 PHONE = {"client_id": "phone", "round_number": 1}

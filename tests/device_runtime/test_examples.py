@@ -9,13 +9,24 @@ import numpy as np
 import pytest
 import soundfile
 
-from device_runtime.audio import read_waveform
-from device_runtime.evaluation import WordErrors, count_word_errors, evaluate
-from device_runtime.examples import FeatureCache, LocalExamples
-from device_runtime.store import ExampleStore, NewExample, Split
-from protocol.engine import Example
-from protocol.errors import ErrorCode, FedvoiceError
-from protocol.task import FeatureSettings
+from fedvoice.data.audio import read_waveform
+from fedvoice.device_runtime.evaluation import evaluate
+from fedvoice.device_runtime.examples import (
+    FeatureCache,
+    LocalExamples,
+)
+from fedvoice.device_runtime.store import (
+    ExampleStore,
+    NewExample,
+    Split,
+)
+from fedvoice.protocol.engine import Example
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.protocol.scoring import WordErrors, count_word_errors
+from fedvoice.protocol.task import FeatureSettings
 from tests.device_runtime.tiny import BINS, TinyEngine, make_examples, some_weights, tiny_manifest
 
 SETTINGS = FeatureSettings()

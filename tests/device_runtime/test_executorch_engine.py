@@ -9,17 +9,40 @@ import numpy as np
 import pytest
 import torch
 
-from device_runtime.checkpoint import Checkpoint
-from device_runtime.evaluation import evaluate
-from device_runtime.executorch_engine import ExecuTorchEngine
-from device_runtime.trainer import TrainingStatus, train
-from model_export.config import BucketConfig, ExportConfig, VocabularyConfig
-from model_export.models import EncoderConfig, RnntConfig
-from model_export.torch_engine import TorchEngine
-from protocol.engine import Example, make_batch
-from protocol.errors import ErrorCode, FedvoiceError
-from protocol.plan import SpecAugment, TrainingPlan
-from protocol.task import PROGRAM_FILE, FeatureSettings, TaskPackage
+from fedvoice.device_runtime.checkpoint import Checkpoint
+from fedvoice.device_runtime.evaluation import evaluate
+from fedvoice.device_runtime.executorch_engine import ExecuTorchEngine
+from fedvoice.device_runtime.trainer import (
+    TrainingStatus,
+    train,
+)
+from fedvoice.model_export.config import (
+    BucketConfig,
+    ExportConfig,
+    VocabularyConfig,
+)
+from fedvoice.model_export.models import (
+    EncoderConfig,
+    RnntConfig,
+)
+from fedvoice.model_export.torch_engine import TorchEngine
+from fedvoice.protocol.engine import (
+    Example,
+    make_batch,
+)
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.protocol.plan import (
+    SpecAugment,
+    TrainingPlan,
+)
+from fedvoice.protocol.task import (
+    PROGRAM_FILE,
+    FeatureSettings,
+    TaskPackage,
+)
 from tests.shared import exported
 
 pytestmark = pytest.mark.slow

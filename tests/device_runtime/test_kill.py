@@ -7,9 +7,9 @@ import sys
 import time
 from pathlib import Path
 
-from device_runtime.checkpoint import Checkpoint
-from device_runtime.trainer import train
-from protocol.plan import TrainingPlan
+from fedvoice.device_runtime.checkpoint import Checkpoint
+from fedvoice.device_runtime.trainer import train
+from fedvoice.protocol.plan import TrainingPlan
 from tests.device_runtime.tiny import TinyEngine, make_examples, some_weights
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from protocol.generated import fedvoice_pb2 as pb
+from fedvoice.protocol.generated import fedvoice_pb2 as pb
 
 SENT_BY_A_PHONE = (pb.CheckInRequest, pb.FetchRequest, pb.ReportStatusRequest, pb.ReportRequest)
 

@@ -6,13 +6,21 @@ from dataclasses import replace
 
 import numpy as np
 
-from device_runtime.conditions import Conditions, Requirements, ScriptedConditions, always
-from device_runtime.examples import FeatureCache, LocalExamples
-from device_runtime.outcomes import Happened
-from device_runtime.store import Split
-from device_runtime.trainer import train
-from protocol.codec import decode
-from protocol.generated import fedvoice_pb2 as pb
+from fedvoice.device_runtime.conditions import (
+    Conditions,
+    Requirements,
+    ScriptedConditions,
+    always,
+)
+from fedvoice.device_runtime.examples import (
+    FeatureCache,
+    LocalExamples,
+)
+from fedvoice.device_runtime.outcomes import Happened
+from fedvoice.device_runtime.store import Split
+from fedvoice.device_runtime.trainer import train
+from fedvoice.protocol.codec import decode
+from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from tests.device_runtime.hut import (
     MANIFEST,
     PLAN,

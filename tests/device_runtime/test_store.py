@@ -9,8 +9,18 @@ import numpy as np
 import pytest
 import soundfile
 
-from device_runtime.store import ExampleStore, NewExample, Source, Split, StoreLimits, WhenFull
-from protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.device_runtime.store import (
+    ExampleStore,
+    NewExample,
+    Source,
+    Split,
+    StoreLimits,
+    WhenFull,
+)
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
 
 
 def recording(path: Path, *, samples: int = 800) -> Path:

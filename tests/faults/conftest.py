@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from protocol.task import TaskPackage
+from fedvoice.protocol.task import TaskPackage
 from tests.faults.scene import PHONE_KINDS, PhoneKind, Scene
 from tests.shared import once
 

@@ -73,11 +73,12 @@ def turn_clock(path: Path, command: str) -> None:
     """Give the command's modules that clock."""
     clock = TurnedClock(path)
     if command == "serve":
-        from server import app, intake
+        from fedvoice.server import app
+        from fedvoice.server.intake import reports as intake
 
         app.time = intake.time = clock
     else:
-        from device_runtime.session import Phone
+        from fedvoice.device_runtime.session import Phone
 
         Phone.__init__.__kwdefaults__["clock"] = clock.time
 

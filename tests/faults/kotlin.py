@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from android_harness.emulation.jvm import find_phone
-from protocol.task import TaskPackage
+from fedvoice.android_harness.emulation.jvm import find_phone
+from fedvoice.protocol.task import TaskPackage
 from tests.device_runtime.tiny import WORDS
 from tests.shared import exported
 
@@ -27,10 +27,17 @@ LEARNING = {
 
 def package(factory: pytest.TempPathFactory) -> TaskPackage:
     """A CTC task of two words, with everything in its plan that a checkpoint must hold."""
-    from model_export.config import BucketConfig, ExportConfig, VocabularyConfig
-    from model_export.models import CtcConfig, EncoderConfig
-    from protocol.plan import TrainingPlan
-    from protocol.task import FeatureSettings
+    from fedvoice.model_export.config import (
+        BucketConfig,
+        ExportConfig,
+        VocabularyConfig,
+    )
+    from fedvoice.model_export.models import (
+        CtcConfig,
+        EncoderConfig,
+    )
+    from fedvoice.protocol.plan import TrainingPlan
+    from fedvoice.protocol.task import FeatureSettings
 
     encoder = EncoderConfig(layers=1, hidden_size=HIDDEN_SIZE, bidirectional=True)
     config = ExportConfig(

@@ -16,15 +16,18 @@ from pathlib import Path
 
 import pytest
 
-from android_harness.emulation.jvm import why_not
-from android_harness.emulation.proxy import FaultProxy
-from protocol.generated import fedvoice_pb2 as pb
-from protocol.invitation import Invitation
-from protocol.task import TaskPackage
-from server.authority import Authority
-from server.credentials import Credentials
-from server.ledger import round_rows
-from server.store import open_existing, open_read_only
+from fedvoice.android_harness.emulation.jvm import why_not
+from fedvoice.android_harness.emulation.proxy import FaultProxy
+from fedvoice.protocol.generated import fedvoice_pb2 as pb
+from fedvoice.protocol.invitation import Invitation
+from fedvoice.protocol.task import TaskPackage
+from fedvoice.server.security.authority import Authority
+from fedvoice.server.security.credentials import Credentials
+from fedvoice.server.store.database import (
+    open_existing,
+    open_read_only,
+)
+from fedvoice.server.store.ledger import round_rows
 from tests.faults import kotlin, tiny
 from tests.waiting import LIMIT_SECS, wait_until
 

@@ -10,15 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from android_harness.emulation.jvm import why_not
-from android_harness.emulation.proxy import Direction, FaultProxy
-from device_runtime.blobs import BlobCache
-from device_runtime.calls import CallPolicy, connect
-from device_runtime.cli import run
-from device_runtime.conditions import always
-from device_runtime.engines import EngineCache
-from device_runtime.session import Phone
-from device_runtime.store import ExampleStore
+from fedvoice.android_harness.emulation.jvm import why_not
+from fedvoice.android_harness.emulation.proxy import (
+    Direction,
+    FaultProxy,
+)
+from fedvoice.device_runtime.blobs import BlobCache
+from fedvoice.device_runtime.calls import (
+    CallPolicy,
+    connect,
+)
+from fedvoice.device_runtime.cli import run
+from fedvoice.device_runtime.conditions import always
+from fedvoice.device_runtime.engines import EngineCache
+from fedvoice.device_runtime.session import Phone
+from fedvoice.device_runtime.store import ExampleStore
 from tests.android.support import started
 from tests.device_runtime.scripted_server import Script, ScriptedServer
 

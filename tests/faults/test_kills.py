@@ -10,36 +10,38 @@ import signal
 
 import pytest
 
-from android_harness.emulation.proxy import Direction
-from server.ledger import round_rows
+from fedvoice.android_harness.emulation.proxy import Direction
+from fedvoice.server.store.ledger import round_rows
 from tests.faults.scene import only
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
 SERVER_POINTS = {
-    "enrolled, not answered": "server.credentials:Credentials.redeem:after:1",
-    "place given, not answered": "server.coordinator:Coordinator._assignment:after:1",
-    "check-in answered": "server.service:AggregationService.Fetch:before:1",
-    "mid-fetch": "server.service:AggregationService.Fetch:after:4",
-    "mid-upload": "server.blobs:Upload.write:after:2",
-    "payload durable, not recorded": "server.blobs:Upload.finish:after:1",
-    "recorded, not folded": "server.coordinator:Coordinator._fold:before:1",
-    "folded, not answered": "server.intake:Intake.receive:after:1",
-    "committing": "server.model:CurrentModel.advance:before:1",
-    "model written, round open": "server.model:CurrentModel.advance:after:1",
-    "round closed": "server.store:Store.close_round:after:1",
-    "committed": "server.coordinator:Coordinator._close:after:1",
+    "enrolled, not answered": "fedvoice.server.security.credentials:Credentials.redeem:after:1",
+    "place given, not answered": (
+        "fedvoice.server.rounds.coordinator:Coordinator._assignment:after:1"
+    ),
+    "check-in answered": "fedvoice.server.intake.service:AggregationService.Fetch:before:1",
+    "mid-fetch": "fedvoice.server.intake.service:AggregationService.Fetch:after:4",
+    "mid-upload": "fedvoice.server.store.blobs:Upload.write:after:2",
+    "payload durable, not recorded": "fedvoice.server.store.blobs:Upload.finish:after:1",
+    "recorded, not folded": "fedvoice.server.rounds.coordinator:Coordinator._fold:before:1",
+    "folded, not answered": "fedvoice.server.intake.reports:Intake.receive:after:1",
+    "committing": "fedvoice.server.store.model:CurrentModel.advance:before:1",
+    "model written, round open": "fedvoice.server.store.model:CurrentModel.advance:after:1",
+    "round closed": "fedvoice.server.store.database:Store.close_round:after:1",
+    "committed": "fedvoice.server.rounds.coordinator:Coordinator._close:after:1",
 }
 PHONE_POINTS = {
-    "enrolled, certificate not kept": "device_runtime.identity:adopt:before:1",
-    "assigned, not kept": "device_runtime.outbox:AssignmentFile.put:before:1",
-    "assigned": "device_runtime.outbox:AssignmentFile.put:after:1",
-    "fetched, not checked": "device_runtime.blobs:BlobCache.adopt:before:3",
+    "enrolled, certificate not kept": "fedvoice.device_runtime.identity:adopt:before:1",
+    "assigned, not kept": "fedvoice.device_runtime.outbox:AssignmentFile.put:before:1",
+    "assigned": "fedvoice.device_runtime.outbox:AssignmentFile.put:after:1",
+    "fetched, not checked": "fedvoice.device_runtime.blobs:BlobCache.adopt:before:3",
     "in training": "tests.faults.tiny:HeavyEngine.step:after:3",
-    "trained, update not kept": "device_runtime.outbox:Outbox.put:before:1",
-    "update kept": "device_runtime.outbox:Outbox.put:after:1",
-    "acknowledged, not forgotten": "device_runtime.outbox:Outbox.clear:before:1",
+    "trained, update not kept": "fedvoice.device_runtime.outbox:Outbox.put:before:1",
+    "update kept": "fedvoice.device_runtime.outbox:Outbox.put:after:1",
+    "acknowledged, not forgotten": "fedvoice.device_runtime.outbox:Outbox.clear:before:1",
 }
 
 
@@ -63,7 +65,10 @@ def test_law_4_a_phone_outlives_a_server_that_is_killed_at_every_step(make_scene
     order += ["committed", "mid-upload", "recorded, not folded"]
     order += ["payload durable, not recorded", "folded, not answered"]
     assert sorted(order) == sorted(SERVER_POINTS)
-    points = {**SERVER_POINTS, "mid-fetch": "server.service:AggregationService.Fetch:after:1"}
+    points = {
+        **SERVER_POINTS,
+        "mid-fetch": "fedvoice.server.intake.service:AggregationService.Fetch:after:1",
+    }
     calm = make_scene(rounds=len(order))
     calm.start_phones()
     undisturbed = calm.finish()

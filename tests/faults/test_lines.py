@@ -13,13 +13,16 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-import server.authority
-from android_harness.emulation.proxy import Direction, Link
-from device_runtime import identity
-from protocol.codec import digest_of
-from server.authority import Authority
-from server.credentials import Credentials
-from server.store import open_existing
+from fedvoice.android_harness.emulation.proxy import (
+    Direction,
+    Link,
+)
+from fedvoice.device_runtime import identity
+from fedvoice.protocol.codec import digest_of
+from fedvoice.server.security import authority
+from fedvoice.server.security.authority import Authority
+from fedvoice.server.security.credentials import Credentials
+from fedvoice.server.store.database import open_existing
 from tests.faults import kotlin
 from tests.faults.scene import PhoneProcess, Scene, only
 from tests.shared import once
@@ -135,7 +138,7 @@ def test_a_phone_started_again_with_another_clock(make_scene, undisturbed, hours
 @only("python")
 @pytest.mark.parametrize("hours", [-48, 1 / 60])
 def test_a_server_started_again_with_another_clock(make_scene, undisturbed, hours):
-    scene = make_scene(point="server.blobs:Upload.write:after:2")
+    scene = make_scene(point="fedvoice.server.store.blobs:Upload.write:after:2")
     scene.start_phones()
     wait_until(scene.server_ended, "the server's death")
     scene.turn_server_clock(hours * 3600)
@@ -150,7 +153,7 @@ def put_certificate(scene: Scene, phone: PhoneProcess, days: float, monkeypatch)
     assert own is not None
     key = x509.load_pem_x509_certificate(own.certificate).public_key()
     with monkeypatch.context() as patch:
-        patch.setattr(server.authority, "CLIENT_DAYS", days)
+        patch.setattr(authority, "CLIENT_DAYS", days)
         issued = Authority(scene.store_dir).issue(key, phone.name)
     database = open_existing(scene.store_dir)
     Credentials(database).add(phone.name, "the same", issued)

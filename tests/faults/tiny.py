@@ -16,11 +16,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import soundfile
 
-from protocol.codec import digest_of
-from protocol.engine import Batch
-from protocol.parameters import FlatVector, ParameterTable
-from protocol.plan import TrainingPlan
-from protocol.task import (
+from fedvoice.protocol.codec import digest_of
+from fedvoice.protocol.engine import Batch
+from fedvoice.protocol.parameters import (
+    FlatVector,
+    ParameterTable,
+)
+from fedvoice.protocol.plan import TrainingPlan
+from fedvoice.protocol.task import (
     WEIGHTS_FILE,
     Bucket,
     FeatureSettings,
@@ -30,8 +33,11 @@ from protocol.task import (
     save_weights,
     write_package,
 )
-from protocol.utterances import Utterance, write_manifest
-from protocol.vocabulary import Vocabulary
+from fedvoice.protocol.utterances import (
+    Utterance,
+    write_manifest,
+)
+from fedvoice.protocol.vocabulary import Vocabulary
 from tests.device_runtime.tiny import BINS, CLASSES, WORDS, TinyEngine, some_weights
 from tests.shared import once
 
@@ -106,6 +112,6 @@ def make_corpus(directory: Path, speakers: tuple[str, ...]) -> None:
 
 def install() -> None:
     """Let this process's `fedvoice device` train it."""
-    module = types.ModuleType("device_runtime.executorch_engine")
+    module = types.ModuleType("fedvoice.device_runtime.executorch_engine")
     module.ExecuTorchEngine = lambda package, threads: HeavyEngine(package.manifest)  # type: ignore[attr-defined]
     sys.modules[module.__name__] = module

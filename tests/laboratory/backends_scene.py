@@ -9,15 +9,25 @@ from pathlib import Path
 
 import numpy as np
 
-from laboratory.backends import InlineBackend, WorkerSpec
-from laboratory.clients import ClientData
-from laboratory.cohort import RoundWork, UpdateLimits
-from laboratory.engines import EngineKind, TrainerSpec
-from laboratory.tasks import unexported_task
-from model_export.config import parse_config
-from protocol.errors import ErrorCode, FedvoiceError
-from protocol.plan import TrainingPlan
-from server.config import ServerConfig
+from fedvoice.model_export.config import parse_config
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.protocol.plan import TrainingPlan
+from fedvoice.server.config import ServerConfig
+from fedvoice.simulation.clients import ClientData
+from fedvoice.simulation.cohort import (
+    RoundWork,
+    UpdateLimits,
+)
+from fedvoice.simulation.engines import TrainerSpec
+from fedvoice.simulation.settings import EngineKind
+from fedvoice.simulation.tasks import unexported_task
+from fedvoice.simulation.workers.pool import (
+    InlineBackend,
+    WorkerSpec,
+)
 
 CLIENTS = [f"client{i:02d}" for i in range(21)]  # two groups of eight and a rest
 

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from android_harness.corpora.synthetic import SyntheticCorpusConfig, build_synthetic_corpus
+from fedvoice.data.synthetic import (
+    SyntheticCorpusConfig,
+    build_synthetic_corpus,
+)
 from tests.shared import once
 
 CONFIG = """

@@ -3,7 +3,7 @@
 import os
 import signal
 
-from laboratory.experiment.runner import work_on
+from fedvoice.laboratory.experiment.runner import work_on
 
 LEFT_FILE = "deaths-left"
 

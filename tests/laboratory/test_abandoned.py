@@ -6,9 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from android_harness.results import RoundResult
-from laboratory.experiment.abandoned import STUCK_ROUNDS, see_that_updates_count, stuck
-from protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.laboratory.experiment.abandoned import (
+    STUCK_ROUNDS,
+    see_that_updates_count,
+    stuck,
+)
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.reporting.results import RoundResult
 from tests.laboratory.test_outcomes import an_outcome
 
 ROW = an_outcome(9).results.rounds[0]

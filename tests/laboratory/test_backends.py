@@ -6,9 +6,12 @@ import signal
 import numpy as np
 import pytest
 
-from laboratory.backends import deal
-from laboratory.process_backend import ProcessBackend
-from protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.simulation.workers.pool import deal
+from fedvoice.simulation.workers.processes import ProcessBackend
 from tests.laboratory.backends_scene import (
     CLIENTS,
     assert_same,

@@ -5,13 +5,27 @@ from unittest.mock import Mock
 
 import pytest
 
-from laboratory.experiment.config import load_experiment
-from laboratory.experiment.run import run_cell
-from laboratory.experiment.runner import cell_dir, run_cells
-from laboratory.ray_backend import START_TRIES, RayBackend, connect, start_patiently
-from laboratory.spread import HERE, Spread
-from protocol.errors import ErrorCode, FedvoiceError
-from protocol.task import WEIGHTS_FILE
+from fedvoice.laboratory.experiment.config import load_experiment
+from fedvoice.laboratory.experiment.run import run_cell
+from fedvoice.laboratory.experiment.runner import (
+    cell_dir,
+    run_cells,
+)
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.protocol.task import WEIGHTS_FILE
+from fedvoice.simulation.workers.ray_pool import (
+    START_TRIES,
+    RayBackend,
+    connect,
+    start_patiently,
+)
+from fedvoice.simulation.workers.spread import (
+    HERE,
+    Spread,
+)
 from tests.laboratory.backends_scene import (
     CLIENTS,
     assert_same,

@@ -12,11 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from laboratory.experiment.checkpoint import STATE_FILE
-from laboratory.experiment.kept import CELL_FILE
-from laboratory.experiment.lock import held
-from laboratory.experiment.progress import Interrupted, Progress
-from laboratory.experiment.run import run_cell
+from fedvoice.laboratory.experiment.checkpoint import STATE_FILE
+from fedvoice.laboratory.experiment.kept import CELL_FILE
+from fedvoice.laboratory.experiment.lock import held
+from fedvoice.laboratory.experiment.progress import (
+    Interrupted,
+    Progress,
+)
+from fedvoice.laboratory.experiment.run import run_cell
 from tests.laboratory.test_cells import run, the_cell
 
 HOLD = """

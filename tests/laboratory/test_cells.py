@@ -8,19 +8,37 @@ from typing import Any
 
 import pytest
 
-from android_harness.prepare import Prepared
-from android_harness.results import Results, read_results
-from laboratory.experiment.abandoned import STUCK_ROUNDS
-from laboratory.experiment.cells import Cell
-from laboratory.experiment.checkpoint import STATE_FILE, load_state, save_state
-from laboratory.experiment.config import load_experiment
-from laboratory.experiment.kept import read_outcome
-from laboratory.experiment.progress import Interrupted, Progress
-from laboratory.experiment.run import cell_task, run_cell, server_settings, within_budget
-from laboratory.populations import build_population
-from laboratory.spread import Spread
-from protocol.errors import ErrorCode, FedvoiceError
-from protocol.task import WEIGHTS_FILE
+from fedvoice.laboratory.experiment.abandoned import STUCK_ROUNDS
+from fedvoice.laboratory.experiment.cells import Cell
+from fedvoice.laboratory.experiment.checkpoint import (
+    STATE_FILE,
+    load_state,
+    save_state,
+)
+from fedvoice.laboratory.experiment.config import load_experiment
+from fedvoice.laboratory.experiment.kept import read_outcome
+from fedvoice.laboratory.experiment.progress import (
+    Interrupted,
+    Progress,
+)
+from fedvoice.laboratory.experiment.run import (
+    cell_task,
+    run_cell,
+    server_settings,
+    within_budget,
+)
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.protocol.task import WEIGHTS_FILE
+from fedvoice.reporting.results import (
+    Results,
+    read_results,
+)
+from fedvoice.simulation.fleet.prepare import Prepared
+from fedvoice.simulation.populations import build_population
+from fedvoice.simulation.workers.spread import Spread
 
 
 def the_cell(experiment: Path, **overrides: Any) -> Cell:
@@ -240,7 +258,7 @@ def test_a_different_seed_is_a_different_run(experiment: Path, tmp_path: Path) -
 
 def test_phones_cannot_do_everything(experiment: Path, tmp_path: Path) -> None:
     cell = the_cell(experiment, engine="phones", target=10.0)
-    from laboratory.experiment.phones import simulate_cell
+    from fedvoice.laboratory.experiment.phones import simulate_cell
     from tests.laboratory.tiny import tiny_task
 
     with pytest.raises(FedvoiceError) as caught:
@@ -252,7 +270,7 @@ def test_phones_cannot_do_everything(experiment: Path, tmp_path: Path) -> None:
 def test_phones_that_are_never_judged_have_results_all_the_same(
     experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from laboratory.experiment import phones
+    from fedvoice.laboratory.experiment import phones
     from tests.laboratory.tiny import tiny_task
 
     (tmp_path / phones.TASK_DIR).mkdir()
@@ -267,7 +285,10 @@ def test_phones_that_are_never_judged_have_results_all_the_same(
 def test_phones_share_as_many_processes_as_workers_are_wanted(
     experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from laboratory.experiment import phones, run
+    from fedvoice.laboratory.experiment import (
+        phones,
+        run,
+    )
     from tests.laboratory.tiny import tiny_task
 
     shared: list[int] = []

@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from laboratory.corpora import ImagesCorpus
-from laboratory.images import ImagesPopulation
-from protocol.random import Purpose, Stream
+from fedvoice.data.corpora import ImagesCorpus
+from fedvoice.protocol.random import (
+    Purpose,
+    Stream,
+)
+from fedvoice.simulation.images import ImagesPopulation
 
 IMAGES, CLIENTS, OWN = 7, 100_000, 20
 

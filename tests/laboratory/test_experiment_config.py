@@ -8,12 +8,18 @@ from typing import Any
 
 import pytest
 
-from laboratory.cli import parse_settings
-from laboratory.experiment import cells
-from laboratory.experiment.cells import Cell
-from laboratory.experiment.config import ExperimentConfig, load_experiment
-from laboratory.experiment.fields import set_dotted
-from protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.laboratory.cli import parse_settings
+from fedvoice.laboratory.experiment import cells
+from fedvoice.laboratory.experiment.cells import Cell
+from fedvoice.laboratory.experiment.config import (
+    ExperimentConfig,
+    load_experiment,
+)
+from fedvoice.laboratory.experiment.fields import set_dotted
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
 
 BASE = {"data": {"corpus": "speech", "manifest": "m.jsonl"}, "task": {}, "plan": {"batch_size": 4}}
 
@@ -139,7 +145,12 @@ def test_dotted_names_reach_into_tables_that_need_not_be_there() -> None:
 
 
 def test_settings_of_the_command_line_are_toml_or_words() -> None:
-    given = ["server.rounds=8", "data.partition=iid", 'data.kinds=["a", "b"]', "export=false"]
+    given = [
+        "server.rounds=8",
+        "data.partition=iid",
+        'data.kinds=["a", "b"]',
+        "export=false",
+    ]
     assert parse_settings(given) == {
         "server.rounds": 8,
         "data.partition": "iid",

@@ -7,11 +7,17 @@ from typing import Any
 
 import pytest
 
-from laboratory.experiment.cells import Cell
-from laboratory.experiment.config import load_experiment
-from laboratory.experiment.fields import laid_over, read_fields
-from laboratory.tuning.config import load_tuning
-from protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.laboratory.experiment.cells import Cell
+from fedvoice.laboratory.experiment.config import load_experiment
+from fedvoice.laboratory.experiment.fields import (
+    laid_over,
+    read_fields,
+)
+from fedvoice.laboratory.tuning.config import load_tuning
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
 
 BELOW = """
 name = "below"

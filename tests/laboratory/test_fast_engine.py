@@ -5,19 +5,37 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from device_runtime.trainer import train
-from laboratory.clients import ClientData
-from laboratory.engines import EngineKind, TrainerSpec
-from laboratory.fast.trainer import FastTrainer
-from laboratory.quality import ErrorCounts, evaluate
-from laboratory.tasks import LabTask, unexported_task
-from model_export.config import BucketConfig, ExportConfig, VocabularyConfig
-from model_export.models import CharLstmConfig, CnnConfig, ModelConfig
-from model_export.torch_engine import TorchEngine
-from protocol.engine import Example
-from protocol.plan import SpecAugment, TrainingPlan
-from protocol.task import FeatureSettings
-from protocol.vocabulary import TargetKind
+from fedvoice.device_runtime.trainer import train
+from fedvoice.model_export.config import (
+    BucketConfig,
+    ExportConfig,
+    VocabularyConfig,
+)
+from fedvoice.model_export.models import (
+    CharLstmConfig,
+    CnnConfig,
+    ModelConfig,
+)
+from fedvoice.model_export.torch_engine import TorchEngine
+from fedvoice.protocol.engine import Example
+from fedvoice.protocol.plan import (
+    SpecAugment,
+    TrainingPlan,
+)
+from fedvoice.protocol.task import FeatureSettings
+from fedvoice.protocol.vocabulary import TargetKind
+from fedvoice.simulation.clients import ClientData
+from fedvoice.simulation.engines import TrainerSpec
+from fedvoice.simulation.fast.trainer import FastTrainer
+from fedvoice.simulation.quality import (
+    ErrorCounts,
+    evaluate,
+)
+from fedvoice.simulation.settings import EngineKind
+from fedvoice.simulation.tasks import (
+    LabTask,
+    unexported_task,
+)
 from tests.laboratory.tiny import (
     MODELS,
     collate,

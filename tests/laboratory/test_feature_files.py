@@ -3,11 +3,17 @@
 import numpy as np
 import pytest
 
-from laboratory.corpora import FeaturesCorpus
-from laboratory.feature_files import FeatureFiles, read_feature_manifest
-from laboratory.populations import deal_speech
-from laboratory.speech import SpeechPopulation
-from protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.data.corpora import FeaturesCorpus
+from fedvoice.data.feature_files import (
+    FeatureFiles,
+    read_feature_manifest,
+)
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.simulation.populations import deal_speech
+from fedvoice.simulation.speech import SpeechPopulation
 from tests.laboratory.feature_corpus import write_corpus
 from tests.laboratory.tiny import tiny_task
 

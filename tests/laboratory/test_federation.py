@@ -9,19 +9,36 @@ from typing import Any
 import numpy as np
 import pytest
 
-from laboratory.backends import InlineBackend, deal, merge_parts
-from laboratory.clients import ClientData
-from laboratory.cohort import RoundWork, UpdateLimits, train_cohort
-from laboratory.fast.trainer import FastTrainer
-from laboratory.federation import Federation, FederationState
-from laboratory.quality import ErrorCounts
-from model_export.torch_engine import TorchEngine
-from protocol.engine import Example, make_batch
-from protocol.errors import FedvoiceError
-from protocol.parameters import FlatVector
-from protocol.plan import SpecAugment, TrainingPlan
-from server.config import ServerConfig
-from server.rounds import draw_cohort
+from fedvoice.algorithm.rounds import draw_cohort
+from fedvoice.model_export.torch_engine import TorchEngine
+from fedvoice.protocol.engine import (
+    Example,
+    make_batch,
+)
+from fedvoice.protocol.errors import FedvoiceError
+from fedvoice.protocol.parameters import FlatVector
+from fedvoice.protocol.plan import (
+    SpecAugment,
+    TrainingPlan,
+)
+from fedvoice.server.config import ServerConfig
+from fedvoice.simulation.clients import ClientData
+from fedvoice.simulation.cohort import (
+    RoundWork,
+    UpdateLimits,
+    train_cohort,
+)
+from fedvoice.simulation.fast.trainer import FastTrainer
+from fedvoice.simulation.federation import (
+    Federation,
+    FederationState,
+)
+from fedvoice.simulation.quality import ErrorCounts
+from fedvoice.simulation.workers.pool import (
+    InlineBackend,
+    deal,
+    merge_parts,
+)
 from tests.laboratory.tiny import (
     Clients,
     collate,

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from laboratory.experiment.config import load_experiment
-from laboratory.experiment.runner import run_cells
-from laboratory.experiment.summary import summarise
+from fedvoice.laboratory.experiment.config import load_experiment
+from fedvoice.laboratory.experiment.runner import run_cells
+from fedvoice.laboratory.experiment.summary import summarise
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "experiments" / "noniid-gap.toml"

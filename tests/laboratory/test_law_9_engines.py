@@ -8,14 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from laboratory.engines import EngineKind
-from laboratory.experiment.config import load_experiment
-from laboratory.experiment.outcome import Outcome
-from laboratory.experiment.run import run_cell, server_settings
-from laboratory.populations import export_config
-from laboratory.tasks import exported_task
-from protocol.parameters import FlatVector
-from protocol.task import WEIGHTS_FILE, load_weights
+from fedvoice.laboratory.experiment.config import load_experiment
+from fedvoice.laboratory.experiment.outcome import Outcome
+from fedvoice.laboratory.experiment.run import (
+    run_cell,
+    server_settings,
+)
+from fedvoice.protocol.parameters import FlatVector
+from fedvoice.protocol.task import (
+    WEIGHTS_FILE,
+    load_weights,
+)
+from fedvoice.simulation.populations import export_config
+from fedvoice.simulation.settings import EngineKind
+from fedvoice.simulation.tasks import exported_task
 from tests.shared import once
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

@@ -8,16 +8,22 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from device_runtime.executorch_engine import ExecuTorchEngine
-from device_runtime.trainer import LocalResult, train
-from laboratory.clients import ClientData
-from laboratory.engines import PhoneTrainer
-from laboratory.fast.trainer import FastTrainer
-from laboratory.trainers import LocalUpdate
-from protocol.engine import Example
-from protocol.parameters import FlatVector
-from protocol.plan import SpecAugment, TrainingPlan
-from protocol.task import TaskPackage
+from fedvoice.device_runtime.executorch_engine import ExecuTorchEngine
+from fedvoice.device_runtime.trainer import (
+    LocalResult,
+    train,
+)
+from fedvoice.protocol.engine import Example
+from fedvoice.protocol.parameters import FlatVector
+from fedvoice.protocol.plan import (
+    SpecAugment,
+    TrainingPlan,
+)
+from fedvoice.protocol.task import TaskPackage
+from fedvoice.simulation.clients import ClientData
+from fedvoice.simulation.engines import PhoneTrainer
+from fedvoice.simulation.fast.trainer import FastTrainer
+from fedvoice.simulation.trainers import LocalUpdate
 from tests.laboratory.tiny import collate, export_config, make_clients, make_examples, some_weights
 from tests.shared import exported
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from laboratory.speech import FeatureLibrary
-from protocol.task import FeatureSettings
+from fedvoice.protocol.task import FeatureSettings
+from fedvoice.simulation.speech import FeatureLibrary
 
 CONFIG = Path(__file__).resolve().parents[2] / "experiments" / "librispeech.toml"
 SENTENCES = ("THE CAT SAT ON THE MAT", "A DOG RAN AFTER IT", "THEY WENT HOME AND ATE BREAD")

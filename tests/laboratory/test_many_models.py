@@ -7,9 +7,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from laboratory.fast.layers import Weight, affine, lstm_layer
-from laboratory.fast.models import GROUP_WEIGHTS_BYTES, ManyModel, OneModel, best_group, has_many
-from protocol.task import TaskManifest
+from fedvoice.protocol.task import TaskManifest
+from fedvoice.simulation.fast.layers import (
+    Weight,
+    affine,
+    lstm_layer,
+)
+from fedvoice.simulation.fast.models import (
+    GROUP_WEIGHTS_BYTES,
+    ManyModel,
+    OneModel,
+    best_group,
+    has_many,
+)
 from tests.laboratory.tiny import MODELS, some_weights, tiny_task
 
 CLIENTS, ROWS, FRAMES = 3, 4, 7

@@ -11,18 +11,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from android_harness.results import Results, RoundResult
-from laboratory.experiment.cells import Cell, CellSettings
-from laboratory.experiment.forecast import Standing, expected_secs, remaining_secs
-from laboratory.experiment.outcome import (
+from fedvoice.laboratory.experiment.cells import (
+    Cell,
+    CellSettings,
+)
+from fedvoice.laboratory.experiment.forecast import (
+    Standing,
+    expected_secs,
+    remaining_secs,
+)
+from fedvoice.laboratory.experiment.outcome import (
     Outcome,
     crossing,
     curve_points,
     mean_and_spread,
     rates_of,
 )
-from laboratory.experiment.plots import figures, pareto_front
-from laboratory.experiment.summary import (
+from fedvoice.laboratory.experiment.plots import (
+    figures,
+    pareto_front,
+)
+from fedvoice.laboratory.experiment.summary import (
     cells_csv,
     summarise,
     summary_csv,
@@ -30,7 +39,14 @@ from laboratory.experiment.summary import (
     table_heads,
     table_rows,
 )
-from laboratory.quality import ErrorCounts, count_label_errors
+from fedvoice.reporting.results import (
+    Results,
+    RoundResult,
+)
+from fedvoice.simulation.quality import (
+    ErrorCounts,
+    count_label_errors,
+)
 
 
 def an_outcome(

@@ -8,20 +8,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from laboratory.averaging import (
+from fedvoice.data.mnist import read_mnist
+from fedvoice.laboratory.averaging import (
     AveragingConfig,
     average_models,
     averaging_csv,
     losses_between,
     write_averaging,
 )
-from laboratory.data.mnist import read_mnist
-from laboratory.experiment.best import best_lines
-from laboratory.experiment.config import load_experiment
-from laboratory.experiment.run import run_cell, server_settings
-from laboratory.experiment.summary import summarise
-from protocol.errors import ErrorCode, FedvoiceError
-from protocol.parameters import FlatVector
+from fedvoice.laboratory.experiment.best import best_lines
+from fedvoice.laboratory.experiment.config import load_experiment
+from fedvoice.laboratory.experiment.run import (
+    run_cell,
+    server_settings,
+)
+from fedvoice.laboratory.experiment.summary import summarise
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.protocol.parameters import FlatVector
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"

@@ -7,14 +7,28 @@ from pathlib import Path
 
 import pytest
 
-from laboratory.experiment.again import combine, is_experiment, render_again
-from laboratory.experiment.config import ExperimentConfig
-from laboratory.experiment.kept import write_outcome
-from laboratory.experiment.outcome import Outcome
-from laboratory.experiment.report import EXPERIMENT_FILE, write_experiment
-from laboratory.experiment.runner import Failure, Gathered, cell_dir
-from laboratory.quality import ErrorCounts
-from protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.laboratory.experiment.again import (
+    combine,
+    is_experiment,
+    render_again,
+)
+from fedvoice.laboratory.experiment.config import ExperimentConfig
+from fedvoice.laboratory.experiment.kept import write_outcome
+from fedvoice.laboratory.experiment.outcome import Outcome
+from fedvoice.laboratory.experiment.report import (
+    EXPERIMENT_FILE,
+    write_experiment,
+)
+from fedvoice.laboratory.experiment.runner import (
+    Failure,
+    Gathered,
+    cell_dir,
+)
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.simulation.quality import ErrorCounts
 from tests.laboratory.test_outcomes import an_outcome
 
 
@@ -67,7 +81,7 @@ def test_a_report_once_more_needs_neither_the_corpus_nor_the_same_versions(
 ) -> None:
     config, gathered = an_experiment(tmp_path, "one", 40, 20)
     cells = (tmp_path / "one" / "cells.csv").read_text()
-    monkeypatch.setattr("laboratory.experiment.cells.version", lambda name: "99.0")
+    monkeypatch.setattr("fedvoice.laboratory.experiment.cells.version", lambda name: "99.0")
     monkeypatch.chdir("/")
     assert config.cells("f")[0].digest != gathered.outcomes[0].cell.digest
     render_again(tmp_path / "one")

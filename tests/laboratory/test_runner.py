@@ -7,13 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from laboratory.experiment.cells import Cell
-from laboratory.experiment.checkpoint import STATE_FILE
-from laboratory.experiment.config import load_experiment
-from laboratory.experiment.outcome import Outcome
-from laboratory.experiment.progress import Progress
-from laboratory.experiment.runner import Gathered, cell_dir, run_cells
-from protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.laboratory.experiment.cells import Cell
+from fedvoice.laboratory.experiment.checkpoint import STATE_FILE
+from fedvoice.laboratory.experiment.config import load_experiment
+from fedvoice.laboratory.experiment.outcome import Outcome
+from fedvoice.laboratory.experiment.progress import Progress
+from fedvoice.laboratory.experiment.runner import (
+    Gathered,
+    cell_dir,
+    run_cells,
+)
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
 from tests.laboratory.feature_corpus import base_toml, write_corpus
 
 pytestmark = pytest.mark.slow

@@ -8,7 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from laboratory.tasks import LabTask, exported_task
+from fedvoice.simulation.tasks import (
+    LabTask,
+    exported_task,
+)
 from tests.laboratory.tiny import export_config, tiny_task
 
 
@@ -24,10 +27,11 @@ def test_two_experiments_that_export_one_task_do_not_disturb_each_other(
             exported_task(export_config("rnnt"), tmp_path, progress)
         (directory / "whole").write_text(str(len(begun)))
 
-    monkeypatch.setattr("model_export.package.export_task", export_task)
+    monkeypatch.setattr("fedvoice.model_export.package.export_task", export_task)
     manifest = tiny_task().manifest
     monkeypatch.setattr(
-        "laboratory.tasks.load_package", lambda directory: SimpleNamespace(manifest=manifest)
+        "fedvoice.simulation.tasks.load_package",
+        lambda directory: SimpleNamespace(manifest=manifest),
     )
     task = exported_task(export_config("rnnt"), tmp_path, lambda said: None)
     assert len(begun) == 2
@@ -44,7 +48,7 @@ def test_a_package_of_which_a_part_was_written_is_none(
     def killed(*anything: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("laboratory.tasks.write_package", killed)
+    monkeypatch.setattr("fedvoice.simulation.tasks.write_package", killed)
     (tmp_path / "exported").mkdir()
     (tmp_path / "exported" / "program.pte").write_bytes(b"")
     with pytest.raises(KeyboardInterrupt):

@@ -8,15 +8,29 @@ from typing import Any
 
 import pytest
 
-from android_harness.results import Results
-from laboratory.experiment.best import best_lines
-from laboratory.experiment.cells import Cell
-from laboratory.experiment.config import ExperimentConfig, load_experiment
-from laboratory.experiment.outcome import Outcome, Point
-from laboratory.experiment.report import write_experiment
-from laboratory.experiment.runner import Gathered
-from laboratory.experiment.summary import Line, summarise, summary_csv, summary_markdown
-from protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.laboratory.experiment.best import best_lines
+from fedvoice.laboratory.experiment.cells import Cell
+from fedvoice.laboratory.experiment.config import (
+    ExperimentConfig,
+    load_experiment,
+)
+from fedvoice.laboratory.experiment.outcome import (
+    Outcome,
+    Point,
+)
+from fedvoice.laboratory.experiment.report import write_experiment
+from fedvoice.laboratory.experiment.runner import Gathered
+from fedvoice.laboratory.experiment.summary import (
+    Line,
+    summarise,
+    summary_csv,
+    summary_markdown,
+)
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.reporting.results import Results
 
 RATE = "plan.client_rate"
 EXPERIMENT: dict[str, Any] = {

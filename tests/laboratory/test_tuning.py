@@ -9,13 +9,16 @@ import sys
 import pytest
 from optuna.trial import TrialState
 
-from laboratory.experiment.outcome import Point
-from laboratory.tuning import study
-from laboratory.tuning.config import load_tuning
-from laboratory.tuning.pruning import MedianRule
-from laboratory.tuning.report import Verdict
-from laboratory.tuning.study import Search
-from protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.laboratory.experiment.outcome import Point
+from fedvoice.laboratory.tuning import study
+from fedvoice.laboratory.tuning.config import load_tuning
+from fedvoice.laboratory.tuning.pruning import MedianRule
+from fedvoice.laboratory.tuning.report import Verdict
+from fedvoice.laboratory.tuning.study import Search
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
 from tests.laboratory import dying
 from tests.laboratory.feature_corpus import base_toml, write_corpus
 

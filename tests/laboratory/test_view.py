@@ -8,11 +8,22 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from laboratory.experiment.abandoned import STUCK_ROUNDS
-from laboratory.experiment.forecast import Standing
-from laboratory.experiment.summary import Line, summarise, summary_markdown
-from laboratory.experiment.view import ExperimentView, show_plan, show_summary
-from protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.laboratory.experiment.abandoned import STUCK_ROUNDS
+from fedvoice.laboratory.experiment.forecast import Standing
+from fedvoice.laboratory.experiment.summary import (
+    Line,
+    summarise,
+    summary_markdown,
+)
+from fedvoice.laboratory.experiment.view import (
+    ExperimentView,
+    show_plan,
+    show_summary,
+)
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
 from tests.laboratory.test_outcomes import an_outcome
 
 

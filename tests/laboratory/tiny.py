@@ -8,13 +8,28 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from laboratory.clients import ClientData
-from laboratory.tasks import LabTask, unexported_task
-from model_export.config import BucketConfig, ExportConfig, VocabularyConfig
-from model_export.models import CtcConfig, EncoderConfig, RnntConfig, TwoLayerConfig
-from protocol.engine import Example
-from protocol.parameters import FlatVector
-from protocol.task import FeatureSettings, TaskManifest
+from fedvoice.model_export.config import (
+    BucketConfig,
+    ExportConfig,
+    VocabularyConfig,
+)
+from fedvoice.model_export.models import (
+    CtcConfig,
+    EncoderConfig,
+    RnntConfig,
+    TwoLayerConfig,
+)
+from fedvoice.protocol.engine import Example
+from fedvoice.protocol.parameters import FlatVector
+from fedvoice.protocol.task import (
+    FeatureSettings,
+    TaskManifest,
+)
+from fedvoice.simulation.clients import ClientData
+from fedvoice.simulation.tasks import (
+    LabTask,
+    unexported_task,
+)
 
 torch.set_num_threads(1)
 
@@ -97,7 +112,7 @@ def some_weights(manifest: TaskManifest, seed: int) -> FlatVector:
 
 @dataclass(frozen=True)
 class Clients:
-    """A population that is there: `laboratory.clients.Population`."""
+    """A population that is there: `simulation.clients.Population`."""
 
     data: Mapping[str, ClientData]
     evaluation: Mapping[str, ClientData] = field(default_factory=dict)

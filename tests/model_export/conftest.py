@@ -5,10 +5,18 @@ from __future__ import annotations
 import pytest
 import torch
 
-from model_export.config import BucketConfig, ExportConfig, VocabularyConfig
-from model_export.models import CtcConfig, EncoderConfig, RnntConfig
-from model_export.package import ExportSummary
-from protocol.task import FeatureSettings
+from fedvoice.model_export.config import (
+    BucketConfig,
+    ExportConfig,
+    VocabularyConfig,
+)
+from fedvoice.model_export.models import (
+    CtcConfig,
+    EncoderConfig,
+    RnntConfig,
+)
+from fedvoice.model_export.package import ExportSummary
+from fedvoice.protocol.task import FeatureSettings
 from tests.shared import exported as export_once
 
 torch.set_num_threads(1)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from model_export.gradient_check import Checked
-from model_export.graphs.methods import build_graphs
-from protocol.task import Bucket
+from fedvoice.model_export.gradient_check import Checked
+from fedvoice.model_export.graphs.methods import build_graphs
+from fedvoice.protocol.task import Bucket
 
 
 class EagerGraphs:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.train_step import MODELS, measure
-from model_export.models import build_model
-from model_export.package import parameter_table
+from fedvoice.model_export.models import build_model
+from fedvoice.model_export.package import parameter_table
 
 
 @pytest.mark.slow

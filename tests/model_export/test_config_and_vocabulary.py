@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from model_export.config import VocabularyConfig, read_config
-from model_export.models import (
+from fedvoice.model_export.config import (
+    VocabularyConfig,
+    read_config,
+)
+from fedvoice.model_export.models import (
     CharLstmConfig,
     CnnConfig,
     CtcConfig,
@@ -17,10 +20,19 @@ from model_export.models import (
     RnntConfig,
     TwoLayerConfig,
 )
-from model_export.models.config import from_settings, to_settings
-from model_export.vocabulary import build_vocabulary
-from protocol.errors import ErrorCode, FedvoiceError
-from protocol.vocabulary import WORD_BOUNDARY, TargetKind
+from fedvoice.model_export.models.config import (
+    from_settings,
+    to_settings,
+)
+from fedvoice.model_export.vocabulary import build_vocabulary
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.protocol.vocabulary import (
+    WORD_BOUNDARY,
+    TargetKind,
+)
 
 CONFIG = """
 name = "greetings"

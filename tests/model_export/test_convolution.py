@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from model_export.graphs.convolution import (
+from fedvoice.model_export.graphs.convolution import (
     convolution_tables,
     convolve_and_pool,
     input_gradient,

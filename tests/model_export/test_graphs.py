@@ -5,10 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 
-from model_export.gradient_check import Checked, check_decode, check_step
-from model_export.graphs import joint
-from model_export.graphs.chunks import chunk_frames, padded_frames
-from model_export.models import (
+from fedvoice.model_export.gradient_check import (
+    Checked,
+    check_decode,
+    check_step,
+)
+from fedvoice.model_export.graphs import joint
+from fedvoice.model_export.graphs.chunks import (
+    chunk_frames,
+    padded_frames,
+)
+from fedvoice.model_export.models import (
     CtcConfig,
     EncoderConfig,
     ModelConfig,
@@ -16,8 +23,11 @@ from model_export.models import (
     TwoLayerConfig,
     build_model,
 )
-from model_export.package import parameter_table
-from protocol.task import Bucket, FeatureSettings
+from fedvoice.model_export.package import parameter_table
+from fedvoice.protocol.task import (
+    Bucket,
+    FeatureSettings,
+)
 from tests.model_export.eager import EagerGraphs
 
 FEATURES = FeatureSettings(mel_bins=3, stack=2)

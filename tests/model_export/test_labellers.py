@@ -7,16 +7,36 @@ import math
 import pytest
 import torch
 
-from model_export.config import BucketConfig, ExportConfig, VocabularyConfig
-from model_export.gradient_check import Checked, check_decode, check_step
-from model_export.graphs.labeller import frame_loss_gradient
-from model_export.graphs.methods import task_methods
-from model_export.models import CharLstmConfig, CnnConfig, ModelConfig, TwoLayerConfig, build_model
-from model_export.models.labeller import frame_nll
-from model_export.models.loss import loss_of
-from model_export.package import parameter_table
-from protocol.errors import ErrorCode, FedvoiceError
-from protocol.task import Bucket, FeatureSettings
+from fedvoice.model_export.config import (
+    BucketConfig,
+    ExportConfig,
+    VocabularyConfig,
+)
+from fedvoice.model_export.gradient_check import (
+    Checked,
+    check_decode,
+    check_step,
+)
+from fedvoice.model_export.graphs.labeller import frame_loss_gradient
+from fedvoice.model_export.graphs.methods import task_methods
+from fedvoice.model_export.models import (
+    CharLstmConfig,
+    CnnConfig,
+    ModelConfig,
+    TwoLayerConfig,
+    build_model,
+)
+from fedvoice.model_export.models.labeller import frame_nll
+from fedvoice.model_export.models.loss import loss_of
+from fedvoice.model_export.package import parameter_table
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.protocol.task import (
+    Bucket,
+    FeatureSettings,
+)
 from tests.model_export.eager import EagerGraphs
 
 SIZES: dict[str, tuple[ModelConfig, FeatureSettings]] = {

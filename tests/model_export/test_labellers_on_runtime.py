@@ -6,18 +6,35 @@ import numpy as np
 import pytest
 import torch
 
-from device_runtime.evaluation import evaluate
-from device_runtime.executorch_engine import ExecuTorchEngine
-from device_runtime.trainer import train
-from model_export.config import BucketConfig, ExportConfig, VocabularyConfig
-from model_export.models import CharLstmConfig, CnnConfig, TwoLayerConfig
-from model_export.package import ExportSummary
-from model_export.torch_engine import TorchEngine
-from protocol.engine import Example, make_batch
-from protocol.errors import ErrorCode, FedvoiceError
-from protocol.plan import TrainingPlan
-from protocol.task import FeatureSettings, TaskManifest
-from protocol.vocabulary import TargetKind
+from fedvoice.device_runtime.evaluation import evaluate
+from fedvoice.device_runtime.executorch_engine import ExecuTorchEngine
+from fedvoice.device_runtime.trainer import train
+from fedvoice.model_export.config import (
+    BucketConfig,
+    ExportConfig,
+    VocabularyConfig,
+)
+from fedvoice.model_export.models import (
+    CharLstmConfig,
+    CnnConfig,
+    TwoLayerConfig,
+)
+from fedvoice.model_export.package import ExportSummary
+from fedvoice.model_export.torch_engine import TorchEngine
+from fedvoice.protocol.engine import (
+    Example,
+    make_batch,
+)
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.protocol.plan import TrainingPlan
+from fedvoice.protocol.task import (
+    FeatureSettings,
+    TaskManifest,
+)
+from fedvoice.protocol.vocabulary import TargetKind
 from tests.shared import exported as export_once
 
 torch.set_num_threads(1)

@@ -7,9 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from protocol.codec import ENCODINGS, decode, encode
-from protocol.errors import ErrorCode, FedvoiceError
-from protocol.quantised import BLOCK_VALUES
+from fedvoice.protocol.codec import (
+    ENCODINGS,
+    decode,
+    encode,
+)
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.protocol.quantised import BLOCK_VALUES
 
 vectors = hnp.arrays(
     np.float32,

@@ -2,7 +2,11 @@
 
 import pytest
 
-from protocol.cost import analytic_cfmq, local_steps, training_memory_bytes
+from fedvoice.protocol.cost import (
+    analytic_cfmq,
+    local_steps,
+    training_memory_bytes,
+)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from protocol.engine import Example, Examples
+from fedvoice.protocol.engine import (
+    Example,
+    Examples,
+)
 
 
 class Shelf(Examples):

@@ -1,6 +1,6 @@
 """The committed stubs are the ones that the .proto gives."""
 
-from protocol.generate import stale_stubs
+from fedvoice.protocol.generate import stale_stubs
 
 
 def test_stubs_match_the_proto():

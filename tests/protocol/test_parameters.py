@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from protocol.errors import FedvoiceError
-from protocol.parameters import ParameterTable
+from fedvoice.protocol.errors import FedvoiceError
+from fedvoice.protocol.parameters import ParameterTable
 
 TABLE = ParameterTable.from_shapes([("w", (3, 4)), ("odd", (3,)), ("b", (8,))])
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.random import (
+from fedvoice.protocol.random import (
     NORMAL_TABLE_SIZE,
     Purpose,
     Stream,

@@ -6,9 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.errors import ErrorCode, FedvoiceError
-from protocol.utterances import Utterance, read_manifest, write_manifest
-from protocol.vocabulary import Vocabulary
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.protocol.utterances import (
+    Utterance,
+    read_manifest,
+    write_manifest,
+)
+from fedvoice.protocol.vocabulary import Vocabulary
 
 WORDS = ["zero", "one", "two"]
 

@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 
-from protocol.codec import digest_of
-from protocol.errors import ErrorCode, FedvoiceError
-from protocol.parameters import ParameterTable
-from protocol.task import (
+from fedvoice.protocol.codec import digest_of
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.protocol.parameters import ParameterTable
+from fedvoice.protocol.task import (
     Bucket,
     FeatureSettings,
     TaskManifest,
@@ -15,7 +18,7 @@ from protocol.task import (
     save_weights,
     write_package,
 )
-from protocol.vocabulary import Vocabulary
+from fedvoice.protocol.vocabulary import Vocabulary
 
 TABLE = ParameterTable.from_shapes([("w", (2, 4)), ("b", (3,))])
 

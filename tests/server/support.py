@@ -14,12 +14,19 @@ from pathlib import Path
 import grpc
 import numpy as np
 
-from protocol.codec import CHUNK_BYTES, digest_of, encode
-from protocol.generated import fedvoice_pb2 as pb
-from protocol.generated import fedvoice_pb2_grpc
-from protocol.parameters import FlatVector, ParameterTable
-from protocol.plan import TrainingPlan
-from protocol.task import (
+from fedvoice.protocol.codec import (
+    CHUNK_BYTES,
+    digest_of,
+    encode,
+)
+from fedvoice.protocol.generated import fedvoice_pb2 as pb
+from fedvoice.protocol.generated import fedvoice_pb2_grpc
+from fedvoice.protocol.parameters import (
+    FlatVector,
+    ParameterTable,
+)
+from fedvoice.protocol.plan import TrainingPlan
+from fedvoice.protocol.task import (
     WEIGHTS_FILE,
     Bucket,
     FeatureSettings,
@@ -28,9 +35,12 @@ from protocol.task import (
     save_weights,
     write_package,
 )
-from protocol.vocabulary import Vocabulary
-from server.app import AggregationServer
-from server.config import RetryConfig, ServerConfig
+from fedvoice.protocol.vocabulary import Vocabulary
+from fedvoice.server.app import AggregationServer
+from fedvoice.server.config import (
+    RetryConfig,
+    ServerConfig,
+)
 
 PROGRAM = b"a program that nobody runs"
 QUICK = RetryConfig(least_secs=0.01, most_secs=0.05)

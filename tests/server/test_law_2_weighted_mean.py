@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from protocol.generated import fedvoice_pb2 as pb
-from protocol.task import load_weights
-from server.aggregation import Accumulator
-from server.ledger import round_rows
+from fedvoice.algorithm.aggregation import Accumulator
+from fedvoice.protocol.generated import fedvoice_pb2 as pb
+from fedvoice.protocol.task import load_weights
+from fedvoice.server.store.ledger import round_rows
 
 
 def test_law_2_weights_are_examples_of_the_accepted_clients():

@@ -8,9 +8,9 @@ import threading
 import numpy as np
 import pytest
 
-from protocol.cost import analytic_cfmq
-from protocol.plan import TrainingPlan
-from server.ledger import round_rows
+from fedvoice.protocol.cost import analytic_cfmq
+from fedvoice.protocol.plan import TrainingPlan
+from fedvoice.server.store.ledger import round_rows
 
 SIZE = 250_000  # 1 MB
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from protocol.errors import ErrorCode, FedvoiceError
-from protocol.plan import TrainingPlan
-from protocol.task import load_weights
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.protocol.plan import TrainingPlan
+from fedvoice.protocol.task import load_weights
 from tests.server.support import make_package
 
 NAMES = ("encoder.w", "joint.w")

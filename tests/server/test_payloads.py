@@ -5,16 +5,28 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from protocol.codec import ENCODINGS, decode, encode
-from protocol.errors import ErrorCode, FedvoiceError
-from protocol.generated import fedvoice_pb2 as pb
-from protocol.plan import TrainingPlan
-from protocol.quantised import BLOCK_VALUES
-from protocol.task import load_weights
-from server.aggregation import CHUNK_ELEMENTS, inspect
-from server.checks import check_facts
-from server.config import ServerConfig
-from server.payloads import largest_payload_bytes, read_payload, smallest_payload_bytes
+from fedvoice.algorithm.aggregation import (
+    CHUNK_ELEMENTS,
+    inspect,
+)
+from fedvoice.algorithm.checks import check_facts
+from fedvoice.protocol.codec import (
+    ENCODINGS,
+    decode,
+    encode,
+    largest_payload_bytes,
+    smallest_payload_bytes,
+)
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.protocol.generated import fedvoice_pb2 as pb
+from fedvoice.protocol.plan import TrainingPlan
+from fedvoice.protocol.quantised import BLOCK_VALUES
+from fedvoice.protocol.task import load_weights
+from fedvoice.server.config import ServerConfig
+from fedvoice.server.store.payloads import read_payload
 
 SIZES = [1, CHUNK_ELEMENTS, 2 * CHUNK_ELEMENTS + 3]
 

@@ -7,11 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.plan import TrainingPlan
-from server.config import ServerConfig
-from server.ledger import round_rows
-from server.plan_schedule import PlanSchedule, plan_for_round
-from server.rates import RateSchedule, rate_multiplier
+from fedvoice.algorithm.plan_schedule import (
+    PlanSchedule,
+    plan_for_round,
+)
+from fedvoice.algorithm.rates import (
+    RateSchedule,
+    rate_multiplier,
+)
+from fedvoice.protocol.plan import TrainingPlan
+from fedvoice.server.config import ServerConfig
+from fedvoice.server.store.ledger import round_rows
 
 PLAN = TrainingPlan(local_epochs=8, batch_size=3, client_rate=0.5, fvn_std=0.02)
 

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from protocol.generated import fedvoice_pb2 as pb
-from server.config import Gates, ServerConfig
-from server.population import Population, gates_open
-from server.rounds import RoundRules, Work
-from server.store import open_store
+from fedvoice.algorithm.rounds import (
+    RoundRules,
+    Work,
+)
+from fedvoice.protocol.generated import fedvoice_pb2 as pb
+from fedvoice.server.config import (
+    Gates,
+    ServerConfig,
+)
+from fedvoice.server.rounds.population import (
+    Population,
+    gates_open,
+)
+from fedvoice.server.store.database import open_store
 
 
 def rules(work: Work) -> RoundRules:

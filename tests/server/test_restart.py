@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from protocol.codec import encode
-from protocol.generated import fedvoice_pb2 as pb
-from protocol.task import load_weights
-from server.ledger import round_rows
+from fedvoice.protocol.codec import encode
+from fedvoice.protocol.generated import fedvoice_pb2 as pb
+from fedvoice.protocol.task import load_weights
+from fedvoice.server.store.ledger import round_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = 200_000

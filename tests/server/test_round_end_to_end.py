@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from protocol.task import load_weights
+from fedvoice.protocol.task import load_weights
 
 
 def test_two_rounds_of_two_phones_move_the_weights_by_the_weighted_mean(lab):

@@ -6,11 +6,20 @@ import grpc
 import numpy as np
 import pytest
 
-from protocol.errors import ErrorCode, FedvoiceError
-from protocol.generated import fedvoice_pb2 as pb
-from protocol.task import load_weights, parse_manifest
-from server.app import AggregationServer
-from server.ledger import evaluation_rows, round_rows
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.protocol.generated import fedvoice_pb2 as pb
+from fedvoice.protocol.task import (
+    load_weights,
+    parse_manifest,
+)
+from fedvoice.server.app import AggregationServer
+from fedvoice.server.store.ledger import (
+    evaluation_rows,
+    round_rows,
+)
 from tests.server.support import make_package, quick_config
 
 ONES = np.ones(8, np.float32)

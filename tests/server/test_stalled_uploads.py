@@ -9,9 +9,12 @@ import grpc
 import numpy as np
 import pytest
 
-from protocol.codec import encode
-from protocol.generated import fedvoice_pb2 as pb
-from server.patience import StalledError, patient
+from fedvoice.protocol.codec import encode
+from fedvoice.protocol.generated import fedvoice_pb2 as pb
+from fedvoice.server.intake.patience import (
+    StalledError,
+    patient,
+)
 
 SIZE = 1024
 DELTA = np.ones(SIZE, np.float32)

@@ -6,10 +6,16 @@ import threading
 
 import pytest
 
-from protocol.errors import ErrorCode, FedvoiceError
-from server.ledger import evaluation_rows, round_rows
-from server.store import open_store
-from server.tables import TrafficRow
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.server.store.database import open_store
+from fedvoice.server.store.ledger import (
+    evaluation_rows,
+    round_rows,
+)
+from fedvoice.server.store.tables import TrafficRow
 
 
 def test_a_store_that_is_not_there_is_an_error(tmp_path):

@@ -7,11 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from protocol.codec import digest_of, encode
-from protocol.errors import ErrorCode, FedvoiceError
-from protocol.generated import fedvoice_pb2 as pb
-from protocol.plan import TrainingPlan
-from server.ledger import round_rows
+from fedvoice.protocol.codec import (
+    digest_of,
+    encode,
+)
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.protocol.generated import fedvoice_pb2 as pb
+from fedvoice.protocol.plan import TrainingPlan
+from fedvoice.server.store.ledger import round_rows
 
 ONES = np.ones(8, np.float32)
 PAYLOAD = encode(ONES, "float32")

@@ -10,9 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from android_harness.dealing import shards
-from laboratory.data.mnist import DIGITS, read_mnist
-from protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.data.mnist import (
+    DIGITS,
+    read_mnist,
+)
+from fedvoice.data.partitions import shards
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
 REAL = Path(os.environ.get("FEDVOICE_SPEECH", SHARED)) / "mnist"

@@ -11,12 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from laboratory.clients import ClientData
-from laboratory.corpora import ImagesCorpus, RolesCorpus
-from laboratory.data.shakespeare import CHARACTERS
-from laboratory.populations import build_population, export_config
-from laboratory.tasks import unexported_task
-from protocol.task import TaskManifest
+from fedvoice.data.corpora import (
+    ImagesCorpus,
+    RolesCorpus,
+)
+from fedvoice.data.shakespeare import CHARACTERS
+from fedvoice.protocol.task import TaskManifest
+from fedvoice.simulation.clients import ClientData
+from fedvoice.simulation.populations import (
+    build_population,
+    export_config,
+)
+from fedvoice.simulation.tasks import unexported_task
 
 IMAGES = 40
 TASKS = {

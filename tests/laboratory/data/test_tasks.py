@@ -7,12 +7,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from laboratory.data.mnist import DIGITS, SIDE, Images
-from laboratory.data.shakespeare import CHARACTERS, UNROLL, Role, cut_windows, encode
-from model_export.config import ExportConfig, read_config
-from model_export.package import new_model, parameter_table
-from protocol.engine import Example
-from protocol.vocabulary import WORD_BOUNDARY
+from fedvoice.data.mnist import (
+    DIGITS,
+    SIDE,
+    Images,
+)
+from fedvoice.data.shakespeare import (
+    CHARACTERS,
+    UNROLL,
+    Role,
+    cut_windows,
+    encode,
+)
+from fedvoice.model_export.config import (
+    ExportConfig,
+    read_config,
+)
+from fedvoice.model_export.package import (
+    new_model,
+    parameter_table,
+)
+from fedvoice.protocol.engine import Example
+from fedvoice.protocol.vocabulary import WORD_BOUNDARY
 
 EXPERIMENTS = Path(__file__).resolve().parents[3] / "experiments"
 

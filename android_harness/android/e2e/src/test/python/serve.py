@@ -7,12 +7,12 @@ import sys
 import threading
 from pathlib import Path
 
-from model_export.package import export_task
-from server.app import AggregationServer
-from server.config import ServerConfig
-from server.invite import make_invitations
-from server.ledger import round_rows
-from server.rounds import RoundState
+from fedvoice.algorithm.rounds import RoundState
+from fedvoice.model_export.package import export_task
+from fedvoice.server.app import AggregationServer
+from fedvoice.server.config import ServerConfig
+from fedvoice.server.security.invite import make_invitations
+from fedvoice.server.store.ledger import round_rows
 from tests.android.tasks import tiny_config
 
 folder = Path(sys.argv[1])

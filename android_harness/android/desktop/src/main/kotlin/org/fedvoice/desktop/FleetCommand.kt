@@ -28,7 +28,7 @@ import java.io.IOException
 import java.util.PriorityQueue
 import kotlin.concurrent.thread
 
-/** What one process of a fleet does; `android_harness/emulation/android_fleet.py` writes it. */
+/** What one process of a fleet does; `simulation/fleet/android.py` writes it. */
 @Serializable
 private class FleetJob(
     val server: String,
@@ -54,7 +54,7 @@ private class FleetStep(
 
 /**
  * Many phones in one JVM that take turns, each when its own next contact is due, until the server
- * has said to each that it is finished. The counterpart of `android_harness/worker.py`: a phone
+ * has said to each that it is finished. The counterpart of `simulation/fleet/worker.py`: a phone
  * that fails several times in a row is lost, and the others go on.
  *
  * Ctrl-C is the parent's business: it stops its children with SIGTERM, and a child whose parent has

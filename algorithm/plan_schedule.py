@@ -1,0 +1,47 @@
+"""How the plan changes from round to round. The server decides, so phones need to know nothing."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from fedvoice.algorithm.rates import (
+    RateSchedule,
+    rate_multiplier,
+)
+from fedvoice.protocol.plan import TrainingPlan
+
+
+class PlanSchedule(BaseModel):
+    """What `plan_for_round` varies; as it stands: nothing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    fvn_ramp_rounds: int = Field(default=0, ge=0)
+    """Rounds in which FVN's noise grows from nothing to the plan's `fvn_std`; 0: no ramp."""
+    client_rate: RateSchedule = RateSchedule()
+    """Warm-up and decay of the plan's `client_rate`."""
+    local_epochs_halve_every: int = Field(default=0, ge=0)
+    """Rounds after which the local epochs are halved, and again and again; 0: never."""
+
+
+def plan_for_round(
+    schedule: PlanSchedule, plan: TrainingPlan, number: int, rounds: int
+) -> TrainingPlan:
+    """The plan of round `number` (from 1) of `rounds`, from the job's `plan`.
+
+    fvn_std grows linearly: 0 in round 1, whole after `fvn_ramp_rounds` (Guliani et al. 2020,
+    section 4.2.2, ramps it so). local_epochs is halved, rounded down to at least 1, every
+    `local_epochs_halve_every` rounds: many local epochs help early and hold convergence up late
+    (McMahan et al. 2017, section 3). It depends on nothing but its arguments, so a restarted
+    server gives the same plan.
+    """
+    done = max(0, number - 1)
+    ramp, every = schedule.fvn_ramp_rounds, schedule.local_epochs_halve_every
+    halvings = done // every if every else 0
+    return plan.model_copy(
+        update={
+            "fvn_std": plan.fvn_std * (min(1.0, done / ramp) if ramp else 1.0),
+            "client_rate": plan.client_rate * rate_multiplier(schedule.client_rate, number, rounds),
+            "local_epochs": max(1, plan.local_epochs >> halvings),
+        }
+    )

@@ -1,0 +1,343 @@
+"""One round as a pure state machine: `step(state, event) -> (state, commands)`.
+
+    selecting -> training -> committing -> committed
+                     \\-> abandoned
+
+No I/O and no clock: events carry the time. Whoever runs the machine keeps the events that changed
+the state; stepping through them again gives the state back after a crash.
+
+A round has a fixed number of places. A phone is invited to a place (sampled rounds) or takes one
+at check-in (rounds open to all). Both an invitation and an assignment are leases: when one runs
+out the place goes to the next phone of the queue, and the phone that lost it goes to the queue's
+end. A round ends by goal, by timeout with enough updates, or is abandoned, and says which (law 5).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from fedvoice.protocol.random import (
+    Purpose,
+    Stream,
+)
+
+
+class Work(StrEnum):
+    """What the phones of a round do."""
+
+    TRAIN = "train"
+    EVALUATE = "evaluate"
+
+
+class Phase(StrEnum):
+    """Where a round stands."""
+
+    SELECTING = "selecting"
+    TRAINING = "training"
+    COMMITTING = "committing"
+    COMMITTED = "committed"
+    ABANDONED = "abandoned"
+
+
+class Ending(StrEnum):
+    """Why a round ended."""
+
+    GOAL = "goal"
+    TIMEOUT = "timeout"
+    TOO_FEW = "too-few"
+    NOBODY = "nobody"
+
+
+@dataclass(frozen=True)
+class RoundRules:
+    """Settings of one round; counts are phones."""
+
+    job: str
+    number: int
+    work: Work
+    goal: int
+    """Accepted reports that end the round."""
+    places: int
+    """Phones that work at once or have reported."""
+    min_fraction: float
+    lease_secs: float
+    timeout_secs: float
+    open_to_all: bool = False
+
+
+@dataclass(frozen=True)
+class Place:
+    """A lease. `assignment_id` is empty until the invited phone checks in."""
+
+    assignment_id: str
+    expires_secs: float
+
+
+@dataclass(frozen=True)
+class RoundState:
+    """Everything a round knows."""
+
+    rules: RoundRules
+    phase: Phase = Phase.SELECTING
+    started_secs: float = 0.0
+    goal: int = 0
+    """The rules' goal, or as many phones as there are."""
+    queue: tuple[str, ...] = ()
+    """Phones next in line for a free place."""
+    places: Mapping[str, Place] = field(default_factory=dict)
+    accepted: frozenset[str] = frozenset()
+    barred: frozenset[str] = frozenset()
+    """Phones whose report was refused for good."""
+    grants: int = 0
+    ending: Ending | None = None
+
+    @property
+    def deadline_secs(self) -> float:
+        """When the round is closed whatever has come."""
+        return self.started_secs + self.rules.timeout_secs
+
+    @property
+    def minimum(self) -> int:
+        """Accepted reports that are enough at the deadline."""
+        return max(1, math.ceil(self.rules.min_fraction * self.goal - 1e-9))
+
+    @property
+    def closed(self) -> bool:
+        """No further event changes anything."""
+        return self.phase in (Phase.COMMITTED, Phase.ABANDONED)
+
+
+# Events
+
+
+@dataclass(frozen=True)
+class Started:
+    """Enough phones are known. `candidates`: those to invite, in the order drawn."""
+
+    time_secs: float
+    candidates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CheckedIn:
+    """A phone that may work asks for work."""
+
+    time_secs: float
+    client_id: str
+
+
+@dataclass(frozen=True)
+class ReportAccepted:
+    """A report that `may_report` allowed was found good."""
+
+    time_secs: float
+    client_id: str
+
+
+@dataclass(frozen=True)
+class ReportRejected:
+    """A report that `may_report` allowed is bad and will not get better."""
+
+    time_secs: float
+    client_id: str
+
+
+@dataclass(frozen=True)
+class Ticked:
+    """Time has passed."""
+
+    time_secs: float
+
+
+@dataclass(frozen=True)
+class Committed:
+    """The round's result is stored."""
+
+    time_secs: float
+
+
+Event = Started | CheckedIn | ReportAccepted | ReportRejected | Ticked | Committed
+_EVENTS: dict[str, type[Event]] = {
+    kind.__name__: kind
+    for kind in (Started, CheckedIn, ReportAccepted, ReportRejected, Ticked, Committed)
+}
+
+
+# Commands
+
+
+@dataclass(frozen=True)
+class Grant:
+    """Give the phone this assignment, new or (asked twice) the one it has."""
+
+    client_id: str
+    assignment_id: str
+    lease_secs: float
+
+
+@dataclass(frozen=True)
+class Commit:
+    """Close the books: aggregate, store, then send `Committed`."""
+
+
+@dataclass(frozen=True)
+class Abandon:
+    """The round has failed; weights stay as they were."""
+
+
+Command = Grant | Commit | Abandon
+
+
+def draw_cohort(seed: int, number: int, client_ids: Iterable[str]) -> tuple[str, ...]:
+    """All clients in the order in which round `number` invites them: reproducible from the seed."""
+    known = sorted(client_ids)
+    order = Stream(seed, "", number, Purpose.COHORT).permutation(len(known))
+    return tuple(known[i] for i in order)
+
+
+def may_report(state: RoundState, client_id: str, assignment_id: str, time_secs: float) -> bool:
+    """Whether the client holds this assignment now."""
+    place = state.places.get(client_id)
+    return (
+        state.phase is Phase.TRAINING
+        and place is not None
+        and place.assignment_id == assignment_id != ""
+        and time_secs < min(place.expires_secs, state.deadline_secs)
+    )
+
+
+def next_deadline(state: RoundState) -> float | None:
+    """When the next `Ticked` will change something; None: not by time alone."""
+    if state.phase is not Phase.TRAINING:
+        return None
+    return min([state.deadline_secs, *(place.expires_secs for place in state.places.values())])
+
+
+def step(state: RoundState, event: Event) -> tuple[RoundState, tuple[Command, ...]]:
+    """The whole machine. Events that do not fit the phase change nothing."""
+    if isinstance(event, Committed):
+        if state.phase is not Phase.COMMITTING:
+            return state, ()
+        return replace(state, phase=Phase.COMMITTED), ()
+    if isinstance(event, Started):
+        return _start(state, event) if state.phase is Phase.SELECTING else (state, ())
+    if state.phase is not Phase.TRAINING:
+        return state, ()
+    if event.time_secs >= state.deadline_secs:
+        return _close(state)
+    state = _refill(_expire(state, event.time_secs), event.time_secs)
+    match event:
+        case CheckedIn():
+            return _check_in(state, event)
+        case ReportAccepted():
+            return _accept(state, event)
+        case ReportRejected():
+            state = replace(
+                state,
+                places=_without(state.places, event.client_id),
+                barred=state.barred | {event.client_id},
+            )
+            return _refill(state, event.time_secs), ()
+        case Ticked():
+            return state, ()
+
+
+def _start(state: RoundState, event: Started) -> tuple[RoundState, tuple[Command, ...]]:
+    rules = state.rules
+    goal = rules.goal if rules.open_to_all else min(rules.goal, len(event.candidates))
+    if goal == 0:
+        return replace(state, phase=Phase.ABANDONED, ending=Ending.NOBODY), (Abandon(),)
+    started = replace(
+        state,
+        phase=Phase.TRAINING,
+        started_secs=event.time_secs,
+        goal=goal,
+        queue=() if rules.open_to_all else event.candidates,
+    )
+    return _refill(started, event.time_secs), ()
+
+
+def _check_in(state: RoundState, event: CheckedIn) -> tuple[RoundState, tuple[Command, ...]]:
+    client, rules = event.client_id, state.rules
+    place = state.places.get(client)
+    if place is not None and place.assignment_id:
+        return state, (Grant(client, place.assignment_id, place.expires_secs - event.time_secs),)
+    takes_free_place = (
+        rules.open_to_all
+        and client not in state.accepted | state.barred
+        and _free_places(state) > 0
+    )
+    if place is None and not takes_free_place:
+        return state, ()
+    grants = state.grants + 1
+    granted = Place(
+        assignment_id=f"{rules.job}-{rules.work}-{rules.number}-{grants}",
+        expires_secs=event.time_secs + rules.lease_secs,
+    )
+    state = replace(state, places={**state.places, client: granted}, grants=grants)
+    return state, (Grant(client, granted.assignment_id, rules.lease_secs),)
+
+
+def _accept(state: RoundState, event: ReportAccepted) -> tuple[RoundState, tuple[Command, ...]]:
+    if event.client_id not in state.places:
+        return state, ()
+    state = replace(
+        state,
+        places=_without(state.places, event.client_id),
+        accepted=state.accepted | {event.client_id},
+    )
+    if len(state.accepted) < state.goal:
+        return state, ()
+    return replace(state, phase=Phase.COMMITTING, ending=Ending.GOAL), (Commit(),)
+
+
+def _close(state: RoundState) -> tuple[RoundState, tuple[Command, ...]]:
+    if len(state.accepted) >= state.minimum:
+        return replace(state, phase=Phase.COMMITTING, ending=Ending.TIMEOUT), (Commit(),)
+    return replace(state, phase=Phase.ABANDONED, ending=Ending.TOO_FEW), (Abandon(),)
+
+
+def _expire(state: RoundState, time_secs: float) -> RoundState:
+    expired = tuple(c for c, place in state.places.items() if place.expires_secs <= time_secs)
+    if not expired:
+        return state
+    return replace(
+        state,
+        places={c: place for c, place in state.places.items() if c not in expired},
+        queue=state.queue if state.rules.open_to_all else state.queue + expired,
+    )
+
+
+def _refill(state: RoundState, time_secs: float) -> RoundState:
+    count = min(_free_places(state), len(state.queue))
+    if count <= 0:
+        return state
+    invitation = Place("", time_secs + state.rules.lease_secs)
+    invited = {client: invitation for client in state.queue[:count]}
+    return replace(state, places={**state.places, **invited}, queue=state.queue[count:])
+
+
+def _free_places(state: RoundState) -> int:
+    return state.rules.places - len(state.places) - len(state.accepted)
+
+
+def _without(places: Mapping[str, Place], client_id: str) -> dict[str, Place]:
+    return {client: place for client, place in places.items() if client != client_id}
+
+
+def event_to_dict(event: Event) -> dict[str, Any]:
+    """For the journal, as JSON."""
+    return {"kind": type(event).__name__, **asdict(event)}
+
+
+def event_from_dict(fields: Mapping[str, Any]) -> Event:
+    """Back from the journal."""
+    values = dict(fields)
+    kind = _EVENTS[values.pop("kind")]
+    if "candidates" in values:
+        values["candidates"] = tuple(values["candidates"])
+    return kind(**values)

@@ -1,1 +1,0 @@
-"""Speech for fleets: corpora become manifests (`protocol.utterances`), manifests become phones."""

@@ -1,0 +1,46 @@
+"""Length buckets for a corpus, for those who do not choose them by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fedvoice.protocol.task import FeatureSettings
+from fedvoice.protocol.utterances import Utterance
+from fedvoice.protocol.vocabulary import Vocabulary
+
+_ROUND_TO_FRAMES = 5
+
+
+def fit_buckets(
+    utterances: Sequence[Utterance],
+    features: FeatureSettings,
+    vocabulary: Vocabulary,
+    *,
+    count: int = 2,
+    batch: int = 8,
+) -> list[dict[str, int]]:
+    """At most `count` buckets that hold every utterance, in ascending order.
+
+    They end at equal quantiles of the utterances' encoder frames, rounded up to a multiple of 5.
+    Each has room for the longest transcript of the utterances that fit it by length.
+
+    Returns:
+        Tables `frames`, `labels`, `batch`, as `model_export.config.BucketConfig` takes them.
+    """
+    frames = np.array(
+        [
+            features.stacked_frames(features.frames(round(u.duration_secs * features.sample_rate)))
+            for u in utterances
+        ]
+    )
+    labels = np.array([len(vocabulary.encode(u.text)) for u in utterances])
+    ends = {
+        max(_ROUND_TO_FRAMES, -(-int(end) // _ROUND_TO_FRAMES) * _ROUND_TO_FRAMES)
+        for end in np.quantile(frames, np.arange(1, count + 1) / count)
+    }
+    return [
+        {"frames": end, "labels": int(labels[frames <= end].max()), "batch": batch}
+        for end in sorted(ends)
+    ]

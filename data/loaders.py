@@ -1,0 +1,172 @@
+"""Manifests from corpora on disk: LibriSpeech, Speech Commands, or a folder of audio.
+
+Nothing is downloaded: the user points at a directory. Splits are cut within each speaker, so that
+every phone keeps some of its own speech for evaluation.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.protocol.utterances import Utterance
+from fedvoice.protocol.vocabulary import normalise
+
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+
+
+def librispeech(
+    root: Path, subset: str, *, test_fraction: float = 0.1, max_secs: float = 0.0
+) -> list[Utterance]:
+    """LibriSpeech by speaker, through torchaudio's dataset.
+
+    Args:
+        root: folder that contains `LibriSpeech/`.
+        subset: e.g. `train-clean-100`.
+        test_fraction: share of each speaker's utterances kept for evaluation.
+        max_secs: leave longer utterances out; 0 keeps all.
+    """
+    from torchaudio.datasets import LIBRISPEECH
+
+    try:
+        dataset = LIBRISPEECH(root, url=subset, download=False)
+    except (RuntimeError, ValueError) as error:
+        raise _not_a_corpus(root, "LibriSpeech", f"{root}/LibriSpeech/{subset}", error) from error
+    archive = root / "LibriSpeech"
+
+    def found() -> Iterator[Utterance]:
+        for index in range(len(dataset)):
+            path, _, text, speaker, *_ = dataset.get_metadata(index)
+            yield _utterance(archive / path, text, str(speaker), "librispeech")
+
+    return split_within_speakers(_shorter(found(), max_secs), test_fraction)
+
+
+def speech_commands(
+    root: Path, *, words: Sequence[str] = (), version: str = "speech_commands_v0.02"
+) -> list[Utterance]:
+    """Speech Commands by speaker (hash in the file's name), with its own testing list.
+
+    Args:
+        root: folder that contains `SpeechCommands/<version>/`.
+        words: keep only these; empty keeps all.
+    """
+    from torchaudio.datasets import SPEECHCOMMANDS
+
+    found = []
+    for subset, split in (("training", "train"), ("testing", "test")):
+        try:
+            dataset = SPEECHCOMMANDS(root, url=version, subset=subset, download=False)
+        except (RuntimeError, OSError) as error:
+            raise _not_a_corpus(
+                root, "Speech Commands", f"{root}/SpeechCommands/{version}", error
+            ) from error
+        for index in range(len(dataset)):
+            path, _, word, speaker, _ = dataset.get_metadata(index)
+            if not words or word in words:
+                utterance = _utterance(
+                    root / "SpeechCommands" / path, word, speaker, "speech-commands"
+                )
+                found.append(replace(utterance, split=split))
+    return found
+
+
+def folder(root: Path, *, test_fraction: float = 0.1) -> list[Utterance]:
+    """`root/<speaker>/**/<name>.<wav|flac|ogg|mp3>` with the transcript in `<name>.txt` beside it,
+    its punctuation left out.
+
+    Raises:
+        FedvoiceError: `empty-transcript` or `not-found` naming the audio without a transcript.
+    """
+    paths = sorted(p for p in root.glob("*/**/*") if p.suffix.lower() in AUDIO_SUFFIXES)
+    if not paths:
+        raise _not_a_corpus(root, "audio", f"{root}/<speaker>/<name>.wav", "no audio files")
+
+    def found() -> Iterator[Utterance]:
+        for path in paths:
+            transcript = path.with_suffix(".txt")
+            if not transcript.is_file():
+                raise FedvoiceError(
+                    ErrorCode.NOT_FOUND,
+                    where=str(path),
+                    got="no transcript",
+                    wanted=f"the words spoken, in {transcript.name} beside it",
+                    next_step="Write the transcript, or move the recording out of the folder.",
+                )
+            text = without_punctuation(transcript.read_text(encoding="utf-8"))
+            yield _utterance(path, text, path.relative_to(root).parts[0], "folder")
+
+    return split_within_speakers(found(), test_fraction)
+
+
+def without_punctuation(text: str) -> str:
+    """Words as they are spoken: "No." is "no". Apostrophes and hyphens inside words stay."""
+    kept = (c if c in "'’-" or unicodedata.category(c)[0] != "P" else " " for c in text)
+    return " ".join(word for part in "".join(kept).split() if (word := part.strip("'’-")))
+
+
+def split_within_speakers(utterances: Iterable[Utterance], test_fraction: float) -> list[Utterance]:
+    """Mark the last `test_fraction` of each speaker's utterances as test."""
+    by_speaker: dict[str, list[Utterance]] = defaultdict(list)
+    for utterance in utterances:
+        by_speaker[utterance.speaker].append(utterance)
+    marked = []
+    for speaker in sorted(by_speaker):
+        own = by_speaker[speaker]
+        first_test = len(own) - round(len(own) * test_fraction)
+        marked += [
+            replace(u, split="test" if i >= first_test else "train") for i, u in enumerate(own)
+        ]
+    return marked
+
+
+def _shorter(utterances: Iterable[Utterance], max_secs: float) -> Iterator[Utterance]:
+    return (u for u in utterances if not max_secs or u.duration_secs <= max_secs)
+
+
+def _utterance(path: Path, text: str, speaker: str, source: str) -> Utterance:
+    import soundfile
+
+    text = normalise(text)
+    if not text:
+        raise FedvoiceError(
+            ErrorCode.EMPTY_TRANSCRIPT,
+            where=str(path),
+            got="an empty transcript",
+            wanted="the words spoken",
+            next_step="Transcribe the recording or leave it out.",
+        )
+    try:
+        duration_secs = float(soundfile.info(path).duration)
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise FedvoiceError(
+            ErrorCode.UNREADABLE_AUDIO,
+            where=str(path),
+            got=str(error),
+            wanted="an audio file",
+            next_step="Replace the file or leave it out.",
+        ) from error
+    return Utterance(
+        audio_path=path.absolute(),
+        text=text,
+        duration_secs=round(duration_secs, 4),
+        speaker=speaker,
+        source=source,
+    )
+
+
+def _not_a_corpus(root: Path, name: str, layout: str, error: object) -> FedvoiceError:
+    return FedvoiceError(
+        ErrorCode.NOT_FOUND,
+        where=str(root),
+        got=str(error),
+        wanted=f"{name} at {layout}",
+        next_step="Point at the folder that holds the corpus; fedvoice downloads none itself.",
+    )

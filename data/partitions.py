@@ -1,0 +1,117 @@
+"""Who holds which examples: pure functions from labels to lists of index arrays.
+
+Every function deals every index 0..n-1 to exactly one client, in arrays int64 of ascending
+indices, one a client, and gives the same deal for the same seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fedvoice.protocol.engine import Int64Array
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+
+
+def iid(examples: int, clients: int, seed: int) -> list[Int64Array]:
+    """Shuffled and cut into parts that differ by one example at most.
+
+    Raises:
+        FedvoiceError: `bad-config` if there are more clients than examples.
+    """
+    _demand_enough(examples, clients, "examples")
+    order = np.random.default_rng(seed).permutation(examples)
+    return _ascending(np.array_split(order, clients))
+
+
+def shards(
+    labels: npt.ArrayLike, clients: int, shards_per_client: int, seed: int
+) -> list[Int64Array]:
+    """The pathological partition of McMahan et al. 2016 (arXiv 1602.05629, section 3).
+
+    Examples are sorted by label and cut into clients * shards_per_client equal shards; each client
+    gets `shards_per_client` of them at random, and so has examples of few labels only.
+
+    Args:
+        labels: [n].
+
+    Raises:
+        FedvoiceError: `bad-config` if there are more shards than examples.
+    """
+    values = np.asarray(labels)
+    count = clients * shards_per_client
+    _demand_enough(len(values), count, "examples")
+    pieces = np.array_split(np.argsort(values, kind="stable"), count)
+    order = np.random.default_rng(seed).permutation(count).reshape(clients, shards_per_client)
+    return _ascending([np.concatenate([pieces[i] for i in row]) for row in order])
+
+
+def sorted_by(keys: npt.ArrayLike, clients: int) -> list[Int64Array]:
+    """Sorted by key (ties keep their order) and cut into equal contiguous parts: no chance.
+
+    Raises:
+        FedvoiceError: `bad-config` if there are more clients than examples.
+    """
+    values = np.asarray(keys)
+    _demand_enough(len(values), clients, "examples")
+    return _ascending(np.array_split(np.argsort(values, kind="stable"), clients))
+
+
+def dirichlet(labels: npt.ArrayLike, clients: int, alpha: float, seed: int) -> list[Int64Array]:
+    """Each label's examples dealt in proportions drawn from Dirichlet(alpha, ..., alpha).
+
+    Small alpha: nearly every label belongs to one client; large alpha: nearly IID. Parts differ
+    in size and may be empty. (Yurochkin et al. 2019, arXiv 1905.12022, section 4.)
+
+    Args:
+        labels: [n].
+
+    Raises:
+        FedvoiceError: `bad-config` without clients or for an alpha that is not above 0.
+    """
+    values = np.asarray(labels)
+    _demand_enough(clients, 1, "clients")
+    if not alpha > 0:
+        raise _bad_config("alpha", str(alpha), "a number above 0")
+    random = np.random.default_rng(seed)
+    dealt: list[list[Int64Array]] = [[] for _ in range(clients)]
+    for label in np.unique(values):
+        members = random.permutation(np.flatnonzero(values == label))
+        ends = np.cumsum(random.dirichlet(np.full(clients, alpha)))[:-1] * len(members)
+        for own, part in zip(dealt, np.split(members, np.rint(ends).astype(np.int64)), strict=True):
+            own.append(part)
+    empty = np.zeros(0, dtype=np.int64)
+    return _ascending([np.concatenate([empty, *own]) for own in dealt])
+
+
+def by_group(groups: npt.ArrayLike) -> list[Int64Array]:
+    """One part for each distinct value of groups [n], in the order of the sorted values."""
+    values = np.asarray(groups)
+    order = np.argsort(values, kind="stable")
+    _, starts = np.unique(values[order], return_index=True)
+    return _ascending(np.split(order, starts[1:])) if len(values) else []
+
+
+def _ascending(parts: Sequence[npt.NDArray[Any]]) -> list[Int64Array]:
+    return [np.sort(part).astype(np.int64) for part in parts]
+
+
+def _demand_enough(got: int, needed: int, what: str) -> None:
+    if not 1 <= needed <= got:
+        raise _bad_config("partition", f"{got} {what} for {needed} parts", "one a part at least")
+
+
+def _bad_config(where: str, got: str, wanted: str) -> FedvoiceError:
+    return FedvoiceError(
+        ErrorCode.BAD_CONFIG,
+        where=where,
+        got=got,
+        wanted=wanted,
+        next_step="Change the number of clients, or give more data.",
+    )

@@ -1,1 +1,0 @@
-"""Corpora of the federated-averaging paper as examples."""

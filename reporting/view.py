@@ -1,0 +1,154 @@
+"""The live table of a simulation: a table that redraws on a terminal, a line a round elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich import box
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from fedvoice.protocol.cost import human_bytes
+from fedvoice.reporting.results import Books, RoundResult
+
+_ROWS_SHOWN = 16
+_ROOMY_COLUMNS = 104
+_COLUMNS = ["round", "cohort", "loss", "WER %", "held-out %", "down", "up", "steps"]
+_COLUMNS += ["CFMQ comm.", "CFMQ comp.", "secs"]
+
+
+class PreparationView:
+    """Says what is being prepared: a line that changes on a terminal, a line a part elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._status = console.status("prepare")
+        self._printed: set[str] = set()
+
+    def __enter__(self) -> PreparationView:
+        if self._console.is_terminal:
+            self._status.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._status.stop()
+
+    def show(self, what: str) -> None:
+        """`what`: words, and after a colon what changes often."""
+        if self._console.is_terminal:
+            self._status.update(what)
+        elif (part := what.partition(":")[0]) not in self._printed:
+            self._printed.add(part)
+            self._console.print(f"{part} ...", highlight=False)
+
+
+class RoundTable:
+    """Shows books as they grow. A context manager."""
+
+    def __init__(self, console: Console, rounds: int) -> None:
+        self._console, self._rounds = console, rounds
+        self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+        self._last: Books | None = None
+        self._printed = 0
+        self._started = time.monotonic()
+        self._first_round: int | None = None
+
+    def __enter__(self) -> RoundTable:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+        elif self._last is not None:
+            self._print_closed(self._last, self._last.rounds)
+
+    def show(self, books: Books) -> None:
+        """Draw the table, or print the rounds that are new."""
+        if self._first_round is None:
+            self._first_round = len(books.rounds)
+        if self._live is not None:
+            self._live.update(Group(self._table(books), self._status(books)), refresh=True)
+            return
+        # The newest round may still be waiting for its evaluation.
+        self._print_closed(books, books.rounds[:-1])
+        self._last = books
+
+    def _print_closed(self, books: Books, rounds: list[RoundResult]) -> None:
+        lines = [_cells(row) for row in rounds[self._printed :]]
+        if rounds and not self._printed:
+            lines = [_COLUMNS, *_initial(books), *lines]
+        for cells in lines:
+            text = " ".join(f"{cell:>10}" for cell in cells)
+            self._console.print(text, soft_wrap=True, highlight=False)
+        self._printed = max(self._printed, len(rounds))
+
+    def _table(self, books: Books) -> Table:
+        # Whatever a terminal's width, 80 too: no number is cut.
+        roomy = self._console.width >= _ROOMY_COLUMNS
+        table = Table() if roomy else Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+        for name in _COLUMNS:
+            header = name if roomy else name.replace(" ", "\n").replace("-", "-\n")
+            table.add_column(header, justify="right", no_wrap=True)
+        for cells in _initial(books):
+            table.add_row(*cells)
+        evaluated = [r for r in books.rounds if r.wer is not None or r.heldout_wer is not None]
+        shown = sorted(
+            {r.round: r for r in evaluated[-_ROWS_SHOWN // 2 :] + books.rounds[-8:]}.values(),
+            key=lambda r: r.round,
+        )
+        for row in shown:
+            table.add_row(*_cells(row))
+        return table
+
+    def _status(self, books: Books) -> Text:
+        done = len(books.rounds)
+        fresh = done - (self._first_round or 0)
+        elapsed = time.monotonic() - self._started
+        text = f"round {done} of {self._rounds}, {elapsed:.0f} s"
+        if fresh > 0 and done < self._rounds:
+            text += f", about {elapsed / fresh * (self._rounds - done):.0f} s to go"
+        elif not done:
+            text += ", phones are checking in"
+        return Text(text)
+
+
+def _cells(row: RoundResult) -> list[str]:
+    return [
+        str(row.round),
+        str(row.clients),
+        "" if row.loss is None else f"{row.loss:.3f}",
+        _percent(row.wer),
+        _percent(row.heldout_wer),
+        human_bytes(row.bytes_down),
+        human_bytes(row.bytes_up),
+        str(row.steps),
+        human_bytes(row.cfmq_communication_bytes),
+        human_bytes(row.cfmq_compute_bytes),
+        f"{row.wall_secs:.1f}",
+    ]
+
+
+def _initial(books: Books) -> list[list[str]]:
+    """The row of the model before training, where it was evaluated."""
+    if books.initial_wer is None and books.initial_heldout_wer is None:
+        return []
+    return [["0", "", "", _percent(books.initial_wer), _percent(books.initial_heldout_wer)]]
+
+
+def _percent(rate: float | None) -> str:
+    return "" if rate is None else f"{rate:.1f}"

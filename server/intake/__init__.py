@@ -1,0 +1,1 @@
+"""What phones send: the gRPC service, uploads, reports."""

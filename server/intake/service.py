@@ -1,0 +1,214 @@
+"""The gRPC service: messages in, messages out, bytes counted. Decisions are made elsewhere."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import grpc
+
+from fedvoice.protocol.codec import CHUNK_BYTES
+from fedvoice.protocol.generated import fedvoice_pb2 as pb
+from fedvoice.protocol.generated import fedvoice_pb2_grpc
+from fedvoice.server.intake.patience import (
+    StalledError,
+    patient,
+)
+from fedvoice.server.intake.reports import Intake
+from fedvoice.server.rounds.coordinator import Coordinator
+from fedvoice.server.security.enrolment import Admission
+from fedvoice.server.store.blobs import BlobStore
+from fedvoice.server.store.tables import TrafficKind
+from fedvoice.server.store.traffic import (
+    chunk_wire_bytes,
+    report_chunk_wire_bytes,
+    wire_bytes,
+)
+
+log = logging.getLogger("fedvoice.server")
+
+PROTOCOL_VERSION = 1
+_LONGEST_ID = 128
+_LARGEST_COUNT = 2**31 - 1
+
+
+class AggregationService(fedvoice_pb2_grpc.AggregationServicer):
+    """`fedvoice.v1.Aggregation`; the .proto states the legal order of calls."""
+
+    def __init__(
+        self,
+        coordinator: Coordinator,
+        intake: Intake,
+        blobs: BlobStore,
+        admission: Admission | None,
+    ) -> None:
+        """`admission`: None where there is no TLS."""
+        self._chunk_timeout_secs = coordinator.job.config.chunk_timeout_secs
+        self._coordinator, self._intake, self._blobs = coordinator, intake, blobs
+        self._admission = admission
+        job = coordinator.job
+        # Weights fetched for an evaluation: client -> (digest, round, bytes).
+        self._evaluated_weights: dict[str, tuple[str, int, int]] = {}
+        self._installed = {job.manifest_blob.digest, job.program_blob.digest}
+
+    def CheckIn(  # noqa: N802
+        self, request: pb.CheckInRequest, context: grpc.ServicerContext
+    ) -> pb.CheckInReply:
+        """Never blocks."""
+        self._admit(context, client_id=request.client_id)
+        capabilities = request.capabilities
+        if capabilities.protocol_version > PROTOCOL_VERSION:
+            context.abort(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                f"protocol version {capabilities.protocol_version}: this server speaks "
+                f"{PROTOCOL_VERSION}; update the server",
+            )
+        if max(capabilities.train_examples, capabilities.test_examples) > _LARGEST_COUNT:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "example counts are out of range")
+        reply = self._coordinator.check_in(request)
+        number, kind = self._coordinator.traffic_kind(
+            request.client_id, reply.assignment.assignment_id
+        )
+        if not reply.HasField("assignment"):
+            kind = TrafficKind.IDLE
+        else:
+            self._share_download(request, reply.assignment)
+        self._coordinator.traffic.add(
+            number, kind, request.client_id, down=wire_bytes(reply), up=wire_bytes(request)
+        )
+        return reply
+
+    def Fetch(  # noqa: N802
+        self, request: pb.FetchRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.Chunk]:
+        """Chunks of 256 KB from the offset on."""
+        self._admit(context, client_id=request.client_id)
+        path = self._blobs.path(request.digest)
+        if path is None:
+            context.abort(
+                grpc.StatusCode.NOT_FOUND,
+                f"no blob {request.digest[:64]!r}: weights of past rounds are dropped; check in "
+                "again",
+            )
+            return
+        number, kind = self._coordinator.traffic_kind(request.client_id, request.assignment_id)
+        if request.digest in self._installed:
+            kind = TrafficKind.INSTALL
+        sent = 0
+        try:
+            with path.open("rb", buffering=0) as file:
+                size = file.seek(0, 2)
+                if request.offset > size:
+                    context.abort(
+                        grpc.StatusCode.OUT_OF_RANGE,
+                        f"offset {request.offset}: the blob has {size} bytes",
+                    )
+                file.seek(request.offset)
+                while data := file.read(CHUNK_BYTES):
+                    sent += chunk_wire_bytes(len(data))
+                    yield pb.Chunk(data=data)
+        finally:
+            if kind is TrafficKind.EVALUATE:
+                digest, _, before = self._evaluated_weights.get(request.client_id, ("", 0, 0))
+                total = sent + (before if digest == request.digest else 0)
+                self._evaluated_weights[request.client_id] = (request.digest, number, total)
+            self._coordinator.traffic.add(
+                number, kind, request.client_id, down=sent, up=wire_bytes(request)
+            )
+
+    def _share_download(self, request: pb.CheckInRequest, assignment: pb.Assignment) -> None:
+        """Weights that were fetched for an evaluation and now serve training are booked as
+        training: it would have had to fetch them, and evaluating often must not make CFMQ small.
+        """
+        digest, number, sent = self._evaluated_weights.get(request.client_id, ("", 0, 0))
+        if (
+            assignment.work == pb.WORK_TRAIN
+            and digest == assignment.weights.digest
+            and digest in request.cached_digests
+        ):
+            del self._evaluated_weights[request.client_id]
+            add = self._coordinator.traffic.add
+            add(number, TrafficKind.EVALUATE, request.client_id, down=-sent)
+            add(assignment.round, TrafficKind.TRAIN, request.client_id, down=sent)
+
+    def ReportStatus(  # noqa: N802
+        self, request: pb.ReportStatusRequest, context: grpc.ServicerContext
+    ) -> pb.ReportStatusReply:
+        """Where to resume."""
+        self._admit(context, client_id=request.client_id, report_id=request.report_id)
+        reply = self._intake.status(request.client_id, request.report_id)
+        number, kind = self._coordinator.traffic_kind(request.client_id)
+        self._coordinator.traffic.add(
+            number, kind, request.client_id, down=wire_bytes(reply), up=wire_bytes(request)
+        )
+        return reply
+
+    def Report(  # noqa: N802
+        self, request_iterator: Iterator[pb.ReportRequest], context: grpc.ServicerContext
+    ) -> pb.ReportReply:
+        """One report, or the rest of one."""
+        messages = patient(request_iterator, self._chunk_timeout_secs)
+        try:
+            reply, header = self._receive(messages, context)
+        except StalledError as error:
+            log.info("stalled upload from %s: %s", context.peer(), error)
+            context.abort(
+                grpc.StatusCode.DEADLINE_EXCEEDED,
+                f"{error}: what has come is kept, ask ReportStatus and go on",
+            )
+            raise AssertionError("abort raises") from error
+        finally:
+            messages.close()
+        if reply.verdict != pb.VERDICT_ACCEPTED:
+            # A full store keeps the round from its goal: whoever runs the server must know.
+            full = reply.verdict == pb.VERDICT_NO_SPACE
+            log.log(
+                logging.WARNING if full else logging.INFO,
+                "refused client=%s round=%d verdict=%s: %s",
+                header.client_id,
+                header.round,
+                pb.Verdict.Name(reply.verdict),
+                reply.detail,
+            )
+        return reply
+
+    def _receive(
+        self, messages: Iterator[pb.ReportRequest], context: grpc.ServicerContext
+    ) -> tuple[pb.ReportReply, pb.ReportHeader]:
+        first = next(messages, None)
+        if first is None or not first.HasField("header"):
+            context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT, "the first message of a report is its header"
+            )
+            raise AssertionError("abort raises")
+        header = first.header
+        self._admit(context, client_id=header.client_id, report_id=header.report_id)
+        number, kind = self._coordinator.traffic_kind(header.client_id, header.assignment_id)
+        add = self._coordinator.traffic.add
+        # Booked as they come: the transaction that records the report takes the books along.
+        add(number, kind, header.client_id, up=wire_bytes(first))
+
+        def chunks() -> Iterator[bytes]:
+            for message in messages:
+                if not message.HasField("chunk"):
+                    context.abort(
+                        grpc.StatusCode.INVALID_ARGUMENT, "after the header come chunks only"
+                    )
+                data = message.chunk.data
+                add(number, kind, header.client_id, up=report_chunk_wire_bytes(len(data)))
+                yield data
+
+        reply = self._intake.receive(header, chunks())
+        add(number, kind, header.client_id, down=wire_bytes(reply))
+        return reply, header
+
+    def _admit(self, context: grpc.ServicerContext, *, client_id: str, **ids: str) -> None:
+        """Every call begins here: well-formed identifiers, and the caller is who it says."""
+        for name, value in {"client_id": client_id, **ids}.items():
+            if not 0 < len(value) <= _LONGEST_ID or not value.isprintable():
+                context.abort(
+                    grpc.StatusCode.INVALID_ARGUMENT,
+                    f"{name}: 1 to {_LONGEST_ID} printable characters wanted",
+                )
+        if self._admission is not None:
+            self._admission.check(context, client_id)

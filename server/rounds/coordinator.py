@@ -1,0 +1,415 @@
+"""Runs the rounds: turns calls and time into events of the state machine, and does as it commands.
+
+One lock guards the state. Every event that changed the state is in the journal before anybody is
+told of it, and a report's event is written together with the report, after its payload was synced
+and before it is folded; `resume` therefore finds exactly what was acknowledged (law 4).
+
+Committing is done by the ticker's thread without the lock: in that phase nothing else touches the
+accumulator or the model.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import asdict
+
+from fedvoice.algorithm import rounds
+from fedvoice.algorithm.aggregation import Accumulator
+from fedvoice.algorithm.rounds import (
+    Phase,
+    RoundRules,
+    RoundState,
+    Work,
+)
+from fedvoice.algorithm.schedule import (
+    following,
+    rules_for,
+)
+from fedvoice.protocol.generated import fedvoice_pb2 as pb
+from fedvoice.server.rounds import pace
+from fedvoice.server.rounds.job import Job
+from fedvoice.server.rounds.population import (
+    Population,
+    gates_open,
+)
+from fedvoice.server.store.blobs import (
+    BlobStore,
+    payload_key,
+)
+from fedvoice.server.store.database import Store
+from fedvoice.server.store.model import CurrentModel
+from fedvoice.server.store.payloads import read_payload
+from fedvoice.server.store.tables import (
+    AssignmentRow,
+    Closing,
+    EvaluationRow,
+    ReportRow,
+    StoredRound,
+    TrafficKind,
+)
+from fedvoice.server.store.traffic import TrafficBook
+
+log = logging.getLogger("fedvoice.server")
+
+RoundListener = Callable[[RoundState], None]
+
+
+class Coordinator:
+    """The job's state and the only writer of its store."""
+
+    def __init__(
+        self,
+        job: Job,
+        store: Store,
+        blobs: BlobStore,
+        model: CurrentModel,
+        clock: Callable[[], float],
+        listener: RoundListener | None = None,
+    ) -> None:
+        self.job, self._store, self._blobs, self._model = job, store, blobs, model
+        self._clock, self._listener = clock, listener
+        self.traffic = TrafficBook()
+        self._changed = threading.Condition(threading.RLock())
+        self._population = Population(store, job.config, job.manifest.operators, clock())
+        self._durations: dict[Work, float] = {}
+        self._accumulator: Accumulator | None = None
+        self._folding = 0  # accepted reports on their way into the accumulator
+        self._stopping = False
+        self._failure: BaseException | None = None
+        self._finished = False
+        self._resume()
+
+    # What phones ask for
+
+    def check_in(self, request: pb.CheckInRequest) -> pb.CheckInReply:
+        """An assignment, or when to call again."""
+        with self._changed:
+            now = self._clock()
+            client = self._population.register(request, now)
+            if self._finished:
+                return pb.CheckInReply(retry=pace.FINISHED.to_message())
+            self._start_if_ready(now)
+            # Whoever comes may take a place in an open round, but training needs examples.
+            nothing_to_do = self._state.rules.open_to_all and client.train_examples == 0
+            if (
+                client.capable
+                and not nothing_to_do
+                and gates_open(self.job.config.gates, request.conditions)
+            ):
+                for command in self._step(rounds.CheckedIn(now, client.client_id)):
+                    if isinstance(command, rounds.Grant):
+                        return pb.CheckInReply(assignment=self._assignment(command))
+            return pb.CheckInReply(retry=self._retry(now))
+
+    def retry(self) -> pb.RetryWindow:
+        """When a phone that has reported should call again."""
+        with self._changed:
+            return pace.FINISHED.to_message() if self._finished else self._retry(self._clock())
+
+    def assignment(self, assignment_id: str) -> AssignmentRow | None:
+        """A grant of any round of this job."""
+        return self._store.assignment(assignment_id) if assignment_id else None
+
+    def holds(self, client_id: str, assignment_id: str) -> bool:
+        """Whether the client's lease runs and its round takes reports."""
+        with self._changed:
+            now = self._clock()
+            self._step(rounds.Ticked(now))
+            return rounds.may_report(self._state, client_id, assignment_id, now)
+
+    def accept(self, report: ReportRow, evaluation: EvaluationRow | None) -> bool:
+        """Record a good report for ever and fold it; False if its lease ran out meanwhile.
+
+        The payload lies synced at its place. What is recorded here is never counted twice: the
+        place is gone with the first report.
+        """
+        with self._changed:
+            now = self._clock()
+            self._step(rounds.Ticked(now))
+            if not rounds.may_report(self._state, report.client_id, report.assignment_id, now):
+                return False
+            self._step(
+                rounds.ReportAccepted(now, report.client_id), report=report, evaluation=evaluation
+            )
+            if report.work != Work.TRAIN:
+                return True
+            accumulator = self._open_accumulator()
+            self._folding += 1
+        try:
+            self._fold(report, accumulator)
+        except BaseException as error:
+            # Recorded but not in the sum: the round must not be committed. A restart folds again.
+            self.fail(error)
+            raise
+        with self._changed:
+            self._folding -= 1
+            self._changed.notify_all()
+        return True
+
+    def reject(self, report: ReportRow) -> None:
+        """Record a report that will not get better; its place is given away."""
+        with self._changed:
+            now = self._clock()
+            if rounds.may_report(self._state, report.client_id, report.assignment_id, now):
+                self._step(rounds.ReportRejected(now, report.client_id), report=report)
+
+    def traffic_kind(self, client_id: str, assignment_id: str = "") -> tuple[int, TrafficKind]:
+        """(round, kind) under which a phone's bytes are booked."""
+        if assignment_id:
+            row = self.assignment(assignment_id)
+            if row is not None and row.client_id == client_id:
+                return row.number, TrafficKind(row.work)
+        with self._changed:
+            rules = self._state.rules
+            place = self._state.places.get(client_id)
+            if place is not None and place.assignment_id:
+                return rules.number, TrafficKind(rules.work.value)
+            return rules.number, TrafficKind.IDLE
+
+    # What the ticker does
+
+    def tick(self) -> float:
+        """Let time pass, close a round that is due; seconds until the next call is needed."""
+        with self._changed:
+            if self._finished:
+                return 1.0
+            self._step(rounds.Ticked(self._clock()))
+            if self._due():
+                # A handler may still be folding a report of this round.
+                self._changed.wait_for(lambda: self._folding == 0 or self._failure)
+            if self._failure is not None:
+                return 1.0
+            state = self._state
+        if state.phase is Phase.COMMITTING:
+            state = self._commit(state)
+        elif state.phase is Phase.ABANDONED:
+            self._close(state, weights_digest="")
+        if state.closed:
+            if self._listener is not None:
+                self._listener(state)
+            self._finish_if_last((state.rules.number, state.rules.work))
+        with self._changed:
+            deadline = rounds.next_deadline(self._state)
+            return 1.0 if deadline is None else min(1.0, max(0.0, deadline - self._clock()))
+
+    def flush_traffic(self) -> None:
+        """Store the byte counts; also done when a round is closed."""
+        rows = self.traffic.drain()
+        if rows:
+            self._store.add_traffic(rows)
+
+    def fail(self, failure: BaseException) -> None:
+        """Give up: `wait_finished` raises this."""
+        with self._changed:
+            self._failure = failure
+            self._changed.notify_all()
+
+    def sleep(self, secs: float) -> None:
+        """Wait for at most `secs`, less if a round is to be closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopping or self._due(), secs)
+
+    def _due(self) -> bool:
+        over = self._state.phase in (Phase.COMMITTING, Phase.ABANDONED)
+        return over and not self._finished and self._failure is None
+
+    def end_sleep(self) -> None:
+        """The ticker is to stop: `sleep` returns at once from now on."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+
+    def wait_finished(self, timeout_secs: float | None) -> bool:
+        """True when all rounds are done; False at the timeout.
+
+        Raises:
+            FedvoiceError: what stopped the server, e.g. `store-full`.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._finished or self._failure, timeout_secs)
+            if self._failure is not None:
+                raise self._failure
+            return self._finished
+
+    @property
+    def state(self) -> RoundState:
+        """The present round, or the last one."""
+        with self._changed:
+            return self._state
+
+    @property
+    def finished(self) -> bool:
+        """Whether all rounds are done."""
+        return self._finished
+
+    # Inside
+
+    def _resume(self) -> None:
+        stored = self._store.rounds()
+        done = [
+            row.number for row in stored if row.work == Work.TRAIN and row.phase == Phase.COMMITTED
+        ]
+        self._model.load(done[-1] if done else 0)
+        last = stored[-1] if stored else None
+        if last is None or last.phase in (Phase.COMMITTED, Phase.ABANDONED):
+            self._state = RoundState(RoundRules(self.job.name, 0, Work.TRAIN, 0, 0, 1, 1, 1))
+            self._blobs.remove_files(self._blobs.round_files())
+            before = (last.number, Work(last.work)) if last else None
+            self._open_after(before)
+            self._finish_if_last(before)
+            return
+        work = Work(last.work)
+        state = RoundState(RoundRules(**{**last.rules, "work": work}))
+        for fields in self._store.journal():
+            state, _ = rounds.step(state, rounds.event_from_dict(fields))
+        self._state = state
+        accepted = self._store.reports(
+            number=last.number, work=last.work, verdict=int(pb.VERDICT_ACCEPTED)
+        )
+        if work is Work.TRAIN:
+            for report in accepted:
+                self._fold(report, self._open_accumulator())
+        log.info("resumed round=%d work=%s accepted=%d", last.number, work, len(accepted))
+
+    def _start_if_ready(self, now: float) -> None:
+        if self._state.phase is Phase.SELECTING and not self._finished:
+            candidates = self._population.candidates(self._state.rules, now)
+            if candidates is not None:
+                self._step(rounds.Started(now, candidates))
+
+    def _step(
+        self,
+        event: rounds.Event,
+        *,
+        report: ReportRow | None = None,
+        evaluation: EvaluationRow | None = None,
+    ) -> tuple[rounds.Command, ...]:
+        before = self._state
+        state, commands = rounds.step(before, event)
+        if state != before:
+            granted = [c for c in commands if isinstance(c, rounds.Grant)]
+            self._store.append_event(
+                state.rules.number,
+                state.rules.work,
+                rounds.event_to_dict(event),
+                assignment=AssignmentRow(
+                    granted[0].assignment_id,
+                    state.rules.number,
+                    state.rules.work,
+                    granted[0].client_id,
+                    event.time_secs,
+                )
+                if granted
+                else None,
+                report=report,
+                evaluation=evaluation,
+                traffic=self.traffic.drain() if report is not None else (),
+            )
+            self._state = state
+        if any(isinstance(c, rounds.Commit | rounds.Abandon) for c in commands):
+            self._changed.notify_all()
+        return commands
+
+    def _open_accumulator(self) -> Accumulator:
+        if self._accumulator is None:
+            self._accumulator = Accumulator(self.job.size, grid_bits=self.job.config.grid_bits)
+        return self._accumulator
+
+    def _fold(self, report: ReportRow, accumulator: Accumulator) -> None:
+        path = self._blobs.payload(payload_key(report.client_id, report.report_id))
+        accumulator.fold(read_payload(path, report.encoding, self.job.size), report.examples)
+
+    def _assignment(self, grant: rounds.Grant) -> pb.Assignment:
+        rules = self._state.rules
+        return pb.Assignment(
+            assignment_id=grant.assignment_id,
+            round=rules.number,
+            work=pb.WORK_TRAIN if rules.work is Work.TRAIN else pb.WORK_EVALUATE,
+            lease_secs=grant.lease_secs,
+            plan=self.job.plan_for(rules.number).to_message(),
+            manifest=self.job.manifest_blob,
+            program=self.job.program_blob,
+            weights=self._model.blob,
+        )
+
+    def _retry(self, now: float) -> pb.RetryWindow:
+        last = self._durations.get(self._state.rules.work)
+        wait = pace.expected_wait_secs(self._state, last, now)
+        return pace.window(self.job.config, wait).to_message()
+
+    def _commit(self, state: RoundState) -> RoundState:
+        digest = ""
+        if state.rules.work is Work.TRAIN:
+            assert self._accumulator is not None, "a training round commits after a fold"
+            delta = self.job.without_frozen(self._accumulator.mean())
+            self._accumulator = None  # the largest thing in memory; a restart would fold again
+            digest = self._model.advance(delta, state.rules.number)
+        state, _ = rounds.step(state, rounds.Committed(self._clock()))
+        self._close(state, weights_digest=digest)
+        if digest:
+            self._model.publish()
+        return state
+
+    def _close(self, state: RoundState, *, weights_digest: str) -> None:
+        with self._changed:
+            now = self._clock()
+            rules = state.rules
+            self._store.close_round(
+                rules.number,
+                rules.work,
+                Closing(
+                    phase=state.phase,
+                    ending=state.ending or "",
+                    started_secs=state.started_secs,
+                    ended_secs=now,
+                    weights_digest=weights_digest,
+                    traffic=self.traffic.drain(),
+                ),
+            )
+            self._state = state
+            self._accumulator = None
+            stale = self._blobs.round_files()
+            if state.phase is Phase.COMMITTED:
+                self._durations[rules.work] = now - state.started_secs
+            elif rules.work is Work.TRAIN:
+                self._population.forget_who_is_there(now)
+            log.info(
+                "round=%d work=%s %s by %s accepted=%d of %d",
+                rules.number,
+                rules.work,
+                state.phase,
+                state.ending,
+                len(state.accepted),
+                state.goal,
+            )
+            self._open_after((rules.number, rules.work))
+        # Without the lock: unlinking many megabytes takes its time.
+        self._blobs.remove_files(stale)
+
+    def _open_after(self, last: tuple[int, Work] | None) -> None:
+        coming = following(self.job.config, last)
+        if coming is None:
+            return
+        rules = rules_for(self.job.config, self.job.name, *coming)
+        self._store.open_round(
+            StoredRound(
+                number=rules.number,
+                work=rules.work,
+                phase=Phase.SELECTING,
+                ending="",
+                rules=asdict(rules),
+                books=self.job.books(rules.number),
+            )
+        )
+        self._state = RoundState(rules)
+        self._start_if_ready(self._clock())
+
+    def _finish_if_last(self, last: tuple[int, Work] | None) -> None:
+        # Apart from `_open_after`: the listener has heard of the last round before anybody is
+        # told that all are done.
+        if following(self.job.config, last) is None:
+            with self._changed:
+                self._finished = True
+                self._changed.notify_all()

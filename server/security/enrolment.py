@@ -1,0 +1,213 @@
+"""`fedvoice.v1.Enrolment`, and the check that every call on the main address passes."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import NoReturn
+
+import grpc
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import NameOID
+
+from fedvoice.protocol.generated import fedvoice_pb2 as pb
+from fedvoice.protocol.generated import fedvoice_pb2_grpc
+from fedvoice.server.security.authority import (
+    Authority,
+    key_bytes,
+)
+from fedvoice.server.security.credentials import (
+    Credentials,
+    NameTakenError,
+    TokenRefusedError,
+)
+
+log = logging.getLogger("fedvoice.server")
+
+LONGEST_NAME = 64
+"""Characters of a client_id in a certificate (X.520's bound of a common name)."""
+WRONG_TRIES_A_MINUTE = 10
+_LARGEST_REQUEST_BYTES = 8192
+_RSA_BITS = (2048, 4096)
+_ADDRESSES_REMEMBERED = 1024
+
+Clock = Callable[[], float]
+
+
+class BadRequestError(Exception):
+    """A certificate request that the authority does not sign; the text says why."""
+
+
+def read_request(data: bytes) -> tuple[x509.CertificateSigningRequest, str]:
+    """A PKCS #10 request (DER), checked, and the client_id that it is for.
+
+    Raises:
+        BadRequestError: damaged, not signed by its own key, a weak key, or a bad name.
+    """
+    if len(data) > _LARGEST_REQUEST_BYTES:
+        raise BadRequestError(f"{len(data)} bytes, more than {_LARGEST_REQUEST_BYTES}")
+    try:
+        request = x509.load_der_x509_csr(data)
+        key = request.public_key()
+        signed = request.is_signature_valid
+        names = request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    except (ValueError, InvalidSignature, UnsupportedAlgorithm) as error:
+        raise BadRequestError(f"not a PKCS #10 request in DER ({error})") from error
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        good = isinstance(key.curve, ec.SECP256R1)
+    else:
+        good = isinstance(key, rsa.RSAPublicKey) and _RSA_BITS[0] <= key.key_size <= _RSA_BITS[1]
+    if not good:
+        raise BadRequestError("a key that is neither EC P-256 nor RSA of 2048 to 4096 bits")
+    if not signed:
+        raise BadRequestError("a signature that is not by its own key")
+    name = names[0].value if len(names) == 1 else ""
+    if not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= LONGEST_NAME:
+        raise BadRequestError(
+            f"no common name that is a client_id: 1 to {LONGEST_NAME} printable characters"
+        )
+    return request, name
+
+
+class WrongTries:
+    """Counts wrong tokens by the caller's address, so that nobody can shut out the others."""
+
+    def __init__(self, clock: Clock, most: int = WRONG_TRIES_A_MINUTE) -> None:
+        self._clock, self._most = clock, most
+        self._lock = threading.Lock()
+        self._times: OrderedDict[str, deque[float]] = OrderedDict()
+
+    def too_many(self, address: str) -> bool:
+        """Whether this address must wait."""
+        with self._lock:
+            times = self._times.get(address, deque())
+            while times and times[0] <= self._clock() - 60:
+                times.popleft()
+            return len(times) >= self._most
+
+    def add(self, address: str) -> None:
+        """One more from there."""
+        with self._lock:
+            self._times.setdefault(address, deque(maxlen=self._most)).append(self._clock())
+            self._times.move_to_end(address)
+            while len(self._times) > _ADDRESSES_REMEMBERED:
+                self._times.popitem(last=False)
+
+
+class EnrolService(fedvoice_pb2_grpc.EnrolmentServicer):
+    """`Enrol` alone: what is served on the address that asks for no certificate."""
+
+    def __init__(self, authority: Authority, credentials: Credentials, clock: Clock) -> None:
+        self._authority, self._credentials, self._clock = authority, credentials, clock
+        self._wrong = WrongTries(clock)
+
+    def Enrol(  # noqa: N802
+        self, request: pb.EnrolRequest, context: grpc.ServicerContext
+    ) -> pb.EnrolReply:
+        """A certificate for a one-time token."""
+        address = _host(context.peer())
+        if self._wrong.too_many(address):
+            context.abort(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"{WRONG_TRIES_A_MINUTE} wrong tokens within a minute from this address; wait",
+            )
+        csr, client_id = _request(context, request.certificate_request)
+        issued = self._authority.issue(csr.public_key(), client_id)
+        try:
+            certificate = self._credentials.redeem(
+                request.token, client_id, _digest(csr), issued, self._clock()
+            )
+        except TokenRefusedError:
+            self._wrong.add(address)
+            log.warning("wrong token from %s for client %s", address, client_id)
+            _abort(
+                context,
+                grpc.StatusCode.PERMISSION_DENIED,
+                "the invitation is unknown, has expired, or was used by another phone; ask for a "
+                "new one",
+            )
+        except NameTakenError:
+            _abort(
+                context,
+                grpc.StatusCode.ALREADY_EXISTS,
+                f"client {client_id!r} is enrolled with another key; choose another client_id, or "
+                "have it revoked first (fedvoice invite --revoke)",
+            )
+        log.info("enrolled client=%s from %s", client_id, address)
+        return pb.EnrolReply(certificate=certificate, authority=self._authority.der)
+
+
+class RenewService(fedvoice_pb2_grpc.EnrolmentServicer):
+    """`Renew` alone: what is served on the main address."""
+
+    def __init__(
+        self, authority: Authority, credentials: Credentials, admission: Admission
+    ) -> None:
+        self._authority, self._credentials = authority, credentials
+        self._admission = admission
+
+    def Renew(  # noqa: N802
+        self, request: pb.RenewRequest, context: grpc.ServicerContext
+    ) -> pb.EnrolReply:
+        """A new certificate for a phone that shows its old one."""
+        csr, client_id = _request(context, request.certificate_request)
+        self._admission.check(context, client_id)
+        issued = self._authority.issue(csr.public_key(), client_id)
+        self._credentials.add(client_id, _digest(csr), issued)
+        log.info("renewed client=%s", client_id)
+        return pb.EnrolReply(certificate=issued.certificate, authority=self._authority.der)
+
+
+class Admission:
+    """Holds the certificate that a caller showed against the client_id that it names."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+
+    def check(self, context: grpc.ServicerContext, client_id: str) -> None:
+        """Abort the call unless its certificate is this client's own and has not been revoked."""
+        shown = context.auth_context().get("x509_pem_cert", [])
+        if not shown:
+            _abort(context, grpc.StatusCode.UNAUTHENTICATED, "a client certificate is wanted")
+        certificate = x509.load_pem_x509_certificate(shown[0])
+        names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        if len(names) != 1 or names[0].value != client_id:
+            _abort(
+                context,
+                grpc.StatusCode.PERMISSION_DENIED,
+                "the certificate is another client's than the one the message names",
+            )
+        if not self._credentials.good(f"{certificate.serial_number:x}", client_id):
+            _abort(
+                context,
+                grpc.StatusCode.UNAUTHENTICATED,
+                "the certificate has been revoked; ask for a new invitation",
+            )
+
+
+def _request(
+    context: grpc.ServicerContext, data: bytes
+) -> tuple[x509.CertificateSigningRequest, str]:
+    try:
+        return read_request(data)
+    except BadRequestError as error:
+        _abort(context, grpc.StatusCode.INVALID_ARGUMENT, f"certificate_request: {error}")
+
+
+def _digest(request: x509.CertificateSigningRequest) -> str:
+    return hashlib.sha256(key_bytes(request.public_key())).hexdigest()
+
+
+def _host(peer: str) -> str:
+    # ipv4:192.0.2.1:5000, ipv6:%5B::1%5D:5000; unix: has no port.
+    return peer.rpartition(":")[0] or peer
+
+
+def _abort(context: grpc.ServicerContext, code: grpc.StatusCode, text: str) -> NoReturn:
+    context.abort(code, text)
+    raise AssertionError("abort raises")

@@ -1,0 +1,1 @@
+"""What is kept: rows, blobs, models, the cost books."""

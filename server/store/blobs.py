@@ -1,0 +1,251 @@
+"""Bytes on disk: blobs known by their sha256, uploads under way, payloads of the open round.
+
+    blobs/<sha256>    program, manifest, weights
+    spool/<key>       what has come of a payload so far; the file's length is the offset reached
+    payloads/<key>    whole payloads, synced before anything says that they exist
+
+All three count against one quota. An upload reserves what it will need when it begins, so that it
+is refused at once and not half-way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+from fedvoice.protocol.codec import digest_of
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.server.store.files import (
+    is_full,
+    replace_file,
+    sync_folder,
+)
+
+
+def payload_key(client_id: str, report_id: str) -> str:
+    """File name of a report's payload; clients cannot reach each other's."""
+    return hashlib.sha256(f"{client_id}\0{report_id}".encode()).hexdigest()
+
+
+class BlobStore:
+    """One folder. Safe to call from several threads."""
+
+    def __init__(self, root: Path, quota_bytes: int) -> None:
+        self.quota_bytes = quota_bytes
+        self._blobs, self._spool, self._payloads = (
+            root / name for name in ("blobs", "spool", "payloads")
+        )
+        for folder in (self._blobs, self._spool, self._payloads):
+            folder.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.Lock()
+        self._writing: dict[str, int] = {}  # key -> bytes reserved
+        self._used = sum(
+            file.stat().st_size
+            for folder in (self._blobs, self._spool, self._payloads)
+            for file in folder.iterdir()
+        )
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes on disk and bytes promised to uploads under way."""
+        return self._used + sum(self._writing.values())
+
+    def put(self, data: bytes | memoryview) -> str:
+        """Store a blob durably; its digest. The quota does not hold back the server's own blobs.
+
+        Raises:
+            FedvoiceError: `store-full`.
+        """
+        digest = digest_of(data)
+        path = self._blobs / digest
+        if not path.exists():
+            replace_file(path, lambda aside: _write(aside, data))
+            with self._lock:
+                self._used += len(data)
+        return digest
+
+    def path(self, digest: str) -> Path | None:
+        """The blob's file; None if it is unknown."""
+        # A digest comes from the network: anything but 64 hex digits could be a path.
+        if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
+            return None
+        path = self._blobs / digest
+        return path if path.is_file() else None
+
+    def remove(self, digest: str) -> None:
+        """Forget a blob; open readers finish."""
+        path = self.path(digest)
+        if path is not None:
+            self._delete(path)
+
+    def received_bytes(self, key: str) -> int:
+        """Bytes of an upload on the disk for certain; 0 if there is none."""
+        try:
+            with (self._spool / key).open("rb") as file:
+                os.fsync(file.fileno())
+                return os.fstat(file.fileno()).st_size
+        except FileNotFoundError:
+            return 0
+
+    def open_upload(self, key: str, offset: int, size: int) -> Upload:
+        """Go on with the upload `key` of `size` bytes in all at `offset`.
+
+        Raises:
+            FedvoiceError: `no-space`; `exists` if it is being written; `wrong-shape` if `offset`
+                is not the place reached.
+        """
+        with self._lock:
+            if key in self._writing:
+                raise _upload_error(ErrorCode.EXISTS, key, "a second sender", "one at a time")
+            path = self._spool / key
+            reached = path.stat().st_size if path.exists() else 0
+            if offset != reached:
+                raise _upload_error(
+                    ErrorCode.WRONG_SHAPE, key, f"offset {offset}", f"offset {reached}"
+                )
+            needed = max(0, size - reached)
+            free = self.quota_bytes - self._used - sum(self._writing.values())
+            if needed > free:
+                raise no_space(f"{needed} bytes to come, {max(0, free)} bytes left of the quota")
+            self._writing[key] = needed
+        return Upload(self, key, path, reached)
+
+    def payload(self, key: str) -> Path:
+        """Where the whole payload lies, or would lie."""
+        return self._payloads / key
+
+    def discard_upload(self, key: str) -> None:
+        """Forget what has come of an upload."""
+        self._delete(self._spool / key)
+
+    def round_files(self) -> list[Path]:
+        """Payloads, and uploads that nobody is writing: what `remove_files` may take once the
+        round has ended."""
+        with self._lock:
+            busy = set(self._writing)
+        return [
+            file
+            for folder in (self._payloads, self._spool)
+            for file in folder.iterdir()
+            if file.name not in busy
+        ]
+
+    def remove_files(self, files: Iterable[Path]) -> None:
+        """Delete what `round_files` gave; those that are gone already do not matter."""
+        for file in files:
+            self._delete(file)
+
+    def _delete(self, path: Path) -> None:
+        with self._lock:
+            try:
+                size = path.stat().st_size
+                path.unlink()
+            except FileNotFoundError:
+                return
+            self._used -= size
+
+    def _wrote(self, key: str, count: int) -> None:
+        with self._lock:
+            self._used += count
+            self._writing[key] = max(0, self._writing[key] - count)
+
+    def _closed(self, key: str) -> None:
+        with self._lock:
+            self._writing.pop(key, None)
+
+
+class Upload:
+    """One writer of one upload. Bytes written stay when it is closed early."""
+
+    def __init__(self, blobs: BlobStore, key: str, path: Path, offset: int) -> None:
+        self._blobs, self.key, self.path = blobs, key, path
+        self.received_bytes = offset
+        self._hash = hashlib.sha256()
+        try:
+            self._file: BinaryIO = path.open("a+b", buffering=0)
+            self._rehash()
+        except BaseException:
+            blobs._closed(key)
+            raise
+
+    def _rehash(self) -> None:
+        self._file.seek(0)
+        while piece := self._file.read(1 << 20):
+            self._hash.update(piece)
+
+    def __enter__(self) -> Upload:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+        self._blobs._closed(self.key)
+
+    def write(self, data: bytes) -> None:
+        """Append a chunk.
+
+        Raises:
+            FedvoiceError: `no-space`; what was written before stays.
+        """
+        view = memoryview(data)
+        while view:
+            try:
+                count = self._file.write(view)
+            except OSError as error:
+                if is_full(error):
+                    raise no_space("the disk is full") from error
+                raise
+            self._hash.update(view[:count])
+            self._blobs._wrote(self.key, count)
+            self.received_bytes += count
+            view = view[count:]
+
+    @property
+    def digest(self) -> str:
+        """sha256 of everything received, hex."""
+        return self._hash.hexdigest()
+
+    def finish(self) -> Path:
+        """Make the upload a payload: synced and renamed before this returns."""
+        os.fsync(self._file.fileno())
+        target = self._blobs.payload(self.key)
+        self.path.replace(target)
+        sync_folder(target.parent)
+        return target
+
+
+def no_space(got: str) -> FedvoiceError:
+    """The error for an upload that the store cannot take."""
+    return FedvoiceError(
+        ErrorCode.NO_SPACE,
+        where="blob store",
+        got=got,
+        wanted="room for the update",
+        next_step="Try again after the round; the operator can raise quota_bytes.",
+    )
+
+
+def _upload_error(code: ErrorCode, key: str, got: str, wanted: str) -> FedvoiceError:
+    return FedvoiceError(
+        code,
+        where=f"upload {key[:16]}",
+        got=got,
+        wanted=wanted,
+        next_step="Ask ReportStatus and go on from the offset it names.",
+    )
+
+
+def _write(path: Path, data: bytes | memoryview) -> None:
+    path.write_bytes(data)

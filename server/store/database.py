@@ -1,0 +1,277 @@
+"""The durable record of a job, in SQLAlchemy Core: nothing here is SQLite's alone but `open_store`.
+
+Events of the open round are kept as the journal from which `algorithm.rounds` is stepped to where
+it was; a report and its event are written in one transaction, so that an accepted report is neither
+lost nor counted twice.
+
+Whatever has been written survives the end of the process (`kill -9`). Reports and the ends of
+rounds are also synced to the disk before the method returns, and with them everything before;
+for the rest a power cut may take back the last moments: a phone then asks for work anew.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, Table, create_engine, event, insert, select, update
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.server.store import tables as t
+from fedvoice.server.store.files import store_full
+
+DATABASE_FILE = "server.sqlite"
+_RowType = TypeVar("_RowType")
+
+
+def open_store(directory: Path) -> Store:
+    """Open or create the embedded store: SQLite in WAL mode."""
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / DATABASE_FILE
+    if not path.exists():
+        # Renamed into place: a reader that finds the file finds its tables.
+        aside = path.with_name(f".{DATABASE_FILE}.part")
+        aside.unlink(missing_ok=True)
+        empty = create_engine(f"sqlite:///{aside}")
+        t.METADATA.create_all(empty)
+        empty.dispose()
+        aside.replace(path)
+    synced = _sqlite(path, "FULL")
+    t.METADATA.create_all(synced)  # tables that an older version did not have
+    return Store(synced, _sqlite(path, "NORMAL"))
+
+
+def _sqlite(path: Path, synchronous: str) -> Engine:
+    engine = create_engine(f"sqlite:///{path}")
+
+    @event.listens_for(engine, "connect")
+    def _set_up(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute(f"PRAGMA synchronous={synchronous}")
+        cursor.execute("PRAGMA busy_timeout=10000")
+        cursor.close()
+
+    return engine
+
+
+def open_read_only(directory: Path) -> Store:
+    """The store of a server that may be running, for reading; never blocks it.
+
+    Raises:
+        FedvoiceError: `not-found`.
+    """
+    engine = create_engine(f"sqlite:///file:{_existing(directory)}?mode=ro&uri=true")
+    return Store(engine, engine)
+
+
+def open_existing(directory: Path) -> Store:
+    """The store of a server that may be running, for reading and for invitations.
+
+    Raises:
+        FedvoiceError: `not-found`.
+    """
+    _existing(directory)
+    return open_store(directory)
+
+
+def _existing(directory: Path) -> Path:
+    path = directory / DATABASE_FILE
+    if path.is_file():
+        return path
+    raise FedvoiceError(
+        ErrorCode.NOT_FOUND,
+        where=str(path),
+        got="no such file",
+        wanted="a server's store",
+        next_step="Give the directory that `fedvoice serve --store` was given.",
+    )
+
+
+class Store:
+    """One job's record. Safe to call from several threads; writers take turns.
+
+    Args:
+        synced: connections whose commits are on the disk when they return.
+        unsynced: connections whose commits survive the process, not a power cut.
+    """
+
+    def __init__(self, synced: Engine, unsynced: Engine) -> None:
+        self._synced, self._engine = synced, unsynced
+        self._writing = threading.Lock()
+
+    def close(self) -> None:
+        """Release the database."""
+        self._synced.dispose()
+        self._engine.dispose()
+
+    # Writing
+
+    def set_meta(self, values: Mapping[str, Any]) -> None:
+        """Facts of the whole job, each a JSON value."""
+        with self.transaction(synced=True) as connection:
+            for key, value in values.items():
+                changed = connection.execute(
+                    update(t.META).where(t.META.c.key == key).values(value=value)
+                )
+                if changed.rowcount == 0:
+                    connection.execute(insert(t.META).values(key=key, value=value))
+
+    def save_client(self, row: t.ClientRow) -> None:
+        """Insert or replace."""
+        with self.transaction() as connection:
+            fields = asdict(row)
+            changed = connection.execute(
+                update(t.CLIENTS).where(t.CLIENTS.c.client_id == row.client_id).values(**fields)
+            )
+            if changed.rowcount == 0:
+                connection.execute(insert(t.CLIENTS).values(**fields))
+
+    def open_round(self, row: t.StoredRound) -> None:
+        """Begin a round with an empty journal."""
+        with self.transaction() as connection:
+            fields = asdict(row)
+            del fields["seq"]
+            connection.execute(insert(t.ROUNDS).values(**fields))
+
+    def append_event(
+        self,
+        number: int,
+        work: str,
+        happened: Mapping[str, Any],
+        *,
+        assignment: t.AssignmentRow | None = None,
+        report: t.ReportRow | None = None,
+        evaluation: t.EvaluationRow | None = None,
+        traffic: Iterable[t.TrafficRow] = (),
+    ) -> None:
+        """Keep an event of the open round and what came with it, all or nothing."""
+        with self.transaction(synced=report is not None) as connection:
+            connection.execute(
+                insert(t.JOURNAL).values(number=number, work=work, event=dict(happened))
+            )
+            if assignment is not None:
+                connection.execute(insert(t.ASSIGNMENTS).values(**asdict(assignment)))
+            if report is not None:
+                connection.execute(insert(t.REPORTS).values(**asdict(report)))
+            if evaluation is not None:
+                connection.execute(insert(t.EVALUATIONS).values(**asdict(evaluation)))
+            _add_traffic(connection, traffic)
+
+    def close_round(self, number: int, work: str, closing: t.Closing) -> None:
+        """End the open round and drop its journal."""
+        with self.transaction(synced=True) as connection:
+            connection.execute(
+                update(t.ROUNDS)
+                .where(t.ROUNDS.c.number == number, t.ROUNDS.c.work == work)
+                .values(
+                    phase=closing.phase,
+                    ending=closing.ending,
+                    started_secs=closing.started_secs,
+                    ended_secs=closing.ended_secs,
+                    weights_digest=closing.weights_digest,
+                )
+            )
+            connection.execute(t.JOURNAL.delete())
+            _add_traffic(connection, closing.traffic)
+
+    def add_traffic(self, rows: Iterable[t.TrafficRow]) -> None:
+        """Add to the byte counts."""
+        with self.transaction() as connection:
+            _add_traffic(connection, rows)
+
+    # Reading
+
+    def meta(self) -> dict[str, Any]:
+        """All facts of the job; empty in a new store."""
+        with self._engine.connect() as connection:
+            return {row.key: row.value for row in connection.execute(select(t.META))}
+
+    def clients(self) -> list[t.ClientRow]:
+        """Every phone ever seen."""
+        return self.find(t.CLIENTS, t.ClientRow)
+
+    def rounds(self) -> list[t.StoredRound]:
+        """All rounds in the order in which they were opened."""
+        return sorted(self.find(t.ROUNDS, t.StoredRound), key=lambda row: row.seq or 0)
+
+    def journal(self) -> list[dict[str, Any]]:
+        """Events of the open round in order."""
+        with self._engine.connect() as connection:
+            query = select(t.JOURNAL.c.event).order_by(t.JOURNAL.c.seq)
+            return [row.event for row in connection.execute(query)]
+
+    def latest_secs(self) -> float:
+        """Unix time of the last event known, by the server's clock then; 0 in a new store."""
+        events = self.journal()
+        ends = (row.ended_secs for row in self.find(t.ROUNDS, t.StoredRound))
+        return max([float(events[-1]["time_secs"]) if events else 0.0, *ends])
+
+    def assignment(self, assignment_id: str) -> t.AssignmentRow | None:
+        """One grant."""
+        found = self.find(t.ASSIGNMENTS, t.AssignmentRow, assignment_id=assignment_id)
+        return found[0] if found else None
+
+    def report(self, client_id: str, report_id: str) -> t.ReportRow | None:
+        """A report answered for good."""
+        found = self.find(t.REPORTS, t.ReportRow, client_id=client_id, report_id=report_id)
+        return found[0] if found else None
+
+    def reports(self, **where: int | str) -> list[t.ReportRow]:
+        """Reports whose columns equal `where`, e.g. `number=3, work="train"`."""
+        return self.find(t.REPORTS, t.ReportRow, **where)
+
+    def evaluations(self, **where: int | str) -> list[t.EvaluationRow]:
+        """Evaluations by phone."""
+        return self.find(t.EVALUATIONS, t.EvaluationRow, **where)
+
+    def traffic(self, **where: int | str) -> list[t.TrafficRow]:
+        """Byte counts by round, kind and phone."""
+        return self.find(t.TRAFFIC, t.TrafficRow, **where)
+
+    def find(self, table: Table, row_type: type[_RowType], **where: int | str) -> list[_RowType]:
+        """Rows of a table whose columns equal `where`."""
+        query = select(table).where(*(table.c[key] == value for key, value in where.items()))
+        with self._engine.connect() as connection:
+            return [row_type(**row) for row in connection.execute(query).mappings()]
+
+    @contextmanager
+    def transaction(self, *, synced: bool = False) -> Iterator[Connection]:
+        """Write all or nothing; `synced`: on the disk when it ends."""
+        engine = self._synced if synced else self._engine
+        try:
+            with self._writing, engine.begin() as connection:
+                yield connection
+        except OperationalError as error:
+            if "full" in str(error.orig):
+                raise store_full(str(self._engine.url), str(error.orig)) from error
+            raise
+
+
+def _add_traffic(connection: Connection, rows: Iterable[t.TrafficRow]) -> None:
+    table = t.TRAFFIC
+    for row in rows:
+        changed = connection.execute(
+            update(table)
+            .where(
+                table.c.number == row.number,
+                table.c.kind == row.kind,
+                table.c.client_id == row.client_id,
+            )
+            .values(
+                bytes_down=table.c.bytes_down + row.bytes_down,
+                bytes_up=table.c.bytes_up + row.bytes_up,
+            )
+        )
+        if changed.rowcount == 0:
+            connection.execute(insert(table).values(**asdict(row)))

@@ -1,0 +1,147 @@
+"""The model on disk: weights of every round, the latest weights, the optimiser's state.
+
+rounds/0003.safetensors     weights after round 3; 0000 is the initial model
+optimizer/0003.safetensors  server optimiser after round 3 (the latest one is kept)
+weights.safetensors         the latest weights
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors.numpy import load_file, save_file
+
+from fedvoice.algorithm import optimizers
+from fedvoice.algorithm.optimizers import OptimizerState
+from fedvoice.protocol.codec import encode
+from fedvoice.protocol.generated import fedvoice_pb2 as pb
+from fedvoice.protocol.parameters import (
+    FlatVector,
+    ParameterTable,
+)
+from fedvoice.protocol.task import (
+    WEIGHTS_FILE,
+    load_weights,
+    save_weights,
+)
+from fedvoice.server.config import ServerConfig
+from fedvoice.server.store.blobs import BlobStore
+from fedvoice.server.store.files import replace_file
+
+WEIGHTS_ENCODING = "float32"
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a training round changes. `number`: the round that it is the result of."""
+
+    number: int
+    weights: FlatVector
+    optimizer: OptimizerState
+
+
+class ModelFiles:
+    """Reads and writes `Model`s below a store directory."""
+
+    def __init__(self, directory: Path, table: ParameterTable) -> None:
+        self._directory, self.table = directory, table
+        for name in ("rounds", "optimizer"):
+            (directory / name).mkdir(parents=True, exist_ok=True)
+
+    def save(self, model: Model) -> None:
+        """Write a round's files durably; `weights.safetensors` stays until `publish`.
+
+        Raises:
+            FedvoiceError: `store-full`.
+        """
+        slots = dict(model.optimizer.slots)
+        replace_file(self._optimizer_path(model.number), lambda path: save_file(slots, path))
+        replace_file(
+            self._round_path(model.number),
+            lambda path: save_weights(path, model.weights, self.table),
+        )
+
+    def publish(self, model: Model) -> None:
+        """Make a saved model the latest one and forget optimiser states of rounds before."""
+        replace_file(
+            self._directory / WEIGHTS_FILE,
+            lambda path: _same_content(self._round_path(model.number), path),
+        )
+        for path in (self._directory / "optimizer").glob("*.safetensors"):
+            if path != self._optimizer_path(model.number):
+                path.unlink(missing_ok=True)
+
+    def load(self, number: int) -> Model:
+        """A saved model.
+
+        Raises:
+            FedvoiceError: as `protocol.task.load_weights`.
+        """
+        weights = load_weights(self._round_path(number), self.table)
+        return Model(number, weights, OptimizerState(load_file(self._optimizer_path(number))))
+
+    def _round_path(self, number: int) -> Path:
+        return self._directory / "rounds" / f"{number:04d}.safetensors"
+
+    def _optimizer_path(self, number: int) -> Path:
+        return self._directory / "optimizer" / f"{number:04d}.safetensors"
+
+
+class CurrentModel:
+    """The model that phones are given: in memory, on disk, and as a blob."""
+
+    def __init__(self, files: ModelFiles, blobs: BlobStore, config: ServerConfig) -> None:
+        self._files, self._blobs, self._config = files, blobs, config
+        self._past_digest = ""
+
+    def load(self, number: int) -> None:
+        """Take up the model after round `number`, as its files have it."""
+        self._install(self._files.load(number))
+        self.publish()
+
+    def advance(self, delta: FlatVector, number: int) -> str:
+        """Apply the mean delta [P] of round `number`; all files but the latest weights are
+        written durably. The new weights' digest.
+
+        Raises:
+            FedvoiceError: `store-full`.
+        """
+        weights, optimizer = optimizers.apply(
+            self._config.optimizer,
+            self._model.optimizer,
+            self._model.weights,
+            delta,
+            table=self._files.table,
+            number=number,
+            rounds=self._config.rounds,
+        )
+        model = Model(number, weights, optimizer)
+        self._files.save(model)
+        self._past_digest = self.blob.digest
+        self._install(model)
+        return self.blob.digest
+
+    def publish(self) -> None:
+        """The round is recorded: show its weights as the latest ones, drop the blob before."""
+        self._files.publish(self._model)
+        if self._past_digest and self._past_digest != self.blob.digest:
+            self._blobs.remove(self._past_digest)
+
+    def _install(self, model: Model) -> None:
+        data = encode(model.weights, WEIGHTS_ENCODING)
+        self._model = model
+        self.blob = pb.Blob(
+            digest=self._blobs.put(data), size_bytes=len(data), encoding=WEIGHTS_ENCODING
+        )
+
+
+def _same_content(source: Path, target: Path) -> None:
+    # Both names are only ever replaced, never written to: they may share one file.
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

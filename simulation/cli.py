@@ -1,0 +1,158 @@
+"""`fedvoice simulate` and `fedvoice evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fedvoice.data.speakers import Partition
+
+
+def simulate(
+    config: Annotated[Path, typer.Option(help="The run's TOML file, e.g. experiments/demo.toml.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run. An interrupted run in it goes on.")],
+    manifest: Annotated[
+        Path | None, typer.Option(help="Speech to use instead of the file's: JSON lines.")
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(help="Training rounds (R).", min=1)] = None,
+    cohort_size: Annotated[int | None, typer.Option(help="Updates a round (K).", min=1)] = None,
+    partition: Annotated[
+        Partition | None, typer.Option(help="A speaker a phone, or dealt out evenly.")
+    ] = None,
+    holdout_speakers: Annotated[
+        int | None, typer.Option(help="Speakers that never train, for the held-out WER.")
+    ] = None,
+    data_limit: Annotated[
+        int | None, typer.Option(help="Examples of a phone in a round at most (L); 0: all.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of weights, cohorts and phones.")] = None,
+    processes: Annotated[
+        int | None, typer.Option(help="Processes that the phones share.", min=1)
+    ] = None,
+    phones: Annotated[
+        str,
+        typer.Option(
+            help="How many phones of each kind, e.g. python=30,android=4; a kind left out, or "
+            "given as *, takes the rest. Android phones need `make android`."
+        ),
+    ] = "",
+    overwrite: Annotated[bool, typer.Option(help="Replace an earlier run in the folder.")] = False,
+) -> None:
+    """A server and a fleet of emulated phones on this machine train one recogniser.
+
+    Each phone runs the real device runtime (ExecuTorch) and talks to the server over gRPC; phones
+    share a few processes. OUT then holds report.html, results.json, weights.safetensors, the task
+    package task/ and the server's store server/.
+
+    Example: fedvoice simulate --config experiments/demo.toml --out runs/demo
+    """
+    from rich.console import Console
+
+    from fedvoice.reporting.report import write_report
+    from fedvoice.reporting.view import (
+        PreparationView,
+        RoundTable,
+    )
+    from fedvoice.simulation.fleet.config import load_config
+    from fedvoice.simulation.fleet.kinds import parse_counts
+    from fedvoice.simulation.fleet.prepare import (
+        claim_directory,
+        prepare,
+    )
+    from fedvoice.simulation.fleet.run import server_config
+    from fedvoice.simulation.fleet.run import simulate as run_simulation
+
+    console = Console()
+    settings = load_config(
+        config,
+        {
+            "data.manifest": manifest,
+            "data.partition": partition,
+            "data.holdout_speakers": holdout_speakers,
+            "server.rounds": rounds,
+            "server.cohort_size": cohort_size,
+            "plan.data_limit": data_limit,
+            "fleet.processes": processes,
+            "fleet.phones": parse_counts(phones) if phones else None,
+            "seed": seed,
+        },
+    )
+    if claim_directory(settings, out, overwrite=overwrite):
+        console.print(f"going on with the run in {out}")
+    try:
+        with PreparationView(console) as view:
+            prepared = prepare(settings, out, view.show)
+    except KeyboardInterrupt:
+        raise _stopped(out) from None
+    training = sum(1 for phone in prepared.phones if phone.train)
+    package = prepared.package.manifest
+    console.print(
+        f"[bold]{settings.name}[/bold]: {package.model_kind}, "
+        f"{package.parameters.parameter_count:,} parameters, {training} phones that train, "
+        f"{len(prepared.phones) - training} held out"
+    )
+    try:
+        with RoundTable(console, server_config(prepared).rounds) as table:
+            results = run_simulation(prepared, table.show)
+    except KeyboardInterrupt:
+        raise _stopped(out) from None
+    report_path = write_report(out, results)
+    _summarise(console, results.final, results.rounds[-1] if results.rounds else None)
+    console.print(f"report: {report_path}")
+
+
+def evaluate(
+    task: Annotated[Path, typer.Option(help="Task package.")],
+    weights: Annotated[Path, typer.Option(help="Weights as safetensors.")],
+    manifest: Annotated[Path, typer.Option(help="Utterances to recognise: JSON lines.")],
+    engine: Annotated[
+        str, typer.Option(help="executorch: what phones run; torch: eager PyTorch.")
+    ] = "executorch",
+    split: Annotated[str, typer.Option(help="Only utterances of this split; empty: all.")] = "",
+    threads: Annotated[int, typer.Option(help="Threads of the engine.", min=1)] = 1,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Word error rate of a model on a manifest, greedy, in percent."""
+    import json as json_module
+
+    from rich.console import Console
+
+    from fedvoice.simulation.evaluation import evaluate_manifest
+
+    result = evaluate_manifest(task, weights, manifest, engine=engine, split=split, threads=threads)
+    if json:
+        typer.echo(json_module.dumps(result))
+        return
+    reasons = ", ".join(f"{count} {why}" for why, count in result["skipped_reasons"].items())
+    Console(highlight=False).print(
+        f"WER {result['wer']:.2f} % on {result['utterances']} utterances, {result['words']} words "
+        f"({result['skipped']} left out{': ' if reasons else ''}{reasons}), "
+        f"engine {result['engine']}"
+    )
+
+
+def _stopped(out: Path) -> typer.Exit:
+    typer.echo(f"stopped; the same command goes on with the run in {out}", err=True)
+    return typer.Exit(130)
+
+
+def _summarise(console: object, final: dict[str, object], last: object) -> None:
+    from rich.console import Console
+
+    from fedvoice.protocol.cost import human_bytes
+    from fedvoice.reporting.results import RoundResult
+
+    assert isinstance(console, Console)
+    for key, label in (("wer", "own test speech"), ("heldout_wer", "held-out speakers")):
+        if isinstance(final.get(key), float):
+            start = final.get(f"initial_{key}")
+            before = f" (at the start {start:.1f} %)" if isinstance(start, float) else ""
+            console.print(f"WER, {label}: [bold]{final[key]:.1f} %[/bold]{before}")
+    if isinstance(last, RoundResult):
+        communication, compute = last.cfmq_communication_bytes, last.cfmq_compute_bytes
+        console.print(
+            f"CFMQ: {human_bytes(communication)} communication + {human_bytes(compute)} "
+            f"computation (memory x steps) = [bold]{human_bytes(communication + compute)}[/bold]"
+        )

@@ -1,0 +1,1 @@
+"""The fast engine: the phone's local training in batched PyTorch."""

@@ -1,0 +1,1 @@
+"""Emulated phones of both kinds and a real server, over gRPC on one machine."""

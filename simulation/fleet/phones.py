@@ -1,0 +1,116 @@
+"""Emulated phones, many to a process: each with its own store, identity, conditions and books,
+all running the real device runtime against the server's socket.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedvoice.android_harness.emulation.recordings import for_android
+from fedvoice.data.speakers import PhoneData
+from fedvoice.device_runtime.conditions import (
+    Conditions,
+    ConditionSource,
+    ScriptedConditions,
+    always,
+)
+from fedvoice.device_runtime.store import (
+    ExampleStore,
+    NewExample,
+    Split,
+)
+from fedvoice.protocol.utterances import Utterance
+from fedvoice.simulation.fleet.config import FleetConfig
+from fedvoice.simulation.fleet.kinds import (
+    Kind,
+    kinds_of,
+)
+
+STORE_FILE = "examples.sqlite"
+
+
+@dataclass(frozen=True)
+class EmulatedPhone:
+    """Where a phone keeps its things, the script of its day, and what it runs on."""
+
+    client_id: str
+    state_dir: Path
+    script: tuple[tuple[float, Conditions], ...] = ()
+    kind: Kind = Kind.PYTHON
+
+    @property
+    def store(self) -> ExampleStore:
+        """The phone's examples."""
+        return ExampleStore(self.state_dir / STORE_FILE)
+
+    def conditions(self) -> ConditionSource:
+        """The phone's day, starting now."""
+        return ScriptedConditions(self.script) if self.script else always()
+
+
+def set_up_phones(
+    data: Sequence[PhoneData], fleet: FleetConfig, directory: Path, seed: int
+) -> list[EmulatedPhone]:
+    """Give each phone its folder and speech (by reference to the audio files).
+
+    Phones that have their speech from an earlier start keep it.
+
+    Raises:
+        FedvoiceError: `bad-config` if the numbers of the kinds do not add up.
+    """
+    scripts = _scripts(len(data), fleet, seed)
+    kinds = kinds_of([own.client_id for own in data], fleet.counts, seed)
+    phones = []
+    for own, script in zip(data, scripts, strict=True):
+        kind = kinds[own.client_id]
+        phone = EmulatedPhone(own.client_id, directory / own.client_id, script, kind)
+        phone.state_dir.mkdir(parents=True, exist_ok=True)
+        store = phone.store
+        if store.count(Split.TRAIN) + store.count(Split.TEST) == 0:
+            examples = _EXAMPLES[kind]
+            store.add_all(examples(own.train, Split.TRAIN) + examples(own.test, Split.TEST))
+        phones.append(phone)
+    return phones
+
+
+def python_examples(utterances: Sequence[Utterance], split: Split) -> list[NewExample]:
+    """Utterances as a Python phone reads them: by reference."""
+    return [
+        NewExample(audio=u.audio_path.absolute(), transcript=u.text, split=split)
+        for u in utterances
+    ]
+
+
+def wav_examples(utterances: Sequence[Utterance], split: Split) -> list[NewExample]:
+    """Utterances as an Android phone reads them: wav by reference, all else as wav bytes."""
+    return [
+        NewExample(audio=for_android(u.audio_path.absolute()), transcript=u.text, split=split)
+        for u in utterances
+    ]
+
+
+_EXAMPLES: dict[Kind, Callable[[Sequence[Utterance], Split], list[NewExample]]] = {
+    Kind.PYTHON: python_examples,
+    Kind.ANDROID: wav_examples,
+}
+
+
+def _scripts(
+    count: int, fleet: FleetConfig, seed: int
+) -> list[tuple[tuple[float, Conditions], ...]]:
+    """A script for each phone; who gets which is drawn from `seed`."""
+    scripts: list[tuple[tuple[float, Conditions], ...]] = [()] * count
+    order = list(range(count))
+    random.Random(seed).shuffle(order)
+    for script in fleet.scripts:
+        steps = tuple(
+            (s.from_secs, Conditions(charging=s.charging, idle=s.idle, unmetered=s.unmetered))
+            for s in script.steps
+        )
+        for _ in range(round(script.share * count)):
+            if order:
+                scripts[order.pop()] = steps
+    return scripts

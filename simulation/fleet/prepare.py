@@ -1,0 +1,233 @@
+"""What a simulation needs before its first round: speech, phones, a task package.
+
+Everything lands in the run's folder, so that an interrupted run goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import shutil
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from fedvoice.android_harness.emulation.jvm import find_phone
+from fedvoice.data.audio import (
+    check_rate,
+    read_facts,
+)
+from fedvoice.data.buckets import fit_buckets
+from fedvoice.data.speakers import (
+    PhoneData,
+    partition,
+)
+from fedvoice.data.synthetic import build_synthetic_corpus
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.protocol.task import (
+    FeatureSettings,
+    TaskPackage,
+    load_package,
+)
+from fedvoice.protocol.utterances import (
+    Utterance,
+    read_manifest,
+)
+from fedvoice.simulation.fleet.config import SimulationConfig
+from fedvoice.simulation.fleet.kinds import (
+    Kind,
+    deal_kinds,
+)
+from fedvoice.simulation.processes import (
+    Child,
+    undisturbed,
+)
+
+MARKER_FILE = "simulation.json"
+TASK_DIR = "task"
+SERVER_DIR = "server"
+PHONES_DIR = "phones"
+DEFAULT_BUCKETS = 2
+_POLL_SECS = 0.1
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that is ready to start."""
+
+    config: SimulationConfig
+    directory: Path
+    phones: list[PhoneData]
+    package: TaskPackage
+
+
+def claim_directory(config: SimulationConfig, directory: Path, *, overwrite: bool) -> bool:
+    """Take `directory` for this run; True if it already holds an earlier part of the same run.
+
+    Raises:
+        FedvoiceError: `exists` if something else lies there.
+    """
+    marker = directory / MARKER_FILE
+    wanted = config.model_dump_json(indent=1)
+    if overwrite and marker.is_file():
+        shutil.rmtree(directory)
+    if directory.is_dir() and any(directory.iterdir()):
+        if marker.is_file() and marker.read_text(encoding="utf-8") == wanted:
+            return True
+        raise FedvoiceError(
+            ErrorCode.EXISTS,
+            where=str(directory),
+            got="a run of another configuration" if marker.is_file() else "other files",
+            wanted="an empty folder, or an unfinished run of this configuration",
+            next_step="Choose another --out"
+            + (", or replace the run with --overwrite." if marker.is_file() else "."),
+        )
+    directory.mkdir(parents=True, exist_ok=True)
+    marker.write_text(wanted, encoding="utf-8")
+    return False
+
+
+def prepare(config: SimulationConfig, directory: Path, progress: Progress) -> Prepared:
+    """Make or read the corpus, export the task, deal the corpus to phones.
+
+    Speech and task are made in a process of their own, so that the gigabyte that exporting takes
+    is free again before the phones start. Its output is in `prepare.log`.
+
+    Args:
+        progress: called with a few words before each part.
+
+    Raises:
+        FedvoiceError: what reading manifests and exporting raise; `missing-extra` if Android
+            phones are wanted and not built.
+    """
+    if config.fleet.counts.get(Kind.ANDROID, 0) != 0:
+        find_phone()
+    reading, writing = multiprocessing.Pipe(duplex=False)
+    maker = Child("prepare", _make, (config, directory, writing), directory / "prepare.log")
+    writing.close()
+    try:
+        while maker.running or reading.poll():
+            if reading.poll(_POLL_SECS):
+                try:
+                    progress(reading.recv())
+                except EOFError:
+                    break
+        maker.wait()
+    finally:
+        with undisturbed():
+            maker.stop()
+    error = maker.error()
+    if error is not None:
+        raise error
+    utterances = read_corpus(config, directory)
+    phones = partition(utterances, config.data, seed=config.seed)
+    return Prepared(config, directory, phones, load_package(directory / TASK_DIR))
+
+
+def read_corpus(config: SimulationConfig, directory: Path) -> list[Utterance]:
+    """The utterances of the kinds wanted.
+
+    Raises:
+        FedvoiceError: what `read_manifest` raises; `bad-config` if none is left.
+    """
+    manifest_path = corpus_manifest(config, directory)
+    kinds = config.data.kinds
+    utterances = [u for u in read_manifest(manifest_path) if not kinds or u.kind in kinds]
+    if not utterances:
+        raise FedvoiceError(
+            ErrorCode.BAD_CONFIG,
+            where="data.kinds",
+            got=f"no utterance of kind {', '.join(kinds)}",
+            wanted=f"a kind that {manifest_path} has",
+            next_step="Correct data.kinds.",
+        )
+    return utterances
+
+
+def corpus_manifest(config: SimulationConfig, directory: Path) -> Path:
+    """The manifest given, or where the synthetic corpus's lies."""
+    return config.data.manifest or directory / "corpus" / "manifest.jsonl"
+
+
+def _make(
+    config: SimulationConfig, directory: Path, reports: Connection, stopping: threading.Event
+) -> None:
+    def progress(what: str) -> None:
+        if stopping.is_set():
+            sys.exit(0)
+        reports.send(what)
+
+    manifest_path = corpus_manifest(config, directory)
+    if config.data.synthetic is not None and not manifest_path.is_file():
+        build_synthetic_corpus(
+            manifest_path.parent,
+            config.data.synthetic,
+            lambda done, total: progress(f"synthesise voices: {done} of {total}"),
+        )
+    utterances = read_corpus(config, directory)
+    # What cannot work is said before the long part.
+    rates = FeatureSettings.model_validate(config.task.get("features", {}))
+    for utterance in utterances:
+        facts = read_facts(utterance.audio_path, str(utterance.audio_path))
+        check_rate(facts.sample_rate, rates, str(utterance.audio_path))
+    phones = partition(utterances, config.data, seed=config.seed)
+    deal_kinds(config.fleet.counts, len(phones), config.seed)
+    _export(config, directory, utterances, progress)
+
+
+def _export(
+    config: SimulationConfig, directory: Path, utterances: list[Utterance], progress: Progress
+) -> None:
+    from fedvoice.model_export.config import (
+        ExportConfig,
+        VocabularyConfig,
+        parse_config,
+    )
+
+    fields: dict[str, Any] = {
+        "name": config.name,
+        "seed": config.seed,
+        "plan": config.plan.model_dump(),
+        **config.task,
+    }
+    vocabulary = dict(fields.get("vocabulary", {}))
+    if not {"tokens", "manifest"} & set(vocabulary):
+        vocabulary["manifest"] = corpus_manifest(config, directory)
+    fields["vocabulary"] = vocabulary
+    if "buckets" not in fields:
+        fields["buckets"] = fit_buckets(
+            utterances,
+            FeatureSettings.model_validate(fields.get("features", {})),
+            VocabularyConfig.model_validate(vocabulary).build(),
+            count=DEFAULT_BUCKETS,
+        )
+    export: ExportConfig = parse_config(fields, f"[task] of {config.name}")
+    task_dir, key_path = directory / TASK_DIR, directory / "task.key"
+    key = export_key(export)
+    if key_path.is_file() and key_path.read_text(encoding="utf-8") == key:
+        return
+    from fedvoice.model_export.package import export_task
+
+    export_task(export, task_dir, progress=lambda what: progress(f"export: {what}"))
+    key_path.write_text(key, encoding="utf-8")
+
+
+def export_key(export: Any) -> str:
+    """What decides every byte of an exported package: settings, vocabulary, tool versions."""
+    parts = {
+        "export": export.model_dump(mode="json"),
+        "tokens": export.vocabulary.build().model_dump(mode="json"),
+        "versions": [version(name) for name in ("torch", "executorch")],
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

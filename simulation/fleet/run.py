@@ -1,0 +1,260 @@
+"""A federation on one machine: a server process, a few processes of phones, one observer."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from fedvoice.android_harness.emulation.jvm import find_phone
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.protocol.task import (
+    WEIGHTS_FILE,
+    TaskPackage,
+)
+from fedvoice.reporting.results import Books, Results
+from fedvoice.server.config import (
+    ServerConfig,
+    parse_config,
+)
+from fedvoice.simulation.fleet.android import (
+    AndroidJob,
+    JvmChild,
+)
+from fedvoice.simulation.fleet.books import read_books
+from fedvoice.simulation.fleet.kinds import (
+    Kind,
+    kind_results,
+    kinds_of,
+)
+from fedvoice.simulation.fleet.phones import (
+    EmulatedPhone,
+    set_up_phones,
+)
+from fedvoice.simulation.fleet.prepare import (
+    PHONES_DIR,
+    SERVER_DIR,
+    Prepared,
+)
+from fedvoice.simulation.fleet.worker import (
+    WorkerJob,
+    deal_to_workers,
+    run_worker,
+)
+from fedvoice.simulation.processes import (
+    Child,
+    stop_all,
+    undisturbed,
+)
+
+POLL_SECS = 0.25
+_START_SECS = 60.0
+_RESTARTS_AT_MOST = 3
+_LINGER_SECS = 10.0
+
+# Phones of a simulation do not wait for a battery to charge: they may call often.
+_RETRY = {"least_secs": 0.05, "most_secs": 1.0, "spread": 0.5}
+
+Observer = Callable[[Books], None]
+Process = Child | JvmChild
+
+
+def server_config(prepared: Prepared) -> ServerConfig:
+    """The server's settings: the run's own table, completed from the fleet's size.
+
+    Raises:
+        FedvoiceError: `bad-config`.
+    """
+    config, phones = prepared.config, prepared.phones
+    # Phones whose days are scripted may stay away for good: nobody waits long for them.
+    presence: dict[str, Any] = {"lease_secs": 30.0, "evaluation_timeout_secs": 60.0}
+    if not config.fleet.scripts:
+        presence = {
+            "min_population": sum(1 for phone in phones if phone.train),
+            "min_test_population": sum(1 for phone in phones if phone.test),
+        }
+    fields: dict[str, Any] = {
+        "bind": "127.0.0.1:0",
+        "insecure": True,  # all of it on this machine
+        "retry": _RETRY,
+        "seed": config.seed,
+        **presence,
+        **config.server,
+        "plan": {**config.plan.model_dump(), "seed": config.seed},
+    }
+    return parse_config(fields, f"[server] of {config.name}")
+
+
+def run_server(
+    config: ServerConfig,
+    package: TaskPackage,
+    store_dir: Path,
+    ready_path: Path,
+    stopping: threading.Event,
+) -> None:
+    """The server's process: until all rounds are done and the parent stops it."""
+    from fedvoice.server.app import AggregationServer
+
+    server = AggregationServer(config, package, store_dir)
+    try:
+        address = server.start()
+        draft = ready_path.with_suffix(".tmp")
+        draft.write_text(address, encoding="utf-8")
+        draft.replace(ready_path)
+        while not stopping.is_set() and not server.wait_finished(POLL_SECS):
+            pass
+        stopping.wait(_LINGER_SECS)
+    finally:
+        server.stop()
+
+
+def simulate(prepared: Prepared, observe: Observer) -> Results:
+    """Run all rounds and write weights and results into the run's folder.
+
+    A phone process that dies is started again and its phones go on where they were; Ctrl-C stops
+    everything, keeps what was reached, and is raised again.
+
+    Args:
+        observe: called with the books whenever they may have changed.
+
+    Raises:
+        FedvoiceError: what the server or a whole process of phones failed with.
+    """
+    config, directory = prepared.config, prepared.directory
+    settings = server_config(prepared)
+    held_out = {phone.client_id for phone in prepared.phones if phone.held_out}
+    phones = set_up_phones(prepared.phones, config.fleet, directory / PHONES_DIR, config.seed)
+    store_dir = directory / SERVER_DIR
+    with _server(settings, prepared, store_dir) as (server, address):
+        starters = _starters(prepared, phones, address)
+        workers = [start() for start in starters]
+        restarts = 0
+        try:
+            next_look = 0.0
+            while any(worker.running for worker in workers):
+                time.sleep(POLL_SECS)
+                if time.monotonic() >= next_look:
+                    began = time.monotonic()
+                    observe(read_books(store_dir, held_out))
+                    # Long books take long to read: looking costs the phones 5% at most.
+                    next_look = began + max(0.5, 20 * (time.monotonic() - began))
+                if server.exit_code == 0:
+                    break  # all rounds are done, and phones that stay away need not be told
+                if not server.running:
+                    raise server.error() or _lost(server)
+                for index, worker in enumerate(workers):
+                    if worker.running or worker.exit_code == 0:
+                        continue
+                    error = worker.error()
+                    restarts += 1
+                    if error is not None or restarts > _RESTARTS_AT_MOST:
+                        raise error or _lost(worker)
+                    workers[index] = starters[index]()
+        finally:
+            with undisturbed():
+                stop_all(workers)
+                results = collect(prepared, read_books(store_dir, held_out))
+    observe(read_books(store_dir, held_out))
+    return results
+
+
+def collect(prepared: Prepared, books: Books) -> Results:
+    """Write `weights.safetensors` and `results.json` from what the server has by now."""
+    directory, settings = prepared.directory, server_config(prepared)
+    weights = directory / SERVER_DIR / WEIGHTS_FILE
+    if weights.is_file():
+        shutil.copyfile(weights, directory / WEIGHTS_FILE)
+    evaluated = [r for r in books.rounds if r.wer is not None or r.heldout_wer is not None]
+    held_out = {phone.client_id for phone in prepared.phones if phone.held_out}
+    kinds = kinds_of(
+        [phone.client_id for phone in prepared.phones],
+        prepared.config.fleet.counts,
+        prepared.config.seed,
+    )
+    results = Results(
+        rounds=books.rounds,
+        kinds=kind_results(directory / SERVER_DIR, kinds, held_out),
+        final={
+            "wer": evaluated[-1].wer if evaluated else books.initial_wer,
+            "heldout_wer": evaluated[-1].heldout_wer if evaluated else books.initial_heldout_wer,
+            "initial_wer": books.initial_wer,
+            "initial_heldout_wer": books.initial_heldout_wer,
+            "rounds": len(books.rounds),
+            "complete": len(books.rounds) >= settings.rounds,
+            "evaluation_bytes": books.evaluation_bytes,
+            "install_bytes": books.install_bytes,
+            "idle_bytes": books.idle_bytes,
+        },
+        config={
+            **prepared.config.model_dump(mode="json"),
+            "alpha": settings.alpha,
+            "parameters": prepared.package.manifest.parameters.parameter_count,
+            "phones": len(prepared.phones),
+        },
+    )
+    results.write(directory)
+    return results
+
+
+@contextmanager
+def _server(
+    settings: ServerConfig, prepared: Prepared, store_dir: Path
+) -> Iterator[tuple[Child, str]]:
+    ready_path = prepared.directory / "server.address"
+    ready_path.unlink(missing_ok=True)
+    server = Child(
+        "server",
+        run_server,
+        (settings, prepared.package, store_dir, ready_path),
+        prepared.directory / "server.log",
+    )
+    try:
+        deadline = time.monotonic() + _START_SECS
+        while not ready_path.is_file():
+            if not server.running or time.monotonic() > deadline:
+                server.stop()
+                raise server.error() or _lost(server)
+            time.sleep(0.05)
+        yield server, ready_path.read_text(encoding="utf-8")
+    finally:
+        with undisturbed():
+            server.stop()
+
+
+def _starters(
+    prepared: Prepared, phones: Sequence[EmulatedPhone], server: str
+) -> list[Callable[[], Process]]:
+    """What starts each process of phones, also again after it was killed."""
+    directory, fleet = prepared.directory, prepared.config.fleet
+    python = [phone for phone in phones if phone.kind is Kind.PYTHON]
+    starters: list[Callable[[], Process]] = []
+    for i, own in enumerate(deal_to_workers(python, fleet.processes)):
+        job = WorkerJob(tuple(own), server, directory / "blobs" / str(i), fleet.threads)
+        log = directory / f"phones-{i}.log"
+        starters.append(partial(Child, f"phones-{i}", run_worker, (job,), log))
+    android = [phone for phone in phones if phone.kind is Kind.ANDROID]
+    if android:
+        jvm = find_phone()
+        for i, own in enumerate(deal_to_workers(android, fleet.android_processes)):
+            name = f"android-{i}"
+            android_job = AndroidJob(tuple(own), server, directory / name, fleet.threads)
+            starters.append(partial(JvmChild, name, jvm, android_job, directory / f"{name}.log"))
+    return starters
+
+
+def _lost(child: Process) -> FedvoiceError:
+    return FedvoiceError(
+        ErrorCode.CLIENT_LOST,
+        where=child.name,
+        got=f"the process ended (exit code {child.exit_code})",
+        wanted="a process that runs until the last round",
+        next_step=f"See {child.log_path}; the same command goes on where the run stopped.",
+    )

@@ -1,0 +1,61 @@
+"""Error rates of transcripts against what was said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fedvoice.protocol.parameters import FlatVector
+from fedvoice.protocol.scoring import count_word_errors
+from fedvoice.protocol.task import TaskManifest
+from fedvoice.simulation.clients import ClientData
+from fedvoice.simulation.fast.course import fitting
+from fedvoice.simulation.trainers import Trainer
+
+LABELLERS = ("2nn", "cnn", "char-lstm")
+"""Model kinds that give one label a frame: errors are counted place by place, not by alignment."""
+
+
+@dataclass(frozen=True)
+class ErrorCounts:
+    """errors and references: words, or labels for models that label frames."""
+
+    errors: int
+    references: int
+
+    @property
+    def percent(self) -> float | None:
+        """The error rate; None without references."""
+        return 100.0 * self.errors / self.references if self.references else None
+
+    def __add__(self, other: ErrorCounts) -> ErrorCounts:
+        return ErrorCounts(self.errors + other.errors, self.references + other.references)
+
+
+def evaluate(
+    trainer: Trainer, manifest: TaskManifest, data: ClientData, weights: FlatVector
+) -> ErrorCounts:
+    """Errors of `weights` [P] on a test set; examples that fit no bucket are left out."""
+    rows, _ = fitting(manifest, data, range(len(data)))
+    tokens = trainer.transcribe(data, weights)
+    references = [data.targets[row, : data.target_counts[row]].tolist() for row in rows]
+    found = [tokens[row] for row in rows]
+    if manifest.model_kind in LABELLERS:
+        return count_label_errors(references, found)
+    vocabulary = manifest.vocabulary
+    counts = count_word_errors(
+        [vocabulary.decode(ids) for ids in references], [vocabulary.decode(ids) for ids in found]
+    )
+    return ErrorCounts(counts.word_errors, counts.words)
+
+
+def count_label_errors(
+    references: Sequence[Sequence[int]], hypotheses: Sequence[Sequence[int]]
+) -> ErrorCounts:
+    """Places whose label differs or is missing."""
+    wrong = sum(
+        sum(r != h for r, h in zip(reference, hypothesis, strict=False))
+        + max(0, len(reference) - len(hypothesis))
+        for reference, hypothesis in zip(references, hypotheses, strict=True)
+    )
+    return ErrorCounts(wrong, sum(len(reference) for reference in references))

@@ -1,0 +1,31 @@
+"""Settings of simulations that are read without loading an engine."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class EngineKind(StrEnum):
+    """What a cell of an experiment runs on."""
+
+    FAST = "fast"
+    """Eager PyTorch in this process."""
+    EXECUTORCH = "executorch"
+    """The phone's trainer on the ExecuTorch runtime, in this process."""
+    PHONES = "phones"
+    """Emulated phones and a server, over gRPC: `fedvoice simulate`."""
+    CENTRAL = "central"
+    """No federation: all data in one place, Adam (`simulation.central`)."""
+
+
+class CentralConfig(BaseModel):
+    """Adam with a cosine to zero. Batch size, clipping and SpecAugment are the plan's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: int = Field(default=60, ge=1)
+    rate: float = Field(default=2e-3, gt=0)
+    evaluate_every: int = Field(default=5, ge=1)
+    """Epochs."""

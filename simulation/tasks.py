@@ -1,0 +1,110 @@
+"""Tasks of experiments: exported once for all cells that share them, whatever their seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from fedvoice.model_export.config import ExportConfig
+from fedvoice.model_export.fresh import (
+    flat_weights,
+    new_model,
+    parameter_table,
+)
+from fedvoice.model_export.models.config import to_settings
+from fedvoice.protocol.codec import digest_of
+from fedvoice.protocol.parameters import FlatVector
+from fedvoice.protocol.plan import TrainingPlan
+from fedvoice.protocol.task import (
+    PROGRAM_FILE,
+    WEIGHTS_FILE,
+    TaskManifest,
+    load_package,
+    save_weights,
+    write_package,
+)
+from fedvoice.simulation.fleet.prepare import export_key
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class LabTask:
+    """package_dir: None for a task that was not exported; its manifest has no arenas then."""
+
+    export: ExportConfig
+    manifest: TaskManifest
+    package_dir: Path | None
+
+    def initial_weights(self, seed: int) -> FlatVector:
+        """A fresh model float32 [P] drawn from `seed`."""
+        model = new_model(
+            self.export.model_copy(update={"seed": seed}), self.manifest.vocabulary.size
+        )
+        return flat_weights(model, self.manifest.parameters)
+
+    def write_seeded(self, directory: Path, seed: int) -> None:
+        """A copy of the package whose initial weights are those of `seed`."""
+        package_dir = self.package_dir
+        assert package_dir is not None, "only exported tasks are packages"
+
+        def write(draft: Path) -> None:
+            draft.mkdir()
+            path = draft / WEIGHTS_FILE
+            save_weights(path, self.initial_weights(seed), self.manifest.parameters)
+            weights_digest = digest_of(path.read_bytes())
+            manifest = self.manifest.model_copy(update={"weights_digest": weights_digest})
+            write_package(draft, manifest, (package_dir / PROGRAM_FILE).read_bytes())
+
+        _make_whole(directory, write)
+
+
+def exported_task(export: ExportConfig, tasks_dir: Path, progress: Progress) -> LabTask:
+    """The package of `export` below `tasks_dir`, exported if it is not there yet.
+
+    Seed and plan of `export` do not matter: cells bring their own.
+    """
+    export = export.model_copy(update={"seed": 0, "plan": TrainingPlan()})
+    directory = tasks_dir / export_key(export)[:16]
+    if not directory.is_dir():
+        from fedvoice.model_export.package import (
+            export_task,  # lowering: seconds, and most cells find it
+        )
+
+        _make_whole(directory, lambda draft: export_task(export, draft, progress=progress))
+    return LabTask(export, load_package(directory).manifest, directory)
+
+
+def _make_whole(directory: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` make a folder, which then is `directory`: nobody ever sees a part of it, and
+    where somebody else was faster theirs stays."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f"{directory.name}.", dir=directory.parent) as name:
+        draft = Path(name) / directory.name
+        write(draft)
+        try:
+            draft.rename(directory)
+        except OSError:
+            if not directory.is_dir():
+                raise
+
+
+def unexported_task(export: ExportConfig) -> LabTask:
+    """The same task without a program: for the fast engine alone."""
+    vocabulary = export.vocabulary.build()
+    table = parameter_table(new_model(export, vocabulary.size))
+    manifest = TaskManifest(
+        name=export.name,
+        model_kind=export.model.kind,
+        model=to_settings(export.model),
+        parameters=table,
+        features=export.features,
+        buckets=export.task_buckets(),
+        vocabulary=vocabulary,
+        plan=export.plan,
+        program_digest="",
+        weights_digest="",
+    )
+    return LabTask(export, manifest, None)

@@ -1,0 +1,40 @@
+"""What trains a client of the laboratory, as whoever uses it sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from fedvoice.protocol.generated import fedvoice_pb2 as pb
+from fedvoice.protocol.parameters import FlatVector
+from fedvoice.protocol.plan import TrainingPlan
+from fedvoice.simulation.clients import ClientData
+
+
+@dataclass(frozen=True)
+class LocalUpdate:
+    """delta: weights after - before, float32 [P]; None if nothing was trained or it diverged."""
+
+    delta: FlatVector | None
+    statistics: pb.Statistics
+
+
+class Trainer(Protocol):
+    """Trains clients and transcribes test sets."""
+
+    @property
+    def clients_together(self) -> int:
+        """Clients that it trains at once: whoever asks for fewer at a time wastes some speed."""
+
+    def train(
+        self,
+        clients: Sequence[tuple[str, ClientData]],
+        plan: TrainingPlan,
+        weights: FlatVector,
+        round_number: int,
+    ) -> Iterator[LocalUpdate]:
+        """Updates of (client id, examples) from `weights` float32 [P], in the clients' order."""
+
+    def transcribe(self, data: ClientData, weights: FlatVector) -> list[list[int]]:
+        """Greedy token ids of every example, in order; an example no bucket holds gives []."""

@@ -1,0 +1,227 @@
+"""The clients of a round on a Ray cluster: one actor a worker, on whatever machine has a core.
+
+Needs the `ray` extra. Ray keeps a copy of the round's weights on every machine, which the
+machine's workers share. Corpora must lie at the same path on all machines.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.simulation.cohort import (
+    CohortPart,
+    RoundWork,
+    train_cohort,
+)
+from fedvoice.simulation.workers.pool import (
+    CrewRound,
+    WorkerSpec,
+    deal,
+    merge_parts,
+)
+
+START_SECS = 120.0
+"""Workers that have not started by then are done without: somebody else has their cores."""
+
+START_TRIES = 3
+_TOO_SLOW = "timed out during startup"
+T = TypeVar("T")
+
+
+class RayBackend:
+    """Workers as Ray actors with a core each; those that die are replaced next round. Those for
+    which no machine has room within `start_secs` are done without. `connect` comes first."""
+
+    def __init__(self, spec: WorkerSpec, workers: int, start_secs: float = START_SECS) -> None:
+        self._ray = load_ray()
+        self._spec = self._ray.put(spec)
+        self._wanted, self._start_secs = workers, start_secs
+        self._workers: list[Any] = []
+        self._at_work: dict[Any, Any] = {}
+        """Ray's reference of an answer, and who gives it."""
+        self._sent: tuple[RoundWork, Any] | None = None
+        self._together = 1
+
+    @property
+    def actors(self) -> list[Any]:
+        """Ray's handles of the workers that are running."""
+        return list(self._workers)
+
+    def train(self, work: RoundWork, client_ids: Sequence[str]) -> CohortPart:
+        """See `Backend`."""
+        try:
+            self._fill_up()
+            shares = deal(client_ids, len(self._workers), self._together)
+            return merge_parts(CrewRound(self, self._workers).train(work, shares), client_ids)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """See `Backend`."""
+        for worker in self._workers:
+            self._ray.kill(worker)
+        self._workers, self._at_work, self._sent = [], {}, None
+
+    def begin(self, worker: Any, work: RoundWork, client_ids: Sequence[str]) -> None:
+        """See `Crew`. The weights are handed to Ray once, whatever the number of workers."""
+        if self._sent is None or self._sent[0] is not work:
+            self._sent = work, self._ray.put(work)
+        self._at_work[worker.train.remote(self._sent[1], list(client_ids))] = worker
+
+    def next_done(self) -> tuple[Any, CohortPart | None]:
+        """See `Crew`."""
+        (done,), _ = self._ray.wait(list(self._at_work), num_returns=1)
+        worker = self._at_work.pop(done)
+        try:
+            part: CohortPart = self._ray.get(done)
+        except self._ray.exceptions.RayActorError:
+            self._workers.remove(worker)
+            return worker, None
+        except self._ray.exceptions.RayTaskError as error:
+            raise cause_of(error) from error
+        return worker, part
+
+    def _fill_up(self) -> None:
+        missing = self._wanted - len(self._workers)
+        if not missing:
+            return
+        make = self._ray.remote(num_cpus=1, max_restarts=0)(_Worker)
+        fresh = [make.remote() for _ in range(missing)]
+        greetings = {actor.start.remote(self._spec, os.getcwd()): actor for actor in fresh}
+        started, _ = self._ray.wait(list(greetings), num_returns=missing, timeout=self._start_secs)
+        for greeting, actor in greetings.items():
+            if greeting not in started:
+                self._ray.kill(actor)
+                continue
+            try:
+                self._together = self._ray.get(greeting)
+                self._workers.append(actor)
+            except self._ray.exceptions.RayTaskError as error:
+                raise cause_of(error) from error
+            except self._ray.exceptions.RayActorError:
+                continue  # it died: `_none_started` if all did
+        self._wanted = len(self._workers)  # no round waits for cores again
+        if not self._workers:
+            raise _none_started(self._start_secs, self._ray.cluster_resources().get("CPU", 0.0))
+
+
+class _Worker:
+    """An actor: its own trainer and population."""
+
+    def start(self, spec: WorkerSpec, folder: str) -> int:
+        """Not in the constructor: what that raises does not come back whole."""
+        go_to(folder)
+        self._trainer, self._population = spec.make()
+        return self._trainer.clients_together
+
+    def train(self, work: RoundWork, client_ids: Sequence[str]) -> CohortPart:
+        # Ray's copy may not be written to, and torch has no tensors of that kind.
+        own = replace(work, weights=work.weights.copy())
+        return train_cohort(self._trainer, self._population, own, client_ids)
+
+
+def go_to(folder: str) -> None:
+    """Where relative paths mean what they mean to the driver, if this machine has the folder."""
+    if os.path.isdir(folder):
+        os.chdir(folder)
+
+
+def connect(address: str | None) -> None:
+    """Join the cluster at `address` (`host:port`, or `auto`: the one that this machine belongs to),
+    or make one of this machine's cores alone. Does nothing if this process has one already.
+
+    Ray sends no usage statistics, and a cluster made here listens on loopback alone.
+
+    Raises:
+        FedvoiceError: `missing-extra`; `server-unreachable`, also when this machine is too busy.
+    """
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    ray = load_ray()
+    if ray.is_initialized():
+        return
+    quiet: dict[str, Any] = {"log_to_driver": True, "logging_level": "ERROR"}
+    if address is None:
+        here: dict[str, Any] = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+        start_patiently(lambda: ray.init(address="local", **here, **quiet))
+        return
+    try:
+        ray.init(address=address, **quiet)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise FedvoiceError(
+            ErrorCode.SERVER_UNREACHABLE,
+            where=f"--ray-address {address}",
+            got=str(error).splitlines()[0][:200],
+            wanted="the address of a running Ray cluster, e.g. 10.0.0.5:6379",
+            next_step="Start one with `ray start --head`, or leave --ray-address out.",
+        ) from error
+
+
+def start_patiently(start: Callable[[], T]) -> T:
+    """What `start` gives. Ray gives a node 30 s to come up, and one needs 3 s of a quiet machine
+    but 30 of one with seven programs for every core; the next try finds Ray's files in memory.
+
+    Raises:
+        FedvoiceError: `server-unreachable`.
+    """
+    for _ in range(START_TRIES):
+        try:
+            return start()
+        except Exception as error:  # Ray's is of no class of its own
+            if _TOO_SLOW not in str(error):
+                raise
+            slow = error
+    raise FedvoiceError(
+        ErrorCode.SERVER_UNREACHABLE,
+        where="Ray on this machine",
+        got=f"not up after {START_TRIES} tries of half a minute",
+        wanted="a machine with time to start Ray's processes",
+        next_step="Try again when it is less busy, or do without Ray: --workers alone.",
+    ) from slow
+
+
+def count_cores() -> int:
+    """Of all machines of the cluster."""
+    return int(load_ray().cluster_resources().get("CPU", 1))
+
+
+def load_ray() -> Any:
+    """The module.
+
+    Raises:
+        FedvoiceError: `missing-extra`.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise FedvoiceError(
+            ErrorCode.MISSING_EXTRA,
+            where="the Ray backend",
+            got="no module ray",
+            wanted="the extra `ray`",
+            next_step="Install it: pip install 'fedvoice[ray]'.",
+        ) from error
+    return ray
+
+
+def cause_of(error: Exception) -> Exception:
+    """What was raised on the other machine, without Ray's wrapping."""
+    cause = getattr(error, "cause", None)
+    return cause if isinstance(cause, FedvoiceError) else error
+
+
+def _none_started(secs: float, cores: float) -> FedvoiceError:
+    return FedvoiceError(
+        ErrorCode.CLIENT_LOST,
+        where="the workers of a Ray cluster",
+        got=f"none has started within {secs:.0f} s on a cluster with {cores:.0f} cores",
+        wanted="a free core for one worker at least",
+        next_step="See what occupies the cluster (`ray status`), or add machines to it.",
+    )

@@ -1,0 +1,112 @@
+"""Dealing examples to clients: nothing is lost, and each deal is what its name says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedvoice.data.partitions import (
+    by_group,
+    dirichlet,
+    iid,
+    shards,
+    sorted_by,
+)
+from fedvoice.protocol.engine import Int64Array
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+
+labels_of = st.lists(st.integers(0, 4), min_size=1, max_size=60)
+
+
+def demand_each_once(parts: Sequence[Int64Array], count: int) -> None:
+    dealt = np.concatenate([np.zeros(0, np.int64), *parts])
+    assert sorted(dealt.tolist()) == list(range(count))
+    assert all(part.dtype == np.int64 and (np.diff(part) > 0).all() for part in parts)
+
+
+@given(labels_of, st.data(), st.integers(0, 3))
+def test_every_example_is_dealt_once_and_the_seed_decides(
+    labels: list[int], data: st.DataObject, seed: int
+) -> None:
+    clients = data.draw(st.integers(1, len(labels)))
+    each = data.draw(st.integers(1, len(labels) // clients))
+    deals = (
+        lambda: iid(len(labels), clients, seed),
+        lambda: shards(labels, clients, each, seed),
+        lambda: sorted_by(labels, clients),
+        lambda: dirichlet(labels, clients, 0.5, seed),
+    )
+    for deal in deals:
+        parts = deal()
+        assert len(parts) == clients
+        demand_each_once(parts, len(labels))
+        assert [p.tolist() for p in parts] == [p.tolist() for p in deal()]
+    groups = by_group(labels)
+    assert len(groups) == len(set(labels))
+    demand_each_once(groups, len(labels))
+
+
+def test_another_seed_deals_otherwise() -> None:
+    labels = np.arange(100) % 10
+    for deal in (
+        lambda seed: iid(100, 5, seed),
+        lambda seed: shards(labels, 5, 2, seed),
+        lambda seed: dirichlet(labels, 5, 1.0, seed),
+    ):
+        assert any(a.tolist() != b.tolist() for a, b in zip(deal(0), deal(1), strict=True))
+
+
+def test_two_shards_a_client_are_at_most_two_labels() -> None:
+    # 10 labels x 20 examples in 20 shards of 10: every shard has one label.
+    labels = np.arange(200) % 10
+    parts = shards(labels, 10, 2, seed=0)
+    assert [len(part) for part in parts] == [20] * 10
+    assert all(len(set(labels[part])) <= 2 for part in parts)
+
+
+def test_iid_parts_are_equal_but_for_one() -> None:
+    assert sorted(len(part) for part in iid(11, 4, seed=0)) == [2, 3, 3, 3]
+
+
+def test_sorting_gives_each_client_neighbours() -> None:
+    parts = sorted_by([5, 1, 3, 1], 2)
+    assert [part.tolist() for part in parts] == [[1, 3], [0, 2]]
+
+
+def test_groups_come_in_the_order_of_their_values() -> None:
+    assert [part.tolist() for part in by_group(["b", "a", "b"])] == [[1], [0, 2]]
+    assert by_group([]) == []
+
+
+def test_alpha_turns_the_dial_from_one_label_to_all() -> None:
+    labels = np.arange(4000) % 4
+
+    def largest_share(alpha: float) -> float:
+        """Mean over clients of the share of their commonest label."""
+        parts = [part for part in dirichlet(labels, 10, alpha, seed=0) if len(part)]
+        return float(np.mean([np.bincount(labels[p]).max() / len(p) for p in parts]))
+
+    assert largest_share(0.01) > 0.8
+    assert largest_share(1000.0) < 0.3
+
+
+def test_impossible_deals_are_refused() -> None:
+    deals = (
+        lambda: iid(3, 4, 0),
+        lambda: iid(3, 0, 0),
+        lambda: shards([1, 2, 3], 2, 2, 0),
+        lambda: sorted_by([1], 2),
+        lambda: dirichlet([1], 0, 1.0, 0),
+        lambda: dirichlet([1], 1, 0.0, 0),
+    )
+    for deal in deals:
+        with pytest.raises(FedvoiceError) as caught:
+            deal()
+        assert caught.value.code is ErrorCode.BAD_CONFIG
