@@ -15,6 +15,7 @@ class ErrorCode(StrEnum):
     """Stable names of the failures that fedvoice answers for (`docs/errors.md`)."""
 
     BAD_CONFIG = "bad-config"
+    BAD_PLUGIN = "bad-plugin"
     BAD_MANIFEST = "bad-manifest"
     MISSING_AUDIO = "missing-audio"
     UNREADABLE_AUDIO = "unreadable-audio"

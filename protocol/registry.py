@@ -1,0 +1,142 @@
+"""The registry behind every door: what is built in and what a user plugs in, by name.
+
+A plug-in is registered by a decorator, or found by an entry point of the door's group, or named
+`module:name`. It travels to workers, servers and phones as `module:name` and is imported anew
+there; one that was defined in `__main__` or a notebook serves its own process alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, Generic, TypeVar
+
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+
+T = TypeVar("T")
+_NOT_IMPORTABLE = ("__main__", "__mp_main__")
+
+
+class Registry(Generic[T]):
+    """One door.
+
+    Args:
+        door: what is plugged in, in words: "server optimiser".
+        group: of entry points, such as `fedvoice.server_optimisers`.
+        built_in: names of what fedvoice brings, as `module:name`, imported at first use.
+    """
+
+    def __init__(self, door: str, group: str, built_in: Mapping[str, str] | None = None) -> None:
+        self.door, self.group = door, group
+        self._built_in = dict(built_in or {})
+        self._registered: dict[str, T] = {}
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Decorator: from now on `name` means what is decorated, in this process.
+
+        Raises:
+            FedvoiceError: `bad-plugin` for a name that is taken by something else.
+        """
+        if ":" in name or not name.strip():
+            raise self._bad(repr(name), "a name without a colon", "Choose another name.")
+
+        def keep(plugin: T) -> T:
+            taken = self._registered.get(name)
+            again = taken is not None and reference_of(taken) == reference_of(plugin)
+            if name in self._built_in or (taken is not None and not again):
+                raise self._bad(
+                    f"a second {self.door} called {name!r}",
+                    "a name that is free",
+                    f"Choose another; taken are {', '.join(self.names())}.",
+                )
+            self._registered[name] = plugin
+            return plugin
+
+        return keep
+
+    def names(self) -> list[str]:
+        """What can be named here without a module: built in, registered, installed."""
+        return sorted({*self._built_in, *self._registered, *self._installed()})
+
+    def get(self, name: str) -> T:
+        """What `name` means.
+
+        Raises:
+            FedvoiceError: `bad-plugin` if nobody knows the name, or if importing it fails.
+        """
+        if name in self._registered:
+            return self._registered[name]
+        reference = self._built_in.get(name) or self._installed().get(name)
+        if reference is None and ":" not in name:
+            raise self._bad(
+                f"{name!r}",
+                f"one of {', '.join(self.names())}, or module:name",
+                "Correct the name, or install what brings it.",
+            )
+        found: T = self._import(reference or name, name)
+        return found
+
+    def travelling(self, name: str) -> str:
+        """The name by which other processes and machines find the same: as it is, or
+        `module:name` for what a decorator registered.
+
+        Raises:
+            FedvoiceError: `bad-plugin` for what can be imported nowhere else.
+        """
+        plugin = self._registered.get(name)
+        if plugin is None:
+            return name
+        reference = reference_of(plugin)
+        module, _, attribute = reference.partition(":")
+        if module in _NOT_IMPORTABLE or "<" in attribute:
+            raise self._bad(
+                f"{name!r}, which is defined in {module} ({attribute})",
+                "a module that other processes can import",
+                "Move it into a file of its own and import it from there, or run with one worker.",
+            )
+        return reference
+
+    def _installed(self) -> dict[str, str]:
+        return {entry.name: entry.value for entry in entry_points(group=self.group)}
+
+    def _import(self, reference: str, name: str) -> Any:
+        module, _, attribute = reference.partition(":")
+        with self.naming(name):
+            found: Any = import_module(module)
+            for part in attribute.split("."):
+                found = getattr(found, part)
+        return found
+
+    @contextmanager
+    def naming(self, name: str) -> Iterator[None]:
+        """Whatever a plug-in raises in the block names it; errors of fedvoice's own pass."""
+        try:
+            yield
+        except FedvoiceError:
+            raise
+        except Exception as error:
+            if name in self._built_in:
+                raise
+            raise self._bad(
+                f"{type(error).__name__}: {error}",
+                f"a {self.door} that works",
+                "The traceback above says where it failed.",
+                name,
+            ) from error
+
+    def _bad(self, got: str, wanted: str, next_step: str, name: str = "") -> FedvoiceError:
+        return FedvoiceError(
+            ErrorCode.BAD_PLUGIN,
+            where=f"{self.door} {name}".strip(),
+            got=got,
+            wanted=wanted,
+            next_step=next_step,
+        )
+
+
+def reference_of(plugin: object) -> str:
+    """`module:name` of a function, a class or an instance's class."""
+    named = plugin if hasattr(plugin, "__qualname__") else type(plugin)
+    return f"{getattr(named, '__module__', '?')}:{getattr(named, '__qualname__', '?')}"
