@@ -94,7 +94,7 @@ def test_what_only_this_process_has_does_not_travel(door):
 
 
 def test_a_plugin_that_fails_names_itself_and_a_built_in_one_shows_its_bug(door):
-    with pytest.raises(FedvoiceError, match="rule mine.*KeyError"), door.naming("mine"):
+    with pytest.raises(FedvoiceError, match=r"rule mine.*KeyError"), door.naming("mine"):
         raise KeyError("x")
     with pytest.raises(KeyError), door.naming("digest"):
         raise KeyError("x")
