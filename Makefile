@@ -13,18 +13,20 @@ FETCH := mvn -q -B -ntp org.apache.maven.plugins:maven-dependency-plugin:3.8.1:c
 KTLINT := build/android/tools/ktlint-cli-1.8.0-all.jar
 DETEKT := build/android/tools/detekt-cli-1.23.8-all.jar
 
-.PHONY: setup demo test lint format stubs clean
+.PHONY: setup demo test lint format stubs check-wheel clean
 .PHONY: android android-tools lint-android format-android test-android demo-android apk
 
-setup: .venv/.installed
+setup: .venv/.dev
 
-.venv/.installed: pyproject.toml
+# .venv with one of pyproject.toml's extras; `dev` has all of them.
+.venv/.%: pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "fedvoice needs Python 3.11 or newer, got %d.%d: make setup PYTHON=/path/to/python3.11" % v[:2])'
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --disable-pip-version-check -q $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e '.[dev]'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --disable-pip-version-check -q $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e '.[$*]'
 	touch $@
 
-demo: setup
+# Only what the demo needs, unless all is there already.
+demo: $(if $(wildcard .venv/.dev),setup,.venv/.fleet)
 	$(BIN)/fedvoice simulate --config experiments/demo.toml --out runs/demo --overwrite
 
 # The Kotlin phone's tests are test-android's.
@@ -43,6 +45,10 @@ format: setup
 
 stubs: setup
 	$(BIN)/python -m fedvoice.protocol.generate
+
+# Every extra of the built wheel in a fresh environment, torch at both ends of its range.
+check-wheel: setup
+	$(BIN)/python -m tests.packaging.check_wheel
 
 # Program:package of what the Kotlin phone needs beside Python, by Debian's names.
 TOOLS := javac:openjdk-17-jdk-headless mvn:maven npm:npm gcc:gcc+libc6-dev readelf:binutils \

@@ -11,36 +11,95 @@ import errno
 import importlib
 import logging
 import sys
-from typing import Any
+from importlib.util import find_spec
+from typing import Any, NamedTuple
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-    system_error,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError, system_error
 
-SUBCOMMANDS: dict[str, str] = {
-    "simulate": "fedvoice.simulation.cli:simulate",
-    "serve": "fedvoice.server.cli:serve",
-    "invite": "fedvoice.server.security.invite:invite",
-    "device": "fedvoice.device_runtime.cli:device",
-    "export": "fedvoice.model_export.cli:export",
-    "evaluate": "fedvoice.simulation.cli:evaluate",
-    "report": "fedvoice.laboratory.cli:report",
-    "doctor": "fedvoice.doctor:doctor",
-    "experiment": "fedvoice.laboratory.cli:experiment",
-    "tune": "fedvoice.laboratory.tuning.cli:tune",
-    "deploy": "fedvoice.android_harness.deploy.cli:deploy",
-    "data": "fedvoice.data.cli:data",
+
+class Subcommand(NamedTuple):
+    """Where a subcommand lives, what the list says of it, and the extra that brings what it needs
+    beyond the plain installation: modules that tell whether the extra is there."""
+
+    target: str
+    help: str
+    extra: str = ""
+    modules: tuple[str, ...] = ()
+
+
+SUBCOMMANDS: dict[str, Subcommand] = {
+    "simulate": Subcommand(
+        "fedvoice.simulation.cli:simulate",
+        "A server and a fleet of emulated phones on this machine train one recogniser.",
+        "fleet",
+        ("executorch", "soundfile", "matplotlib"),
+    ),
+    "serve": Subcommand(
+        "fedvoice.server.cli:serve",
+        "Run the aggregation server for one task until its rounds are done.",
+    ),
+    "invite": Subcommand(
+        "fedvoice.server.security.invite:invite",
+        "Make invitations with which phones are enrolled, one phone each.",
+    ),
+    "device": Subcommand(
+        "fedvoice.device_runtime.cli:device",
+        "Run one phone's runtime against a server until the server has finished.",
+        "device",
+        ("executorch",),
+    ),
+    "export": Subcommand(
+        "fedvoice.model_export.cli:export",
+        "Export a model as a task package that phones can train.",
+        "export",
+        ("executorch", "torchaudio"),
+    ),
+    "evaluate": Subcommand(
+        "fedvoice.simulation.cli:evaluate",
+        "Word error rate of a model on a manifest, greedy, in percent.",
+        "device",
+        ("soundfile", "jiwer"),
+    ),
+    "report": Subcommand(
+        "fedvoice.laboratory.cli:report",
+        "Write report.html again from what each run's folder holds.",
+        "fleet",
+        ("matplotlib",),
+    ),
+    "doctor": Subcommand(
+        "fedvoice.doctor:doctor",
+        "What this machine can do: simulations, emulated Android phones, apps, deployment.",
+    ),
+    "experiment": Subcommand(
+        "fedvoice.laboratory.cli:experiment",
+        "Experiments on quality and cost: grids of simulated runs as TOML files.",
+        "fleet",
+        ("soundfile", "matplotlib"),
+    ),
+    "tune": Subcommand(
+        "fedvoice.laboratory.tuning.cli:tune",
+        "Search for plans with two objectives, error rate and CFMQ, with Optuna.",
+        "fleet",
+        ("soundfile", "optuna"),
+    ),
+    "deploy": Subcommand(
+        "fedvoice.android_harness.deploy.cli:deploy",
+        "Install the app on phones and emulators, enrol them, and start a first session.",
+    ),
+    "data": Subcommand(
+        "fedvoice.data.cli:data",
+        "Make manifests (NeMo style) from corpora on disk, or synthesise a corpus.",
+    ),
 }
+"""In the order in which a newcomer meets them."""
 
 
 def load_subcommand(name: str) -> Any:
     """The click command behind a subcommand's name, imported now."""
-    module_name, _, function_name = SUBCOMMANDS[name].partition(":")
+    module_name, _, function_name = SUBCOMMANDS[name].target.partition(":")
     target = getattr(importlib.import_module(module_name), function_name)
     if isinstance(target, typer.Typer):
         return typer.main.get_command(target)
@@ -49,21 +108,34 @@ def load_subcommand(name: str) -> Any:
     return typer.main.get_command(app)
 
 
+class LazyCommand(TyperCommand):
+    """A subcommand that the list of `fedvoice --help` shows; imported when it is called."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, help=SUBCOMMANDS[name].help, short_help=SUBCOMMANDS[name].help)
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        """The context of the real command, whose own it is from here on."""
+        name = str(self.name)
+        for module in SUBCOMMANDS[name].modules:
+            if find_spec(module) is None and "--help" not in sys.argv:
+                raise _lacking(name, module)
+        return load_subcommand(name).make_context(*arguments, **options)
+
+
 class LazyGroup(TyperGroup):
-    """A group that knows its subcommands' names and imports each at its first use."""
+    """A group that knows its subcommands' names and imports each when it is called."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Names in the order in which a newcomer meets them."""
         return list(SUBCOMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Import and return one subcommand, or None for an unknown name."""
-        return load_subcommand(cmd_name) if cmd_name in SUBCOMMANDS else None
+        """One subcommand, or None for an unknown name."""
+        return LazyCommand(cmd_name) if cmd_name in SUBCOMMANDS else None
 
 
-app = typer.Typer(
-    cls=LazyGroup, add_completion=False, no_args_is_help=True, rich_markup_mode="rich"
-)
+app = typer.Typer(cls=LazyGroup, no_args_is_help=True, rich_markup_mode="rich")
 
 
 @app.callback()
@@ -88,15 +160,8 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "fedvoice":
             raise
-        _explain(
-            FedvoiceError(
-                ErrorCode.MISSING_EXTRA,
-                where=f"fedvoice {' '.join(sys.argv[1:2])}",
-                got=f"no package {error.name!r}",
-                wanted="an installation with this command's extra",
-                next_step="Install it: pip install 'fedvoice[fleet]' has everything.",
-            )
-        )
+        name = sys.argv[1] if len(sys.argv) > 1 else ""
+        _explain(_lacking(name, error.name))
         sys.exit(2)
     except OSError as error:
         if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -106,6 +171,17 @@ def main() -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _lacking(name: str, module: str) -> FedvoiceError:
+    extra = SUBCOMMANDS[name].extra if name in SUBCOMMANDS else ""
+    return FedvoiceError(
+        ErrorCode.MISSING_EXTRA,
+        where=f"fedvoice {name}",
+        got=f"no package {module!r}",
+        wanted="an installation with this command's extra",
+        next_step=f"Install it: pip install 'fedvoice[{extra or 'fleet'}]'.",
+    )
 
 
 def _explain(error: FedvoiceError) -> None:

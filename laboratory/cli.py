@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-experiment = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
+experiment = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="rich")
 
 _CELLS = "Folder of finished and unfinished cells, shared by all experiments."
 

@@ -31,6 +31,7 @@ from fedvoice.android_harness.emulation.jars import (
     ANDROID,
     BUILD,
     NATIVES,
+    check_checkout,
     jars,
 )
 from fedvoice.protocol.cost import human_bytes
@@ -211,6 +212,7 @@ def main(arguments: list[str]) -> int:
     )
     parser.parse_args(arguments)
     try:
+        check_checkout()
         apk = build()
     except FedvoiceError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -30,6 +30,7 @@ from fedvoice.android_harness.emulation.jars import (
     ANDROID,
     BUILD,
     NATIVES,
+    check_checkout,
     digest_of_files,
     jars,
     sources_digest,
@@ -130,6 +131,7 @@ def main(arguments: list[str]) -> int:
         "phone": build_phone,
     }
     try:
+        check_checkout()
         if given.maven:
             command = [maven(BUILD / "maven"), *given.maven]
             return subprocess.run(command, cwd=ANDROID, check=False).returncode

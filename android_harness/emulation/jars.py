@@ -17,6 +17,7 @@ from fedvoice.android_harness.emulation.downloads import (
     maven,
     run,
 )
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 
 ROOT = Path(__file__).resolve().parents[2]
 ANDROID = ROOT / "android_harness" / "android"
@@ -26,6 +27,22 @@ SHIPPED = ("desktop", "app")
 """Modules whose Maven build copies their class path into target/lib."""
 
 _MADE = "made"
+
+
+def check_checkout() -> None:
+    """See that the Kotlin sources are here: a wheel has none of them.
+
+    Raises:
+        FedvoiceError: `missing-extra`.
+    """
+    if not (ANDROID / "pom.xml").is_file():
+        raise FedvoiceError(
+            ErrorCode.MISSING_EXTRA,
+            where=str(ANDROID),
+            got="no Kotlin sources: an installed package has none",
+            wanted="a checkout of fedvoice's repository",
+            next_step="Run the command in a checkout, with fedvoice installed from it.",
+        )
 
 
 def jars(module: str) -> list[Path]:

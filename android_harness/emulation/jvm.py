@@ -18,7 +18,10 @@ HEAP_MEGABYTES = 192
 """Java heap at most. Weights and arenas lie outside of it."""
 
 _BUILD = Path(__file__).resolve().parents[2] / "build" / "android"
-_WAY_OUT = "Build it with `make android`; `fedvoice doctor` says what this machine lacks."
+_WAY_OUT = (
+    "Build it with `make android` in a checkout of fedvoice and run fedvoice from there; "
+    "`fedvoice doctor` says what this machine lacks."
+)
 
 
 @dataclass(frozen=True)
