@@ -11,8 +11,8 @@ import os
 import shutil
 from pathlib import Path
 
-from fedvoice.device_runtime.files import write_atomically
 from fedvoice.protocol.codec import digest_of
+from fedvoice.protocol.files import write_file
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.task import (
     PROGRAM_FILE,
@@ -88,7 +88,7 @@ class BlobCache:
         path = directory / PROGRAM_FILE
         if not path.is_file():
             directory.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, program)
+            write_file(path, program)
         return TaskPackage(directory=directory, manifest=manifest)
 
     def _path(self, digest: str) -> Path:
@@ -135,4 +135,4 @@ class HeldBlobs:
         before = self.digests()
         after = [*(d for d in before if d != digest), digest][-_REMEMBERED:]
         if after != before:
-            write_atomically(self._path, ("\n".join(after) + "\n").encode())
+            write_file(self._path, ("\n".join(after) + "\n").encode())

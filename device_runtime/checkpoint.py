@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fedvoice.device_runtime.files import write_atomically
 from fedvoice.device_runtime.optimizer import ClientState
+from fedvoice.protocol.files import write_file
 from fedvoice.protocol.parameters import FlatVector
 from fedvoice.protocol.plan import TrainingPlan
 
@@ -78,7 +78,7 @@ class Checkpoint:
         digest = hashlib.sha256()
         for part in parts:
             digest.update(part)
-        write_atomically(self.path, digest.digest(), *parts)
+        write_file(self.path, b"".join((digest.digest(), *parts)))
         self._written_at = self._clock()
 
     def load(self, key: str) -> ClientState | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import random
 import signal
@@ -21,6 +20,7 @@ from fedvoice.protocol.errors import (
     FedvoiceError,
     make_folder,
 )
+from fedvoice.protocol.files import take_lock
 from fedvoice.protocol.invitation import is_address
 
 if TYPE_CHECKING:
@@ -289,9 +289,7 @@ def check_address(server: str) -> None:
 def _lock(state: Path) -> TextIO:
     """Raise `exists` if another process runs this phone."""
     file = (state / "lock").open("w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    if not take_lock(file):
         file.close()
         raise FedvoiceError(
             ErrorCode.EXISTS,
@@ -299,7 +297,7 @@ def _lock(state: Path) -> TextIO:
             got="another process that runs this phone",
             wanted="one process a phone",
             next_step="Stop the other one, or give another --state.",
-        ) from error
+        )
     return file
 
 

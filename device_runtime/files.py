@@ -1,42 +1,12 @@
-"""Files that are whole or not there, whatever happens to the process or the power."""
+"""A full disk of a phone, said as what it is."""
 
 from __future__ import annotations
 
-import errno
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
-
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-def write_atomically(path: Path, *parts: bytes) -> None:
-    """Replace `path`: a killed process leaves the old file or the new one, whole."""
-    temporary = path.with_name(path.name + ".new")
-    with temporary.open("wb") as file:
-        file.writelines(parts)
-    os.replace(temporary, path)
-
-
-def write_durably(path: Path, data: bytes) -> None:
-    """Replace `path`; when this returns, it survives a power cut too."""
-    temporary = path.with_name(path.name + ".new")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError, is_full
 
 
 @contextmanager
@@ -45,7 +15,7 @@ def room_on_disk(where: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _NO_ROOM:
+        if not is_full(error):
             raise
         raise FedvoiceError(
             ErrorCode.NO_SPACE,

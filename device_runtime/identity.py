@@ -23,14 +23,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from fedvoice.device_runtime.files import (
-    room_on_disk,
-    write_durably,
-)
+from fedvoice.device_runtime.files import room_on_disk
 from fedvoice.protocol.errors import (
     ErrorCode,
     FedvoiceError,
 )
+from fedvoice.protocol.files import write_file
 from fedvoice.protocol.invitation import Invitation
 
 LONGEST_NAME = 64
@@ -229,7 +227,7 @@ def _load_key(path: Path) -> ec.EllipticCurvePrivateKey:
 def _keep(path: Path, data: bytes) -> None:
     before = os.umask(0o077)
     try:
-        write_durably(path, data)
+        write_file(path, data, durably=True)
     finally:
         os.umask(before)
 

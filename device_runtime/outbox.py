@@ -8,11 +8,8 @@ from pathlib import Path
 
 from google.protobuf.message import DecodeError
 
-from fedvoice.device_runtime.files import (
-    write_atomically,
-    write_durably,
-)
 from fedvoice.protocol.codec import digest_of
+from fedvoice.protocol.files import write_file
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 
 _TIME = struct.Struct("<d")
@@ -36,8 +33,8 @@ class Outbox:
     def put(self, report: PendingReport) -> None:
         """Keep a report until `clear`; durable when this returns."""
         self._header_path.unlink(missing_ok=True)
-        write_durably(self._payload_path, report.payload)
-        write_durably(self._header_path, report.header.SerializeToString())
+        write_file(self._payload_path, report.payload, durably=True)
+        write_file(self._header_path, report.header.SerializeToString(), durably=True)
 
     def pending(self) -> PendingReport | None:
         """The report kept, if there is a whole one."""
@@ -78,7 +75,7 @@ class AssignmentFile:
     def put(self, held: HeldAssignment) -> None:
         """Keep an assignment; one lost in a power cut costs a lease, so it is not synced."""
         stamp = _TIME.pack(held.received_secs)
-        write_atomically(self._path, stamp, held.assignment.SerializeToString())
+        write_file(self._path, stamp + held.assignment.SerializeToString())
 
     def get(self) -> HeldAssignment | None:
         """The assignment kept, if there is one."""

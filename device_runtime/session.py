@@ -59,6 +59,7 @@ from fedvoice.device_runtime.work import (
     give_up,
     perform,
 )
+from fedvoice.protocol import PROTOCOL_VERSION
 from fedvoice.protocol.codec import decode
 from fedvoice.protocol.errors import (
     ErrorCode,
@@ -73,7 +74,6 @@ from fedvoice.protocol.random import (
 
 _log = logging.getLogger(__name__)
 
-PROTOCOL_VERSION = 1
 _MENDABLE = (ErrorCode.SERVER_UNREACHABLE, ErrorCode.BAD_CREDENTIALS, ErrorCode.NO_SPACE)
 
 

@@ -7,7 +7,6 @@ function.
 
 from __future__ import annotations
 
-import errno
 import importlib
 import logging
 import sys
@@ -17,7 +16,7 @@ from typing import Any, NamedTuple
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from fedvoice.protocol.errors import ErrorCode, FedvoiceError, system_error
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError, is_full, system_error
 
 
 class Subcommand(NamedTuple):
@@ -164,7 +163,7 @@ def main() -> None:
         _explain(_lacking(name, error.name))
         sys.exit(2)
     except OSError as error:
-        if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.filename is None and not is_full(error):
             raise
         _explain(system_error(error))
         sys.exit(2)

@@ -77,14 +77,19 @@ def _rebuild(code: ErrorCode, where: str, got: str, wanted: str, next_step: str)
     return FedvoiceError(code, where=where, got=got, wanted=wanted, next_step=next_step)
 
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def is_full(error: OSError) -> bool:
+    """Whether the system says that there is no room left: a full disk, a quota, a size limit."""
+    return error.errno in _FULL
 
 
 def system_error(error: OSError) -> FedvoiceError:
     """What the operating system refused, as `no-space` or `not-writable`."""
     facts = f"{error.strerror or error}"
     where = str(error.filename or "a file")
-    if error.errno in _FULL:
+    if is_full(error):
         return FedvoiceError(
             ErrorCode.NO_SPACE,
             where=where,

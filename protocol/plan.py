@@ -14,7 +14,6 @@ from pydantic import (
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
-    ValidationError,
     field_validator,
     model_serializer,
 )
@@ -29,7 +28,7 @@ from fedvoice.protocol.parameters import (
     ParameterSpec,
     ParameterTable,
 )
-from fedvoice.protocol.settings import wrong_field
+from fedvoice.protocol.settings import validated
 
 _LATER = frozenset({"clip_per_layer", "fvn_relative", "trainable", "prox_mu"})
 """Knobs that the first phones do not know."""
@@ -109,15 +108,13 @@ class TrainingPlan(BaseModel):
         for name in ("local_epochs", "client_rate", "update_encoding"):
             if not fields[name]:
                 del fields[name]
-        try:
-            return cls.model_validate(fields)
-        except ValidationError as error:
-            raise wrong_field(
-                "the round's plan",
-                error,
-                wanted="a plan that this version of fedvoice can follow",
-                next_step="Correct the server's plan, or update the phone.",
-            ) from error
+        return validated(
+            cls,
+            fields,
+            "the round's plan",
+            wanted="a plan that this version of fedvoice can follow",
+            next_step="Correct the server's plan, or update the phone.",
+        )
 
 
 def trained_parameters(plan: TrainingPlan, table: ParameterTable) -> tuple[ParameterSpec, ...]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from fedvoice.protocol.errors import (
     ErrorCode,
@@ -45,6 +45,31 @@ def read_toml(path: Path, *, wanted: str, next_step: str) -> dict[str, Any]:
             wanted=f"{wanted}, in valid TOML",
             next_step="Correct the line named.",
         ) from error
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def validated(
+    model: type[M],
+    fields: object,
+    where: str,
+    *,
+    wanted: str,
+    next_step: str,
+    code: ErrorCode = ErrorCode.BAD_CONFIG,
+) -> M:
+    """`fields` as `model`, or the first field that is wrong; see `wrong_field`. Bytes are JSON.
+
+    Raises:
+        FedvoiceError: `code`.
+    """
+    try:
+        if isinstance(fields, bytes):
+            return model.model_validate_json(fields)
+        return model.model_validate(fields)
+    except ValidationError as error:
+        raise wrong_field(where, error, wanted=wanted, next_step=next_step, code=code) from error
 
 
 def wrong_field(

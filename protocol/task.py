@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -29,7 +29,7 @@ from fedvoice.protocol.parameters import (
     ParameterTable,
 )
 from fedvoice.protocol.plan import TrainingPlan
-from fedvoice.protocol.settings import wrong_field
+from fedvoice.protocol.settings import validated
 from fedvoice.protocol.vocabulary import Vocabulary
 
 MANIFEST_FILE = "task.json"
@@ -156,16 +156,14 @@ def parse_manifest(data: bytes, where: str) -> TaskManifest:
     Raises:
         FedvoiceError: `bad-package` with the first field that is wrong.
     """
-    try:
-        manifest = TaskManifest.model_validate_json(data)
-    except ValidationError as error:
-        raise wrong_field(
-            where,
-            error,
-            wanted="a task manifest",
-            next_step="Export the task again with `fedvoice export`.",
-            code=ErrorCode.BAD_PACKAGE,
-        ) from error
+    manifest = validated(
+        TaskManifest,
+        data,
+        where,
+        wanted="a task manifest",
+        next_step="Export the task again with `fedvoice export`.",
+        code=ErrorCode.BAD_PACKAGE,
+    )
     if manifest.format_version != FORMAT_VERSION:
         raise FedvoiceError(
             ErrorCode.BAD_PACKAGE,

@@ -10,11 +10,13 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from fedvoice.protocol.errors import (
     ErrorCode,
     FedvoiceError,
 )
+from fedvoice.protocol.files import read_json_lines, read_text
 from fedvoice.protocol.vocabulary import normalise
 
 
@@ -41,20 +43,14 @@ def read_manifest(path: Path, *, check_audio: bool = True) -> list[Utterance]:
         FedvoiceError: `not-found`, `bad-manifest`, `empty-transcript`, `missing-audio`, each with
             file and line.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise FedvoiceError(
-            ErrorCode.NOT_FOUND,
-            where=str(path),
-            got=str(error),
-            wanted="a manifest: one JSON object a line",
-            next_step="Check the path; `fedvoice data` makes manifests from folders of audio.",
-        ) from error
+    text = read_text(
+        path,
+        wanted="a manifest: one JSON object a line",
+        next_step="Check the path; `fedvoice data` makes manifests from folders of audio.",
+    )
     utterances = [
-        _read_line(line, f"{path}:{number}", path.parent, check_audio)
-        for number, line in enumerate(lines, start=1)
-        if line.strip()
+        _read_line(fields, where, path.parent, check_audio)
+        for where, fields in read_json_lines(text, str(path))
     ]
     if not utterances:
         raise FedvoiceError(
@@ -67,9 +63,8 @@ def read_manifest(path: Path, *, check_audio: bool = True) -> list[Utterance]:
     return utterances
 
 
-def _read_line(line: str, where: str, root: Path, check_audio: bool) -> Utterance:
+def _read_line(fields: dict[str, Any], where: str, root: Path, check_audio: bool) -> Utterance:
     try:
-        fields = json.loads(line)
         audio_path = root / fields["audio_filepath"]
         text = normalise(fields["text"])
         utterance = Utterance(

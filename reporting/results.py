@@ -11,6 +11,7 @@ from fedvoice.protocol.errors import (
     ErrorCode,
     FedvoiceError,
 )
+from fedvoice.protocol.files import write_file
 
 RESULTS_FILE = "results.json"
 
@@ -79,9 +80,7 @@ class Results:
     def write(self, directory: Path) -> Path:
         """Write `directory/results.json`, replacing an older one in one step."""
         path = directory / RESULTS_FILE
-        draft = path.with_suffix(".tmp")
-        draft.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
-        draft.replace(path)
+        write_file(path, json.dumps(asdict(self), indent=1))
         return path
 
 

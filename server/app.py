@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import secrets
 import threading
@@ -20,6 +19,7 @@ from fedvoice.protocol.errors import (
     ErrorCode,
     FedvoiceError,
 )
+from fedvoice.protocol.files import take_lock
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.generated import fedvoice_pb2_grpc
 from fedvoice.protocol.plan import frozen_parts
@@ -242,9 +242,7 @@ class AggregationServer:
 
 def _lock(path: Path) -> TextIO:
     file = path.open("w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    if not take_lock(file):
         file.close()
         raise FedvoiceError(
             ErrorCode.EXISTS,
@@ -252,7 +250,7 @@ def _lock(path: Path) -> TextIO:
             got="another server at work on this store",
             wanted="one server a store",
             next_step="Stop the other server, or give another --store.",
-        ) from error
+        )
     return file
 
 

@@ -18,6 +18,7 @@ from fedvoice.protocol.errors import (
     ErrorCode,
     FedvoiceError,
 )
+from fedvoice.protocol.files import write_file
 from fedvoice.server.config import (
     ServerConfig,
     parse_config,
@@ -194,9 +195,7 @@ def describe(row: RoundRow, work: str) -> str:
 def _write_ready(path: Path, *addresses: str) -> None:
     # Renamed into place: whoever waits for the file never reads half an address.
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.part")
-    aside.write_text("".join(f"{address}\n" for address in addresses if address), encoding="utf-8")
-    aside.replace(path)
+    write_file(path, "".join(f"{address}\n" for address in addresses if address))
 
 
 @contextlib.contextmanager

@@ -9,7 +9,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -19,7 +18,7 @@ from fedvoice.algorithm.settings import AlgorithmConfig
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.protocol.settings import (
     read_toml,
-    wrong_field,
+    validated,
 )
 
 
@@ -105,15 +104,13 @@ def parse_config(fields: dict[str, Any], where: str) -> ServerConfig:
     Raises:
         FedvoiceError: `bad-config` with the first field that is wrong.
     """
-    try:
-        return ServerConfig.model_validate(fields)
-    except ValidationError as error:
-        raise wrong_field(
-            where,
-            error,
-            wanted="a server setting",
-            next_step="`server/config.py` lists every setting with its meaning.",
-        ) from error
+    return validated(
+        ServerConfig,
+        fields,
+        where,
+        wanted="a server setting",
+        next_step="`server/config.py` and `algorithm/settings.py` list every setting.",
+    )
 
 
 def read_config_fields(path: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from fedvoice.algorithm.optimizers import OptimizerState
 from fedvoice.protocol.cost import Cfmq
+from fedvoice.protocol.files import replace_file
 from fedvoice.reporting.results import RoundResult
 from fedvoice.simulation.federation import FederationState
 from fedvoice.simulation.quality import ErrorCounts
@@ -30,10 +31,12 @@ def save_state(directory: Path, state: FederationState) -> None:
         "refused": dict(state.refused),
     }
     arrays: dict[str, Any] = {f"slot.{k}": slot for k, slot in state.optimizer.slots.items()}
-    draft = directory / f"{STATE_FILE}.tmp"
-    with draft.open("wb") as file:
-        np.savez(file, weights=state.weights, rest=np.array(json.dumps(rest)), **arrays)
-    draft.replace(directory / STATE_FILE)
+
+    def write(aside: Path) -> None:
+        with aside.open("wb") as file:
+            np.savez(file, weights=state.weights, rest=np.array(json.dumps(rest)), **arrays)
+
+    replace_file(directory / STATE_FILE, write)
 
 
 def load_state(directory: Path) -> FederationState | None:

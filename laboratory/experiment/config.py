@@ -20,7 +20,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fedvoice.laboratory.experiment.cells import (
     Cell,
@@ -35,7 +35,7 @@ from fedvoice.protocol.errors import (
     ErrorCode,
     FedvoiceError,
 )
-from fedvoice.protocol.settings import wrong_field
+from fedvoice.protocol.settings import M, validated
 from fedvoice.server.config import parse_config
 
 
@@ -151,10 +151,7 @@ class ExperimentConfig(BaseModel):
         fields = copy.deepcopy(self.base)
         for name, value in changes.items():
             set_dotted(fields, name, value)
-        try:
-            settings = CellSettings.model_validate(fields)
-        except ValidationError as error:
-            raise bad_setting(where, error) from error
+        settings = checked(CellSettings, fields, where)
         parse_config({"insecure": True, **settings.server}, f"{where}, table server")
         return settings
 
@@ -172,17 +169,19 @@ def load_experiment(path: Path, overrides: Mapping[str, Any] | None = None) -> E
         FedvoiceError: `not-found`, `bad-config` with the field that is wrong.
     """
     fields = read_fields(path, overrides)
-    try:
-        return ExperimentConfig.model_validate(fields)
-    except ValidationError as error:
-        raise bad_setting(str(path), error) from error
+    return checked(ExperimentConfig, fields, str(path))
 
 
-def bad_setting(where: str, error: ValidationError) -> FedvoiceError:
-    """`bad-config` that names the first field that is wrong."""
-    return wrong_field(
+def checked(model: type[M], fields: object, where: str) -> M:
+    """`fields` as settings of an experiment.
+
+    Raises:
+        FedvoiceError: `bad-config` that names the first field that is wrong.
+    """
+    return validated(
+        model,
+        fields,
         where,
-        error,
         wanted="a setting of an experiment",
         next_step="`laboratory/experiment/config.py` lists every setting with its meaning.",
     )

@@ -18,6 +18,7 @@ from fedvoice.laboratory.experiment.outcome import (
     Outcome,
     curve_points,
 )
+from fedvoice.protocol.files import write_file
 from fedvoice.reporting.results import (
     RESULTS_FILE,
     Results,
@@ -42,9 +43,7 @@ def write_outcome(
         "evaluations": evaluations_to_json(evaluations),
         "settings": cell.settings.model_dump(mode="json"),
     }
-    draft = directory / f"{CELL_FILE}.tmp"
-    draft.write_text(json.dumps(fields, indent=1), encoding="utf-8")
-    draft.replace(directory / CELL_FILE)
+    write_file(directory / CELL_FILE, json.dumps(fields, indent=1))
     return Outcome(cell, results, curve_points(results.rounds, evaluations))
 
 

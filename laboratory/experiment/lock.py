@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from fedvoice.protocol.files import take_lock
+
 LOCK_FILE = "cell.lock"
 """Empty, and never removed: whoever waits for it has it open."""
 _POLL_SECS = 0.2
-_NO_LOCKS_HERE = (errno.ENOLCK, errno.ENOTSUP)
 
 
 @contextmanager
@@ -24,19 +23,7 @@ def held(directory: Path, wait: Callable[[], None]) -> Iterator[None]:
         wait: called again and again while another process has it; what it raises ends the waiting.
     """
     with (directory / LOCK_FILE).open("ab") as file:
-        while not _taken(file.fileno()):
+        while not take_lock(file):
             wait()
             time.sleep(_POLL_SECS)
         yield
-
-
-def _taken(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        # A disk without locks, as some network disks are: better a cell without one than none.
-        if error.errno not in _NO_LOCKS_HERE:
-            raise
-    return True

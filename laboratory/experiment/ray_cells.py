@@ -28,6 +28,7 @@ from fedvoice.protocol.errors import (
     ErrorCode,
     FedvoiceError,
 )
+from fedvoice.protocol.files import write_file
 from fedvoice.simulation.workers.ray_pool import (
     cause_of,
     go_to,
@@ -138,9 +139,7 @@ def write_files(directory: Path, files: Files) -> None:
     """
     directory.mkdir(parents=True, exist_ok=True)
     for name in sorted(files, key=lambda name: name == CELL_FILE):
-        draft = directory / f"{name}.{os.getpid()}.tmp"
-        draft.write_bytes(files[name])
-        draft.replace(directory / name)
+        write_file(directory / name, files[name], writer=f".{os.getpid()}")
 
 
 def _read(directory: Path) -> Files:

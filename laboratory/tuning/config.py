@@ -13,10 +13,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fedvoice.laboratory.experiment.cells import Metric
-from fedvoice.laboratory.experiment.config import bad_setting
+from fedvoice.laboratory.experiment.config import checked
 from fedvoice.laboratory.experiment.fields import read_fields
 
 
@@ -101,7 +101,4 @@ def load_tuning(path: Path, trials: int | None = None) -> TuningConfig:
     fields = read_fields(path)
     if trials is not None and isinstance(fields.get("search"), dict):
         fields["search"]["trials"] = trials
-    try:
-        return TuningConfig.model_validate(fields)
-    except ValidationError as error:
-        raise bad_setting(str(path), error) from error
+    return checked(TuningConfig, fields, str(path))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import grpc
 
+from fedvoice.protocol import PROTOCOL_VERSION
 from fedvoice.protocol.codec import CHUNK_BYTES
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.generated import fedvoice_pb2_grpc
@@ -27,7 +28,6 @@ from fedvoice.server.store.traffic import (
 
 log = logging.getLogger("fedvoice.server")
 
-PROTOCOL_VERSION = 1
 _LONGEST_ID = 128
 _LARGEST_COUNT = 2**31 - 1
 

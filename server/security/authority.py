@@ -29,11 +29,8 @@ from fedvoice.protocol.errors import (
     ErrorCode,
     FedvoiceError,
 )
-from fedvoice.server.store.files import (
-    replace_file,
-    sync_file,
-    sync_folder,
-)
+from fedvoice.protocol.files import sync_file, sync_folder
+from fedvoice.server.store.files import replace_file
 
 AUTHORITY_DAYS = 3650
 SERVER_DAYS = 365

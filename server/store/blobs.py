@@ -22,12 +22,10 @@ from fedvoice.protocol.codec import digest_of
 from fedvoice.protocol.errors import (
     ErrorCode,
     FedvoiceError,
-)
-from fedvoice.server.store.files import (
     is_full,
-    replace_file,
-    sync_folder,
 )
+from fedvoice.protocol.files import sync_folder
+from fedvoice.server.store.files import replace_file
 
 
 def payload_key(client_id: str, report_id: str) -> str:

@@ -14,13 +14,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fedvoice.data.corpora import DataConfig
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.protocol.settings import (
     read_toml,
-    wrong_field,
+    validated,
 )
 from fedvoice.simulation.fleet.kinds import (
     Counts,
@@ -111,15 +111,13 @@ def load_config(path: Path, overrides: dict[str, Any]) -> SimulationConfig:
     for name, value in overrides.items():
         if value is not None:
             _set(fields, name, value)
-    try:
-        return SimulationConfig.model_validate(fields)
-    except ValidationError as error:
-        raise wrong_field(
-            str(path),
-            error,
-            wanted="a simulation",
-            next_step="`simulation/fleet/config.py` lists every field.",
-        ) from error
+    return validated(
+        SimulationConfig,
+        fields,
+        str(path),
+        wanted="a simulation",
+        next_step="`simulation/fleet/config.py` lists every field.",
+    )
 
 
 def _set(fields: dict[str, Any], name: str, value: Any) -> None:

@@ -16,6 +16,7 @@ from fedvoice.protocol.errors import (
     ErrorCode,
     FedvoiceError,
 )
+from fedvoice.protocol.files import write_file
 from fedvoice.protocol.task import (
     WEIGHTS_FILE,
     TaskPackage,
@@ -106,9 +107,7 @@ def run_server(
     server = AggregationServer(config, package, store_dir)
     try:
         address = server.start()
-        draft = ready_path.with_suffix(".tmp")
-        draft.write_text(address, encoding="utf-8")
-        draft.replace(ready_path)
+        write_file(ready_path, address)
         while not stopping.is_set() and not server.wait_finished(POLL_SECS):
             pass
         stopping.wait(_LINGER_SECS)
