@@ -23,10 +23,7 @@ from pathlib import Path
 
 from fedvoice.laboratory.experiment.cells import Cell
 from fedvoice.laboratory.experiment.config import load_experiment
-from fedvoice.laboratory.experiment.run import (
-    cell_task,
-    server_settings,
-)
+from fedvoice.laboratory.experiment.run import cell_task
 from fedvoice.simulation.engines import TrainerSpec
 from fedvoice.simulation.federation import Federation
 from fedvoice.simulation.populations import build_population
@@ -57,7 +54,7 @@ def measure(cell: Cell, options: argparse.Namespace) -> dict[str, str | int | fl
     spec = TrainerSpec(cell.settings.engine, task.manifest)
     source = partial(build_population, cell.settings.data, task.manifest, cell.seed)
     backend = make_backend(options, WorkerSpec(spec, source))
-    config = server_settings(cell).model_copy(update={"evaluate_every": 0})
+    config = cell.server.model_copy(update={"evaluate_every": 0})
     assert config.plan is not None
     clients = list(source().client_ids)
     federation = Federation(

@@ -121,7 +121,7 @@ def run(
     make_folder(out)  # what cannot be written is said before the long part
     try:
         with ExperimentView(console, len({c.digest for c in wanted}), loaded.metric) as view:
-            gathered = run_cells(wanted, cells, at_a_time, view, spread)
+            gathered = run_cells(wanted, cells, at_a_time, view, spread, loaded.callbacks)
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on where it stopped", err=True)
         raise typer.Exit(130) from None

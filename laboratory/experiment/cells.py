@@ -18,6 +18,7 @@ from fedvoice.data.corpora import (
     content_digest,
 )
 from fedvoice.protocol.plan import TrainingPlan
+from fedvoice.server.config import ServerConfig, parse_config
 from fedvoice.simulation.settings import CentralConfig, EngineKind
 
 ALGORITHM = 1
@@ -84,6 +85,26 @@ class Cell:
             "versions": [version(library) for library in libraries],
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    @cached_property
+    def plan(self) -> TrainingPlan:
+        """The settings' plan, with this cell's seed."""
+        return self.settings.plan.model_copy(update={"seed": self.seed})
+
+    @cached_property
+    def server(self) -> ServerConfig:
+        """The server's settings, with this cell's plan and seed; parsed once.
+
+        Raises:
+            FedvoiceError: `bad-config`.
+        """
+        fields = {
+            "seed": self.seed,
+            "insecure": True,
+            **self.settings.server,
+            "plan": self.plan.model_dump(),
+        }
+        return parse_config(fields, f"[base.server], {self.name}")
 
     @property
     def name(self) -> str:

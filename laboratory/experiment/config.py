@@ -66,6 +66,8 @@ class ExperimentConfig(BaseModel):
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     metric: Metric = "pooled"
     """The error rate of figures and of `tuned`: tables have all three."""
+    callbacks: tuple[str | dict[str, Any], ...] = ()
+    """Told of every run, in the process that runs it: names, or tables `{ name, ...options }`."""
     base: dict[str, Any]
     arms: tuple[Arm, ...] = Field(default=(Arm(name="all"),), min_length=1)
     grid: dict[str, tuple[Any, ...]] = {}

@@ -10,7 +10,7 @@ from fedvoice.laboratory.experiment.cells import Cell
 from fedvoice.laboratory.experiment.checkpoint import STATE_FILE
 from fedvoice.laboratory.experiment.kept import read_outcome
 from fedvoice.laboratory.experiment.outcome import Outcome
-from fedvoice.laboratory.experiment.runner import cell_dir
+from fedvoice.laboratory.experiment.progress import cell_dir
 
 
 @dataclass(frozen=True)

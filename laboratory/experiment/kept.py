@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from fedvoice.laboratory.experiment.cells import Cell
 from fedvoice.laboratory.experiment.checkpoint import (
@@ -25,6 +26,11 @@ from fedvoice.reporting.results import (
     read_results,
 )
 from fedvoice.simulation.quality import ErrorCounts
+from fedvoice.simulation.training import rates_of
+
+if TYPE_CHECKING:
+    from fedvoice.protocol.task import TaskManifest
+    from fedvoice.simulation.federation import FederationState
 
 CELL_FILE = "cell.json"
 Evaluations = Mapping[int, Mapping[str, ErrorCounts]]
@@ -56,3 +62,31 @@ def read_outcome(cell: Cell, directory: Path) -> Outcome | None:
     fields = json.loads(path.read_text(encoding="utf-8"))
     evaluations = evaluations_from_json(fields["evaluations"])
     return Outcome(cell, results, curve_points(results.rounds, evaluations))
+
+
+def final_rates(state: FederationState) -> dict[str, Any]:
+    """What `results.json` says of the last evaluation and of the whole run."""
+    numbers = sorted(state.evaluations)
+    last = rates_of(state.evaluations[numbers[-1]]) if numbers else {}
+    first = rates_of(state.evaluations[0]) if 0 in state.evaluations else {}
+    return {
+        "wer": last.get("wer"),
+        "heldout_wer": last.get("heldout_wer"),
+        "pooled": last.get("pooled"),
+        "initial_wer": first.get("wer"),
+        "initial_heldout_wer": first.get("heldout_wer"),
+        "rounds": state.number,
+        "complete": True,
+    }
+
+
+def describe(cell: Cell, manifest: TaskManifest, clients: int) -> dict[str, Any]:
+    """The configuration part of a cell's results."""
+    return {
+        "name": cell.name,
+        "seed": cell.seed,
+        **cell.settings.model_dump(mode="json"),
+        "alpha": cell.server.alpha,
+        "parameters": manifest.parameters.parameter_count,
+        "phones": clients,
+    }

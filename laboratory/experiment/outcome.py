@@ -15,8 +15,7 @@ from fedvoice.reporting.results import (
     RoundResult,
 )
 from fedvoice.simulation.quality import ErrorCounts
-
-RATES: tuple[Metric, ...] = ("wer", "heldout_wer")
+from fedvoice.simulation.training import rates_of
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class Point:
     """An evaluation: error rates in percent, and what it had cost by then (bytes)."""
 
     round: int
-    rates: Mapping[Metric, float]
+    rates: Mapping[str, float]
     communication_bytes: float
     computation_bytes: float
     wall_secs: float
@@ -78,19 +77,6 @@ def curve_points(
             )
         )
     return tuple(points)
-
-
-def rates_of(sets: Mapping[str, ErrorCounts]) -> dict[Metric, float]:
-    """Percent by metric; `pooled` counts the words of all test sets together."""
-    rates: dict[Metric, float] = {}
-    for name in RATES:
-        percent = sets[name].percent if name in sets else None
-        if percent is not None:
-            rates[name] = percent
-    together = sum(sets.values(), ErrorCounts(0, 0)).percent
-    if together is not None:
-        rates["pooled"] = together
-    return rates
 
 
 def crossing(curve: Sequence[tuple[float, float]], target: float) -> float | None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from fedvoice.data.corpora import DataConfig, SpeechCorpus
 from fedvoice.laboratory.experiment.cells import Cell
-from fedvoice.laboratory.experiment.outcome import rates_of
 from fedvoice.protocol.errors import (
     ErrorCode,
     FedvoiceError,
@@ -29,6 +28,7 @@ from fedvoice.simulation.fleet.run import simulate
 from fedvoice.simulation.populations import deal_speech
 from fedvoice.simulation.quality import ErrorCounts
 from fedvoice.simulation.tasks import LabTask
+from fedvoice.simulation.training import rates_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
+from fedvoice.laboratory.experiment.cells import Cell
 from fedvoice.laboratory.experiment.outcome import Point
+from fedvoice.reporting.callbacks import Callback, RoundEnd
 
 
 @dataclass(frozen=True)
@@ -17,20 +20,62 @@ class Progress:
     note: str = ""
 
 
-Report = Callable[[Progress], None]
-Stop = Callable[[], bool]
-
 PruneRule = Callable[[Point], bool]
 """Whether a run that has come to this evaluation is not worth going on with; picklable."""
 
 
 class Pruned(Exception):  # noqa: N818
-    """A prune rule said so. `points`: the evaluations until then."""
+    """A prune rule said so. `round_number`: that of the evaluation it judged."""
 
-    def __init__(self, points: tuple[Point, ...]) -> None:
-        super().__init__(points)
-        self.points = points
+    def __init__(self, round_number: int) -> None:
+        super().__init__(round_number)
+        self.round_number = round_number
 
 
-class Interrupted(Exception):  # noqa: N818
-    """Stopped on request; the checkpoint holds what was reached."""
+class Prune(Callback):
+    """Gives a run up as soon as a rule says so."""
+
+    def __init__(self, rule: PruneRule) -> None:
+        self._rule, self._secs = rule, 0.0
+
+    def round_ended(self, end: RoundEnd) -> bool:
+        """See `Callback`.
+
+        Raises:
+            Pruned: when the rule says so of an evaluation.
+        """
+        row = end.result
+        self._secs += row.wall_secs
+        point = Point(
+            round=row.round,
+            rates=end.rates,
+            communication_bytes=row.cfmq_communication_bytes,
+            computation_bytes=row.cfmq_compute_bytes,
+            wall_secs=self._secs,
+        )
+        if end.rates and self._rule(point):
+            raise Pruned(row.round)
+        return False
+
+
+class Tell(Callback):
+    """Hands a run's progress on, as a number of rounds and a few words."""
+
+    def __init__(self, report: Callable[[Progress], None], rounds: int) -> None:
+        self._report, self._rounds, self._rate = report, rounds, ""
+
+    def noted(self, what: str) -> None:
+        """See `Callback`."""
+        self._report(Progress(0, self._rounds, what))
+
+    def round_ended(self, end: RoundEnd) -> bool:
+        """See `Callback`. The note is the last error rate."""
+        if "pooled" in end.rates:
+            self._rate = f"{end.rates['pooled']:.1f} %"
+        self._report(Progress(end.result.round, end.rounds, self._rate))
+        return False
+
+
+def cell_dir(cells_dir: Path, cell: Cell) -> Path:
+    """Where a cell's results lie."""
+    return cells_dir / cell.digest[:20]

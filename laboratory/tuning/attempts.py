@@ -18,11 +18,16 @@ DEATHS_AT_MOST = 3
 
 @dataclass
 class Attempt:
-    """A trial at work. deaths: workers that have died meanwhile, its own or one beside it."""
+    """A trial at work. deaths: workers that have died at it."""
 
     trial: Trial
     cell: Cell
     deaths: int = 0
+
+    @property
+    def number(self) -> int:
+        """The trial's."""
+        return self.trial.number
 
     @property
     def hopeless(self) -> bool:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +20,11 @@ from fedvoice.laboratory.experiment.cells import (
     Metric,
 )
 from fedvoice.laboratory.experiment.config import ExperimentConfig
+from fedvoice.laboratory.experiment.executor import Ended, Executor, Job, Said, Work
 from fedvoice.laboratory.experiment.kept import read_outcome
+from fedvoice.laboratory.experiment.local_executor import LocalExecutor
 from fedvoice.laboratory.experiment.outcome import Outcome
-from fedvoice.laboratory.experiment.progress import (
-    Progress,
-    Pruned,
-)
-from fedvoice.laboratory.experiment.runner import (
-    cell_dir,
-    export_task_of,
-    work_on,
-    worker_pool,
-)
+from fedvoice.laboratory.experiment.progress import Progress, Pruned, cell_dir
 from fedvoice.laboratory.tuning.attempts import (
     DEATHS_AT_MOST,
     Attempt,
@@ -54,7 +46,6 @@ from fedvoice.protocol.errors import (
 STUDY_FILE = "study.db"
 _OF = "search"
 """What a study says of the search that it is of."""
-_POLL_SECS = 0.2
 _FAILURES_AT_MOST = 10
 """In a row: failed trials do not count as tried, and a search has to end."""
 
@@ -84,8 +75,15 @@ class Search:
         FedvoiceError: `bad-config` if another search lies there.
     """
 
-    def __init__(self, config: TuningConfig, out: Path, cells_dir: Path, where: str) -> None:
-        self.config, self._cells_dir, self._where = config, cells_dir, where
+    def __init__(
+        self,
+        config: TuningConfig,
+        out: Path,
+        cells_dir: Path,
+        where: str,
+        work: Work | None = None,
+    ) -> None:
+        self.config, self._cells_dir, self._where, self._work = config, cells_dir, where, work
         out.mkdir(parents=True, exist_ok=True)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -140,58 +138,53 @@ class Search:
                 failures count as failed trials. `client-lost` of runs whose workers die again and
                 again. `bad-config` for runs that are not evaluated on what the search ranks by.
         """
-        at_work: dict[int, Attempt] = {}
-        deaths = 0
-        while True:
-            try:
-                with worker_pool(jobs) as (pool, messages):
-                    self._try_points(pool, messages, jobs, at_work, tell, progressed)
-                    return
-            except BrokenProcessPool as error:
-                deaths = 0 if at_work else deaths + 1
-                if deaths >= DEATHS_AT_MOST:
-                    raise worker_lost("the workers of a search, before any trial") from error
-                for number, attempt in list(at_work.items()):
-                    attempt.deaths += 1
-                    if attempt.hopeless:
-                        del at_work[number]
-                        tell(number, self._failed(attempt.trial, worker_lost(f"trial {number}")))
+        with closing(LocalExecutor(jobs, work=self._work)) as executor:
+            self._export(executor)
+            self._try_points(executor, tell, progressed)
+
+    def _export(self, executor: Executor) -> None:
+        """The task that all points share, before any of them."""
+        first = self.cell(self._some_point(), self.config.search.trial_seed)
+        for _ in range(DEATHS_AT_MOST):
+            executor.begin(Job(first, self._cells_dir, export_only=True))
+            while not (ended := [e for e in executor.events() if isinstance(e, Ended)]):
+                pass
+            if ended[0].error is not None:
+                raise ended[0].error
+            if not ended[0].lost:
+                return
+        raise worker_lost("the workers of a search, before any trial")
 
     def _try_points(
         self,
-        pool: ProcessPoolExecutor,
-        messages: Any,
-        jobs: int,
-        at_work: dict[int, Attempt],
+        executor: Executor,
         tell: Callable[[int, str], None],
         progressed: Callable[[Progress], None],
     ) -> None:
-        """What is in `at_work` and then others; when the pool breaks, what was not finished is in
-        `at_work`."""
         wanted = self.config.search.trials
-        first = self.cell(self._some_point(), self.config.search.trial_seed)
-        pool.submit(export_task_of, first, self._cells_dir).result()
-        running: dict[Future[Outcome | None], int] = {}
+        at_work: dict[Job, Attempt] = {}
 
-        def begin(number: int) -> None:
-            cell = at_work[number].cell
-            running[pool.submit(work_on, cell, self._cells_dir, self._rule())] = number
+        def begin(attempt: Attempt) -> None:
+            job = Job(attempt.cell, self._cells_dir, prune=self._rule())
+            at_work[job] = attempt
+            executor.begin(job)
 
-        for number in at_work:
-            begin(number)
         while at_work or self.finished < wanted:
-            while len(at_work) < jobs and self.finished + len(at_work) < wanted:
-                attempt = Attempt(*self._ask())
-                at_work[attempt.trial.number] = attempt
-                begin(attempt.trial.number)
-            done, _ = wait(running, timeout=_POLL_SECS, return_when=FIRST_COMPLETED)
-            while not messages.empty():
-                progressed(messages.get()[1])
-            for future in done:
-                number = running.pop(future)
-                told = self._collect(at_work[number].trial, at_work[number].cell, future)
-                del at_work[number]
-                tell(number, told)
+            while executor.free and self.finished + len(at_work) < wanted:
+                begin(Attempt(*self._ask()))
+            for event in executor.events():
+                if isinstance(event, Said):
+                    progressed(event.progress)
+                    continue
+                attempt = at_work.pop(event.job)
+                attempt.deaths += event.lost
+                if not event.lost:
+                    tell(attempt.number, self._collect(attempt, event))
+                elif attempt.hopeless:
+                    lost = worker_lost(f"trial {attempt.number}")
+                    tell(attempt.number, self._failed(attempt.trial, lost))
+                else:
+                    begin(attempt)
 
     def best(self) -> FrozenTrial | None:
         """The finished trial with the lowest error; the cheaper one of equals."""
@@ -220,23 +213,25 @@ class Search:
         }
         return trial, self.cell(point, self.config.search.trial_seed)
 
-    def _collect(self, trial: Trial, cell: Cell, future: Future[Outcome | None]) -> str:
-        error = future.exception()
+    def _collect(self, attempt: Attempt, event: Ended) -> str:
+        trial, error = attempt.trial, event.error
         if isinstance(error, Pruned):
             self.study.tell(trial, state=TrialState.PRUNED)
-            return f"given up after round {error.points[-1].round}"
+            return f"given up after round {error.round_number}"
         if isinstance(error, FedvoiceError) and error.code is ErrorCode.NO_UPDATES:
             # That is news of the point and not a mishap: the sampler keeps away from it.
             self.study.tell(trial, state=TrialState.PRUNED)
             return f"came to nothing, {error}"
         if isinstance(error, FedvoiceError):
             return self._failed(trial, error)
-        outcome = future.result()
+        if error is not None:
+            raise error
+        outcome = event.outcome
         assert outcome is not None, "only an interrupt stops a run"
         figure = figure_of(outcome, self.config.metric)
         cost = outcome.points[-1].cfmq_bytes
         self.outcomes[trial.number] = outcome
-        trial.set_user_attr("cell", cell_dir(self._cells_dir, cell).name)
+        trial.set_user_attr("cell", cell_dir(self._cells_dir, attempt.cell).name)
         self.study.tell(trial, [figure, cost])
         self._failed_in_a_row = 0
         return f"{figure:.2f} % at {cost / 1e9:.2f} GB"

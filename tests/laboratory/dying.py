@@ -3,16 +3,16 @@
 import os
 import signal
 
-from fedvoice.laboratory.experiment.runner import work_on
+from fedvoice.laboratory.experiment.work import work_on
 
 LEFT_FILE = "deaths-left"
 
 
-def die_at_limited_data(cell, cells_dir, rule):
+def die_at_limited_data(job, callbacks):
     """`work_on`, killed at plans with a data limit as often as `cells_dir/deaths-left` says."""
-    path = cells_dir / LEFT_FILE
+    path = job.cells_dir / LEFT_FILE
     left = int(path.read_text())
-    if cell.settings.plan.data_limit and left:
+    if job.cell.settings.plan.data_limit and left and not job.export_only:
         path.write_text(str(left - 1))
         os.kill(os.getpid(), signal.SIGKILL)
-    return work_on(cell, cells_dir, rule)
+    return work_on(job, callbacks)

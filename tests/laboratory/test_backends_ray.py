@@ -6,11 +6,8 @@ from unittest.mock import Mock
 import pytest
 
 from fedvoice.laboratory.experiment.config import load_experiment
-from fedvoice.laboratory.experiment.run import run_cell
-from fedvoice.laboratory.experiment.runner import (
-    cell_dir,
-    run_cells,
-)
+from fedvoice.laboratory.experiment.progress import cell_dir
+from fedvoice.laboratory.experiment.runner import run_cells
 from fedvoice.protocol.errors import (
     ErrorCode,
     FedvoiceError,
@@ -33,6 +30,7 @@ from tests.laboratory.backends_scene import (
     round_work,
     worker_spec,
 )
+from tests.laboratory.running import run_cell
 
 # Read when ray is imported: a cluster that keeps to loopback, and tells nobody of its use.
 os.environ |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}

@@ -15,11 +15,9 @@ import pytest
 from fedvoice.laboratory.experiment.checkpoint import STATE_FILE
 from fedvoice.laboratory.experiment.kept import CELL_FILE
 from fedvoice.laboratory.experiment.lock import held
-from fedvoice.laboratory.experiment.progress import (
-    Interrupted,
-    Progress,
-)
-from fedvoice.laboratory.experiment.run import run_cell
+from fedvoice.laboratory.experiment.progress import Progress
+from fedvoice.simulation.training import Interrupted
+from tests.laboratory.running import run_cell
 from tests.laboratory.test_cells import run, the_cell
 
 HOLD = """

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from fedvoice.laboratory.experiment.abandoned import STUCK_ROUNDS
+from fedvoice.laboratory.experiment.budget import within_budget
 from fedvoice.laboratory.experiment.cells import Cell
 from fedvoice.laboratory.experiment.checkpoint import (
     STATE_FILE,
@@ -17,16 +18,8 @@ from fedvoice.laboratory.experiment.checkpoint import (
 )
 from fedvoice.laboratory.experiment.config import load_experiment
 from fedvoice.laboratory.experiment.kept import read_outcome
-from fedvoice.laboratory.experiment.progress import (
-    Interrupted,
-    Progress,
-)
-from fedvoice.laboratory.experiment.run import (
-    cell_task,
-    run_cell,
-    server_settings,
-    within_budget,
-)
+from fedvoice.laboratory.experiment.progress import Progress
+from fedvoice.laboratory.experiment.run import cell_task
 from fedvoice.protocol.errors import (
     ErrorCode,
     FedvoiceError,
@@ -38,7 +31,9 @@ from fedvoice.reporting.results import (
 )
 from fedvoice.simulation.fleet.prepare import Prepared
 from fedvoice.simulation.populations import build_population
+from fedvoice.simulation.training import Interrupted
 from fedvoice.simulation.workers.spread import Spread
+from tests.laboratory.running import run_cell
 
 
 def the_cell(experiment: Path, **overrides: Any) -> Cell:
@@ -234,7 +229,7 @@ def rounds_paid(experiment: Path, **server: Any) -> int:
     cell = replace(cell, settings=cell.settings.model_copy(update={"server": fields}))
     manifest = cell_task(cell, Path(), lambda progress: None).manifest
     population = build_population(cell.settings.data, manifest, cell.seed)
-    return server_settings(within_budget(cell, manifest, population)).rounds
+    return within_budget(cell, manifest, population).rounds
 
 
 def test_a_budget_pays_for_the_clients_there_are_at_the_weight_that_alpha_gives_memory(

@@ -10,10 +10,6 @@ import pytest
 
 from fedvoice.laboratory.experiment.config import load_experiment
 from fedvoice.laboratory.experiment.outcome import Outcome
-from fedvoice.laboratory.experiment.run import (
-    run_cell,
-    server_settings,
-)
 from fedvoice.protocol.parameters import FlatVector
 from fedvoice.protocol.task import (
     WEIGHTS_FILE,
@@ -22,6 +18,7 @@ from fedvoice.protocol.task import (
 from fedvoice.simulation.populations import export_config
 from fedvoice.simulation.settings import EngineKind
 from fedvoice.simulation.tasks import exported_task
+from tests.laboratory.running import run_cell
 from tests.shared import once
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -80,4 +77,4 @@ def test_law_9_phones_and_both_engines_come_to_the_same_model(
     clients = sum(row.clients for row in phones)
     assert in_process == 2 * clients * task.manifest.parameters.weights_bytes
     assert in_process < phones[-1].cfmq_communication_bytes
-    assert server_settings(cells[EngineKind.FAST]).rounds == len(phones) == 4
+    assert cells[EngineKind.FAST].server.rounds == len(phones) == 4

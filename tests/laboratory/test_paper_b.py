@@ -18,16 +18,13 @@ from fedvoice.laboratory.averaging import (
 )
 from fedvoice.laboratory.experiment.best import best_lines
 from fedvoice.laboratory.experiment.config import load_experiment
-from fedvoice.laboratory.experiment.run import (
-    run_cell,
-    server_settings,
-)
 from fedvoice.laboratory.experiment.summary import summarise
 from fedvoice.protocol.errors import (
     ErrorCode,
     FedvoiceError,
 )
 from fedvoice.protocol.parameters import FlatVector
+from tests.laboratory.running import run_cell
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -102,5 +99,5 @@ def test_the_papers_experiments_can_be_read(path: Path) -> None:
     assert all(cell.settings.target for cell in cells)
     # The paper's server takes the mean of the clients' models as it is.
     for cell in cells:
-        optimizer = server_settings(cell).optimizer
+        optimizer = cell.server.optimizer
         assert (optimizer.name, optimizer.rate, optimizer.momentum) == ("sgd", 1.0, 0.0)

@@ -15,15 +15,12 @@ from fedvoice.laboratory.experiment.again import (
 from fedvoice.laboratory.experiment.config import ExperimentConfig
 from fedvoice.laboratory.experiment.kept import write_outcome
 from fedvoice.laboratory.experiment.outcome import Outcome
+from fedvoice.laboratory.experiment.progress import cell_dir
 from fedvoice.laboratory.experiment.report import (
     EXPERIMENT_FILE,
     write_experiment,
 )
-from fedvoice.laboratory.experiment.runner import (
-    Failure,
-    Gathered,
-    cell_dir,
-)
+from fedvoice.laboratory.experiment.runner import Failure, Gathered
 from fedvoice.protocol.errors import (
     ErrorCode,
     FedvoiceError,

@@ -11,12 +11,8 @@ from fedvoice.laboratory.experiment.cells import Cell
 from fedvoice.laboratory.experiment.checkpoint import STATE_FILE
 from fedvoice.laboratory.experiment.config import load_experiment
 from fedvoice.laboratory.experiment.outcome import Outcome
-from fedvoice.laboratory.experiment.progress import Progress
-from fedvoice.laboratory.experiment.runner import (
-    Gathered,
-    cell_dir,
-    run_cells,
-)
+from fedvoice.laboratory.experiment.progress import Progress, cell_dir
+from fedvoice.laboratory.experiment.runner import Gathered, run_cells
 from fedvoice.protocol.errors import (
     ErrorCode,
     FedvoiceError,

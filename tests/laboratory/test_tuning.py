@@ -10,7 +10,6 @@ import pytest
 from optuna.trial import TrialState
 
 from fedvoice.laboratory.experiment.outcome import Point
-from fedvoice.laboratory.tuning import study
 from fedvoice.laboratory.tuning.config import load_tuning
 from fedvoice.laboratory.tuning.pruning import MedianRule
 from fedvoice.laboratory.tuning.report import Verdict
@@ -152,14 +151,19 @@ verify_seeds = [7]
     ids=["tried again", "failed", "the first one cannot be run"],
 )
 def test_a_trial_whose_worker_dies_is_tried_again_or_fails(
-    search_file, tmp_path, monkeypatch, deaths, limits, states
+    search_file, tmp_path, deaths, limits, states
 ):
-    monkeypatch.setattr(study, "work_on", dying.die_at_limited_data)
     (tmp_path / "cells").mkdir()
     (tmp_path / "cells" / dying.LEFT_FILE).write_text(str(deaths))
     known = "".join(f'\n[[search.known]]\n"plan.data_limit" = {limit}\n' for limit in limits)
     path, told = search_file(2, rounds=1, search=LIMITS, extra=known), []
-    search = Search(load_tuning(path), tmp_path / "out", tmp_path / "cells", str(path))
+    search = Search(
+        load_tuning(path),
+        tmp_path / "out",
+        tmp_path / "cells",
+        str(path),
+        work=dying.die_at_limited_data,
+    )
 
     def run():
         search.run(1, lambda number, words: told.append(words), lambda progress: None)

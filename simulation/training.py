@@ -1,0 +1,90 @@
+"""Rounds from a state to the end, whatever trains: told to callbacks, kept by checkpoints."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from fedvoice.reporting.callbacks import Callback, RoundEnd
+from fedvoice.simulation.federation import FederationState, Training
+from fedvoice.simulation.quality import ErrorCounts
+
+CHECKPOINT_SECS = 20.0
+TEST_SETS = ("wer", "heldout_wer")
+
+
+class Interrupted(Exception):  # noqa: N818
+    """Stopped on request; the checkpoint holds what was reached."""
+
+
+class Interruption(Callback):
+    """Stops a run before its next round, or between two of the parts before, when asked to."""
+
+    def __init__(self, should_stop: Callable[[], bool]) -> None:
+        self._should_stop = should_stop
+
+    def noted(self, what: str) -> None:
+        """See `Callback`.
+
+        Raises:
+            Interrupted: when asked to stop.
+        """
+        if self._should_stop():
+            raise Interrupted
+
+    def round_begins(self, number: int) -> None:
+        """See `Callback` and `noted`."""
+        self.noted("")
+
+
+def run_rounds(
+    training: Training,
+    state: FederationState,
+    callback: Callback,
+    *,
+    is_over: Callable[[FederationState], bool] = lambda state: False,
+    save: Callable[[FederationState], None] = lambda state: None,
+) -> FederationState:
+    """All rounds of `training` from `state` on, or as many as callbacks and `is_over` ask for.
+
+    Args:
+        save: keeps a state; called every CHECKPOINT_SECS and when the run is interrupted.
+
+    Raises:
+        Interrupted: by a callback, after `save`.
+    """
+    rounds = training.rounds
+    saved = time.monotonic()
+    while state.number < rounds and not is_over(state):
+        try:
+            callback.round_begins(state.number + 1)
+        except Interrupted:
+            save(state)
+            raise
+        state = training.step(state)
+        if callback.round_ended(round_end(state, rounds)):
+            break
+        if time.monotonic() - saved > CHECKPOINT_SECS:
+            save(state)
+            saved = time.monotonic()
+    # A run that ends between two evaluations: its figure is that of what it paid for.
+    return training.finish(state) if 0 < state.number < rounds else state
+
+
+def round_end(state: FederationState, rounds: int) -> RoundEnd:
+    """The last round of `state` as callbacks are told of it."""
+    rates = rates_of(state.evaluations.get(state.number, {}))
+    return RoundEnd(state.rows[-1], rounds, rates, state.weights)
+
+
+def rates_of(sets: Mapping[str, ErrorCounts]) -> dict[str, float]:
+    """Percent by test set; `pooled` counts the words of all of them together."""
+    rates: dict[str, float] = {}
+    for name in TEST_SETS:
+        percent = sets[name].percent if name in sets else None
+        if percent is not None:
+            rates[name] = percent
+    together = sum(sets.values(), ErrorCounts(0, 0)).percent
+    if together is not None:
+        rates["pooled"] = together
+    return rates
