@@ -6,8 +6,9 @@ first upload is cut after its header), the end.
 
 from __future__ import annotations
 
+import json
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from concurrent import futures
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,12 +67,10 @@ def read_session(folder: Path) -> list[Call]:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    import json
-
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def check_same(got: Any, recorded: Any, leave_out: set[str] = frozenset()) -> None:  # type: ignore[assignment]
+def check_same(got: Any, recorded: Any, leave_out: Set[str] = frozenset()) -> None:
     """Every field that 0.1.0 set has the value that it had; fields may have been added since."""
     for field, value in recorded.ListFields():
         if field.name in leave_out:

@@ -1,4 +1,4 @@
-"""A phone of 0.1.0 that is updated goes on: its speech, its half-done work, its unsent update."""
+"""A phone of 0.1.0 that is updated resumes: its speech, its half-done work, its unsent update."""
 
 from __future__ import annotations
 

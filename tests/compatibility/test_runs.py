@@ -1,4 +1,4 @@
-"""Folders of runs and experiments that 0.1.0 wrote are read, reported again and gone on with."""
+"""Folders of runs and experiments that 0.1.0 wrote are read, reported again and resumed."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def test_law_4_the_open_round_is_resumed_and_ends_with_the_same_bits(lab: Lab) -
     sent = pb.Assignment(assignment_id=facts["accepted"]["assignment_id"], round=2)
     assert a.report_delta(sent, delta_of("a", 2), 1).verdict == pb.VERDICT_ACCEPTED
 
-    # The other phone's assignment holds, and its upload goes on where it was cut.
+    # The other phone's assignment holds, and its upload is resumed where it was cut.
     half, assignment = facts["half_sent"], b.wait_for_work()
     assert assignment is not None
     assert assignment.assignment_id == half["assignment_id"]
@@ -62,11 +62,11 @@ def test_law_4_the_open_round_is_resumed_and_ends_with_the_same_bits(lab: Lab) -
         work(c)
     lab.start_phones(phones_of(lab, address), lambda phone, w: delta_of(phone.client_id, w.round))()
     assert server.wait_finished(20)
+    lab.close()  # the books of the last replies are written
     rows = round_rows(lab.directory / "store")
     assert [without_clock(asdict(row)) for row in rows] == [
         without_clock(row) for row in facts["rows_at_the_end"]
     ]
-    lab.close()
     file = lab.directory / "store" / "weights.safetensors"
     weights = load_weights(file, package.manifest.parameters)
     assert weights.tobytes().hex() == facts["weights"]
