@@ -20,6 +20,7 @@ from pydantic import (
     PlainValidator,
     SerializationInfo,
     TypeAdapter,
+    ValidationError,
 )
 
 from fedvoice.data.partitioning import PartitionRule
@@ -143,15 +144,14 @@ def dataset_of(table: object) -> Dataset:
     if not isinstance(name, str) or (name not in known and ":" not in name):
         raise ValueError(f"corpus {name!r}: known are {', '.join(known)}, or module:Class")
     kind = DATASETS.get(name)
+    wrong: ValidationError | None = None  # of settings; all else that fails is the plug-in
     with DATASETS.naming(name):
-        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
-            fields.pop("corpus", None)
-            made = kind(**fields)
-        else:
-            if "corpus" not in kind.model_fields:
-                fields.pop("corpus", None)
-            # As a table of one entry, so that an error's place begins with the corpus's name.
-            made = _validated(kind, name, fields)
+        try:
+            made = _made(kind, name, fields)
+        except ValidationError as error:
+            wrong = error
+    if wrong is not None:
+        raise wrong
     if not isinstance(made, Dataset):
         raise ValueError(f"corpus {name!r} is no dataset: identity, task_defaults, clients, sounds")
     return made
@@ -225,5 +225,11 @@ class UtteranceClients:
         return {name: us for name, us in {"wer": own, "heldout_wer": others}.items() if us}
 
 
-def _validated(kind: type[BaseModel], name: str, fields: dict[str, Any]) -> BaseModel:
-    return TypeAdapter(dict[str, kind]).validate_python({name: fields})[name]  # type: ignore[valid-type]
+def _made(kind: Callable[..., Any], name: str, fields: dict[str, Any]) -> object:
+    model = kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+    if model is None or "corpus" not in model.model_fields:
+        fields.pop("corpus", None)
+    if model is None:
+        return kind(**fields)
+    # As a table of one entry, so that an error's place begins with the corpus's name.
+    return TypeAdapter(dict[str, model]).validate_python({name: fields})[name]  # type: ignore[valid-type]

@@ -9,14 +9,13 @@ from typing import Any
 from fedvoice.data.dataset import Dataset
 from fedvoice.model_export.config import (
     ExportConfig,
-    VocabularyConfig,
     parse_config,
+    vocabulary_of,
 )
 from fedvoice.protocol.task import (
     FeatureSettings,
     TaskManifest,
 )
-from fedvoice.protocol.vocabulary import Vocabulary
 from fedvoice.simulation.clients import Population
 from fedvoice.simulation.speech import (
     DatasetPopulation,
@@ -35,11 +34,6 @@ def export_config(dataset: Dataset, task: Mapping[str, Any], name: str) -> Expor
     """
     fields = {"name": name, **task, **dataset.task_defaults(task, vocabulary_of)}
     return parse_config(fields, f"[task] of {name}")
-
-
-def vocabulary_of(fields: Mapping[str, Any]) -> Vocabulary:
-    """The targets that a task's table `vocabulary` means."""
-    return VocabularyConfig.model_validate(fields).build()
 
 
 @lru_cache(maxsize=SHARED_LIBRARIES)

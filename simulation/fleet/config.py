@@ -129,8 +129,8 @@ def load_config(path: Path, overrides: dict[str, Any]) -> SimulationConfig:
         next_step="Start from one of the files in experiments/.",
     )
     data = fields.get("data", {})
-    if isinstance(data, dict) and "manifest" in data:
-        data["manifest"] = path.parent / str(data["manifest"])
+    for name in {"manifest", "folder"} & set(data if isinstance(data, dict) else ()):
+        data[name] = path.parent / str(data[name])
     for name, value in overrides.items():
         if value is not None:
             _set(fields, name, value)
