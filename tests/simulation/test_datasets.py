@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from fedvoice.data.memory import MappingDataset
 from fedvoice.laboratory.experiment.cells import Cell, CellSettings
@@ -16,6 +18,8 @@ from fedvoice.protocol.errors import FedvoiceError
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.simulation.cohort import RoundWork, UpdateLimits
 from fedvoice.simulation.engines import TrainerSpec
+from fedvoice.simulation.fleet.config import SimulationConfig
+from fedvoice.simulation.fleet.prepare import MARKER_FILE, claim_directory
 from fedvoice.simulation.populations import build_population, export_config
 from fedvoice.simulation.settings import EngineKind
 from fedvoice.simulation.tasks import unexported_task
@@ -90,3 +94,20 @@ def test_arrays_of_other_bins_than_the_tasks_are_named() -> None:
     other = MappingDataset({"a": [(np.ones((12, 5)), "up")]})
     with pytest.raises(FedvoiceError, match=r"an array \[12, 5\]"):
         build_population(other, task.manifest, 0).train("a")
+
+
+def test_a_run_of_a_version_with_fewer_settings_is_resumed(tmp_path: Path) -> None:
+    fields = {"data": {"manifest": "m.jsonl", "clients": 3, "partition": "iid"}, "task": {}}
+    config = SimulationConfig.model_validate({"name": "run", **fields})
+    written = json.loads(config.model_dump_json())
+    assert (written["data"].pop("partition_options"), written["data"]["clients"]) == ({}, 3)
+    (tmp_path / MARKER_FILE).write_text(json.dumps(written))
+    assert claim_directory(config, tmp_path, overwrite=False)
+    other = config.model_copy(update={"seed": 1})
+    with pytest.raises(FedvoiceError, match="another configuration"):
+        claim_directory(other, tmp_path, overwrite=False)
+
+
+def test_phones_hold_sounds() -> None:
+    with pytest.raises(ValidationError, match="phones hold sounds"):
+        SimulationConfig(name="run", data=patterns(), task={})
