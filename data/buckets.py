@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fedvoice.protocol.engine import Int64Array
 from fedvoice.protocol.task import FeatureSettings
 from fedvoice.protocol.utterances import Utterance
 from fedvoice.protocol.vocabulary import Vocabulary
@@ -36,6 +37,14 @@ def fit_buckets(
         ]
     )
     labels = np.array([len(vocabulary.encode(u.text)) for u in utterances])
+    return buckets_around(frames, labels, count=count, batch=batch)
+
+
+def buckets_around(
+    frames: Int64Array, labels: Int64Array, *, count: int = 2, batch: int = 8
+) -> list[dict[str, int]]:
+    """As `fit_buckets`, around examples of `frames` int64 [n] encoder frames and `labels` int64
+    [n] targets."""
     ends = {
         max(_ROUND_TO_FRAMES, -(-int(end) // _ROUND_TO_FRAMES) * _ROUND_TO_FRAMES)
         for end in np.quantile(frames, np.arange(1, count + 1) / count)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
+from typer.models import OptionInfo
 
+from fedvoice.data.readers import READERS
 from fedvoice.protocol.utterances import (
     Utterance,
     write_manifest,
@@ -21,44 +25,6 @@ data = typer.Typer(
 
 Root = Annotated[Path, typer.Option(help="Folder that holds the corpus.", exists=True)]
 Out = Annotated[Path, typer.Option(help="Manifest to write (JSON lines).")]
-TestFraction = Annotated[
-    float,
-    typer.Option(help="Share of each speaker's utterances kept for evaluation.", min=0, max=1),
-]
-
-
-@data.command("librispeech")
-def librispeech_command(
-    root: Root,
-    out: Out,
-    subset: Annotated[str, typer.Option(help="e.g. train-clean-100")] = "train-clean-100",
-    test_fraction: TestFraction = 0.1,
-    max_secs: Annotated[float, typer.Option(help="Leave longer utterances out; 0: keep.")] = 0.0,
-) -> None:
-    """LibriSpeech by speaker; ROOT contains LibriSpeech/<subset>/."""
-    from fedvoice.data.loaders import librispeech
-
-    _write(out, librispeech(root, subset, test_fraction=test_fraction, max_secs=max_secs))
-
-
-@data.command("speech-commands")
-def speech_commands_command(
-    root: Root,
-    out: Out,
-    words: Annotated[str, typer.Option(help="Comma-separated words to keep; empty: all.")] = "",
-) -> None:
-    """Speech Commands by speaker; ROOT contains SpeechCommands/speech_commands_v0.02/."""
-    from fedvoice.data.loaders import speech_commands
-
-    _write(out, speech_commands(root, words=[w for w in words.split(",") if w]))
-
-
-@data.command("folder")
-def folder_command(root: Root, out: Out, test_fraction: TestFraction = 0.1) -> None:
-    """A folder of audio: ROOT/<speaker>/<name>.wav with the words in <name>.txt beside it."""
-    from fedvoice.data.loaders import folder
-
-    _write(out, folder(root, test_fraction=test_fraction))
 
 
 @data.command("synthetic")
@@ -83,6 +49,43 @@ def synthetic_command(
             lambda done, total: progress.update(bar, completed=done, total=total),
         )
     typer.echo(f"wrote {manifest}")
+
+
+def command_of(reader: Callable[..., list[Utterance]]) -> Callable[..., None]:
+    """The command that writes what a reader finds. Arguments that are annotated with a
+    `typer.Option` are its options; several texts are separated by commas."""
+    hints = get_type_hints(reader, include_extras=True)
+    parameters, lists = [], set()
+    for own in signature(reader).parameters.values():
+        hint = hints.get(own.name)
+        base, *metadata = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+        if not any(isinstance(part, OptionInfo) for part in metadata):
+            continue
+        default = own.default
+        if base == Sequence[str]:
+            lists.add(own.name)
+            hint, default = Annotated[str, metadata[0]], ",".join(default)
+        parameters.append(
+            Parameter(own.name, Parameter.KEYWORD_ONLY, default=default, annotation=hint)
+        )
+
+    def command(*, root: Path, out: Path, **given: Any) -> None:
+        for name in lists:
+            given[name] = [part for part in given[name].split(",") if part]
+        _write(out, reader(root, **given))
+
+    given = [
+        Parameter(name, Parameter.KEYWORD_ONLY, annotation=hint)
+        for name, hint in (("root", Root), ("out", Out))
+    ]
+    command.__signature__ = Signature([*given, *parameters])  # type: ignore[attr-defined]
+    command.__annotations__ = {own.name: own.annotation for own in (*given, *parameters)}
+    command.__doc__ = (reader.__doc__ or "").partition("\n\n")[0]
+    return command
+
+
+for _name in READERS.names():
+    data.command(_name)(command_of(READERS.get(_name)))
 
 
 def _write(out: Path, utterances: list[Utterance]) -> None:

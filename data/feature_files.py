@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, Literal
 from zipfile import BadZipFile
 
 import numpy as np
 
+from fedvoice.data.dataset import Corpus, UtteranceClients, VocabularyOf, content_digest
+from fedvoice.data.partitioning import PartitionRule
+from fedvoice.data.references import ArrayReference
+from fedvoice.data.speakers import Dealing
+from fedvoice.data.speech import completed, deal_utterances
 from fedvoice.protocol.engine import normalise_features
 from fedvoice.protocol.errors import (
     ErrorCode,
@@ -27,6 +33,46 @@ from fedvoice.protocol.vocabulary import normalise
 
 FRAMES_PER_SEC = 100.0
 TEST_EVERY = 10
+
+
+class FeaturesCorpus(Dealing, Corpus):
+    """Utterances as features, dealt as speech is. Phones hold sounds, so this is for the engines
+    of the laboratory alone."""
+
+    corpus: Literal["features"]
+    manifest: Path
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the examples: the manifest's content stands for its path."""
+        fields = self.settings({"manifest", "partition"})
+        return {**fields, **self.chosen, "manifest": content_digest(self.manifest)}
+
+    def utterances(self) -> list[Utterance]:
+        """As `read_feature_manifest`."""
+        return read_feature_manifest(self.manifest)
+
+    def task_defaults(self, task: Mapping[str, Any], vocabulary_of: VocabularyOf) -> dict[str, Any]:
+        """Targets: the words of the manifest; buckets that hold every utterance."""
+        return completed(task, vocabulary_of, self._words, self.utterances)
+
+    def clients(
+        self, partition: str | PartitionRule | None = None, seed: int = 0
+    ) -> UtteranceClients:
+        """By speaker, or as the partition says."""
+        return deal_utterances(self.utterances(), self, partition, seed)
+
+    def _words(self) -> dict[str, Any]:
+        return {"tokens": sorted({word for u in self.utterances() for word in u.text.split()})}
+
+
+@dataclass(frozen=True)
+class StoredFeatures(Utterance, ArrayReference):
+    """An utterance whose features lie in a file: `audio_path` is the npz file with the key below
+    it."""
+
+    def array(self) -> Float32Array:
+        """See `ArrayReference`."""
+        return FeatureFiles().get(self.audio_path)
 
 
 def read_feature_manifest(path: Path) -> list[Utterance]:
@@ -51,7 +97,7 @@ def read_feature_manifest(path: Path) -> list[Utterance]:
         try:
             fields = json.loads(line)
             found.append(
-                Utterance(
+                StoredFeatures(
                     audio_path=path.parent / fields["feats_filepath"] / fields["key"],
                     text=normalise(fields["text"]),
                     duration_secs=float(fields["num_frames"]) / FRAMES_PER_SEC,

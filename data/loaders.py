@@ -11,6 +11,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from fedvoice.protocol.errors import (
     ErrorCode,
@@ -20,15 +23,23 @@ from fedvoice.protocol.utterances import Utterance
 from fedvoice.protocol.vocabulary import normalise
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+TestFraction = Annotated[
+    float,
+    typer.Option(help="Share of each speaker's utterances kept for evaluation.", min=0, max=1),
+]
 
 
 def librispeech(
-    root: Path, subset: str, *, test_fraction: float = 0.1, max_secs: float = 0.0
+    root: Path,
+    subset: Annotated[str, typer.Option(help="e.g. train-clean-100")] = "train-clean-100",
+    *,
+    test_fraction: TestFraction = 0.1,
+    max_secs: Annotated[float, typer.Option(help="Leave longer utterances out; 0: keep.")] = 0.0,
 ) -> list[Utterance]:
-    """LibriSpeech by speaker, through torchaudio's dataset.
+    """LibriSpeech by speaker; ROOT contains LibriSpeech/<subset>/.
 
     Args:
-        root: folder that contains `LibriSpeech/`.
+        root: folder that contains `LibriSpeech/`; read through torchaudio's dataset.
         subset: e.g. `train-clean-100`.
         test_fraction: share of each speaker's utterances kept for evaluation.
         max_secs: leave longer utterances out; 0 keeps all.
@@ -50,9 +61,16 @@ def librispeech(
 
 
 def speech_commands(
-    root: Path, *, words: Sequence[str] = (), version: str = "speech_commands_v0.02"
+    root: Path,
+    *,
+    words: Annotated[
+        Sequence[str], typer.Option(help="Comma-separated words to keep; empty: all.")
+    ] = (),
+    version: str = "speech_commands_v0.02",
 ) -> list[Utterance]:
-    """Speech Commands by speaker (hash in the file's name), with its own testing list.
+    """Speech Commands by speaker; ROOT contains SpeechCommands/speech_commands_v0.02/.
+
+    A speaker is the hash in a file's name; the test split is the corpus's own testing list.
 
     Args:
         root: folder that contains `SpeechCommands/<version>/`.
@@ -78,9 +96,10 @@ def speech_commands(
     return found
 
 
-def folder(root: Path, *, test_fraction: float = 0.1) -> list[Utterance]:
-    """`root/<speaker>/**/<name>.<wav|flac|ogg|mp3>` with the transcript in `<name>.txt` beside it,
-    its punctuation left out.
+def folder(root: Path, *, test_fraction: TestFraction = 0.1) -> list[Utterance]:
+    """A folder of audio: ROOT/<speaker>/<name>.wav with the words in <name>.txt beside it.
+
+    `root/<speaker>/**/<name>.<wav|flac|ogg|mp3>`; punctuation of transcripts is left out.
 
     Raises:
         FedvoiceError: `empty-transcript` or `not-found` naming the audio without a transcript.

@@ -10,11 +10,17 @@ import gzip
 import math
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field, model_validator
 
+from fedvoice.data.dataset import ArrayClients, Corpus
+from fedvoice.data.partitioning import Labels, Partitioned, PartitionRule, deal, numbered
+from fedvoice.data.references import PackedExamples, Padded
 from fedvoice.protocol.engine import (
     Example,
     Examples,
@@ -24,6 +30,7 @@ from fedvoice.protocol.errors import (
     ErrorCode,
     FedvoiceError,
 )
+from fedvoice.protocol.random import Purpose, Stream
 
 SIDE = 28
 """Frames of an image, and bins of a frame."""
@@ -58,7 +65,7 @@ class Images(Examples):
 
 
 @dataclass(frozen=True)
-class ChosenImages(Examples):
+class ChosenImages(PackedExamples):
     """Some of the images, by their indices int64 [m]."""
 
     images: Images
@@ -71,6 +78,16 @@ class ChosenImages(Examples):
         """As `Images`."""
         return self.images[int(self.indices[index])]
 
+    def packed(self) -> Padded:
+        """All as floats, made anew each time: those of all clients would take 190 MB."""
+        count = len(self.indices)
+        return Padded(
+            features=self.images.pixels[self.indices].astype(np.float32) / np.float32(255),
+            frames=np.full(count, SIDE, dtype=np.int64),
+            targets=(self.images.digits[self.indices] + 1).reshape(count, 1),
+            target_counts=np.ones(count, dtype=np.int64),
+        )
+
 
 @dataclass(frozen=True)
 class Mnist:
@@ -78,6 +95,70 @@ class Mnist:
 
     train: Images
     test: Images
+
+
+class ImagesCorpus(Partitioned, Corpus):
+    """MNIST as a dataset (McMahan et al. 2016, section 3): the four idx files of `folder`, gzipped
+    or not. One digit is one word, so the error rate is that of classification."""
+
+    corpus: Literal["mnist"]
+    folder: Path
+    client_count: int = Field(default=100, ge=1, alias="clients")
+    examples_per_client: int = Field(default=0, ge=0)
+    """With iid: so many images a client, drawn from all with repetition, however many clients; 0:
+    every image is dealt once."""
+    shards_per_client: int = Field(default=2, ge=1)
+    dirichlet_alpha: float = Field(default=0.5, gt=0)
+    train_images: int = Field(default=60000, ge=1)
+    """The first so many; fewer for a quick look."""
+    test_images: int = Field(default=10000, ge=1)
+
+    @model_validator(mode="after")
+    def _drawn_alike(self) -> Self:
+        if self.examples_per_client and self.partition != "iid":
+            raise ValueError("examples_per_client wants the partition iid")
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """Settings without the path: MNIST is MNIST."""
+        return {**self.settings({"folder", "partition"}), **self.chosen}
+
+    def clients(self, partition: str | PartitionRule | None = None, seed: int = 0) -> ArrayClients:
+        """Shuffled, in shards of one digit, or as the partition says."""
+        mnist = _mnist(self.folder)
+        count = min(self.train_images, len(mnist.train))
+        tests = mnist.test.select(np.arange(min(self.test_images, len(mnist.test))))
+        if self.examples_per_client and partition is None:
+            ids = [f"client{i:05d}" for i in range(self.client_count)]
+            return ArrayClients(
+                mnist.train,
+                ids,
+                partial(drawn, count=count, wanted=self.examples_per_client, seed=seed),
+                {"wer": tests},
+            )
+        labels = Labels(mnist.train.digits[:count], np.zeros(count, dtype=np.int64))
+        options = {
+            "shards_per_client": self.shards_per_client,
+            "dirichlet_alpha": self.dirichlet_alpha,
+            **self.partition_options,
+        }
+        rule = partition or self.partition
+        parts = deal(rule, labels, clients=self.client_count, seed=seed, options=options)
+        dealt = numbered(parts, 5)
+        return ArrayClients(mnist.train, list(dealt), dealt.__getitem__, {"wer": tests})
+
+
+def drawn(client_id: str, *, count: int, wanted: int, seed: int) -> Int64Array:
+    """Which of `count` images a client has, int64 [wanted]. They are drawn anew each time, the same
+    ones, from the client's own stream: a hundred thousand clients take no memory."""
+    words = Stream(seed, client_id, 0, Purpose.PARTITION).words(wanted)
+    # As `Stream.below`, for all words at once.
+    return ((words.astype(np.uint64) * np.uint64(count)) >> np.uint64(32)).astype(np.int64)
+
+
+@lru_cache(maxsize=1)
+def _mnist(folder: Path) -> Mnist:
+    return read_mnist(folder)
 
 
 def read_mnist(folder: Path) -> Mnist:

@@ -13,11 +13,16 @@ import json
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
+from fedvoice.data.dataset import ArrayClients, Corpus
+from fedvoice.data.partitioning import Labels, Partitioned, PartitionRule, deal, numbered
 from fedvoice.protocol.engine import (
     Example,
     Examples,
@@ -32,8 +37,48 @@ CHARACTERS = "\n !$&',-.0123456789:;?ABCDEFGHIJKLMNOPQRSTUVWXYZ[]abcdefghijklmno
 """The 76 characters of the corpus: token i + 1 of the task stands for character i."""
 UNROLL = 80
 """Steps of a window in the paper."""
+ROLES_FILE = "roles.jsonl.gz"
 
 UInt8Array = npt.NDArray[np.uint8]
+
+
+class RolesCorpus(Partitioned, Corpus):
+    """Shakespeare by role as a dataset: `roles.jsonl.gz` of `folder`. Any partition but `role` has
+    as many clients as there are roles that speak."""
+
+    corpus: Literal["shakespeare"]
+    folder: Path
+    partition: str = "role"
+    roles: int = Field(default=0, ge=0)
+    """The first so many roles; 0: all."""
+    unroll: int = Field(default=80, ge=1)
+    test_characters: int = Field(default=200_000, ge=1)
+    """Of all roles' test lines together, evenly thinned: evaluating all takes minutes."""
+
+    def identity(self) -> dict[str, Any]:
+        """Settings without the path."""
+        return {**self.settings({"folder", "partition"}), **self.chosen}
+
+    def clients(self, partition: str | PartitionRule | None = None, seed: int = 0) -> ArrayClients:
+        """Roles, or clients that stand for nobody."""
+        plays = _plays(self.folder, self.roles, self.unroll)
+        speaking, sources = np.unique(plays.train_roles, return_inverse=True)
+        names = [plays.clients[i] for i in speaking]
+        firsts = plays.train.ids[plays.train.starts]
+        labels = Labels(firsts, sources.astype(np.int64), names)
+        rule = partition or self.partition
+        count = 0 if rule in ("role", "speaker") else len(names)
+        options = self.partition_options
+        dealt = numbered(deal(rule, labels, clients=count, seed=seed, options=options), 5)
+        every = max(1, -(-int(plays.test.lengths.sum()) // self.test_characters))
+        tests = plays.test.select(np.arange(0, len(plays.test), every))
+        return ArrayClients(plays.train, list(dealt), dealt.__getitem__, {"wer": tests})
+
+
+@lru_cache(maxsize=1)
+def _plays(folder: Path, roles: int, unroll: int) -> Plays:
+    found = read_roles(folder / ROLES_FILE)
+    return cut_windows(found[:roles] if roles else found, unroll)
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,16 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from fedvoice.data import partitions as dealing
+from fedvoice.data.partitioning import (
+    Labels,
+    Partitioned,
+    PartitionRule,
+    bad_partition,
+    deal,
+    numbered,
+)
 from fedvoice.protocol.errors import (
     ErrorCode,
     FedvoiceError,
@@ -19,7 +26,7 @@ from fedvoice.protocol.utterances import Utterance
 
 
 class Partition(StrEnum):
-    """How training utterances are dealt."""
+    """Names of the partitions that are built in for speech (`data.partitioning` has all)."""
 
     SPEAKER = "speaker"
     """Each phone holds one speaker's speech: what real phones are like."""
@@ -35,16 +42,14 @@ class Partition(StrEnum):
     """Each phone's mixture of transcripts is drawn from a Dirichlet of `dirichlet_alpha`."""
 
 
-class Dealing(BaseModel):
+class Dealing(Partitioned):
     """What decides who holds what, beside the seed."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    partition: Partition = Partition.SPEAKER
+    partition: str = Partition.SPEAKER.value
     holdout_speakers: int = Field(default=0, ge=0)
     """Speakers, spread evenly over the sorted list, whose phones only evaluate: all their
     utterances are test utterances. 8 of 40 are those with index % 5 == 4."""
-    clients: int = Field(default=0, ge=0)
+    client_count: int = Field(default=0, ge=0, alias="clients")
     """Phones that train; 0: as many as speakers that train. Not with `speaker`."""
     shards_per_client: int = Field(default=2, ge=1)
     dirichlet_alpha: float = Field(default=0.5, gt=0)
@@ -64,14 +69,21 @@ class PhoneData:
     held_out: bool = False
 
 
-def partition(utterances: Sequence[Utterance], rules: Dealing, *, seed: int) -> list[PhoneData]:
+def partition(
+    utterances: Sequence[Utterance],
+    rules: Dealing,
+    *,
+    seed: int,
+    rule: str | PartitionRule | None = None,
+) -> list[PhoneData]:
     """Deal a corpus to phones.
 
-    By speaker a phone has its speaker's name; otherwise phones are called client000 and so on and
-    the speakers' test utterances are dealt to them in turn.
+    A part that has a speaker's name keeps that speaker's test utterances; otherwise phones are
+    called client000 and so on and the speakers' test utterances are dealt to them in turn.
 
     Args:
         seed: of everything that is drawn.
+        rule: takes the place of the partition that `rules` names.
 
     Raises:
         FedvoiceError: `bad-manifest` without speakers; `bad-config` if none is left to train, or
@@ -80,15 +92,34 @@ def partition(utterances: Sequence[Utterance], rules: Dealing, *, seed: int) -> 
     if rules.development:
         utterances = development_split(utterances, rules.holdout_speakers)
     phones = _by_speaker(utterances, rules.holdout_speakers)
-    if rules.partition is Partition.SPEAKER:
-        if rules.clients:
-            raise _bad("clients", f"{rules.clients} with partition speaker", "0: a phone a speaker")
-        return phones
-    if rules.partition is Partition.IID and not rules.clients:
-        return _deal_again(phones, seed)
-    training = [phone for phone in phones if not phone.held_out]
+    training = {phone.client_id: phone for phone in phones if not phone.held_out}
+    pool = [utterance for phone in training.values() for utterance in phone.train]
+    if rules.client_count > len(pool):
+        raise bad_partition(
+            "clients",
+            f"{rules.client_count} phones for {len(pool)} training utterances",
+            "at least one utterance a phone, or a shard",
+        )
+    options = {
+        "shards_per_client": rules.shards_per_client,
+        "dirichlet_alpha": rules.dirichlet_alpha,
+        **rules.partition_options,
+    }
+    sizes = [len(phone.train) for phone in training.values()]
+    sources = np.repeat(np.arange(len(sizes), dtype=np.int64), sizes)
+    labels = Labels([utterance.text for utterance in pool], sources, tuple(training))
+    dealt = deal(
+        rule or rules.partition, labels, clients=rules.client_count, seed=seed, options=options
+    )
+    parts = {who: [pool[i] for i in own] for who, own in numbered(dealt, 3).items()}
+    if isinstance(dealt, dict) and parts.keys() <= training.keys():
+        return [p if p.held_out else replace(p, train=parts.get(p.client_id, [])) for p in phones]
+    tests = [utterance for phone in training.values() for utterance in phone.test]
     return [
-        *_deal_anew(training, rules, seed),
+        *(
+            PhoneData(who, own, tests[i :: len(parts)])
+            for i, (who, own) in enumerate(parts.items())
+        ),
         *(phone for phone in phones if phone.held_out),
     ]
 
@@ -132,7 +163,7 @@ def _by_speaker(utterances: Sequence[Utterance], holdout_speakers: int) -> list[
             next_step="Add the field speaker to every line of the manifest.",
         )
     if not 0 <= holdout_speakers < len(speakers):
-        raise _bad(
+        raise bad_partition(
             "holdout_speakers",
             f"{holdout_speakers} of {len(speakers)} speakers",
             "fewer than all of them",
@@ -147,52 +178,3 @@ def _by_speaker(utterances: Sequence[Utterance], holdout_speakers: int) -> list[
             train = [u for u in own if u.split != "test"]
             phones.append(PhoneData(speaker, train, [u for u in own if u.split == "test"]))
     return phones
-
-
-def _deal_again(phones: list[PhoneData], seed: int) -> list[PhoneData]:
-    pool = [utterance for phone in phones for utterance in phone.train]
-    order = np.random.default_rng(seed).permutation(len(pool))
-    dealt, start = [], 0
-    for phone in phones:
-        end = start + len(phone.train)
-        dealt.append(replace(phone, train=[pool[i] for i in order[start:end]]))
-        start = end
-    return dealt
-
-
-def _deal_anew(training: Sequence[PhoneData], rules: Dealing, seed: int) -> list[PhoneData]:
-    """The training phones' speech, dealt to phones that stand for nobody."""
-    pool = [utterance for phone in training for utterance in phone.train]
-    tests = [utterance for phone in training for utterance in phone.test]
-    clients = rules.clients or len(training)
-    wanted = clients * (rules.shards_per_client if rules.partition is Partition.SHARDS else 1)
-    if wanted > len(pool):
-        raise _bad(
-            "clients",
-            f"{clients} phones for {len(pool)} training utterances",
-            "at least one utterance a phone, or a shard",
-        )
-    words = [utterance.text for utterance in pool]
-    match rules.partition:
-        case Partition.WORD:
-            dealt = dealing.sorted_by([f"{u.text}\t{u.speaker}" for u in pool], clients)
-        case Partition.SHARDS:
-            dealt = dealing.shards(words, clients, rules.shards_per_client, seed)
-        case Partition.DIRICHLET:
-            dealt = dealing.dirichlet(words, clients, rules.dirichlet_alpha, seed)
-        case _:
-            dealt = dealing.iid(len(pool), clients, seed)
-    return [
-        PhoneData(f"client{i:03d}", [pool[j] for j in own], tests[i::clients])
-        for i, own in enumerate(dealt)
-    ]
-
-
-def _bad(where: str, got: str, wanted: str) -> FedvoiceError:
-    return FedvoiceError(
-        ErrorCode.BAD_CONFIG,
-        where=where,
-        got=got,
-        wanted=wanted,
-        next_step="Correct the numbers of the partition, or take another corpus.",
-    )

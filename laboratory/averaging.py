@@ -52,8 +52,8 @@ from fedvoice.simulation.fast.local import (
     take_rows,
 )
 from fedvoice.simulation.fast.models import OneModel
-from fedvoice.simulation.images import collate_images
 from fedvoice.simulation.settings import EngineKind
+from fedvoice.simulation.speech import collate_arrays
 from fedvoice.simulation.tasks import (
     LabTask,
     unexported_task,
@@ -124,7 +124,9 @@ def average_models(images: Images, config: AveragingConfig) -> Averaging:
     task = averaging_task(config.batch_size)
     order = np.random.default_rng(config.seed).permutation(len(images))
     parts = [order[: config.images], order[config.images : 2 * config.images]]
-    measured = collate_images(images, np.arange(min(config.loss_images, len(images))))
+    measured = collate_arrays(
+        images.select(np.arange(min(config.loss_images, len(images)))), task.manifest
+    )
     starts = [task.initial_weights(config.seed), task.initial_weights(config.seed + 1)]
     plan = TrainingPlan(
         local_epochs=config.epochs,
@@ -137,7 +139,7 @@ def average_models(images: Images, config: AveragingConfig) -> Averaging:
     loss = mean_loss(task.manifest, measured)
 
     def trained(part: int, start: int) -> FlatVector:
-        data = collate_images(images, parts[part])
+        data = collate_arrays(images.select(parts[part]), task.manifest)
         (update,) = trainer.train([(f"model{part}", data)], plan, starts[start], 1)
         if update.delta is None:
             raise FedvoiceError(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from fedvoice.data.speech import SpeechCorpus
 from fedvoice.model_export.graphs.chunks import padded_frames
 from fedvoice.model_export.models.config import ModelConfig
 from fedvoice.model_export.vocabulary import (
@@ -129,7 +131,8 @@ def read_config(path: Path, manifest: Path | None = None) -> ExportConfig:
     """Read a TOML file; a relative vocabulary.manifest is relative to the file.
 
     Args:
-        manifest: takes the place of the file's vocabulary.tokens or vocabulary.manifest.
+        manifest: takes the place of the file's vocabulary.tokens or vocabulary.manifest; buckets
+            are fitted to it where the file has none.
 
     Raises:
         FedvoiceError: `not-found`, `bad-config` naming the field.
@@ -144,8 +147,14 @@ def read_config(path: Path, manifest: Path | None = None) -> ExportConfig:
         vocabulary["manifest"] = path.parent / vocabulary["manifest"]
     if manifest is not None and isinstance(vocabulary, dict):
         vocabulary.pop("tokens", None)
-        vocabulary["manifest"] = manifest
+        vocabulary.pop("manifest", None)
+        fields |= SpeechCorpus(manifest=manifest).task_defaults(fields, vocabulary_of)
     return parse_config(fields, str(path))
+
+
+def vocabulary_of(fields: Mapping[str, Any]) -> Vocabulary:
+    """The targets that a task's table `vocabulary` means."""
+    return VocabularyConfig.model_validate(fields).build()
 
 
 def parse_config(fields: dict[str, Any], where: str) -> ExportConfig:

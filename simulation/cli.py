@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-from fedvoice.data.speakers import Partition
-
 
 def simulate(
     config: Annotated[Path, typer.Option(help="The run's TOML file, e.g. experiments/demo.toml.")],
@@ -19,7 +17,10 @@ def simulate(
     rounds: Annotated[int | None, typer.Option(help="Training rounds (R).", min=1)] = None,
     cohort_size: Annotated[int | None, typer.Option(help="Updates a round (K).", min=1)] = None,
     partition: Annotated[
-        Partition | None, typer.Option(help="A speaker a phone, or dealt out evenly.")
+        str | None,
+        typer.Option(
+            help="Who holds what: speaker, iid, word, shards, dirichlet, or module:function."
+        ),
     ] = None,
     holdout_speakers: Annotated[
         int | None, typer.Option(help="Speakers that never train, for the held-out WER.")

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from fedvoice.data.speech import SpeechCorpus
 from fedvoice.protocol.engine import Engine
 from fedvoice.protocol.errors import (
     ErrorCode,
@@ -16,7 +17,6 @@ from fedvoice.protocol.task import (
     load_package,
     load_weights,
 )
-from fedvoice.protocol.utterances import read_manifest
 
 ENGINES = ("executorch", "torch")
 
@@ -70,7 +70,9 @@ def evaluate_manifest(
 
     package = load_package(task)
     flat = load_weights(weights, package.manifest.parameters)
-    utterances = [u for u in read_manifest(manifest) if not split or u.split == split]
+    utterances = [
+        u for u in SpeechCorpus(manifest=manifest).utterances() if not split or u.split == split
+    ]
     loaded = load_engine(engine, package, threads)
     with tempfile.TemporaryDirectory() as directory:
         store = ExampleStore(Path(directory) / "examples.sqlite")

@@ -1,19 +1,26 @@
-"""Speech corpora as populations: features are made when a client first needs them."""
+"""What datasets yield as populations: features are made when a client first needs them."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
 from fedvoice.data.audio import read_waveform
-from fedvoice.data.speakers import PhoneData
+from fedvoice.data.dataset import Clients
+from fedvoice.data.references import (
+    ArrayReference,
+    HeldArray,
+    PackedExamples,
+    Reference,
+    References,
+)
 from fedvoice.device_runtime.course import UNUSABLE
 from fedvoice.model_export.log_mel import reference_features
 from fedvoice.protocol.engine import (
     Example,
+    Examples,
     normalise_features,
 )
 from fedvoice.protocol.errors import (
@@ -37,19 +44,12 @@ HELD_BYTES = 1 << 30
 """Features kept in memory by one process; a corpus beyond that is read again and again."""
 
 
-class Library(Protocol):
-    """Where an utterance's features come from."""
-
-    def get(self, path: Path) -> Float32Array:
-        """Normalised features float32 [frames, bins]."""
-
-
 class FeatureLibrary:
-    """Normalised log-mel of sound files, the most recently used ones kept in memory."""
+    """Normalised log-mel of sound, the most recently used kept in memory."""
 
     def __init__(self, settings: FeatureSettings, max_bytes: int = HELD_BYTES) -> None:
         self._settings, self._max_bytes = settings, max_bytes
-        self._held: OrderedDict[Path, Float32Array] = OrderedDict()
+        self._held: OrderedDict[Hashable, Float32Array] = OrderedDict()
         self.held_bytes = 0
 
     def get(self, path: Path) -> Float32Array:
@@ -58,16 +58,41 @@ class FeatureLibrary:
         Raises:
             FedvoiceError: as `data.audio.read_waveform`.
         """
-        found = self._held.get(path)
+        return self._kept(path, lambda: read_waveform(path, self._settings, str(path)))
+
+    def features_of(self, reference: Reference) -> Float32Array:
+        """Features float32 [frames, bins] of what a dataset yields; arrays of frames are features
+        as they are.
+
+        Raises:
+            FedvoiceError: as `get`; `wrong-shape` for arrays of other bins than the task's.
+        """
+        if not isinstance(reference, ArrayReference):
+            return self.get(reference.audio_path)
+        array = reference.array()
+        if array.ndim == 1:
+            key = reference.key if isinstance(reference, HeldArray) else id(reference)
+            return self._kept(key, lambda: array)
+        if array.ndim != 2 or array.shape[1] != self._settings.mel_bins:
+            raise FedvoiceError(
+                ErrorCode.BAD_CONFIG,
+                where="an example of the corpus",
+                got=f"an array {list(array.shape)}",
+                wanted=f"[frames, {self._settings.mel_bins}], or a waveform [samples]",
+                next_step="Let features.mel_bins of the task be the bins of the arrays.",
+            )
+        return array
+
+    def _kept(self, key: Hashable, waveform: Callable[[], Float32Array]) -> Float32Array:
+        found = self._held.get(key)
         if found is not None:
-            self._held.move_to_end(path)
+            self._held.move_to_end(key)
             return found
         import torch
 
-        waveform = read_waveform(path, self._settings, str(path))
-        log_mel = reference_features(torch.from_numpy(waveform)[None], self._settings)[0]
+        log_mel = reference_features(torch.from_numpy(waveform())[None], self._settings)[0]
         features = normalise_features(log_mel.numpy())
-        self._held[path] = features
+        self._held[key] = features
         self.held_bytes += features.nbytes
         while self.held_bytes > self._max_bytes and len(self._held) > 1:
             _, dropped = self._held.popitem(last=False)
@@ -76,47 +101,50 @@ class FeatureLibrary:
 
 
 class TestSet:
-    """Utterances in parts, collated anew at every pass unless all of them are one part."""
+    """References in parts, collated anew at every pass unless all of them are one part."""
 
     def __init__(
-        self, collate: Callable[[Sequence[Utterance]], ClientData], utterances: Sequence[Utterance]
+        self,
+        collate: Callable[[Sequence[Reference]], ClientData],
+        references: Sequence[Reference],
     ) -> None:
         # By length: a part is padded to its longest.
-        self._utterances = sorted(utterances, key=lambda u: u.duration_secs)
+        self._references = sorted(references, key=lambda u: u.duration_secs)
         self._collate = collate
         self._only: ClientData | None = None
 
     def __iter__(self) -> Iterator[ClientData]:
-        if len(self._utterances) > TESTED_TOGETHER:
-            for start in range(0, len(self._utterances), TESTED_TOGETHER):
-                yield self._collate(self._utterances[start : start + TESTED_TOGETHER])
+        if len(self._references) > TESTED_TOGETHER:
+            for start in range(0, len(self._references), TESTED_TOGETHER):
+                yield self._collate(self._references[start : start + TESTED_TOGETHER])
             return
         if self._only is None:
-            self._only = self._collate(self._utterances)
+            self._only = self._collate(self._references)
         yield self._only
 
 
-class SpeechPopulation:
-    """Phones' speech, as `data.speakers` deals it, ready to train on.
+class DatasetPopulation:
+    """A dataset dealt to clients, ready to train on.
 
     Utterances that the task cannot use (unknown words, longer than every bucket) are left out, as
-    a phone leaves them out.
+    a phone leaves them out. What they come to is kept, up to `HELD_BYTES`; arrays that lie in
+    memory anyway are collated each time.
     """
 
-    def __init__(
-        self, phones: Sequence[PhoneData], manifest: TaskManifest, library: Library
-    ) -> None:
-        self._phones = {phone.client_id: phone for phone in phones}
-        self._manifest, self._library = manifest, library
+    def __init__(self, clients: Clients, manifest: TaskManifest, library: FeatureLibrary) -> None:
+        self._clients, self._manifest, self._library = clients, manifest, library
         self._collated: OrderedDict[str, ClientData] = OrderedDict()
         self._held_bytes = 0
-        self.client_ids: Sequence[str] = [phone.client_id for phone in phones if phone.train]
+        self.client_ids: Sequence[str] = clients.client_ids
 
     def train(self, client_id: str) -> ClientData:
         """A client's training examples."""
         data = self._collated.get(client_id)
         if data is None:
-            data = self._collate(self._phones[client_id].train)
+            references = self._clients.train(client_id)
+            if isinstance(references, Examples):
+                return collate_arrays(references, self._manifest)
+            data = self._collate(references)
             self._collated[client_id] = data
             self._held_bytes += data.nbytes
             while self._held_bytes > HELD_BYTES and len(self._collated) > 1:
@@ -127,29 +155,30 @@ class SpeechPopulation:
 
     @cached_property
     def evaluation(self) -> Mapping[str, Iterable[ClientData]]:
-        """`wer`: test speech of the phones that train; `heldout_wer`: all of the others'."""
-        own = [u for p in self._phones.values() if not p.held_out for u in p.test]
-        others = [u for p in self._phones.values() if p.held_out for u in p.test]
-        sets = {"wer": own, "heldout_wer": others}
-        return {name: TestSet(self._collate, us) for name, us in sets.items() if us}
+        """`wer`: test examples of the clients that train; `heldout_wer`: of others."""
+        return {name: self._test_set(found) for name, found in self._clients.tests.items()}
 
-    def _collate(self, utterances: Sequence[Utterance]) -> ClientData:
+    def _test_set(self, references: References) -> Iterable[ClientData]:
+        if isinstance(references, Examples):
+            return [collate_arrays(references, self._manifest)]
+        return TestSet(self._collate, references)
+
+    def _collate(self, references: Sequence[Reference]) -> ClientData:
         settings = self._manifest.features
-        found = [example for u in utterances if (example := self._example(u)) is not None]
+        found = [example for own in references if (example := self._example(own)) is not None]
         return ClientData.collate(found, settings.stack, settings.mel_bins)
 
-    def _example(self, utterance: Utterance) -> Example | None:
+    def _example(self, reference: Reference) -> Example | None:
         manifest = self._manifest
-        frames = manifest.features.frames(
-            round(utterance.duration_secs * manifest.features.sample_rate)
-        )
         try:
-            targets = manifest.vocabulary.encode(utterance.text)
-            stacked = manifest.features.stacked_frames(frames)
-            # By the manifest's word, before anything is decoded.
-            if manifest.bucket_for(max(1, stacked - 1), len(targets)) is None:
-                return None
-            features = self._library.get(utterance.audio_path)
+            targets = targets_of(reference, manifest)
+            if isinstance(reference, Utterance):
+                # By the manifest's word, before anything is decoded.
+                samples = round(reference.duration_secs * manifest.features.sample_rate)
+                stacked = manifest.features.stacked_frames(manifest.features.frames(samples))
+                if manifest.bucket_for(max(1, stacked - 1), len(targets)) is None:
+                    return None
+            features = self._library.features_of(reference)
         except FedvoiceError as error:
             if error.code not in LEFT_OUT:
                 raise
@@ -158,3 +187,31 @@ class SpeechPopulation:
         if manifest.bucket_for(stacked, len(targets)) is None:
             return None
         return Example(features=features, targets=targets)
+
+
+def targets_of(reference: Reference, manifest: TaskManifest) -> Sequence[int]:
+    """Token ids that are to be learnt of an example.
+
+    Raises:
+        FedvoiceError: `unknown-token`, also for ids that the task has not; `empty-transcript`.
+    """
+    ids = reference.targets if isinstance(reference, ArrayReference) else None
+    if ids is None:
+        return manifest.vocabulary.encode(reference.text)
+    if not all(1 <= token < manifest.vocabulary.size for token in ids):
+        raise FedvoiceError(
+            ErrorCode.UNKNOWN_TOKEN,
+            where="an example of the corpus",
+            got=f"token ids {min(ids)}..{max(ids)}",
+            wanted=f"1..{manifest.vocabulary.size - 1}",
+            next_step="Give the task a vocabulary of all ids; 0 is the blank.",
+        )
+    return ids
+
+
+def collate_arrays(examples: Examples, manifest: TaskManifest) -> ClientData:
+    """Arrays in memory as a client's data."""
+    if isinstance(examples, PackedExamples):
+        packed = examples.packed()
+        return ClientData(packed.features, packed.frames, packed.targets, packed.target_counts)
+    return ClientData.collate(examples, manifest.features.stack, manifest.features.mel_bins)

@@ -13,10 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from fedvoice.data.corpora import (
-    CorpusConfig,
-    content_digest,
-)
+from fedvoice.data.dataset import DataTable, content_digest
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.server.config import ServerConfig, parse_config
 from fedvoice.simulation.settings import CentralConfig, EngineKind
@@ -33,7 +30,7 @@ class CellSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    data: CorpusConfig = Field(discriminator="corpus")
+    data: DataTable
     task: dict[str, Any]
     plan: TrainingPlan = TrainingPlan()
     server: dict[str, Any] = {}

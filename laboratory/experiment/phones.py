@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedvoice.data.corpora import DataConfig, SpeechCorpus
+from fedvoice.data.dataset import described
 from fedvoice.laboratory.experiment.cells import Cell
 from fedvoice.protocol.errors import (
     ErrorCode,
@@ -25,7 +25,6 @@ from fedvoice.simulation.fleet.prepare import (
     Prepared,
 )
 from fedvoice.simulation.fleet.run import simulate
-from fedvoice.simulation.populations import deal_speech
 from fedvoice.simulation.quality import ErrorCounts
 from fedvoice.simulation.tasks import LabTask
 from fedvoice.simulation.training import rates_of
@@ -56,8 +55,9 @@ def simulate_cell(
         FedvoiceError: `bad-config` for what phones cannot do; what the simulation fails with.
     """
     settings = cell.settings
-    if not isinstance(settings.data, SpeechCorpus):
-        raise _not_for_phones(cell, f"corpus {settings.data.corpus}", "speech: phones hold sounds")
+    if not settings.data.sounds:
+        corpus = described(settings.data).get("corpus", "in memory")
+        raise _not_for_phones(cell, f"corpus {corpus}", "speech: phones hold sounds")
     if settings.target is not None or settings.cfmq_budget_bytes is not None:
         raise _not_for_phones(cell, "a target or a budget", "a number of rounds")
     package_dir = directory / TASK_DIR
@@ -66,13 +66,13 @@ def simulate_cell(
     config = SimulationConfig(
         name=cell.name,
         seed=cell.seed,
-        data=DataConfig.model_validate(settings.data.model_dump(exclude={"corpus"})),
+        data=settings.data,
         task=settings.task,
         plan=settings.plan,
         server=settings.server,
         fleet=FleetConfig(processes=processes),
     )
-    phones = deal_speech(settings.data, cell.seed)
+    phones = list(settings.data.clients(seed=cell.seed).phones)
     prepared = Prepared(config, directory, phones, load_package(package_dir))
     results = simulate(prepared, observe)
     held_out = {phone.client_id for phone in phones if phone.held_out}

@@ -14,9 +14,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
-from fedvoice.data.corpora import DataConfig
+from fedvoice.data.dataset import Dataset, DataTable
+from fedvoice.data.speech import DataConfig
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.protocol.settings import (
     read_toml,
@@ -77,6 +85,13 @@ class FleetConfig(BaseModel):
         return self
 
 
+def _speech(table: object) -> object:
+    """A table without `corpus` is speech, or voices that the simulation makes."""
+    if isinstance(table, dict) and "corpus" not in table:
+        return DataConfig.model_validate(table)
+    return table
+
+
 class SimulationConfig(BaseModel):
     """One run of a fleet against a server."""
 
@@ -84,11 +99,18 @@ class SimulationConfig(BaseModel):
 
     name: str
     seed: int = Field(default=0, ge=0)
-    data: DataConfig
+    data: Annotated[DataTable, BeforeValidator(_speech)]
     task: dict[str, Any]
     plan: TrainingPlan = TrainingPlan()
     server: dict[str, Any] = {}
     fleet: FleetConfig = FleetConfig()
+
+    @field_validator("data")
+    @classmethod
+    def _sounds(cls, data: Dataset) -> Dataset:
+        if not data.sounds:
+            raise ValueError("phones hold sounds: a corpus of speech, please")
+        return data
 
 
 def load_config(path: Path, overrides: dict[str, Any]) -> SimulationConfig:
@@ -106,8 +128,8 @@ def load_config(path: Path, overrides: dict[str, Any]) -> SimulationConfig:
         next_step="Start from one of the files in experiments/.",
     )
     data = fields.get("data", {})
-    if isinstance(data, dict) and "manifest" in data:
-        data["manifest"] = path.parent / str(data["manifest"])
+    for name in {"manifest", "folder"} & set(data if isinstance(data, dict) else ()):
+        data[name] = path.parent / str(data[name])
     for name, value in overrides.items():
         if value is not None:
             _set(fields, name, value)

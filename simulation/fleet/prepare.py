@@ -23,12 +23,8 @@ from fedvoice.data.audio import (
     check_rate,
     read_facts,
 )
-from fedvoice.data.buckets import fit_buckets
-from fedvoice.data.speakers import (
-    PhoneData,
-    partition,
-)
-from fedvoice.data.synthetic import build_synthetic_corpus
+from fedvoice.data.dataset import Corpus, Dataset, Told
+from fedvoice.data.speakers import PhoneData
 from fedvoice.protocol.errors import (
     ErrorCode,
     FedvoiceError,
@@ -37,10 +33,6 @@ from fedvoice.protocol.task import (
     FeatureSettings,
     TaskPackage,
     load_package,
-)
-from fedvoice.protocol.utterances import (
-    Utterance,
-    read_manifest,
 )
 from fedvoice.simulation.fleet.config import SimulationConfig
 from fedvoice.simulation.fleet.kinds import (
@@ -56,7 +48,6 @@ MARKER_FILE = "simulation.json"
 TASK_DIR = "task"
 SERVER_DIR = "server"
 PHONES_DIR = "phones"
-DEFAULT_BUCKETS = 2
 _POLL_SECS = 0.1
 
 Progress = Callable[[str], None]
@@ -83,7 +74,7 @@ def claim_directory(config: SimulationConfig, directory: Path, *, overwrite: boo
     if overwrite and marker.is_file():
         shutil.rmtree(directory)
     if directory.is_dir() and any(directory.iterdir()):
-        if marker.is_file() and marker.read_text(encoding="utf-8") == wanted:
+        if marker.is_file() and _same_run(marker.read_text(encoding="utf-8"), config):
             return True
         raise FedvoiceError(
             ErrorCode.EXISTS,
@@ -96,6 +87,14 @@ def claim_directory(config: SimulationConfig, directory: Path, *, overwrite: boo
     directory.mkdir(parents=True, exist_ok=True)
     marker.write_text(wanted, encoding="utf-8")
     return False
+
+
+def _same_run(text: str, config: SimulationConfig) -> bool:
+    """Whether a marker is of this configuration; earlier versions knew fewer settings."""
+    try:
+        return SimulationConfig.model_validate_json(text) == config
+    except ValueError:
+        return False
 
 
 def prepare(config: SimulationConfig, directory: Path, progress: Progress) -> Prepared:
@@ -130,34 +129,15 @@ def prepare(config: SimulationConfig, directory: Path, progress: Progress) -> Pr
     error = maker.error()
     if error is not None:
         raise error
-    utterances = read_corpus(config, directory)
-    phones = partition(utterances, config.data, seed=config.seed)
-    return Prepared(config, directory, phones, load_package(directory / TASK_DIR))
+    phones = prepared_data(config, directory, progress).clients(seed=config.seed).phones
+    return Prepared(config, directory, list(phones), load_package(directory / TASK_DIR))
 
 
-def read_corpus(config: SimulationConfig, directory: Path) -> list[Utterance]:
-    """The utterances of the kinds wanted.
-
-    Raises:
-        FedvoiceError: what `read_manifest` raises; `bad-config` if none is left.
-    """
-    manifest_path = corpus_manifest(config, directory)
-    kinds = config.data.kinds
-    utterances = [u for u in read_manifest(manifest_path) if not kinds or u.kind in kinds]
-    if not utterances:
-        raise FedvoiceError(
-            ErrorCode.BAD_CONFIG,
-            where="data.kinds",
-            got=f"no utterance of kind {', '.join(kinds)}",
-            wanted=f"a kind that {manifest_path} has",
-            next_step="Correct data.kinds.",
-        )
-    return utterances
-
-
-def corpus_manifest(config: SimulationConfig, directory: Path) -> Path:
-    """The manifest given, or where the synthetic corpus's lies."""
-    return config.data.manifest or directory / "corpus" / "manifest.jsonl"
+def prepared_data(config: SimulationConfig, directory: Path, told: Told) -> Dataset:
+    """The run's dataset once all is made in `directory` that it must have first."""
+    if isinstance(config.data, Corpus):
+        return config.data.prepared(directory, told)
+    return config.data
 
 
 def _make(
@@ -168,51 +148,24 @@ def _make(
             sys.exit(0)
         reports.send(what)
 
-    manifest_path = corpus_manifest(config, directory)
-    if config.data.synthetic is not None and not manifest_path.is_file():
-        build_synthetic_corpus(
-            manifest_path.parent,
-            config.data.synthetic,
-            lambda done, total: progress(f"synthesise voices: {done} of {total}"),
-        )
-    utterances = read_corpus(config, directory)
+    dataset = prepared_data(config, directory, progress)
+    phones = dataset.clients(seed=config.seed).phones
     # What cannot work is said before the long part.
     rates = FeatureSettings.model_validate(config.task.get("features", {}))
-    for utterance in utterances:
+    for utterance in (u for phone in phones for u in (*phone.train, *phone.test)):
         facts = read_facts(utterance.audio_path, str(utterance.audio_path))
         check_rate(facts.sample_rate, rates, str(utterance.audio_path))
-    phones = partition(utterances, config.data, seed=config.seed)
     deal_kinds(config.fleet.counts, len(phones), config.seed)
-    _export(config, directory, utterances, progress)
+    _export(config, directory, dataset, progress)
 
 
 def _export(
-    config: SimulationConfig, directory: Path, utterances: list[Utterance], progress: Progress
+    config: SimulationConfig, directory: Path, dataset: Dataset, progress: Progress
 ) -> None:
-    from fedvoice.model_export.config import (
-        ExportConfig,
-        VocabularyConfig,
-        parse_config,
-    )
+    from fedvoice.simulation.populations import export_config  # loads the models
 
-    fields: dict[str, Any] = {
-        "name": config.name,
-        "seed": config.seed,
-        "plan": config.plan.model_dump(),
-        **config.task,
-    }
-    vocabulary = dict(fields.get("vocabulary", {}))
-    if not {"tokens", "manifest"} & set(vocabulary):
-        vocabulary["manifest"] = corpus_manifest(config, directory)
-    fields["vocabulary"] = vocabulary
-    if "buckets" not in fields:
-        fields["buckets"] = fit_buckets(
-            utterances,
-            FeatureSettings.model_validate(fields.get("features", {})),
-            VocabularyConfig.model_validate(vocabulary).build(),
-            count=DEFAULT_BUCKETS,
-        )
-    export: ExportConfig = parse_config(fields, f"[task] of {config.name}")
+    fields = {"seed": config.seed, "plan": config.plan.model_dump(), **config.task}
+    export = export_config(dataset, fields, config.name)
     task_dir, key_path = directory / TASK_DIR, directory / "task.key"
     key = export_key(export)
     if key_path.is_file() and key_path.read_text(encoding="utf-8") == key:

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from fedvoice.data.corpora import ImagesCorpus
+from fedvoice.data.mnist import ImagesCorpus
 from fedvoice.protocol.random import (
     Purpose,
     Stream,
 )
-from fedvoice.simulation.images import ImagesPopulation
+from fedvoice.simulation.populations import build_population
+from tests.laboratory.tiny import tiny_task
 
 IMAGES, CLIENTS, OWN = 7, 100_000, 20
 
@@ -33,18 +34,18 @@ def corpus(tmp_path_factory):
 
 
 def test_a_client_draws_its_images_from_its_own_stream(corpus):
-    population = ImagesPopulation(corpus, seed=3)
+    population = build_population(corpus, tiny_task().manifest, seed=3)
     last = population.client_ids[-1]
     stream = Stream(3, last, 0, Purpose.PARTITION)
     wanted = [(int(word) * IMAGES) >> 32 for word in stream.words(OWN)]
     data = population.train(last)
     assert (data.targets[:, 0] - 1).tolist() == wanted
     assert np.rint(data.features[:, 0, 0] * 255).tolist() == wanted
-    assert population.indices(last).tolist() == wanted  # asked again
+    assert corpus.clients(seed=3).indices(last).tolist() == wanted  # asked again
 
 
 def test_every_client_has_as_many_and_no_two_need_be_alike(corpus):
-    population = ImagesPopulation(corpus, seed=3)
+    population = corpus.clients(seed=3)
     assert len(population.client_ids) == len(set(population.client_ids)) == CLIENTS
     drawn = {tuple(population.indices(f"client{i:05d}")) for i in range(50)}
     assert len(drawn) == 50

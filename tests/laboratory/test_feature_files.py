@@ -3,17 +3,16 @@
 import numpy as np
 import pytest
 
-from fedvoice.data.corpora import FeaturesCorpus
 from fedvoice.data.feature_files import (
     FeatureFiles,
+    FeaturesCorpus,
     read_feature_manifest,
 )
 from fedvoice.protocol.errors import (
     ErrorCode,
     FedvoiceError,
 )
-from fedvoice.simulation.populations import deal_speech
-from fedvoice.simulation.speech import SpeechPopulation
+from fedvoice.simulation.populations import build_population
 from tests.laboratory.feature_corpus import write_corpus
 from tests.laboratory.tiny import tiny_task
 
@@ -27,7 +26,7 @@ def test_utterances_are_known_by_file_and_key_and_dealt_by_speaker(tmp_path):
     assert features.dtype == np.float32
     np.testing.assert_allclose(features.mean(0), 0, atol=1e-6)
     rules = FeaturesCorpus(corpus="features", manifest=manifest, holdout_speakers=1)
-    phones = deal_speech(rules, seed=0)
+    phones = rules.clients(seed=0).phones
     # A tenth of each speaker's is test speech; of the held-out speaker, all.
     assert [(len(p.train), len(p.test), p.held_out) for p in phones] == [
         (9, 1, False),
@@ -48,7 +47,7 @@ def test_a_corpus_without_its_files_is_not_a_corpus_without_examples(tmp_path):
     manifest = write_corpus(tmp_path, speakers=1, each=3)
     (tmp_path / "s0.npz").unlink()
     rules = FeaturesCorpus(corpus="features", manifest=manifest)
-    population = SpeechPopulation(deal_speech(rules, 0), tiny_task().manifest, FeatureFiles())
+    population = build_population(rules, tiny_task().manifest, 0)
     with pytest.raises(FedvoiceError, match=r"s0\.npz") as missing:
         population.train("s0")
     assert missing.value.code is ErrorCode.MISSING_AUDIO

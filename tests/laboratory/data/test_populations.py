@@ -11,11 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedvoice.data.corpora import (
-    ImagesCorpus,
-    RolesCorpus,
-)
-from fedvoice.data.shakespeare import CHARACTERS
+from fedvoice.data.mnist import ImagesCorpus
+from fedvoice.data.shakespeare import CHARACTERS, RolesCorpus
 from fedvoice.protocol.task import TaskManifest
 from fedvoice.simulation.clients import ClientData
 from fedvoice.simulation.populations import (

@@ -1,0 +1,76 @@
+"""What a dataset yields: references to sound or to arrays, never features made of sound.
+
+Sound: `protocol.utterances.Utterance` (a file, its transcript, its length). Arrays: whatever is an
+`ArrayReference`, one example each, or `PackedExamples`, many of them in memory that clients share.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+from fedvoice.protocol.engine import Examples, Int64Array
+from fedvoice.protocol.parameters import Float32Array
+from fedvoice.protocol.utterances import Utterance
+
+
+class ArrayReference(ABC):
+    """One example that is an array, with what is to be learnt of it: a text or token ids."""
+
+    text: str
+    duration_secs: float
+    """To sort by; of an array that tells no time its samples or frames."""
+
+    @property
+    def targets(self) -> Sequence[int] | None:
+        """Token ids; None: those of `text`."""
+        return None
+
+    @abstractmethod
+    def array(self) -> Float32Array:
+        """A waveform float32 [samples] in +-1 at the task's rate, or an array [frames, bins] that
+        is trained on as it is."""
+
+
+@dataclass(frozen=True, eq=False)
+class HeldArray(ArrayReference):
+    """An array in memory. key: the same for the same array, in every process."""
+
+    key: Hashable
+    values: Float32Array
+    duration_secs: float
+    text: str = ""
+    token_ids: tuple[int, ...] | None = None
+
+    @property
+    def targets(self) -> Sequence[int] | None:
+        """See `ArrayReference`."""
+        return self.token_ids
+
+    def array(self) -> Float32Array:
+        """See `ArrayReference`."""
+        return self.values
+
+
+Reference = Utterance | ArrayReference
+References = Sequence[Reference] | Examples
+
+
+@dataclass(frozen=True)
+class Padded:
+    """Examples as arrays of one size. features: float32 [n, F, bins], zero beyond each length.
+    frames: int64 [n]. targets: int64 [n, U], 0 beyond each length. target_counts: int64 [n]."""
+
+    features: Float32Array
+    frames: Int64Array
+    targets: Int64Array
+    target_counts: Int64Array
+
+
+class PackedExamples(Examples):
+    """Examples that can be had all at once, faster than one by one."""
+
+    @abstractmethod
+    def packed(self) -> Padded:
+        """All of them."""

@@ -1,0 +1,139 @@
+"""Speech as a dataset: the utterances of a manifest, or of synthetic voices, dealt to phones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import model_validator
+
+from fedvoice.data.buckets import fit_buckets
+from fedvoice.data.dataset import (
+    Corpus,
+    Told,
+    UtteranceClients,
+    VocabularyOf,
+    content_digest,
+)
+from fedvoice.data.partitioning import PartitionRule
+from fedvoice.data.speakers import Dealing, partition
+from fedvoice.data.synthetic import SyntheticCorpusConfig, build_synthetic_corpus
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.task import FeatureSettings
+from fedvoice.protocol.utterances import Utterance, read_manifest
+
+DEFAULT_BUCKETS = 2
+"""That a task gets whose settings name none."""
+
+
+class DataConfig(Dealing, Corpus):
+    """Either a manifest or a synthetic corpus, and how it is dealt to phones."""
+
+    sounds: ClassVar[bool] = True
+
+    manifest: Path | None = None
+    """Relative to the configuration file."""
+    synthetic: SyntheticCorpusConfig | None = None
+    kinds: tuple[str, ...] = ()
+    """Keep only utterances whose `kind` is listed; empty keeps all."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.manifest is None) == (self.synthetic is None):
+            raise ValueError("give either data.manifest or [data.synthetic]")
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the examples: the manifest's content stands for its path."""
+        fields = self.settings({"manifest", "partition"})
+        if self.manifest is not None:
+            fields["manifest"] = content_digest(self.manifest)
+        return {**fields, **self.chosen}
+
+    def prepared(self, directory: Path, told: Told) -> Self:
+        """Synthetic voices speak first, unless an earlier start has their speech in `directory`."""
+        if self.synthetic is None:
+            return self
+        manifest = directory / "corpus" / "manifest.jsonl"
+        if not manifest.is_file():
+            build_synthetic_corpus(
+                manifest.parent,
+                self.synthetic,
+                lambda done, total: told(f"synthesise voices: {done} of {total}"),
+            )
+        return self.model_copy(update={"manifest": manifest, "synthetic": None})
+
+    def utterances(self) -> list[Utterance]:
+        """The utterances of the kinds wanted.
+
+        Raises:
+            FedvoiceError: what `read_manifest` raises; `bad-config` if none is left.
+        """
+        assert self.manifest is not None, "synthetic voices are prepared first"
+        found = [u for u in read_manifest(self.manifest) if not self.kinds or u.kind in self.kinds]
+        if not found:
+            raise FedvoiceError(
+                ErrorCode.BAD_CONFIG,
+                where="data.kinds",
+                got=f"no utterance of kind {', '.join(self.kinds)}",
+                wanted=f"a kind that {self.manifest} has",
+                next_step="Correct data.kinds.",
+            )
+        return found
+
+    def task_defaults(self, task: Mapping[str, Any], vocabulary_of: VocabularyOf) -> dict[str, Any]:
+        """Targets: the manifest's; buckets that hold every utterance."""
+        texts = {"manifest": self.manifest}
+        return completed(task, vocabulary_of, lambda: texts, self.utterances)
+
+    def clients(
+        self, partition: str | PartitionRule | None = None, seed: int = 0
+    ) -> UtteranceClients:
+        """By speaker, or as the partition says."""
+        return deal_utterances(self.utterances(), self, partition, seed)
+
+
+class SpeechCorpus(DataConfig):
+    """Utterances of a manifest, dealt as `fedvoice simulate` deals them."""
+
+    corpus: Literal["speech"] = "speech"
+
+    @model_validator(mode="after")
+    def _manifest_given(self) -> Self:
+        if self.manifest is None:
+            raise ValueError("give a manifest: `fedvoice data synthetic` makes one, too")
+        return self
+
+
+def deal_utterances(
+    utterances: Sequence[Utterance], rules: Dealing, rule: str | PartitionRule | None, seed: int
+) -> UtteranceClients:
+    """Utterances dealt by a dataset's own rules, or by `rule`."""
+    return UtteranceClients(partition(utterances, rules, seed=seed, rule=rule))
+
+
+def completed(
+    task: Mapping[str, Any],
+    vocabulary_of: VocabularyOf,
+    texts: Callable[[], Mapping[str, Any]],
+    utterances: Callable[[], Sequence[Utterance]],
+) -> dict[str, Any]:
+    """The tables vocabulary and buckets of a task of speech.
+
+    Args:
+        texts: where the targets come from if the task does not say: `tokens` or `manifest`.
+        utterances: that the buckets are to hold if the task has none.
+    """
+    vocabulary = dict(task.get("vocabulary", {}))
+    if not {"tokens", "manifest"} & set(vocabulary):
+        vocabulary |= texts()
+    if "buckets" in task:
+        return {"vocabulary": vocabulary}
+    buckets = fit_buckets(
+        utterances(),
+        FeatureSettings.model_validate(task.get("features", {})),
+        vocabulary_of(vocabulary),
+        count=DEFAULT_BUCKETS,
+    )
+    return {"vocabulary": vocabulary, "buckets": buckets}
