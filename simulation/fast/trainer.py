@@ -74,8 +74,8 @@ class FastTrainer:
         for start in range(0, len(used), TRANSCRIBED_ROWS):
             rows = np.array(used[start : start + TRANSCRIBED_ROWS], dtype=np.int64)
             taken = take_rows(self._manifest, data, rows, SpecAugment(), None)
-            x, _, x_lens, _, _ = stack_rows(self._manifest, [taken], torch.ones(1))
-            tokens = self._one.transcribe(x[0], x_lens[0])
+            batch = stack_rows(self._manifest, [taken], torch.ones(1)).of(0)
+            tokens = self._one.transcribe(batch.features, batch.frame_counts)
             for row, ids in zip(rows, tokens, strict=True):
                 found[row] = ids
         return found
