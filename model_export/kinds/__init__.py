@@ -65,7 +65,8 @@ def _of_its_kind(value: Any, handler: Callable[[Any], KindConfig]) -> KindConfig
             f"kind {name!r}: wanted one of {', '.join(model_kinds.names())}, or module:name"
         )
     try:
-        return kind_named(name).config.model_validate(value)
+        config: type[KindConfig] = kind_named(name).config
+        return config.model_validate(value)
     except ValidationError as error:
         raise _within(name, error) from error
 

@@ -6,7 +6,7 @@ Nothing here loads torch: settings are read without a runtime. Methods import wh
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -46,10 +46,12 @@ class ModelKind(ABC, Generic[Config]):
 
     config: type[Config]
     """Its settings."""
-    takes_audio: ClassVar[bool] = True
+    takes_audio: bool = True
     """Whether examples are made from recordings: the program then has `features`."""
-    scoring: ClassVar[Scoring] = Scoring.WORDS
+    scoring: Scoring = Scoring.WORDS
     """What its errors are counted in."""
+    vmaps: bool = False
+    """Whether many clients are tried by `torch.func.vmap` where there is no batched loss."""
 
     @abstractmethod
     def build(self, config: Config, input_size: int, vocabulary_size: int) -> TaskModel:
@@ -72,7 +74,7 @@ class ModelKind(ABC, Generic[Config]):
         not_exportable(config.kind)
 
     def batched_loss(self, config: Config) -> Losses | None:
-        """The loss for many clients at once; None for kinds that gain nothing by it."""
+        """The loss for many clients at once, written by hand; None: see `vmaps`."""
         return None
 
     def bucket_frames(self, frames: int) -> int:

@@ -89,6 +89,8 @@ def as_kind(name: str, plugin: Any) -> ModelKind[Any]:
 class ModuleKind(ModelKind[Any]):
     """See `module_kind`."""
 
+    vmaps = True
+
     def __init__(
         self,
         factory: Factory,

@@ -53,7 +53,7 @@ class ModuleModel(TaskModel):
             raise self._refused("no parameter that takes a gradient", "one at least")
 
     def forward(self, batch: TensorBatch) -> Tensor:
-        """The loss of each row [B]: what `torch.func.functional_call` calls."""
+        """The loss of each row [B]."""
         loss: Tensor = self._loss(self.module, batch)
         rows = len(batch.features)
         if loss.shape != (rows,):
@@ -96,9 +96,7 @@ class ModuleModel(TaskModel):
             FedvoiceError: `bad-config` for a module that cannot decode.
         """
         if self._decode is None:
-            raise self._refused(
-                "an evaluation of a module without `decode`", "token ids, row by row"
-            )
+            raise self._refused("an evaluation, but no `decode`", "token ids of every row")
         tokens = self._decode(self.module, TensorBatch.to_transcribe(x, x_lens))
         return [Hypothesis([int(token) for token in row], float("inf")) for row in tokens]
 

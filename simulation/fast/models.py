@@ -10,10 +10,10 @@ from torch import Tensor
 from fedvoice.model_export.batch import TensorBatch
 from fedvoice.model_export.flat_model import FlatModel
 from fedvoice.model_export.kinds import from_settings, kind_of
-from fedvoice.model_export.models.batched import Losses
 from fedvoice.model_export.models.batched_layers import Weight
 from fedvoice.protocol.parameters import ParameterSpec
 from fedvoice.protocol.task import TaskManifest
+from fedvoice.simulation.fast.vmapped import VmappedModel
 
 MOST_CLIENTS = 8
 """Trained together at most: beyond that nothing is gained by sharing the cost of calls."""
@@ -58,7 +58,8 @@ class ManyModel:
     """Many clients at once, by the kind's batched loss."""
 
     def __init__(self, manifest: TaskManifest, clients: int) -> None:
-        losses = _batched_loss(manifest)
+        config = from_settings(manifest.model_kind, manifest.model)
+        losses = kind_of(config).batched_loss(config)
         assert losses is not None, f"no batched form of {manifest.model_kind}"
         self._losses, self._specs = losses, manifest.parameters.parameters
         size = manifest.parameters.total_size
@@ -81,14 +82,19 @@ class ManyModel:
         return Weight(value, gradient, add)
 
 
-def _batched_loss(manifest: TaskManifest) -> Losses | None:
+def group_model(manifest: TaskManifest, clients: int) -> GroupModel:
+    """The model for up to K clients, of a kind that `has_many`."""
     config = from_settings(manifest.model_kind, manifest.model)
-    return kind_of(config).batched_loss(config)
+    if kind_of(config).batched_loss(config) is None:
+        return VmappedModel(manifest, clients)
+    return ManyModel(manifest, clients)
 
 
 def has_many(manifest: TaskManifest) -> bool:
-    """Whether the task's model has a batched form."""
-    return _batched_loss(manifest) is not None
+    """Whether the task's clients can train together."""
+    config = from_settings(manifest.model_kind, manifest.model)
+    kind = kind_of(config)
+    return kind.vmaps or kind.batched_loss(config) is not None
 
 
 def best_group(manifest: TaskManifest) -> int:

@@ -22,9 +22,9 @@ from fedvoice.simulation.fast.local import (
 )
 from fedvoice.simulation.fast.models import (
     GroupModel,
-    ManyModel,
     OneModel,
     best_group,
+    group_model,
     has_many,
 )
 from fedvoice.simulation.trainers import LocalUpdate
@@ -84,5 +84,5 @@ class FastTrainer:
         if clients == 1:
             return self._one
         if self._many is None or len(self._many.weights) < clients:
-            self._many = ManyModel(self._manifest, clients)
+            self._many = group_model(self._manifest, clients)
         return self._many
