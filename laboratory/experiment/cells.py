@@ -18,7 +18,7 @@ from fedvoice.data.corpora import (
     content_digest,
 )
 from fedvoice.protocol.plan import TrainingPlan
-from fedvoice.simulation.settings import CentralConfig, EngineKind
+from fedvoice.simulation.settings import CentralConfig, EngineKind, EngineName
 
 ALGORITHM = 1
 """Raised when the same settings would give other results than before, or a default changes."""
@@ -36,7 +36,7 @@ class CellSettings(BaseModel):
     task: dict[str, Any]
     plan: TrainingPlan = TrainingPlan()
     server: dict[str, Any] = {}
-    engine: EngineKind = EngineKind.FAST
+    engine: EngineName = EngineKind.FAST.value
     export: bool = True
     """Export the task, so that mu is a phone's; without it mu has no arena in it."""
     central: CentralConfig = CentralConfig()

@@ -54,7 +54,7 @@ from fedvoice.server.config import (
 )
 from fedvoice.simulation.central import CentralRun
 from fedvoice.simulation.clients import Population
-from fedvoice.simulation.engines import TrainerSpec
+from fedvoice.simulation.engines import Driver, TrainerSpec, engines
 from fedvoice.simulation.fast.course import (
     draw_client_course,
     planned_memory_bytes,
@@ -72,7 +72,6 @@ from fedvoice.simulation.quality import (
     ErrorCounts,
     evaluate,
 )
-from fedvoice.simulation.settings import EngineKind
 from fedvoice.simulation.tasks import (
     LabTask,
     exported_task,
@@ -111,7 +110,7 @@ def cell_task(cell: Cell, tasks_dir: Path, report: Report) -> LabTask:
     """The cell's task, exported if no cell before has done it."""
     config = server_settings(cell)
     export = export_config(cell.settings.data, cell.settings.task, "experiment")
-    if not cell.settings.export and cell.settings.engine in (EngineKind.FAST, EngineKind.CENTRAL):
+    if not cell.settings.export and not engines.get(cell.settings.engine).needs_package:
         return unexported_task(export)
     return exported_task(
         export, tasks_dir, lambda what: report(Progress(0, config.rounds, f"export: {what}"))
@@ -164,7 +163,8 @@ def _run_unfinished(
     spread: Spread,
 ) -> Outcome:
     task = cell_task(cell, tasks_dir, report)
-    if cell.settings.engine is EngineKind.PHONES:
+    driver = engines.get(cell.settings.engine).driver
+    if driver is Driver.PHONES:
         return _run_on_phones(cell, task, directory, report, should_stop, spread.workers)
     spec = TrainerSpec(cell.settings.engine, task.manifest, task.package_dir)
     source = partial(build_population, cell.settings.data, task.manifest, cell.seed)
@@ -178,7 +178,7 @@ def _run_unfinished(
         state = load_state(directory) or training.start(task.initial_weights(cell.seed))
         return run_rounds(cell, training, state, directory, report, should_stop, prune)
 
-    if cell.settings.engine is EngineKind.CENTRAL:
+    if driver is Driver.CENTRAL:
         alpha = server_settings(cell).alpha
         central = CentralRun(task.manifest, population, plan, cell.settings.central, judge, alpha)
         state = go_on(central)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fedvoice.model_export.batch import TensorBatch
+from fedvoice.model_export.kinds import model_kinds
 from fedvoice.model_export.kinds.base import not_exportable
 from fedvoice.model_export.models.base import TaskModel
 from fedvoice.model_export.models.greedy import Hypothesis
@@ -35,7 +36,9 @@ class ModuleModel(TaskModel):
         vocabulary_size: int,
     ) -> None:
         super().__init__(vocabulary_size)
-        self.kind, self.module = kind, make()
+        self.kind = kind
+        with model_kinds.naming(kind):
+            self.module = make()
         own = type(self.module)
         self._decode = decode or getattr(own, "decode", None)
         self._checked = False
@@ -54,7 +57,8 @@ class ModuleModel(TaskModel):
 
     def forward(self, batch: TensorBatch) -> Tensor:
         """The loss of each row [B]."""
-        loss: Tensor = self._loss(self.module, batch)
+        with model_kinds.naming(self.kind):
+            loss: Tensor = self._loss(self.module, batch)
         rows = len(batch.features)
         if loss.shape != (rows,):
             raise self._refused(
@@ -97,7 +101,8 @@ class ModuleModel(TaskModel):
         """
         if self._decode is None:
             raise self._refused("an evaluation, but no `decode`", "token ids of every row")
-        tokens = self._decode(self.module, TensorBatch.to_transcribe(x, x_lens))
+        with model_kinds.naming(self.kind):
+            tokens = self._decode(self.module, TensorBatch.to_transcribe(x, x_lens))
         return [Hypothesis([int(token) for token in row], float("inf")) for row in tokens]
 
     def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Parameter]]:
