@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from fedvoice.model_export.batch import TensorBatch
 from fedvoice.model_export.config import parse_config
-from fedvoice.model_export.models import build_model
+from fedvoice.model_export.kinds import build_model
 from fedvoice.model_export.models.loss import loss_of
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.server.config import ServerConfig
@@ -96,9 +97,9 @@ class Scene:
 
     def plain_client(self) -> None:
         """One client's steps: the loop that anybody would write."""
-        for x, y, x_lens, y_lens, example_weights in self._batches:
+        for batch in self._batches:
             self._optimiser.zero_grad()
-            loss_of(self._model, x, y, x_lens, y_lens, example_weights).backward()  # type: ignore[no-untyped-call]
+            loss_of(self._model, batch).backward()  # type: ignore[no-untyped-call]
             self._optimiser.step()
 
     @cached_property
@@ -114,7 +115,7 @@ class Scene:
         return torch.optim.SGD(self._model.parameters(), lr=RATE)
 
     @cached_property
-    def _batches(self) -> list[tuple[torch.Tensor, ...]]:
+    def _batches(self) -> list[TensorBatch]:
         """Ready batches in a fixed order."""
         stack, data = self._task.manifest.features.stack, self._data
         frames = torch.from_numpy(data.frames) // stack
@@ -123,7 +124,7 @@ class Scene:
         weights = torch.full((self._batch,), 1 / self._batch)
         starts = range(0, len(data), self._batch)
         parts = [slice(start, start + self._batch) for start in starts]
-        return [(x[p], targets[p], frames[p], counts[p], weights) for p in parts]
+        return [TensorBatch(x[p], targets[p], frames[p], counts[p], weights) for p in parts]
 
     def _draw(self, examples: int) -> ClientData:
         """Full-length examples of random numbers."""

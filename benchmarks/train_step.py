@@ -23,20 +23,18 @@ import numpy as np
 import torch
 import typer
 
+from fedvoice.model_export.batch import TensorBatch
 from fedvoice.model_export.gradient_check import (
     Checked,
     check_step,
 )
 from fedvoice.model_export.graphs.methods import step_source
+from fedvoice.model_export.kinds import ModelConfig, build_model
+from fedvoice.model_export.kinds.ctc import CtcConfig
+from fedvoice.model_export.kinds.encoder import EncoderConfig
+from fedvoice.model_export.kinds.rnnt import RnntConfig
 from fedvoice.model_export.lowering.program import lower
 from fedvoice.model_export.lowering.runtime import LoadedProgram
-from fedvoice.model_export.models import (
-    CtcConfig,
-    EncoderConfig,
-    ModelConfig,
-    RnntConfig,
-    build_model,
-)
 from fedvoice.model_export.models.loss import loss_of
 from fedvoice.model_export.package import (
     flat_weights,
@@ -117,10 +115,11 @@ def measure(name: str, threads: int, steps: int) -> dict[str, str | int | float]
 
     optimiser = torch.optim.SGD(model.parameters(), lr=RATE)
     stacked = x.reshape(bucket.batch, bucket.frames, -1)
+    batch = TensorBatch(stacked, y, x_lens, y_lens, example_weights)
 
     def reference() -> None:
         optimiser.zero_grad()
-        loss_of(model, stacked, y, x_lens, y_lens, example_weights).backward()  # type: ignore[no-untyped-call]
+        loss_of(model, batch).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
         optimiser.step()
 

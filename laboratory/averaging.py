@@ -30,7 +30,7 @@ from fedvoice.model_export.config import (
     ExportConfig,
     VocabularyConfig,
 )
-from fedvoice.model_export.models import TwoLayerConfig
+from fedvoice.model_export.kinds.two_layer import TwoLayerConfig
 from fedvoice.protocol.errors import (
     ErrorCode,
     FedvoiceError,
@@ -177,15 +177,14 @@ def mean_loss(manifest: TaskManifest, data: ClientData) -> Loss:
     """The loss of weights on `data`, a mean over its examples."""
     model = OneModel(manifest)
     taken = take_rows(manifest, data, np.arange(len(data)), SpecAugment(), None)
-    inputs = [part[0] for part in stack_rows(manifest, [taken], torch.ones(1))[:4]]
+    batch = stack_rows(manifest, [taken], torch.ones(1)).of(0)
 
     def loss(weights: FlatVector) -> float:
         model.weights[0].copy_(torch.from_numpy(weights))
         total = 0.0
         with torch.no_grad():
             for start in range(0, len(data), _ROWS):
-                x, y, x_lens, y_lens = (part[start : start + _ROWS] for part in inputs)
-                total += float(model.module.nll(x, y, x_lens, y_lens).sum())
+                total += float(model.module.nll(batch.of(slice(start, start + _ROWS))).sum())
         return total / len(data)
 
     return loss

@@ -9,8 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from fedvoice.data.speech import SpeechCorpus
-from fedvoice.model_export.graphs.chunks import padded_frames
-from fedvoice.model_export.models.config import ModelConfig
+from fedvoice.model_export.kinds import ModelConfig, kind_of
 from fedvoice.model_export.vocabulary import (
     build_vocabulary,
     vocabulary_as_given,
@@ -21,7 +20,6 @@ from fedvoice.protocol.settings import (
     wrong_field,
 )
 from fedvoice.protocol.task import (
-    WITHOUT_AUDIO,
     Bucket,
     FeatureSettings,
 )
@@ -101,14 +99,9 @@ class ExportConfig(BaseModel):
 
     @model_validator(mode="after")
     def _enough_frames(self) -> ExportConfig:
-        if self.model.kind not in WITHOUT_AUDIO:
-            if self.buckets[0].frames < 2:
-                raise ValueError("a bucket of one frame: speech needs at least 2")
-            return self
-        crowded = [b for b in self.buckets if b.labels > b.frames]
-        if crowded:
-            labels, frames = crowded[0].labels, crowded[0].frames
-            raise ValueError(f"{labels} labels in {frames} frames: each needs a frame of its own")
+        kind = kind_of(self.model)
+        for bucket in self.buckets:
+            kind.check_bucket(bucket.frames, bucket.labels)
         return self
 
     @model_validator(mode="after")
@@ -120,7 +113,7 @@ class ExportConfig(BaseModel):
 
     def task_buckets(self) -> tuple[Bucket, ...]:
         """The buckets of the package, arenas not yet known."""
-        pad = padded_frames if self.model.kind == "rnnt" else int
+        pad = kind_of(self.model).bucket_frames
         return tuple(
             Bucket(name=f"t{pad(b.frames)}", frames=pad(b.frames), labels=b.labels, batch=b.batch)
             for b in self.buckets

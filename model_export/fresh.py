@@ -1,4 +1,4 @@
-"""A configuration's model before any training, and its weights as one flat vector.
+"""A configuration's model before any training, its weights as one flat vector, its manifest.
 
 Apart from `package`, which loads all that lowering needs: whoever only trains needs none of it.
 """
@@ -8,14 +8,17 @@ from __future__ import annotations
 import torch
 
 from fedvoice.model_export.config import ExportConfig
-from fedvoice.model_export.models import (
-    TaskModel,
-    build_model,
-)
+from fedvoice.model_export.kinds import build_model, kind_of, to_settings
+from fedvoice.model_export.models.base import TaskModel
 from fedvoice.protocol.parameters import (
     FlatVector,
     ParameterTable,
 )
+from fedvoice.protocol.task import (
+    Bucket,
+    TaskManifest,
+)
+from fedvoice.protocol.vocabulary import Vocabulary
 
 
 def parameter_table(model: TaskModel) -> ParameterTable:
@@ -35,3 +38,34 @@ def new_model(config: ExportConfig, vocabulary_size: int) -> TaskModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         return build_model(config.model, features.stack * features.mel_bins, vocabulary_size)
+
+
+def manifest_of(
+    config: ExportConfig,
+    table: ParameterTable,
+    vocabulary: Vocabulary,
+    *,
+    buckets: tuple[Bucket, ...],
+    operators: tuple[str, ...] = (),
+    delegates: tuple[str, ...] = (),
+    program_digest: str = "",
+    weights_digest: str = "",
+) -> TaskManifest:
+    """The manifest of a configuration; without digests one of a task that has no program."""
+    kind = kind_of(config.model)
+    return TaskManifest(
+        name=config.name,
+        model_kind=config.model.kind,
+        takes_audio=kind.takes_audio,
+        scoring=kind.scoring,
+        model=to_settings(config.model),
+        parameters=table,
+        features=config.features,
+        buckets=buckets,
+        vocabulary=vocabulary,
+        plan=config.plan,
+        operators=operators,
+        delegates=delegates,
+        program_digest=program_digest,
+        weights_digest=weights_digest,
+    )

@@ -9,21 +9,19 @@ times with different data, since some faults of lowering show only from the seco
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from fedvoice.model_export.batch import TensorBatch
 from fedvoice.model_export.graphs.methods import FEATURES_METHOD
+from fedvoice.model_export.kinds import ModelConfig
 from fedvoice.model_export.log_mel import reference_features
-from fedvoice.model_export.models import (
-    ModelConfig,
-    TaskModel,
-)
+from fedvoice.model_export.models.base import TaskModel
 from fedvoice.model_export.models.loss import loss_of
 from fedvoice.protocol.errors import (
     ErrorCode,
@@ -34,7 +32,6 @@ from fedvoice.protocol.task import (
     Bucket,
     FeatureSettings,
 )
-from fedvoice.protocol.vocabulary import BLANK
 
 GRADIENT_TOLERANCE = 2e-4
 """Largest error of a parameter's gradient, relative to that gradient's largest entry."""
@@ -50,16 +47,6 @@ class Runs(Protocol):
 
     def run(self, method: str, inputs: tuple[Tensor, ...]) -> list[Tensor]:
         """Outputs of a method."""
-
-
-class StepInputs(NamedTuple):
-    """Inputs of a step after the parameters; shapes as in `graphs.step.StepGraph`."""
-
-    x: Tensor
-    y: Tensor
-    x_lens: Tensor
-    y_lens: Tensor
-    weights: Tensor
 
 
 @dataclass(frozen=True)
@@ -129,9 +116,9 @@ def check_decode(program: Runs, checked: Checked, bucket: Bucket, seed: int = 0)
     for call in range(2):
         inputs = _random_inputs(checked, bucket, seed + call, bucket.batch)
         tokens, counts = program.run(
-            bucket.decode_method, (*restless.parameters(), inputs.x, inputs.x_lens)
+            bucket.decode_method, (*restless.parameters(), inputs.features, inputs.frame_counts)
         )
-        wanted = restless.model.greedy(restless.stacked(inputs.x), inputs.x_lens)
+        wanted = restless.model.greedy(restless.stacked(inputs.features), inputs.frame_counts)
         for row, hypothesis in enumerate(wanted):
             got = [int(t) for t in tokens[:, row] if t]
             right = got == hypothesis.tokens and len(got) == int(counts[row])
@@ -172,13 +159,13 @@ def speech_like(samples: int, sample_rate: int, seed: int) -> Tensor:
     return (wave * (0.5 + 0.5 * torch.sin(2 * torch.pi * 3 * t)))[None]
 
 
-def _step_cases(checked: Checked, bucket: Bucket, seed: int) -> Iterator[tuple[StepInputs, int]]:
+def _step_cases(checked: Checked, bucket: Bucket, seed: int) -> Iterator[tuple[TensorBatch, int]]:
     """Batches and how many of their rows are real."""
     for call, real in enumerate((bucket.batch, max(1, bucket.batch // 2))):
         yield _random_inputs(checked, bucket, seed + call, real), real
 
 
-def _random_inputs(checked: Checked, bucket: Bucket, seed: int, real: int) -> StepInputs:
+def _random_inputs(checked: Checked, bucket: Bucket, seed: int, real: int) -> TensorBatch:
     """Ragged rows, the first of full length; rows from `real` on are padding of weight 0."""
     g = torch.Generator().manual_seed(seed)
     batch, frames, labels = bucket.batch, bucket.frames, bucket.labels
@@ -192,11 +179,11 @@ def _random_inputs(checked: Checked, bucket: Bucket, seed: int, real: int) -> St
     x_lens[real:], y_lens[real:] = 1, 0
     weights = torch.zeros(batch)
     weights[:real] = 1 / real
-    return StepInputs(checked.model.random_inputs(shape, g), y, x_lens, y_lens, weights)
+    return TensorBatch(checked.model.random_inputs(shape, g), y, x_lens, y_lens, weights)
 
 
 def _reference(
-    checked: Checked, inputs: StepInputs, real_rows: int
+    checked: Checked, inputs: TensorBatch, real_rows: int
 ) -> tuple[float, tuple[Tensor, ...]]:
     """Loss and gradients in table order from the real rows alone, as if there were no others.
 
@@ -206,10 +193,13 @@ def _reference(
     parameters = tuple(model.parameters())
     total, gradients = 0.0, [torch.zeros_like(parameter) for parameter in parameters]
     for row in range(real_rows):
-        real = StepInputs(*(tensor[row : row + 1] for tensor in inputs))
-        x, weights = checked.stacked(real.x).double(), real.weights.double()
+        real = inputs.of(slice(row, row + 1))
+        real = real._replace(
+            features=checked.stacked(real.features).double(),
+            example_weights=real.example_weights.double(),
+        )
         with torch.enable_grad():
-            loss = loss_of(model, x, real.y, real.x_lens, real.y_lens, weights)
+            loss = loss_of(model, real)
             found = torch.autograd.grad(loss, parameters)
         total += loss.item()
         for gradient, more in zip(gradients, found, strict=True):
@@ -218,16 +208,10 @@ def _reference(
 
 
 def _restless_copy(checked: Checked) -> Checked:
-    """The same model with weights that emit now and then: fresh ones hardly ever do."""
+    """The same model, emitting now and then."""
     model = copy.deepcopy(checked.model)
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if name.startswith(("joint_", "output.")):
-                parameter.mul_(6.0)
-        bias = model.output.bias
-        bias.zero_()
-        if checked.config.kind == "rnnt":  # which may emit several tokens a frame
-            bias[BLANK] = math.log(len(bias))
+        model.make_restless()
     return Checked(checked.config, model, checked.table, checked.features)
 
 

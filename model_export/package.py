@@ -10,6 +10,7 @@ from pathlib import Path
 from fedvoice.model_export.config import ExportConfig
 from fedvoice.model_export.fresh import (
     flat_weights,
+    manifest_of,
     new_model,
     parameter_table,
 )
@@ -21,18 +22,16 @@ from fedvoice.model_export.gradient_check import (
     check_step,
 )
 from fedvoice.model_export.graphs.methods import task_methods
+from fedvoice.model_export.kinds import kind_of
 from fedvoice.model_export.lowering.program import (
     Program,
     lower,
 )
 from fedvoice.model_export.lowering.runtime import LoadedProgram
-from fedvoice.model_export.models.config import to_settings
 from fedvoice.protocol.codec import digest_of
 from fedvoice.protocol.task import (
     WEIGHTS_FILE,
-    WITHOUT_AUDIO,
     Bucket,
-    TaskManifest,
     TaskPackage,
     load_weights,
     save_weights,
@@ -102,15 +101,11 @@ def export_task(
     progress("write package")
     weights_path = out_dir / WEIGHTS_FILE
     save_weights(weights_path, initial, table)
-    manifest = TaskManifest(
-        name=config.name,
-        model_kind=config.model.kind,
-        model=to_settings(config.model),
-        parameters=table,
-        features=features,
+    manifest = manifest_of(
+        config,
+        table,
+        vocabulary,
         buckets=tuple(_with_arenas(bucket, program) for bucket in buckets),
-        vocabulary=vocabulary,
-        plan=config.plan,
         operators=program.operators,
         delegates=program.delegates,
         program_digest=digest_of(program.data),
@@ -138,7 +133,7 @@ def check_program(
     """
     loaded = LoadedProgram(program.data)
     features_error = None
-    if checked.config.kind not in WITHOUT_AUDIO:
+    if kind_of(checked.config).takes_audio:
         progress("check features")
         features_error = check_features(loaded, checked.features)
     reports = []

@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Scoring(StrEnum):
+    """What a task's errors are counted in."""
+
+    WORDS = "words"
+    """Words of the transcript, by the best alignment."""
+    LABELS = "labels"
+    """Labels, place by place."""
 
 
 @dataclass(frozen=True)

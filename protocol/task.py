@@ -13,9 +13,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -29,6 +36,7 @@ from fedvoice.protocol.parameters import (
     ParameterTable,
 )
 from fedvoice.protocol.plan import TrainingPlan
+from fedvoice.protocol.scoring import Scoring
 from fedvoice.protocol.settings import validated
 from fedvoice.protocol.vocabulary import Vocabulary
 
@@ -38,8 +46,17 @@ PROGRAM_FILE = "program.pte"
 WEIGHTS_FILE = "weights.safetensors"
 FORMAT_VERSION = 1
 
-WITHOUT_AUDIO = frozenset({"2nn", "cnn", "char-lstm"})
-"""Kinds of models whose inputs are images or characters: no `features` method, no recordings."""
+_LABELLERS = frozenset({"2nn", "cnn", "char-lstm"})
+"""Kinds whose manifests do not say that they take no audio and are scored by labels: 0.1.0 knew
+it by the kind, and its phones refuse a manifest that says more."""
+
+
+def _takes_audio(fields: dict[str, Any]) -> bool:
+    return fields.get("model_kind") not in _LABELLERS
+
+
+def _scoring(fields: dict[str, Any]) -> Scoring:
+    return Scoring.WORDS if _takes_audio(fields) else Scoring.LABELS
 
 
 class FeatureSettings(BaseModel):
@@ -100,7 +117,12 @@ class TaskManifest(BaseModel):
     format_version: int = FORMAT_VERSION
     name: str
     model_kind: str
-    """rnnt | ctc, or one of `WITHOUT_AUDIO`."""
+    """Name of a model kind, or `module:name`."""
+    takes_audio: bool = Field(default_factory=_takes_audio)
+    """Whether examples are made from recordings: the program then has `features`. Written only
+    where it is not what the kind implies."""
+    scoring: Scoring = Field(default_factory=_scoring)
+    """As `takes_audio`, what errors are counted in."""
     model: dict[str, int | float | bool | str]
     """The exporter's model settings, from which an eager reference is rebuilt."""
     parameters: ParameterTable
@@ -115,10 +137,15 @@ class TaskManifest(BaseModel):
     weights_digest: str
     """Of weights.safetensors as exported."""
 
-    @property
-    def takes_audio(self) -> bool:
-        """Whether examples are made from recordings: the program then has `features`."""
-        return self.model_kind not in WITHOUT_AUDIO
+    @model_serializer(mode="wrap")
+    def _without_what_the_kind_implies(self, write: SerializerFunctionWrapHandler) -> Any:
+        fields = write(self)
+        known = {"model_kind": self.model_kind}
+        if self.takes_audio == _takes_audio(known):
+            fields.pop("takes_audio", None)
+        if self.scoring == _scoring(known):
+            fields.pop("scoring", None)
+        return fields
 
     def bucket_for(self, frames: int, labels: int) -> Bucket | None:
         """The smallest bucket that holds `frames` encoder frames and `labels` tokens."""

@@ -132,8 +132,8 @@ class CentralRun:
             words = draw_mask_words(plan, len(rows), client_id="central", round_number=number)
             masks = words[0]
         taken = take_rows(self.manifest, self._data, rows, policy, masks)
-        inputs = stack_rows(self.manifest, [taken], torch.tensor([1.0 / len(rows)]))
-        return float(model.compute_gradients(*inputs, add=False))
+        batch = stack_rows(self.manifest, [taken], torch.tensor([1.0 / len(rows)]))
+        return float(model.compute_gradients(batch, add=False))
 
     def _booked(
         self,

@@ -1,16 +1,20 @@
-"""Which engine trains: the fast one, or a phone's trainer on ExecuTorch.
+"""The engines that train, behind the door `fedvoice.engines`.
 
 A trainer is made in the process that uses it, from data alone, so that workers can make their own.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
+from typing import ClassVar
 
 from fedvoice.protocol.parameters import FlatVector
 from fedvoice.protocol.plan import TrainingPlan
+from fedvoice.protocol.registry import Registry
 from fedvoice.protocol.task import (
     Bucket,
     TaskManifest,
@@ -24,14 +28,54 @@ from fedvoice.simulation.trainers import (
 )
 
 
+class Driver(StrEnum):
+    """What runs an experiment's rounds."""
+
+    COHORTS = "cohorts"
+    """Cohorts of clients in worker pools."""
+    PHONES = "phones"
+    CENTRAL = "central"
+
+
+class TrainingEngine(ABC):
+    """An engine, as settings name it: how clients are trained, and what it takes.
+
+    One that drives itself (emulated phones, central training) takes no cohorts: whoever runs an
+    experiment does so by `driver`.
+    """
+
+    needs_package: ClassVar[bool] = False
+    """Whether it runs a task's program, so that the task must be exported."""
+    driver: ClassVar[Driver] = Driver.COHORTS
+
+    @staticmethod
+    @abstractmethod
+    def trainer(spec: TrainerSpec) -> Trainer:
+        """Load what the engine needs, in the process that uses it."""
+
+
+engines: Registry[type[TrainingEngine]] = Registry(
+    "engine",
+    "fedvoice.engines",
+    {
+        EngineKind.FAST.value: "fedvoice.simulation.engines:Fast",
+        EngineKind.EXECUTORCH.value: "fedvoice.simulation.engines:ExecuTorch",
+        EngineKind.PHONES.value: "fedvoice.simulation.engines:Phones",
+        EngineKind.CENTRAL.value: "fedvoice.simulation.engines:Central",
+    },
+)
+"""By the name in settings."""
+
+
 @dataclass(frozen=True)
 class TrainerSpec:
     """How to make a trainer: picklable, so that other processes and machines can."""
 
-    kind: EngineKind
+    kind: str
+    """Name of an engine, or `module:name`."""
     manifest: TaskManifest
     package_dir: Path | None = None
-    """Needed for ExecuTorch."""
+    """Needed by engines that run programs."""
     threads: int = 1
 
     def make(self) -> Trainer:
@@ -39,12 +83,59 @@ class TrainerSpec:
         import torch
 
         torch.set_num_threads(self.threads)
-        if self.kind is not EngineKind.EXECUTORCH:
-            from fedvoice.simulation.fast.trainer import FastTrainer
+        return engines.get(self.kind).trainer(self)
 
-            return FastTrainer(self.manifest)
-        assert self.package_dir is not None, "ExecuTorch runs packages"
-        return PhoneTrainer(self.package_dir, self.threads)
+    def __reduce__(self) -> tuple[object, ...]:
+        """Elsewhere a plug-in is known by its module and name alone.
+
+        Raises:
+            FedvoiceError: `bad-plugin` for one that cannot be imported elsewhere.
+        """
+        from fedvoice.model_export.kinds import model_kinds
+
+        kind = model_kinds.travelling(self.manifest.model_kind)
+        manifest = self.manifest.model_copy(update={"model_kind": kind})
+        return TrainerSpec, (
+            engines.travelling(self.kind),
+            manifest,
+            self.package_dir,
+            self.threads,
+        )
+
+
+class Fast(TrainingEngine):
+    """Eager PyTorch in this process."""
+
+    @staticmethod
+    def trainer(spec: TrainerSpec) -> Trainer:
+        """See `TrainingEngine`."""
+        from fedvoice.simulation.fast.trainer import FastTrainer
+
+        return FastTrainer(spec.manifest)
+
+
+class Central(Fast):
+    """No federation: all data in one place (`simulation.central`)."""
+
+    driver = Driver.CENTRAL
+
+
+class ExecuTorch(TrainingEngine):
+    """The phone's trainer on the ExecuTorch runtime, in this process."""
+
+    needs_package = True
+
+    @staticmethod
+    def trainer(spec: TrainerSpec) -> Trainer:
+        """See `TrainingEngine`."""
+        assert spec.package_dir is not None, "ExecuTorch runs packages"
+        return PhoneTrainer(spec.package_dir, spec.threads)
+
+
+class Phones(ExecuTorch):
+    """Emulated phones and a server (`simulation.fleet`)."""
+
+    driver = Driver.PHONES
 
 
 class PhoneTrainer:

@@ -6,14 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fedvoice.protocol.parameters import FlatVector
-from fedvoice.protocol.scoring import count_word_errors
+from fedvoice.protocol.scoring import Scoring, count_word_errors
 from fedvoice.protocol.task import TaskManifest
 from fedvoice.simulation.clients import ClientData
 from fedvoice.simulation.fast.course import fitting
 from fedvoice.simulation.trainers import Trainer
-
-LABELLERS = ("2nn", "cnn", "char-lstm")
-"""Model kinds that give one label a frame: errors are counted place by place, not by alignment."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ def evaluate(
     tokens = trainer.transcribe(data, weights)
     references = [data.targets[row, : data.target_counts[row]].tolist() for row in rows]
     found = [tokens[row] for row in rows]
-    if manifest.model_kind in LABELLERS:
+    if manifest.scoring is Scoring.LABELS:
         return count_label_errors(references, found)
     vocabulary = manifest.vocabulary
     counts = count_word_errors(

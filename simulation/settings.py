@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 
 class EngineKind(StrEnum):
@@ -18,6 +19,18 @@ class EngineKind(StrEnum):
     """Emulated phones and a server, over gRPC: `fedvoice simulate`."""
     CENTRAL = "central"
     """No federation: all data in one place, Adam (`simulation.central`)."""
+
+
+def _known_engine(name: str) -> str:
+    from fedvoice.simulation.engines import engines
+
+    if ":" not in name and name not in engines.names():
+        raise ValueError(f"wanted one of {', '.join(engines.names())}, or module:name")
+    return name
+
+
+EngineName = Annotated[str, AfterValidator(_known_engine)]
+"""An engine that is built in, registered or installed, or `module:name`."""
 
 
 class CentralConfig(BaseModel):

@@ -10,10 +10,10 @@ from tempfile import TemporaryDirectory
 from fedvoice.model_export.config import ExportConfig
 from fedvoice.model_export.fresh import (
     flat_weights,
+    manifest_of,
     new_model,
     parameter_table,
 )
-from fedvoice.model_export.models.config import to_settings
 from fedvoice.protocol.codec import digest_of
 from fedvoice.protocol.parameters import FlatVector
 from fedvoice.protocol.plan import TrainingPlan
@@ -95,16 +95,5 @@ def unexported_task(export: ExportConfig) -> LabTask:
     """The same task without a program: for the fast engine alone."""
     vocabulary = export.vocabulary.build()
     table = parameter_table(new_model(export, vocabulary.size))
-    manifest = TaskManifest(
-        name=export.name,
-        model_kind=export.model.kind,
-        model=to_settings(export.model),
-        parameters=table,
-        features=export.features,
-        buckets=export.task_buckets(),
-        vocabulary=vocabulary,
-        plan=export.plan,
-        program_digest="",
-        weights_digest="",
-    )
+    manifest = manifest_of(export, table, vocabulary, buckets=export.task_buckets())
     return LabTask(export, manifest, None)

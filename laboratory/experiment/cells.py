@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from fedvoice.data.dataset import DataTable, content_digest
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.server.config import ServerConfig, parse_config
-from fedvoice.simulation.settings import CentralConfig, EngineKind
+from fedvoice.simulation.settings import CentralConfig, EngineKind, EngineName
 
 ALGORITHM = 1
 """Raised when the same settings would give other results than before, or a default changes."""
@@ -34,7 +34,7 @@ class CellSettings(BaseModel):
     task: dict[str, Any]
     plan: TrainingPlan = TrainingPlan()
     server: dict[str, Any] = {}
-    engine: EngineKind = EngineKind.FAST
+    engine: EngineName = EngineKind.FAST.value
     export: bool = True
     """Export the task, so that mu is a phone's; without it mu has no arena in it."""
     central: CentralConfig = CentralConfig()

@@ -32,11 +32,10 @@ from fedvoice.reporting.callbacks import Callback, Callbacks, RoundEnd, RunInfo
 from fedvoice.reporting.results import Results
 from fedvoice.simulation.central import CentralRun
 from fedvoice.simulation.clients import Population
-from fedvoice.simulation.engines import TrainerSpec
+from fedvoice.simulation.engines import Driver, TrainerSpec, engines
 from fedvoice.simulation.federation import Federation, FederationState, Training
 from fedvoice.simulation.populations import build_population, export_config
 from fedvoice.simulation.quality import ErrorCounts, evaluate
-from fedvoice.simulation.settings import EngineKind
 from fedvoice.simulation.tasks import LabTask, exported_task, unexported_task
 from fedvoice.simulation.trainers import Trainer
 from fedvoice.simulation.training import run_rounds
@@ -49,7 +48,7 @@ if TYPE_CHECKING:
 def cell_task(cell: Cell, tasks_dir: Path, note: Callable[[str], None]) -> LabTask:
     """The cell's task, exported if no cell before has done it; `note` is told of the parts."""
     export = export_config(cell.settings.data, cell.settings.task, "experiment")
-    if not cell.settings.export and cell.settings.engine in (EngineKind.FAST, EngineKind.CENTRAL):
+    if not cell.settings.export and not engines.get(cell.settings.engine).needs_package:
         return unexported_task(export)
     return exported_task(export, tasks_dir, lambda what: note(f"export: {what}"))
 
@@ -86,9 +85,13 @@ class TrialRun:
     def _told(self) -> Callback:
         return Callbacks(self.callbacks)
 
+    @cached_property
+    def _driver(self) -> Driver:
+        return engines.get(self.trial.settings.engine).driver
+
     def _run_unfinished(self) -> Outcome:
         task = cell_task(self.trial, self.tasks_dir, self._told.noted)
-        if self.trial.settings.engine is EngineKind.PHONES:
+        if self._driver is Driver.PHONES:
             return self._run_on_phones(task)
         return self._run_here(task)
 
@@ -98,7 +101,7 @@ class TrialRun:
         source = partial(build_population, trial.settings.data, task.manifest, trial.seed)
         trainer, population = spec.make(), source()
         judge = partial(_judge, trainer, task.manifest, population)
-        if trial.settings.engine is EngineKind.CENTRAL:
+        if self._driver is Driver.CENTRAL:
             state = self._train(
                 CentralRun(
                     task.manifest,

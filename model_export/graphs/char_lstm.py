@@ -28,7 +28,7 @@ from fedvoice.model_export.graphs.ops import (
     reverse_time,
     row_sums,
 )
-from fedvoice.model_export.models.config import CharLstmConfig
+from fedvoice.model_export.kinds.char_lstm import CharLstmConfig
 
 
 class CharLstmNet(LabellerNet):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from fedvoice.model_export.batch import TensorBatch
 from fedvoice.model_export.graphs.ctc_loss import ctc_loss_gradient
 from fedvoice.model_export.graphs.encoder import EncoderGraph
 from fedvoice.model_export.graphs.ops import (
@@ -13,7 +14,7 @@ from fedvoice.model_export.graphs.ops import (
     row_sums,
 )
 from fedvoice.model_export.graphs.step import StepGraph
-from fedvoice.model_export.models.config import CtcConfig
+from fedvoice.model_export.kinds.ctc import CtcConfig
 from fedvoice.protocol.parameters import ParameterTable
 
 
@@ -25,22 +26,17 @@ class CtcStep(StepGraph):
         self.encoder = EncoderGraph(config.encoder, frames, batch)
 
     def gradients(
-        self,
-        parameters: dict[str, Tensor],
-        x: Tensor,
-        y: Tensor,
-        x_lens: Tensor,
-        y_lens: Tensor,
-        example_weights: Tensor,
+        self, parameters: dict[str, Tensor], batch: TensorBatch
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """See `StepGraph`."""
-        frames, batch = self.encoder.frames, self.encoder.batch
+        x, y, x_lens, y_lens, example_weights = batch
+        frames, count = self.encoder.frames, self.encoder.batch
         encoder = self.encoder.forward(parameters, x, x_lens)
         rows = encoder.output()
         logits = linear(rows, parameters["output.weight"]) + parameters["output.bias"]
-        by_row = permute(logits.reshape(frames, batch, -1), 1, 0, 2)
+        by_row = permute(logits.reshape(frames, count, -1), 1, 0, 2)
         nll, by_logits = ctc_loss_gradient(by_row, y, x_lens, y_lens, example_weights)
-        grad = permute(by_logits, 1, 0, 2).reshape(frames * batch, -1)
+        grad = permute(by_logits, 1, 0, 2).reshape(frames * count, -1)
         grad_t = permute(grad, 1, 0)
         gradients = {
             "output.weight": product(grad_t, rows),

@@ -17,10 +17,8 @@ from fedvoice.model_export.graphs.ops import (
     one_hot,
     scan,
 )
-from fedvoice.model_export.models.config import (
-    CtcConfig,
-    RnntConfig,
-)
+from fedvoice.model_export.kinds.ctc import CtcConfig
+from fedvoice.model_export.kinds.rnnt import RnntConfig
 from fedvoice.protocol.parameters import ParameterTable
 
 

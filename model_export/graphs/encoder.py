@@ -24,7 +24,7 @@ from fedvoice.model_export.graphs.ops import (
     reversal,
     reverse_time,
 )
-from fedvoice.model_export.models.config import EncoderConfig
+from fedvoice.model_export.kinds.encoder import EncoderConfig
 
 Parameters = Mapping[str, Tensor]
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fedvoice.model_export.batch import TensorBatch
 from fedvoice.model_export.graphs.decode import DecodeGraph
 from fedvoice.model_export.graphs.step import StepGraph
 from fedvoice.protocol.parameters import ParameterTable
@@ -50,17 +51,13 @@ class LabellerStep(StepGraph):
         self.net = net
 
     def gradients(
-        self,
-        parameters: dict[str, Tensor],
-        x: Tensor,
-        y: Tensor,
-        x_lens: Tensor,
-        y_lens: Tensor,
-        example_weights: Tensor,
+        self, parameters: dict[str, Tensor], batch: TensorBatch
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """See `StepGraph`."""
-        run = self.net.run(parameters, x)
-        nll, by_logits = frame_loss_gradient(run.logits, y, y_lens, example_weights)
+        run = self.net.run(parameters, batch.features)
+        nll, by_logits = frame_loss_gradient(
+            run.logits, batch.targets, batch.target_counts, batch.example_weights
+        )
         return nll, run.backward(by_logits)
 
 

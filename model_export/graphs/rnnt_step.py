@@ -7,6 +7,7 @@ from functools import partial
 from torch import Tensor
 from torch.nn import functional
 
+from fedvoice.model_export.batch import TensorBatch
 from fedvoice.model_export.graphs.chunks import chunk_frames
 from fedvoice.model_export.graphs.encoder import (
     EncoderGraph,
@@ -35,7 +36,7 @@ from fedvoice.model_export.graphs.rnnt_loss import (
     lattice_posteriors,
 )
 from fedvoice.model_export.graphs.step import StepGraph
-from fedvoice.model_export.models.config import RnntConfig
+from fedvoice.model_export.kinds.rnnt import RnntConfig
 from fedvoice.protocol.parameters import ParameterTable
 
 
@@ -54,15 +55,10 @@ class RnntStep(StepGraph):
         )
 
     def gradients(
-        self,
-        parameters: dict[str, Tensor],
-        x: Tensor,
-        y: Tensor,
-        x_lens: Tensor,
-        y_lens: Tensor,
-        example_weights: Tensor,
+        self, parameters: dict[str, Tensor], batch: TensorBatch
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """See `StepGraph`."""
+        x, y, x_lens, y_lens, example_weights = batch
         encoder = self.encoder.forward(parameters, x, x_lens)
         predictor = PredictorRun(parameters, y, self.size)
         encoder_rows, predictor_rows = encoder.output(), predictor.output()

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from fedvoice.model_export.batch import TensorBatch
 from fedvoice.protocol.parameters import (
     ALIGNMENT_FLOATS,
     ParameterTable,
@@ -37,18 +38,12 @@ class StepGraph(nn.Module, ABC):
     ) -> tuple[Tensor, Tensor]:
         """See the class."""
         named = {s.name: p for s, p in zip(self.table.parameters, parameters, strict=True)}
-        nll, gradients = self.gradients(named, x, y, x_lens, y_lens, example_weights)
+        nll, gradients = self.gradients(named, TensorBatch(x, y, x_lens, y_lens, example_weights))
         return (nll * example_weights).sum(), flatten(gradients, self.table)
 
     @abstractmethod
     def gradients(
-        self,
-        parameters: dict[str, Tensor],
-        x: Tensor,
-        y: Tensor,
-        x_lens: Tensor,
-        y_lens: Tensor,
-        example_weights: Tensor,
+        self, parameters: dict[str, Tensor], batch: TensorBatch
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """nll [B] and the gradient of the weighted loss by parameter name."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fedvoice.model_export.models.config import CharLstmConfig
+from fedvoice.model_export.kinds.char_lstm import CharLstmConfig
 from fedvoice.model_export.models.labeller import FrameLabeller
 from fedvoice.model_export.models.lstm import SingleBiasLSTM
 from fedvoice.protocol.errors import (

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fedvoice.model_export.models.config import CnnConfig
+from fedvoice.model_export.kinds.cnn import CnnConfig
 from fedvoice.model_export.models.labeller import FrameLabeller
 from fedvoice.protocol.errors import (
     ErrorCode,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from fedvoice.model_export.batch import TensorBatch
+from fedvoice.model_export.kinds.ctc import CtcConfig
 from fedvoice.model_export.models.base import TaskModel
-from fedvoice.model_export.models.config import CtcConfig
+from fedvoice.model_export.models.batched import Losses, Parameters, encode, linear
 from fedvoice.model_export.models.greedy import (
     Hypothesis,
     greedy_ctc,
@@ -33,9 +35,9 @@ class CtcModel(TaskModel):
         logits: Tensor = self.output(self.encoder.encode(x, x_lens))
         return logits
 
-    def nll(self, x: Tensor, y: Tensor, x_lens: Tensor, y_lens: Tensor) -> Tensor:
+    def nll(self, batch: TensorBatch) -> Tensor:
         """See `TaskModel`: PyTorch's CTC loss, 0 where the labels do not fit."""
-        x, y = cut(x, y, x_lens, y_lens)
+        x, y, x_lens, y_lens, _ = cut(batch)
         log_p = torch.log_softmax(self(x, x_lens), -1).transpose(0, 1)
         loss: Tensor = nn.functional.ctc_loss(
             log_p, y, x_lens, y_lens, blank=BLANK, reduction="none", zero_infinity=True
@@ -50,3 +52,26 @@ class CtcModel(TaskModel):
     def most_labels(self, x_lens: Tensor) -> Tensor:
         """See `TaskModel`: half as many as frames leave room for a blank between equal ones."""
         return x_lens // 2
+
+
+def many_losses(config: CtcConfig) -> Losses:
+    """`CtcModel.nll` for many clients."""
+
+    def losses(p: Parameters, batch: TensorBatch) -> Tensor:
+        x, y, x_lens, y_lens, _ = batch
+        clients, rows, frames, _ = x.shape
+        encoder = config.encoder
+        encoded = encode(p, encoder.layers, encoder.bidirectional, x, x_lens)
+        logits = linear(p, "output", encoded.flatten(1, 2)).view(clients * rows, frames, -1)
+        nll = nn.functional.ctc_loss(
+            torch.log_softmax(logits, -1).transpose(0, 1),
+            y.flatten(0, 1),
+            x_lens.flatten(),
+            y_lens.flatten(),
+            blank=BLANK,
+            reduction="none",
+            zero_infinity=True,
+        )
+        return nll.view(clients, rows)
+
+    return losses

@@ -12,6 +12,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
+from fedvoice.model_export.batch import TensorBatch
 from fedvoice.model_export.models.base import TaskModel
 from fedvoice.model_export.models.greedy import (
     Hypothesis,
@@ -31,9 +32,9 @@ class FrameLabeller(TaskModel):
     def forward(self, x: Tensor) -> Tensor:
         """Logits [B, T, C] for stacked inputs x [B, T, I]."""
 
-    def nll(self, x: Tensor, y: Tensor, x_lens: Tensor, y_lens: Tensor) -> Tensor:
+    def nll(self, batch: TensorBatch) -> Tensor:
         """See `TaskModel`; the mean over a row's labels, as `frame_nll`."""
-        return frame_nll(self(x), y, y_lens)
+        return frame_nll(self(batch.features), batch.targets, batch.target_counts)
 
     @torch.no_grad()
     def greedy(self, x: Tensor, x_lens: Tensor) -> list[Hypothesis]:

@@ -5,24 +5,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from fedvoice.model_export.batch import TensorBatch
 from fedvoice.model_export.models.base import TaskModel
 
 
-def loss_of(
-    model: TaskModel, x: Tensor, y: Tensor, x_lens: Tensor, y_lens: Tensor, weights: Tensor
-) -> Tensor:
-    """sum_b weights[b] * nll[b], differentiable; [] of the model's precision.
-
-    Args:
-        x: stacked features [B, T, I]. y: int64 [B, U]. x_lens, y_lens: int64 [B].
-        weights: [B].
-    """
-    return (model.nll(x, y, x_lens, y_lens) * weights).sum()
+def loss_of(model: TaskModel, batch: TensorBatch) -> Tensor:
+    """sum_b weights[b] * nll[b], differentiable; [] of the model's precision."""
+    return (model.nll(batch) * batch.example_weights).sum()
 
 
-def cut(x: Tensor, y: Tensor, x_lens: Tensor, y_lens: Tensor) -> tuple[Tensor, Tensor]:
-    """x [B, T, I] and y [B, U] cut to the longest row: torchaudio accepts no longer tensors."""
-    return x[:, : int(x_lens.max())], y[:, : int(y_lens.max())]
+def cut(batch: TensorBatch) -> TensorBatch:
+    """Features and targets cut to the longest row: torchaudio accepts no longer tensors."""
+    return batch._replace(
+        features=batch.features[:, : int(batch.frame_counts.max())],
+        targets=batch.targets[:, : int(batch.target_counts.max())],
+    )
 
 
 def rnnt_nll(logits: Tensor, y: Tensor, x_lens: Tensor, y_lens: Tensor) -> Tensor:

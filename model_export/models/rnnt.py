@@ -7,8 +7,11 @@ import math
 import torch
 from torch import Tensor, nn
 
+from fedvoice.model_export.batch import TensorBatch
+from fedvoice.model_export.kinds.rnnt import RnntConfig
 from fedvoice.model_export.models.base import TaskModel
-from fedvoice.model_export.models.config import RnntConfig
+from fedvoice.model_export.models.batched import Losses, Parameters, encode, linear, lstm
+from fedvoice.model_export.models.batched_layers import affine
 from fedvoice.model_export.models.greedy import (
     Hypothesis,
     State,
@@ -57,9 +60,9 @@ class RnntModel(TaskModel):
         predicted = self.joint_predictor(history)
         return self._joint(encoded[:, :, None], predicted[:, None])
 
-    def nll(self, x: Tensor, y: Tensor, x_lens: Tensor, y_lens: Tensor) -> Tensor:
+    def nll(self, batch: TensorBatch) -> Tensor:
         """See `TaskModel`: torchaudio's transducer loss."""
-        x, y = cut(x, y, x_lens, y_lens)
+        x, y, x_lens, y_lens, _ = cut(batch)
         return rnnt_nll(self(x, y, x_lens), y, x_lens, y_lens)
 
     @torch.no_grad()
@@ -69,6 +72,11 @@ class RnntModel(TaskModel):
         symbols = self.config.max_symbols_per_frame
         return greedy_rnnt(encoded, x_lens, self._predict, self._joint, symbols)
 
+    def make_restless(self) -> None:
+        """See `TaskModel`; several tokens a frame may come."""
+        super().make_restless()
+        self.output.bias[BLANK] = math.log(len(self.output.bias))
+
     def _predict(self, tokens: Tensor, state: State | None) -> tuple[Tensor, State]:
         outputs, state = self.predictor(self.embedding(tokens[:, None]), state)
         return self.joint_predictor(outputs[:, 0]), state
@@ -76,3 +84,29 @@ class RnntModel(TaskModel):
     def _joint(self, encoded: Tensor, predicted: Tensor) -> Tensor:
         logits: Tensor = self.output(torch.tanh(encoded + predicted))
         return logits
+
+
+def many_losses(config: RnntConfig) -> Losses:
+    """`RnntModel.nll` for many clients."""
+
+    def losses(p: Parameters, batch: TensorBatch) -> Tensor:
+        x, y, x_lens, y_lens, _ = batch
+        clients, rows, frames, _ = x.shape
+        encoder = config.encoder
+        encoded = encode(p, encoder.layers, encoder.bidirectional, x, x_lens)
+        history = nn.functional.pad(y, (1, 0))
+        # A product instead of an index: its gradient is a product, too.
+        vocabulary = p["output.weight"].value.shape[1]
+        tokens = nn.functional.one_hot(history, vocabulary).to(x.dtype)
+        embedded = affine(tokens.flatten(1, 2), p["embedding.weight"].turned)
+        embedded = embedded.view(clients, rows, history.shape[2], -1)
+        predicted = lstm(p, "predictor", "l0", embedded)
+        left = linear(p, "joint_encoder", encoded.flatten(1, 2)).view(clients, rows, frames, 1, -1)
+        right = linear(p, "joint_predictor", predicted.flatten(1, 2))
+        joined = torch.tanh(left + right.view(clients, rows, 1, history.shape[2], -1))
+        logits = linear(p, "output", joined.flatten(1, 3))
+        lattice = logits.view(clients * rows, frames, history.shape[2], -1)
+        nll = rnnt_nll(lattice, y.flatten(0, 1), x_lens.flatten(), y_lens.flatten())
+        return nll.view(clients, rows)
+
+    return losses

@@ -25,6 +25,7 @@ from fedvoice.device_runtime.spec_augment import (
     MaskWords,
     apply_masks,
 )
+from fedvoice.model_export.batch import TensorBatch
 from fedvoice.protocol.engine import Int64Array
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.parameters import (
@@ -127,7 +128,7 @@ def _train(
                 for course, (epoch, members) in zip(at_work, batches, strict=True)
             ]
             shares = 1.0 / sizes
-            found = model.compute_gradients(*stack_rows(manifest, parts, shares), add=start > 0)
+            found = model.compute_gradients(stack_rows(manifest, parts, shares), add=start > 0)
             sums[:active] += found.to(torch.float64) * sizes
         optimizer.end_step(active)
     return sums.tolist()
@@ -182,10 +183,8 @@ def take_rows(
     return Rows(data, rows, policy, masks, frame_counts, data.target_counts[rows])
 
 
-def stack_rows(
-    manifest: TaskManifest, parts: Sequence[Rows], weights: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Inputs of `GroupModel.compute_gradients`: clients' rows padded to one size.
+def stack_rows(manifest: TaskManifest, parts: Sequence[Rows], weights: Tensor) -> TensorBatch:
+    """Clients' rows padded to one size: a batch [A, B, ...].
 
     Args:
         weights: [A] of each client's rows in the loss.
@@ -208,7 +207,7 @@ def stack_rows(
         x_lens[i, :rows], y_lens[i, :rows] = part.frame_counts, part.target_counts
         example_weights[i, :rows] = weights[i]
     lengths = torch.from_numpy(x_lens), torch.from_numpy(y_lens)
-    return features, torch.from_numpy(targets), *lengths, example_weights
+    return TensorBatch(features, torch.from_numpy(targets), *lengths, example_weights)
 
 
 def _copy_features(part: Rows, out: Float32Array, stack: int) -> None:

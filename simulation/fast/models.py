@@ -7,13 +7,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from fedvoice.model_export.models import build_model
-from fedvoice.model_export.models.config import from_settings
-from fedvoice.model_export.models.loss import loss_of
+from fedvoice.model_export.batch import TensorBatch
+from fedvoice.model_export.flat_model import FlatModel
+from fedvoice.model_export.kinds import from_settings, kind_of
+from fedvoice.model_export.models.batched_layers import Weight
 from fedvoice.protocol.parameters import ParameterSpec
 from fedvoice.protocol.task import TaskManifest
-from fedvoice.simulation.fast.layers import Weight
-from fedvoice.simulation.fast.many_models import many_losses
+from fedvoice.simulation.fast.vmapped import VmappedModel
 
 MOST_CLIENTS = 8
 """Trained together at most: beyond that nothing is gained by sharing the cost of calls."""
@@ -36,87 +36,40 @@ class GroupModel(Protocol):
     weights: Tensor
     gradient: Tensor
 
-    def compute_gradients(
-        self,
-        x: Tensor,
-        y: Tensor,
-        x_lens: Tensor,
-        y_lens: Tensor,
-        example_weights: Tensor,
-        *,
-        add: bool,
-    ) -> Tensor:
-        """Weighted losses [A] of the first A <= K clients; their gradients take the place of what
-        is in `gradient`, or with `add` are added to it.
-
-        Args:
-            x: stacked features [A, B, T, I]. y: int64 [A, B, U]. x_lens (stacked frames), y_lens:
-                int64 [A, B]. example_weights: [A, B], 0 in rows that only fill up.
-        """
+    def compute_gradients(self, batch: TensorBatch, *, add: bool) -> Tensor:
+        """Weighted losses [A] of the first A <= K clients, from `batch` [A, B, ...]; their
+        gradients take the place of what is in `gradient`, or with `add` are added to it."""
 
 
 class OneModel:
-    """The model as `model_export.models` has it: K = 1. Also transcribes."""
+    """The model as its kind builds it: K = 1. Also transcribes."""
 
     def __init__(self, manifest: TaskManifest) -> None:
-        features = manifest.features
-        config = from_settings(manifest.model_kind, manifest.model)
-        self.module = build_model(
-            config, features.stack * features.mel_bins, manifest.vocabulary.size
-        )
-        size = manifest.parameters.total_size
-        self.weights, self.gradient = torch.zeros(1, size), torch.zeros(1, size)
-        parameters = dict(self.module.named_parameters())
-        for spec in manifest.parameters.parameters:
-            parameters[spec.name].data = self.weights[0, spec.place].view(spec.shape)
-            parameters[spec.name].grad = self.gradient[0, spec.place].view(spec.shape)
+        flat = FlatModel(manifest)
+        self._flat, self.module, self.transcribe = flat, flat.module, flat.transcribe
+        self.weights, self.gradient = flat.weights[None], flat.gradient[None]  # the same memory
 
-    def compute_gradients(
-        self,
-        x: Tensor,
-        y: Tensor,
-        x_lens: Tensor,
-        y_lens: Tensor,
-        example_weights: Tensor,
-        *,
-        add: bool,
-    ) -> Tensor:
+    def compute_gradients(self, batch: TensorBatch, *, add: bool) -> Tensor:
         """See `GroupModel`: A is 1."""
-        if not add:
-            self.gradient.zero_()
-        loss = loss_of(self.module, x[0], y[0], x_lens[0], y_lens[0], example_weights[0])
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss.detach().reshape(1)
-
-    def transcribe(self, x: Tensor, x_lens: Tensor) -> list[list[int]]:
-        """Greedy token ids at `weights`, a list a row of x [B, T, I], x_lens int64 [B]."""
-        return [hypothesis.tokens for hypothesis in self.module.greedy(x, x_lens)]
+        return self._flat.compute_gradient(batch.of(0), add=add).reshape(1)
 
 
 class ManyModel:
-    """Many clients at once, by `many_models`."""
+    """Many clients at once, by the kind's batched loss."""
 
     def __init__(self, manifest: TaskManifest, clients: int) -> None:
-        losses = many_losses(from_settings(manifest.model_kind, manifest.model))
+        config = from_settings(manifest.model_kind, manifest.model)
+        losses = kind_of(config).batched_loss(config)
         assert losses is not None, f"no batched form of {manifest.model_kind}"
         self._losses, self._specs = losses, manifest.parameters.parameters
         size = manifest.parameters.total_size
         self.weights, self.gradient = torch.zeros(clients, size), torch.zeros(clients, size)
 
-    def compute_gradients(
-        self,
-        x: Tensor,
-        y: Tensor,
-        x_lens: Tensor,
-        y_lens: Tensor,
-        example_weights: Tensor,
-        *,
-        add: bool,
-    ) -> Tensor:
+    def compute_gradients(self, batch: TensorBatch, *, add: bool) -> Tensor:
         """See `GroupModel`."""
-        active = len(x)
+        active = len(batch.features)
         parameters = {spec.name: self._weight(spec, active, add) for spec in self._specs}
-        losses = (self._losses(parameters, x, y, x_lens, y_lens) * example_weights).sum(1)
+        losses = (self._losses(parameters, batch) * batch.example_weights).sum(1)
         losses.sum().backward()  # type: ignore[no-untyped-call]
         return losses.detach()
 
@@ -129,9 +82,19 @@ class ManyModel:
         return Weight(value, gradient, add)
 
 
+def group_model(manifest: TaskManifest, clients: int) -> GroupModel:
+    """The model for up to K clients, of a kind that `has_many`."""
+    config = from_settings(manifest.model_kind, manifest.model)
+    if kind_of(config).batched_loss(config) is None:
+        return VmappedModel(manifest, clients)
+    return ManyModel(manifest, clients)
+
+
 def has_many(manifest: TaskManifest) -> bool:
-    """Whether the task's model has a batched form."""
-    return many_losses(from_settings(manifest.model_kind, manifest.model)) is not None
+    """Whether the task's clients can train together."""
+    config = from_settings(manifest.model_kind, manifest.model)
+    kind = kind_of(config)
+    return kind.vmaps or kind.batched_loss(config) is not None
 
 
 def best_group(manifest: TaskManifest) -> int:

@@ -22,9 +22,9 @@ from fedvoice.simulation.fast.local import (
 )
 from fedvoice.simulation.fast.models import (
     GroupModel,
-    ManyModel,
     OneModel,
     best_group,
+    group_model,
     has_many,
 )
 from fedvoice.simulation.trainers import LocalUpdate
@@ -74,8 +74,8 @@ class FastTrainer:
         for start in range(0, len(used), TRANSCRIBED_ROWS):
             rows = np.array(used[start : start + TRANSCRIBED_ROWS], dtype=np.int64)
             taken = take_rows(self._manifest, data, rows, SpecAugment(), None)
-            x, _, x_lens, _, _ = stack_rows(self._manifest, [taken], torch.ones(1))
-            tokens = self._one.transcribe(x[0], x_lens[0])
+            batch = stack_rows(self._manifest, [taken], torch.ones(1)).of(0)
+            tokens = self._one.transcribe(batch.features, batch.frame_counts)
             for row, ids in zip(rows, tokens, strict=True):
                 found[row] = ids
         return found
@@ -84,5 +84,5 @@ class FastTrainer:
         if clients == 1:
             return self._one
         if self._many is None or len(self._many.weights) < clients:
-            self._many = ManyModel(self._manifest, clients)
+            self._many = group_model(self._manifest, clients)
         return self._many

@@ -7,12 +7,10 @@ from fedvoice.model_export.config import (
     ExportConfig,
     VocabularyConfig,
 )
-from fedvoice.model_export.models import (
-    CtcConfig,
-    EncoderConfig,
-    ModelConfig,
-    RnntConfig,
-)
+from fedvoice.model_export.kinds import ModelConfig
+from fedvoice.model_export.kinds.ctc import CtcConfig
+from fedvoice.model_export.kinds.encoder import EncoderConfig
+from fedvoice.model_export.kinds.rnnt import RnntConfig
 from fedvoice.protocol.task import FeatureSettings
 from fedvoice.protocol.vocabulary import TargetKind
 

@@ -21,10 +21,8 @@ from fedvoice.model_export.config import (
     ExportConfig,
     VocabularyConfig,
 )
-from fedvoice.model_export.models import (
-    EncoderConfig,
-    RnntConfig,
-)
+from fedvoice.model_export.kinds.encoder import EncoderConfig
+from fedvoice.model_export.kinds.rnnt import RnntConfig
 from fedvoice.model_export.torch_engine import TorchEngine
 from fedvoice.protocol.engine import (
     Example,

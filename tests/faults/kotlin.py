@@ -32,10 +32,8 @@ def package(factory: pytest.TempPathFactory) -> TaskPackage:
         ExportConfig,
         VocabularyConfig,
     )
-    from fedvoice.model_export.models import (
-        CtcConfig,
-        EncoderConfig,
-    )
+    from fedvoice.model_export.kinds.ctc import CtcConfig
+    from fedvoice.model_export.kinds.encoder import EncoderConfig
     from fedvoice.protocol.plan import TrainingPlan
     from fedvoice.protocol.task import FeatureSettings
 

@@ -11,11 +11,9 @@ from fedvoice.model_export.config import (
     ExportConfig,
     VocabularyConfig,
 )
-from fedvoice.model_export.models import (
-    CharLstmConfig,
-    CnnConfig,
-    ModelConfig,
-)
+from fedvoice.model_export.kinds import ModelConfig
+from fedvoice.model_export.kinds.char_lstm import CharLstmConfig
+from fedvoice.model_export.kinds.cnn import CnnConfig
 from fedvoice.model_export.torch_engine import TorchEngine
 from fedvoice.protocol.engine import Example
 from fedvoice.protocol.plan import (

@@ -7,12 +7,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fedvoice.protocol.task import TaskManifest
-from fedvoice.simulation.fast.layers import (
+from fedvoice.model_export.batch import TensorBatch
+from fedvoice.model_export.models.batched_layers import (
     Weight,
     affine,
     lstm_layer,
 )
+from fedvoice.protocol.task import TaskManifest
 from fedvoice.simulation.fast.models import (
     GROUP_WEIGHTS_BYTES,
     ManyModel,
@@ -82,7 +83,7 @@ def test_law_8_the_affine_layer_by_hand_is_pytorchs(with_bias: bool, add: bool) 
             demand_gradient(weight, client, leaf.grad)
 
 
-def a_batch(manifest: TaskManifest, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def a_batch(manifest: TaskManifest, seed: int) -> TensorBatch:
     """Ragged rows for every client, one of them only there to fill up."""
     random = np.random.default_rng(seed)
     stacked = manifest.features.stack * manifest.features.mel_bins
@@ -93,7 +94,7 @@ def a_batch(manifest: TaskManifest, seed: int) -> tuple[Tensor, Tensor, Tensor, 
     x_lens = torch.from_numpy(random.integers(5, FRAMES + 1, size=(CLIENTS, ROWS)))
     weights = torch.from_numpy(random.uniform(0.1, 1, size=(CLIENTS, ROWS)).astype("f4"))
     x_lens[1, -1], y_lens[1, -1], y[1, -1], weights[1, -1] = 1, 0, 0, 0
-    return x, y, x_lens, y_lens, weights
+    return TensorBatch(x, y, x_lens, y_lens, weights)
 
 
 @pytest.mark.parametrize("kind", MODELS)
@@ -103,17 +104,17 @@ def test_law_8_every_client_has_the_loss_and_gradient_of_its_own_model(kind: str
     for client in range(CLIENTS):
         many.weights[client] = torch.from_numpy(some_weights(manifest, seed=client))
     first, second = a_batch(manifest, 0), a_batch(manifest, 1)
-    losses = many.compute_gradients(*first, add=False)
+    losses = many.compute_gradients(first, add=False)
     alone = many.gradient.clone()
-    more = many.compute_gradients(*second, add=True)
+    more = many.compute_gradients(second, add=True)
     for client in range(CLIENTS):
         one.weights[0] = many.weights[client]
-        own = [part[client : client + 1] for part in first]
-        wanted = one.compute_gradients(*own, add=False)
+        own = first.of(slice(client, client + 1))
+        wanted = one.compute_gradients(own, add=False)
         torch.testing.assert_close(losses[client : client + 1], wanted, rtol=1e-5, atol=1e-6)
         demand_close(alone[client], one.gradient[0])
-        own = [part[client : client + 1] for part in second]
-        wanted = one.compute_gradients(*own, add=True)
+        own = second.of(slice(client, client + 1))
+        wanted = one.compute_gradients(own, add=True)
         torch.testing.assert_close(more[client : client + 1], wanted, rtol=1e-5, atol=1e-6)
         demand_close(many.gradient[client], one.gradient[0])
 
@@ -124,7 +125,7 @@ def test_fewer_clients_than_there_is_room_for_leave_the_others_alone() -> None:
     many.weights[:] = torch.from_numpy(some_weights(manifest, seed=0))
     batch = a_batch(manifest, 0)
     many.gradient.fill_(7.0)
-    losses = many.compute_gradients(*(part[:2] for part in batch), add=False)
+    losses = many.compute_gradients(batch.of(slice(2)), add=False)
     assert losses.shape == (2,)
     assert (many.gradient[2] == 7.0).all()
     for spec in manifest.parameters.parameters:
@@ -134,7 +135,7 @@ def test_fewer_clients_than_there_is_room_for_leave_the_others_alone() -> None:
 def test_padding_of_the_flat_vector_has_no_gradient() -> None:
     manifest = tiny_task().manifest
     many = ManyModel(manifest, CLIENTS)
-    many.compute_gradients(*a_batch(manifest, 0), add=False)
+    many.compute_gradients(a_batch(manifest, 0), add=False)
     outside = torch.ones(manifest.parameters.total_size, dtype=torch.bool)
     for spec in manifest.parameters.parameters:
         outside[spec.place] = False

@@ -13,12 +13,10 @@ from fedvoice.model_export.config import (
     ExportConfig,
     VocabularyConfig,
 )
-from fedvoice.model_export.models import (
-    CtcConfig,
-    EncoderConfig,
-    RnntConfig,
-    TwoLayerConfig,
-)
+from fedvoice.model_export.kinds.ctc import CtcConfig
+from fedvoice.model_export.kinds.encoder import EncoderConfig
+from fedvoice.model_export.kinds.rnnt import RnntConfig
+from fedvoice.model_export.kinds.two_layer import TwoLayerConfig
 from fedvoice.protocol.engine import Example
 from fedvoice.protocol.parameters import FlatVector
 from fedvoice.protocol.task import (

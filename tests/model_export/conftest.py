@@ -10,11 +10,9 @@ from fedvoice.model_export.config import (
     ExportConfig,
     VocabularyConfig,
 )
-from fedvoice.model_export.models import (
-    CtcConfig,
-    EncoderConfig,
-    RnntConfig,
-)
+from fedvoice.model_export.kinds.ctc import CtcConfig
+from fedvoice.model_export.kinds.encoder import EncoderConfig
+from fedvoice.model_export.kinds.rnnt import RnntConfig
 from fedvoice.model_export.package import ExportSummary
 from fedvoice.protocol.task import FeatureSettings
 from tests.shared import exported as export_once

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fedvoice.model_export.gradient_check import Checked
-from fedvoice.model_export.graphs.methods import build_graphs
+from fedvoice.model_export.kinds import kind_of
 from fedvoice.protocol.task import Bucket
 
 
@@ -14,7 +14,9 @@ class EagerGraphs:
     """Runs the graphs as they are; stands where a lowered program would."""
 
     def __init__(self, checked: Checked, bucket: Bucket) -> None:
-        self.step, self.decode = build_graphs(checked.config, checked.table, bucket)
+        self.step, self.decode = kind_of(checked.config).graphs(
+            checked.config, checked.table, bucket
+        )
         self.count = len(checked.table.parameters)
 
     @torch.no_grad()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.train_step import MODELS, measure
-from fedvoice.model_export.models import build_model
+from fedvoice.model_export.kinds import build_model
 from fedvoice.model_export.package import parameter_table
 
 

@@ -11,19 +11,13 @@ from fedvoice.model_export.config import (
     VocabularyConfig,
     read_config,
 )
-from fedvoice.model_export.models import (
-    CharLstmConfig,
-    CnnConfig,
-    CtcConfig,
-    EncoderConfig,
-    ModelConfig,
-    RnntConfig,
-    TwoLayerConfig,
-)
-from fedvoice.model_export.models.config import (
-    from_settings,
-    to_settings,
-)
+from fedvoice.model_export.kinds import ModelConfig, from_settings, to_settings
+from fedvoice.model_export.kinds.char_lstm import CharLstmConfig
+from fedvoice.model_export.kinds.cnn import CnnConfig
+from fedvoice.model_export.kinds.ctc import CtcConfig
+from fedvoice.model_export.kinds.encoder import EncoderConfig
+from fedvoice.model_export.kinds.rnnt import RnntConfig
+from fedvoice.model_export.kinds.two_layer import TwoLayerConfig
 from fedvoice.model_export.vocabulary import build_vocabulary
 from fedvoice.protocol.errors import (
     ErrorCode,

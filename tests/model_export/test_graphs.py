@@ -15,14 +15,11 @@ from fedvoice.model_export.graphs.chunks import (
     chunk_frames,
     padded_frames,
 )
-from fedvoice.model_export.models import (
-    CtcConfig,
-    EncoderConfig,
-    ModelConfig,
-    RnntConfig,
-    TwoLayerConfig,
-    build_model,
-)
+from fedvoice.model_export.kinds import ModelConfig, build_model
+from fedvoice.model_export.kinds.ctc import CtcConfig
+from fedvoice.model_export.kinds.encoder import EncoderConfig
+from fedvoice.model_export.kinds.rnnt import RnntConfig
+from fedvoice.model_export.kinds.two_layer import TwoLayerConfig
 from fedvoice.model_export.package import parameter_table
 from fedvoice.protocol.task import (
     Bucket,

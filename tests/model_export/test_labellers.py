@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from fedvoice.model_export.batch import TensorBatch
 from fedvoice.model_export.config import (
     BucketConfig,
     ExportConfig,
@@ -19,13 +20,10 @@ from fedvoice.model_export.gradient_check import (
 )
 from fedvoice.model_export.graphs.labeller import frame_loss_gradient
 from fedvoice.model_export.graphs.methods import task_methods
-from fedvoice.model_export.models import (
-    CharLstmConfig,
-    CnnConfig,
-    ModelConfig,
-    TwoLayerConfig,
-    build_model,
-)
+from fedvoice.model_export.kinds import ModelConfig, build_model
+from fedvoice.model_export.kinds.char_lstm import CharLstmConfig
+from fedvoice.model_export.kinds.cnn import CnnConfig
+from fedvoice.model_export.kinds.two_layer import TwoLayerConfig
 from fedvoice.model_export.models.labeller import frame_nll
 from fedvoice.model_export.models.loss import loss_of
 from fedvoice.model_export.package import parameter_table
@@ -109,8 +107,9 @@ def test_the_loss_of_a_row_is_the_mean_over_its_labels() -> None:
 def test_one_function_gives_the_loss_of_every_kind_of_model() -> None:
     checked = checked_model("2nn")
     x, one = torch.zeros(2, 1, 6), torch.ones(2, dtype=torch.int64)
-    loss = loss_of(checked.model, x, one.reshape(2, 1), one, one, torch.tensor([0.25, 0.75]))
-    row = loss_of(checked.model, x[:1], one[:1].reshape(1, 1), one[:1], one[:1], torch.ones(1))
+    batch = TensorBatch(x, one.reshape(2, 1), one, one, torch.tensor([0.25, 0.75]))
+    loss = loss_of(checked.model, batch)
+    row = loss_of(checked.model, batch.of(slice(1))._replace(example_weights=torch.ones(1)))
     assert loss.item() == pytest.approx(row.item())
 
 

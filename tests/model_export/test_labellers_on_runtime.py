@@ -14,11 +14,9 @@ from fedvoice.model_export.config import (
     ExportConfig,
     VocabularyConfig,
 )
-from fedvoice.model_export.models import (
-    CharLstmConfig,
-    CnnConfig,
-    TwoLayerConfig,
-)
+from fedvoice.model_export.kinds.char_lstm import CharLstmConfig
+from fedvoice.model_export.kinds.cnn import CnnConfig
+from fedvoice.model_export.kinds.two_layer import TwoLayerConfig
 from fedvoice.model_export.package import ExportSummary
 from fedvoice.model_export.torch_engine import TorchEngine
 from fedvoice.protocol.engine import (

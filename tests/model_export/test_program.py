@@ -17,13 +17,11 @@ from fedvoice.model_export.gradient_check import (
 from fedvoice.model_export.graphs.ctc_step import CtcStep
 from fedvoice.model_export.graphs.methods import step_source
 from fedvoice.model_export.graphs.step import StepGraph
+from fedvoice.model_export.kinds import build_model
+from fedvoice.model_export.kinds.ctc import CtcConfig
+from fedvoice.model_export.kinds.encoder import EncoderConfig
 from fedvoice.model_export.lowering.program import lower
 from fedvoice.model_export.lowering.runtime import LoadedProgram
-from fedvoice.model_export.models import (
-    CtcConfig,
-    EncoderConfig,
-    build_model,
-)
 from fedvoice.model_export.package import (
     ExportSummary,
     parameter_table,

@@ -1,0 +1,100 @@
+"""What a model kind is: all that the rest of the house asks of one, in one object.
+
+Nothing here loads torch: settings are read without a runtime. Methods import what they need.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.protocol.parameters import ParameterTable
+from fedvoice.protocol.scoring import Scoring
+from fedvoice.protocol.task import Bucket
+
+if TYPE_CHECKING:
+    from fedvoice.model_export.graphs.decode import DecodeGraph
+    from fedvoice.model_export.graphs.step import StepGraph
+    from fedvoice.model_export.models.base import TaskModel
+    from fedvoice.model_export.models.batched import Losses
+
+Setting = int | float | bool | str
+
+
+class KindConfig(BaseModel):
+    """Sizes of a model, as data; `kind` names the model kind that they are of.
+
+    Fields are numbers, flags, texts, or one more level of such.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: str
+
+
+Config = TypeVar("Config", bound=KindConfig)
+
+
+class ModelKind(ABC, Generic[Config]):
+    """One kind of model. A kind that is trained in simulations alone needs `build` and no more."""
+
+    config: type[Config]
+    """Its settings."""
+    takes_audio: bool = True
+    """Whether examples are made from recordings: the program then has `features`."""
+    scoring: Scoring = Scoring.WORDS
+    """What its errors are counted in."""
+    vmaps: bool = False
+    """Whether many clients are tried by `torch.func.vmap` where there is no batched loss."""
+
+    @abstractmethod
+    def build(self, config: Config, input_size: int, vocabulary_size: int) -> TaskModel:
+        """The eager model for inputs of `input_size` values a frame and V tokens, blank included.
+
+        Initial weights are drawn from torch's global generator.
+
+        Raises:
+            FedvoiceError: `bad-config` if the model cannot take inputs of this size.
+        """
+
+    def graphs(
+        self, config: Config, table: ParameterTable, bucket: Bucket
+    ) -> tuple[StepGraph, DecodeGraph]:
+        """Training step and decoder at a bucket's sizes.
+
+        Raises:
+            FedvoiceError: `bad-config` for a kind that cannot be exported.
+        """
+        not_exportable(config.kind)
+
+    def batched_loss(self, config: Config) -> Losses | None:
+        """The loss for many clients at once, written by hand; None: see `vmaps`."""
+        return None
+
+    def bucket_frames(self, frames: int) -> int:
+        """Frames of a bucket that is to hold so many."""
+        return frames
+
+    def check_bucket(self, frames: int, labels: int) -> None:
+        """Raise ValueError for sizes, as configured, at which the kind cannot work."""
+        if self.takes_audio and frames < 2:
+            raise ValueError("a bucket of one frame: speech needs at least 2")
+        if self.scoring is Scoring.LABELS and labels > frames:
+            raise ValueError(f"{labels} labels in {frames} frames: each needs a frame of its own")
+
+
+def not_exportable(kind: str) -> NoReturn:
+    """Raise `bad-config`: this kind has no training graph."""
+    raise FedvoiceError(
+        ErrorCode.BAD_CONFIG,
+        where=f"export, model kind {kind}",
+        got="a kind that has no training graph",
+        wanted="one that can be exported (rnnt, ctc, 2nn, cnn, char-lstm, or one with `graphs`)",
+        next_step="Train it on the fast engine without a program: engine = fast, export = false.",
+    )

@@ -1,0 +1,139 @@
+"""A model kind of anybody's `nn.Module` with a loss, for the fast engine.
+
+    class Spotter(nn.Module):
+        def __init__(self, input_size: int, vocabulary_size: int, hidden: int = 64): ...
+        def loss(self, batch: TensorBatch) -> Tensor: ...          # [B], differentiable
+        def decode(self, batch: TensorBatch) -> list[list[int]]: ...  # only to be evaluated
+
+is named in settings as `kind = "mypkg.spotter:Spotter"`, or registered under a name with
+`@model_kinds.register("spotter")`. `module_kind` makes a kind of modules whose loss stands apart.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ConfigDict, model_validator
+
+from fedvoice.model_export.kinds.base import (
+    KindConfig,
+    ModelKind,
+)
+from fedvoice.protocol.errors import (
+    ErrorCode,
+    FedvoiceError,
+)
+from fedvoice.protocol.scoring import Scoring
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from fedvoice.model_export.batch import TensorBatch
+    from fedvoice.model_export.models.base import TaskModel
+
+    Factory = Callable[..., nn.Module]
+    Loss = Callable[[Any, TensorBatch], Tensor]
+    Decode = Callable[[Any, TensorBatch], list[list[int]]]
+
+GIVEN = ("input_size", "vocabulary_size")
+"""What a factory is told if it names it: I, values a frame, and V, tokens with the blank."""
+
+
+def module_kind(
+    factory: Factory,
+    *,
+    loss: Loss | None = None,
+    decode: Decode | None = None,
+    takes_audio: bool | None = None,
+    scoring: Scoring | str | None = None,
+) -> ModuleKind:
+    """A model kind of the modules that `factory(**settings)` makes.
+
+    Args:
+        factory: its keyword arguments are the model's settings (numbers, flags, texts);
+            `input_size` and `vocabulary_size` are given if it names them.
+        loss: (module, batch) -> loss of each row [B], differentiable, each row's by itself; what
+            lies beyond a row's counts must not matter. None: `module.loss(batch)`.
+        decode: (module, batch without targets) -> token ids, a list a row. None:
+            `module.decode(batch)`, without which nothing can be evaluated.
+        takes_audio: whether examples are made from recordings. None: `factory.takes_audio`, or no.
+        scoring: words or labels, what errors are counted in. None: `factory.scoring`, or labels.
+    """
+    if takes_audio is None:
+        takes_audio = bool(getattr(factory, "takes_audio", False))
+    scored = Scoring(getattr(factory, "scoring", Scoring.LABELS) if scoring is None else scoring)
+    return ModuleKind(factory, loss, decode, takes_audio, scored)
+
+
+@cache
+def as_kind(name: str, plugin: Any) -> ModelKind[Any]:
+    """The kind of a registered or named module class or factory.
+
+    Raises:
+        FedvoiceError: `bad-plugin` for what is neither.
+    """
+    if not callable(plugin):
+        raise FedvoiceError(
+            ErrorCode.BAD_PLUGIN,
+            where=f"model kind {name}",
+            got=type(plugin).__name__,
+            wanted="a ModelKind, or a class or function that makes an nn.Module",
+            next_step="See `model_export/kinds/module.py`.",
+        )
+    return module_kind(plugin)
+
+
+class ModuleKind(ModelKind[Any]):
+    """See `module_kind`."""
+
+    vmaps = True
+
+    def __init__(
+        self,
+        factory: Factory,
+        loss: Loss | None,
+        decode: Decode | None,
+        takes_audio: bool,
+        scoring: Scoring,
+    ) -> None:
+        self._factory, self._loss, self._decode = factory, loss, decode
+        self.takes_audio, self.scoring = takes_audio, scoring
+        parameters = inspect.signature(factory).parameters.values()
+        self._takes = {p.name for p in parameters if p.kind in _BY_NAME}
+        open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
+        self.config = _config_class(None if open_ended else frozenset(self._takes))
+
+    def build(self, config: KindConfig, input_size: int, vocabulary_size: int) -> TaskModel:
+        """See `ModelKind`."""
+        from fedvoice.model_export.models.module import ModuleModel
+
+        given = {"input_size": input_size, "vocabulary_size": vocabulary_size}
+        settings = config.model_dump(exclude={"kind"})
+        known = {name: given[name] for name in GIVEN if name in self._takes}
+        make = partial(self._factory, **known, **settings)
+        return ModuleModel(config.kind, make, self._loss, self._decode, vocabulary_size)
+
+
+_BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+def _config_class(allowed: frozenset[str] | None) -> type[KindConfig]:
+    """Settings by any name, or by those that the factory takes."""
+
+    class ModuleConfig(KindConfig):
+        model_config = ConfigDict(frozen=True, extra="allow")
+
+        @model_validator(mode="after")
+        def _only_what_the_factory_takes(self) -> ModuleConfig:
+            for name, value in (self.model_extra or {}).items():
+                if name in GIVEN or (allowed is not None and name not in allowed):
+                    settings = sorted((allowed or frozenset()) - set(GIVEN))
+                    raise ValueError(f"setting {name!r}: wanted one of {', '.join(settings)}")
+                if not isinstance(value, int | float | bool | str):
+                    raise ValueError(f"setting {name!r}: wanted a number, a flag or a text")
+            return self
+
+    return ModuleConfig
