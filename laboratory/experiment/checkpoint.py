@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from fedvoice.algorithm.books import Costs
+from fedvoice.algorithm.federated import AlgorithmState
 from fedvoice.algorithm.optimizers import OptimizerState
 from fedvoice.protocol.cost import Cfmq
 from fedvoice.reporting.results import RoundResult
@@ -17,6 +19,7 @@ from fedvoice.simulation.federation import FederationState
 from fedvoice.simulation.quality import ErrorCounts
 
 STATE_FILE = "state.npz"
+_SLOT = "slot."
 
 
 def save_state(directory: Path, state: FederationState) -> None:
@@ -29,7 +32,7 @@ def save_state(directory: Path, state: FederationState) -> None:
         "analytic": asdict(state.analytic),
         "refused": dict(state.refused),
     }
-    arrays: dict[str, Any] = {f"slot.{k}": slot for k, slot in state.optimizer.slots.items()}
+    arrays: dict[str, Any] = {f"{_SLOT}{k}": slot for k, slot in state.optimizer.slots.items()}
     draft = directory / f"{STATE_FILE}.tmp"
     with draft.open("wb") as file:
         np.savez(file, weights=state.weights, rest=np.array(json.dumps(rest)), **arrays)
@@ -44,15 +47,16 @@ def load_state(directory: Path) -> FederationState | None:
     with np.load(path) as stored:
         rest = json.loads(str(stored["rest"]))
         return FederationState(
-            weights=stored["weights"],
-            optimizer=OptimizerState(
-                {k.removeprefix("slot."): stored[k] for k in stored.files if k.startswith("slot.")}
+            AlgorithmState(
+                weights=stored["weights"],
+                optimizer=OptimizerState(
+                    {k[len(_SLOT) :]: stored[k] for k in stored.files if k.startswith(_SLOT)}
+                ),
+                number=rest["number"],
+                costs=Costs(Cfmq(**rest["cost"]), Cfmq(**rest["analytic"])),
             ),
-            number=rest["number"],
             rows=tuple(RoundResult(**row) for row in rest["rows"]),
             evaluations=evaluations_from_json(rest["evaluations"]),
-            cost=Cfmq(**rest["cost"]),
-            analytic=Cfmq(**rest["analytic"]),
             refused=rest.get("refused", {}),  # states of versions before have none
         )
 
