@@ -21,6 +21,7 @@ from fedvoice.algorithm.aggregation import (
 )
 from fedvoice.algorithm.checks import (
     Reason,
+    Refusal,
     UpdateLimits,
     check_facts,
     check_statistics,
@@ -130,10 +131,10 @@ def _fold(
     delta, statistics = update.delta, update.statistics
     if delta is None:
         why = Reason.DIVERGED if statistics.steps else Reason.NO_EXAMPLE
-        return ClientReport(client_id, statistics, 0, why)
+        return ClientReport(client_id, statistics, 0, why.value)
     refusal = check_statistics(statistics, Work.TRAIN, work.plan, work.limits)
     if refusal is not None:
-        return ClientReport(client_id, statistics, 0, refusal.reason or refusal.detail)
+        return ClientReport(client_id, statistics, 0, _reason(refusal))
     encoding = work.plan.update_encoding
     payload_bytes = delta.nbytes
     if encoding != "float32":
@@ -142,12 +143,12 @@ def _fold(
         except FedvoiceError as error:
             if error.code is not ErrorCode.NOT_FINITE:
                 raise
-            return ClientReport(client_id, statistics, 0, Reason.BEYOND_ENCODING)
+            return ClientReport(client_id, statistics, 0, Reason.BEYOND_ENCODING.value)
         payload_bytes = len(payload)
         delta = decode(payload, encoding, delta.size, client_id)
     refusal = check_facts(inspect(pieces_of(delta)), work.plan, work.limits)
     if refusal is not None:
-        return ClientReport(client_id, statistics, payload_bytes, refusal.reason or refusal.detail)
+        return ClientReport(client_id, statistics, payload_bytes, _reason(refusal))
     if work.spool is not None:
         np.save(_spooled_path(work.spool, client_id), delta)
     chain.fold(total, partial(pieces_of, delta), _told(work, client_id, statistics))
@@ -177,6 +178,10 @@ def spooled_updates(work: RoundWork, reports: Sequence[ClientReport]) -> list[Sp
             told = _told(work, report.client_id, report.statistics)
             found.append(Spooled(told, partial(_read_spooled, path)))
     return found
+
+
+def _reason(refusal: Refusal) -> str:
+    return refusal.reason.value if refusal.reason else refusal.detail
 
 
 def _told(work: RoundWork, client_id: str, s: pb.Statistics) -> Told:
