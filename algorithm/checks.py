@@ -1,13 +1,18 @@
-"""What a report must satisfy before its payload is folded: pure functions, verdict and reason."""
+"""What an update must satisfy before it is folded: pure functions; every driver calls these.
+
+A `Refusal` has a verdict of the protocol, and a short `reason` under which drivers count what did
+not count.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
 
 from fedvoice.algorithm.aggregation import UpdateFacts
 from fedvoice.algorithm.rounds import Work
-from fedvoice.algorithm.settings import AlgorithmConfig
 from fedvoice.protocol.codec import ENCODINGS, largest_payload_bytes, smallest_payload_bytes
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.plan import TrainingPlan
@@ -19,6 +24,21 @@ INT8_NORM_SLACK = 1.07
 3.5, rounded up to 4: sqrt((127^2 + 1023 * 16) / (127^2 + 1023 * 12.25)) = 1.065."""
 
 
+class Reason(StrEnum):
+    """Why an update does not count, in few words."""
+
+    DIVERGED = "diverged"
+    NO_EXAMPLE = "no usable example"
+    TOO_MANY_EXAMPLES = "too many examples"
+    BEYOND_DATA_LIMIT = "more examples than the data limit"
+    NO_STEPS = "no steps"
+    BAD_NUMBERS = "statistics that are no numbers"
+    BEYOND_ENCODING = "beyond the encoding's range"
+    NOT_FINITE = "not finite"
+    NORM_TOO_LARGE = "norm too large"
+    WRONG_SHAPE = "wrong shape"
+
+
 @dataclass(frozen=True)
 class Refusal:
     """Why a report is not accepted. `final`: sending it again would not help."""
@@ -26,27 +46,66 @@ class Refusal:
     verdict: pb.Verdict
     detail: str
     final: bool = False
+    reason: Reason | None = None
+    """Of a refusal for what an update is; what goes wrong on the way has a verdict alone."""
+
+
+class Bounds(Protocol):
+    """What the settings allow (`algorithm.settings.AlgorithmConfig`)."""
+
+    @property
+    def max_update_abs(self) -> float:
+        """Of one element."""
+
+    @property
+    def max_update_norm(self) -> float:
+        """L2; 0: no bound."""
+
+    @property
+    def max_client_examples(self) -> int:
+        """Largest n_k."""
+
+
+@dataclass(frozen=True)
+class UpdateLimits:
+    """`Bounds` and the grid of the sums, without the rest of the settings: travels to workers."""
+
+    grid_bits: int
+    max_update_abs: float
+    max_update_norm: float
+    max_client_examples: int
 
 
 def check_statistics(
-    statistics: pb.Statistics, work: Work, plan: TrainingPlan, config: AlgorithmConfig
+    statistics: pb.Statistics, work: Work, plan: TrainingPlan, bounds: Bounds
 ) -> Refusal | None:
     """Counts that the average and the books can use."""
-    s = statistics
-    problem = ""
+    found = _wrong_statistics(statistics, work, plan, bounds)
+    if found is None:
+        return None
+    reason, problem = found
+    return Refusal(pb.VERDICT_INVALID_STATISTICS, problem, final=True, reason=reason)
+
+
+def _wrong_statistics(
+    s: pb.Statistics, work: Work, plan: TrainingPlan, bounds: Bounds
+) -> tuple[Reason, str] | None:
     if not (math.isfinite(s.loss) and math.isfinite(s.train_secs) and s.train_secs >= 0):
         problem = f"loss {s.loss}, train_secs {s.train_secs}: finite numbers wanted"
-    elif work is Work.EVALUATE:
-        if s.utterances == 0 or s.words == 0:
-            problem = f"{s.utterances} utterances with {s.words} words: at least one each wanted"
-    elif not 1 <= s.examples <= config.max_client_examples:
-        problem = f"{s.examples} examples: 1 to {config.max_client_examples} wanted"
-    elif plan.data_limit and s.examples > plan.data_limit:
+        return Reason.BAD_NUMBERS, problem
+    if work is Work.EVALUATE:
+        if s.utterances and s.words:
+            return None
+        problem = f"{s.utterances} utterances with {s.words} words: at least one each wanted"
+        return Reason.NO_EXAMPLE, problem
+    if not 1 <= s.examples <= bounds.max_client_examples:
+        reason = Reason.TOO_MANY_EXAMPLES if s.examples else Reason.NO_EXAMPLE
+        return reason, f"{s.examples} examples: 1 to {bounds.max_client_examples} wanted"
+    if plan.data_limit and s.examples > plan.data_limit:
         problem = f"{s.examples} examples: at most the plan's data_limit {plan.data_limit} wanted"
-    elif s.steps == 0:
-        problem = "0 steps: at least one wanted"
-    if problem:
-        return Refusal(pb.VERDICT_INVALID_STATISTICS, problem, final=True)
+        return Reason.BEYOND_DATA_LIMIT, problem
+    if s.steps == 0:
+        return Reason.NO_STEPS, "0 steps: at least one wanted"
     return None
 
 
@@ -55,14 +114,14 @@ def check_payload_header(payload: pb.Blob, work: Work, size: int) -> Refusal | N
     if work is Work.EVALUATE:
         if payload.size_bytes == 0:
             return None
-        return Refusal(
-            pb.VERDICT_WRONG_SHAPE, "an evaluation has counts only, no payload", final=True
-        )
+        text = "an evaluation has counts only, no payload"
+        return Refusal(pb.VERDICT_WRONG_SHAPE, text, final=True, reason=Reason.WRONG_SHAPE)
     if payload.encoding not in ENCODINGS:
         return Refusal(
             pb.VERDICT_WRONG_SHAPE,
             f"encoding {payload.encoding[:32]!r}: one of {', '.join(ENCODINGS)} wanted",
             final=True,
+            reason=Reason.WRONG_SHAPE,
         )
     least = smallest_payload_bytes(payload.encoding, size)
     most = largest_payload_bytes(payload.encoding, size)
@@ -72,27 +131,32 @@ def check_payload_header(payload: pb.Blob, work: Work, size: int) -> Refusal | N
             f"{payload.size_bytes} bytes: {least} to {most} wanted for {size} values "
             f"as {payload.encoding}",
             final=True,
+            reason=Reason.WRONG_SHAPE,
         )
     return None
 
 
-def check_facts(facts: UpdateFacts, plan: TrainingPlan, config: AlgorithmConfig) -> Refusal | None:
-    """Finite and within the bounds that keep sums from overflowing and one phone from shouting."""
+def check_facts(facts: UpdateFacts, plan: TrainingPlan, bounds: Bounds) -> Refusal | None:
+    """Finite and within the bounds that keep sums from overflowing and limit one client's
+    influence."""
     if not facts.finite:
-        return Refusal(pb.VERDICT_NOT_FINITE, "NaN or infinity in the update", final=True)
-    if facts.max_abs > config.max_update_abs:
+        text = "NaN or infinity in the update"
+        return Refusal(pb.VERDICT_NOT_FINITE, text, final=True, reason=Reason.NOT_FINITE)
+    if facts.max_abs > bounds.max_update_abs:
         return Refusal(
             pb.VERDICT_NORM_TOO_LARGE,
-            f"an element of {facts.max_abs:.3g}: at most {config.max_update_abs:g} wanted",
+            f"an element of {facts.max_abs:.3g}: at most {bounds.max_update_abs:g} wanted",
             final=True,
+            reason=Reason.NORM_TOO_LARGE,
         )
     int8 = plan.update_encoding.startswith("int8")
     slack = INT8_NORM_SLACK if int8 else PLAN_NORM_SLACK
-    for bound in (config.max_update_norm, plan.max_update_norm * slack):
+    for bound in (bounds.max_update_norm, plan.max_update_norm * slack):
         if 0 < bound < facts.norm:
             return Refusal(
                 pb.VERDICT_NORM_TOO_LARGE,
                 f"norm {facts.norm:.4g}: at most {bound:.4g} wanted",
                 final=True,
+                reason=Reason.NORM_TOO_LARGE,
             )
     return None

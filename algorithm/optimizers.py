@@ -16,17 +16,22 @@ in FedOpt nothing has a bias correction, LAMB neither, and v starts at epsilon^2
 
 All vectors are float32 [P], all arithmetic elementwise and in a fixed order, norms apart: those
 are float64 sums of one parameter, in numpy's own order. So a restart goes on bitwise.
+
+`init` and `apply` find the optimiser that the settings name, built in or plugged in, and call it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
+from fedvoice.algorithm.doors import SERVER_OPTIMISERS
 from fedvoice.algorithm.rates import rate_multiplier
 from fedvoice.algorithm.settings import OptimizerConfig
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.parameters import (
     FlatVector,
     Float32Array,
@@ -42,42 +47,47 @@ Grow = Callable[[FlatVector, FlatVector, np.float32], FlatVector]
 @dataclass(frozen=True)
 class OptimizerState:
     """Slots by name, each float32 [P]: `momentum` (sgd); `first` and `second` (adam, yogi, lamb)
-    or `sum` (adagrad), m and v above."""
+    or `sum` (adagrad), m and v above; a plug-in's own."""
 
     slots: Mapping[str, FlatVector] = field(default_factory=dict)
 
 
-def _decayed(second: FlatVector, square: FlatVector, b2: np.float32) -> FlatVector:
-    return b2 * second + (_ONE - b2) * square
+class ServerOptimiser(Protocol):
+    """The door's contract: pure functions on flat vectors. All that it remembers lies in its
+    slots, which the store and checkpoints keep; a class is made without arguments."""
 
+    def init(self, config: OptimizerConfig, table: ParameterTable) -> OptimizerState:
+        """The state before the first round; its slots, float32 [P], always have these names."""
 
-def _towards(second: FlatVector, square: FlatVector, b2: np.float32) -> FlatVector:
-    change: FlatVector = (_ONE - b2) * square * np.sign(second - square)
-    return second - change
+    def apply(
+        self,
+        config: OptimizerConfig,
+        state: OptimizerState,
+        weights: FlatVector,
+        delta: FlatVector,
+        *,
+        rate: float,
+        table: ParameterTable,
+    ) -> tuple[FlatVector, OptimizerState]:
+        """New weights [P] and state for the round's mean delta [P]; arguments stay as they are.
 
-
-def _summed(second: FlatVector, square: FlatVector, b2: np.float32) -> FlatVector:
-    return second + square
-
-
-_ADAPTIVE: dict[str, tuple[str, Grow]] = {
-    "adam": ("second", _decayed),
-    "yogi": ("second", _towards),
-    # Another slot: a sum over all rounds would be a wrong start for a running mean, and back.
-    "adagrad": ("sum", _summed),
-    "lamb": ("second", _decayed),
-}
-"""The slot that holds v, and how v grows."""
+        Args:
+            config: the settings, `options` with what is this optimiser's own.
+            rate: the settings' rate by the schedule's multiplier in this round.
+        """
 
 
 def init(config: OptimizerConfig, table: ParameterTable) -> OptimizerState:
-    """The state before the first round."""
-    zeros = np.zeros(table.total_size, dtype=np.float32)
-    if config.name == "sgd":
-        return OptimizerState({"momentum": zeros})
-    slot, _ = _ADAPTIVE[config.name]
-    start = np.full(table.total_size, config.epsilon**2, dtype=np.float32)
-    return OptimizerState({"first": zeros, slot: start})
+    """The state before the first round.
+
+    Raises:
+        FedvoiceError: `bad-plugin` if the optimiser cannot be had, or fails.
+    """
+    optimiser = _named(config.name)
+    with SERVER_OPTIMISERS.naming(config.name):
+        state = optimiser.init(config, table)
+        _check(config.name, {f"slot {k}": v for k, v in state.slots.items()}, table)
+    return state
 
 
 def apply(
@@ -94,25 +104,112 @@ def apply(
 
     A state that has not this optimiser's slots is dropped: the setting was changed between two
     runs. Between Adam, Yogi and LAMB it is taken over, as their slots mean the same.
+
+    Raises:
+        FedvoiceError: `bad-plugin` if the optimiser cannot be had, or fails.
     """
-    if set(state.slots) != _slots(config):
-        state = init(config, table)
-    rate = np.float32(config.rate * rate_multiplier(config, number, rounds))
-    if config.name == "sgd":
+    optimiser = _named(config.name)
+    fresh = init(config, table)
+    if set(state.slots) != set(fresh.slots):
+        state = fresh
+    rate = config.rate * rate_multiplier(config, number, rounds)
+    with SERVER_OPTIMISERS.naming(config.name):
+        weights, state = optimiser.apply(config, state, weights, delta, rate=rate, table=table)
+        made = {"weights": weights, **{f"slot {k}": v for k, v in state.slots.items()}}
+        _check(config.name, made, table)
+    return weights, state
+
+
+def _named(name: str) -> ServerOptimiser:
+    plugin = SERVER_OPTIMISERS.get(name)
+    with SERVER_OPTIMISERS.naming(name):
+        made: ServerOptimiser = plugin() if isinstance(plugin, type) else plugin
+    return made
+
+
+def _check(name: str, made: Mapping[str, FlatVector], table: ParameterTable) -> None:
+    for what, vector in made.items():
+        if vector.dtype != np.float32 or vector.shape != (table.total_size,):
+            raise FedvoiceError(
+                ErrorCode.BAD_PLUGIN,
+                where=f"server optimiser {name}, {what}",
+                got=f"{vector.dtype} {vector.shape}",
+                wanted=f"float32 ({table.total_size},)",
+                next_step="Return vectors of the model's size, computed in float32.",
+            )
+
+
+class _Sgd:
+    def init(self, config: OptimizerConfig, table: ParameterTable) -> OptimizerState:
+        return OptimizerState({"momentum": np.zeros(table.total_size, dtype=np.float32)})
+
+    def apply(
+        self,
+        config: OptimizerConfig,
+        state: OptimizerState,
+        weights: FlatVector,
+        delta: FlatVector,
+        *,
+        rate: float,
+        table: ParameterTable,
+    ) -> tuple[FlatVector, OptimizerState]:
         momentum = np.float32(config.momentum) * state.slots["momentum"] + delta
-        return weights + rate * momentum, OptimizerState({"momentum": momentum})
-    slot, grow = _ADAPTIVE[config.name]
-    b1, b2 = (np.float32(beta) for beta in config.betas)
-    first = b1 * state.slots["first"] + (_ONE - b1) * delta
-    second = grow(state.slots[slot], delta * delta, b2)
-    step = (first / (np.sqrt(second) + np.float32(config.epsilon))).astype(np.float32, copy=False)
-    if config.name == "lamb":
-        _scale_to_weights(step, weights, table)
-    return weights + rate * step, OptimizerState({"first": first, slot: second})
+        return weights + np.float32(rate) * momentum, OptimizerState({"momentum": momentum})
 
 
-def _slots(config: OptimizerConfig) -> set[str]:
-    return {"momentum"} if config.name == "sgd" else {"first", _ADAPTIVE[config.name][0]}
+@dataclass(frozen=True)
+class _Adaptive:
+    """slot: the one that holds v. grow: how v grows. by_layer: LAMB's trust ratio."""
+
+    slot: str
+    grow: Grow
+    by_layer: bool = False
+
+    def init(self, config: OptimizerConfig, table: ParameterTable) -> OptimizerState:
+        start = np.full(table.total_size, config.epsilon**2, dtype=np.float32)
+        first = np.zeros(table.total_size, dtype=np.float32)
+        return OptimizerState({"first": first, self.slot: start})
+
+    def apply(
+        self,
+        config: OptimizerConfig,
+        state: OptimizerState,
+        weights: FlatVector,
+        delta: FlatVector,
+        *,
+        rate: float,
+        table: ParameterTable,
+    ) -> tuple[FlatVector, OptimizerState]:
+        b1, b2 = (np.float32(beta) for beta in config.betas)
+        first = b1 * state.slots["first"] + (_ONE - b1) * delta
+        second = self.grow(state.slots[self.slot], delta * delta, b2)
+        root = np.sqrt(second) + np.float32(config.epsilon)
+        step = (first / root).astype(np.float32, copy=False)
+        if self.by_layer:
+            _scale_to_weights(step, weights, table)
+        slots = {"first": first, self.slot: second}
+        return weights + np.float32(rate) * step, OptimizerState(slots)
+
+
+def _decayed(second: FlatVector, square: FlatVector, b2: np.float32) -> FlatVector:
+    return b2 * second + (_ONE - b2) * square
+
+
+def _towards(second: FlatVector, square: FlatVector, b2: np.float32) -> FlatVector:
+    change: FlatVector = (_ONE - b2) * square * np.sign(second - square)
+    return second - change
+
+
+def _summed(second: FlatVector, square: FlatVector, b2: np.float32) -> FlatVector:
+    return second + square
+
+
+SGD = _Sgd()
+ADAM = _Adaptive("second", _decayed)
+YOGI = _Adaptive("second", _towards)
+# Another slot: a sum over all rounds would be a wrong start for a running mean, and back.
+ADAGRAD = _Adaptive("sum", _summed)
+LAMB = _Adaptive("second", _decayed, by_layer=True)
 
 
 def _scale_to_weights(step: FlatVector, weights: FlatVector, table: ParameterTable) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from fedvoice.algorithm.doors import SERVER_OPTIMISERS, UPDATE_LINKS
 from fedvoice.algorithm.plan_schedule import PlanSchedule
 from fedvoice.algorithm.rates import RateSchedule
 
@@ -17,7 +19,10 @@ GRID_HEADROOM_BITS = 62
 class OptimizerConfig(RateSchedule):
     """The server optimiser (`algorithm/optimizers.py` has the formulas) and its rate's schedule."""
 
-    name: Literal["sgd", "adam", "yogi", "adagrad", "lamb"] = "sgd"
+    name: str = "sgd"
+    """A built-in one (sgd, adam, yogi, adagrad, lamb), a registered one, or `module:name`."""
+    options: Mapping[str, Any] = Field(default_factory=dict)
+    """What a plugged-in optimiser wants to know beside the fields below."""
     rate: float = Field(default=0.5, gt=0)
     """LAMB's is the part of a parameter's norm that a round moves it by: far smaller."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
@@ -27,11 +32,32 @@ class OptimizerConfig(RateSchedule):
     epsilon: float = Field(default=1e-3, gt=0)
     """tau of FedOpt: the degree of adaptivity."""
 
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return SERVER_OPTIMISERS.known(name)
+
     @model_validator(mode="after")
     def _betas_below_one(self) -> OptimizerConfig:
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError("betas must lie in [0, 1)")
         return self
+
+
+class LinkConfig(BaseModel):
+    """One link between an update and the exact sum (`algorithm/links.py`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    """weight, clip, median, trimmed-mean, a registered one, or `module:name`."""
+    options: Mapping[str, Any] = Field(default_factory=dict)
+    """What the link is made with."""
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return UPDATE_LINKS.known(name)
 
 
 class AlgorithmConfig(BaseModel):
@@ -60,6 +86,8 @@ class AlgorithmConfig(BaseModel):
     """Phones with test examples that must have checked in before an evaluation starts."""
     plan_schedule: PlanSchedule = PlanSchedule()
     """What changes of the plan from round to round."""
+    links: tuple[LinkConfig, ...] = ()
+    """What stands between a checked update and the sum, in order; none: weighted by n_k."""
     optimizer: OptimizerConfig = OptimizerConfig()
     evaluate_every: int = Field(default=0, ge=0)
     """Rounds between evaluations on all phones with test examples; 0: never. If not 0 the last

@@ -60,6 +60,16 @@ class Registry(Generic[T]):
         """What can be named here without a module: built in, registered, installed."""
         return sorted({*self._built_in, *self._registered, *self._installed()})
 
+    def known(self, name: str) -> str:
+        """`name`, for validators of settings; nothing is imported.
+
+        Raises:
+            ValueError: for a name that means nothing here.
+        """
+        if name in self._built_in or ":" in name or name in self.names():
+            return name
+        raise ValueError(f"must be one of {', '.join(self.names())}, or module:name")
+
     def get(self, name: str) -> T:
         """What `name` means.
 

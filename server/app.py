@@ -13,7 +13,6 @@ from typing import TextIO
 
 import grpc
 
-from fedvoice.algorithm import optimizers
 from fedvoice.protocol.codec import digest_of
 from fedvoice.protocol.errors import (
     ErrorCode,
@@ -22,7 +21,6 @@ from fedvoice.protocol.errors import (
 from fedvoice.protocol.files import take_lock
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.generated import fedvoice_pb2_grpc
-from fedvoice.protocol.plan import frozen_parts
 from fedvoice.protocol.task import (
     MANIFEST_FILE,
     TaskPackage,
@@ -46,7 +44,6 @@ from fedvoice.server.store.database import (
 )
 from fedvoice.server.store.model import (
     CurrentModel,
-    Model,
     ModelFiles,
 )
 
@@ -155,7 +152,7 @@ class AggregationServer:
         files = ModelFiles(self.store_dir, self._package.manifest.parameters)
         job = self._job(self._store, blobs, files)
         check_quota(job, blobs)
-        model = CurrentModel(files, blobs, self.config)
+        model = CurrentModel(files, blobs, job.algorithm)
         self._coordinator = Coordinator(job, self._store, blobs, model, clock, self._listener)
         intake = Intake(self._coordinator, self._store, blobs)
         server = grpc.server(
@@ -199,29 +196,26 @@ class AggregationServer:
                 wanted=f"an empty directory, or a job of task {manifest.name}",
                 next_step="Give another --store, or the task package that the job began with.",
             )
-        if not meta:
-            weights = package.weights()
-            state = optimizers.init(self.config.optimizer, manifest.parameters)
-            files.save(Model(0, weights, state))
+        job = Job(
             # An assignment's name says which job gave it: phones remember unfinished work.
+            name=meta["job"] if meta else secrets.token_hex(4),
+            config=self.config,
+            manifest=manifest,
+            plan=self.config.plan or manifest.plan,
+            manifest_blob=_blob(blobs, manifest_bytes),
+            program_blob=_blob(blobs, program),
+        )
+        job.check()
+        if not meta:
+            files.save(job.algorithm.init(package.weights()))
             meta = {
-                "job": secrets.token_hex(4),
+                "job": job.name,
                 "task_digest": digest,
                 "task_name": manifest.name,
                 "created_secs": time.time(),
             }
-        plan = self.config.plan or manifest.plan
-        frozen = frozen_parts(plan, manifest.parameters)
         store.set_meta({**meta, "config": self.config.model_dump(mode="json")})
-        return Job(
-            name=meta["job"],
-            config=self.config,
-            manifest=manifest,
-            plan=plan,
-            frozen=frozen,
-            manifest_blob=_blob(blobs, manifest_bytes),
-            program_blob=_blob(blobs, program),
-        )
+        return job
 
     def _tick(self) -> None:
         coordinator, flushed = self.coordinator, time.monotonic()

@@ -15,21 +15,20 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from fedvoice.algorithm import books
+from fedvoice.algorithm.federated import AlgorithmState
 from fedvoice.algorithm.optimizers import OptimizerState
 from fedvoice.device_runtime.spec_augment import draw_mask_words
-from fedvoice.protocol.cost import (
-    Cfmq,
-    training_memory_bytes,
-)
+from fedvoice.protocol.cost import training_memory_bytes
 from fedvoice.protocol.engine import Int64Array
 from fedvoice.protocol.errors import (
     ErrorCode,
     FedvoiceError,
 )
+from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.parameters import FlatVector
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.protocol.task import TaskManifest
-from fedvoice.reporting.results import RoundResult
 from fedvoice.simulation.clients import (
     ClientData,
     Population,
@@ -44,6 +43,7 @@ from fedvoice.simulation.federation import (
     Evaluate,
     FederationState,
     evaluated,
+    result_of,
 )
 from fedvoice.simulation.settings import CentralConfig
 
@@ -67,7 +67,7 @@ class CentralRun:
 
     def start(self, weights: FlatVector) -> FederationState:
         """Before the first epoch, at `weights` float32 [P]."""
-        return FederationState(weights, OptimizerState())
+        return FederationState(AlgorithmState(weights, OptimizerState()))
 
     def step(self, state: FederationState) -> FederationState:
         """The state after one more epoch: shuffled anew, Adam's rate falling with a cosine.
@@ -95,8 +95,9 @@ class CentralRun:
             done = (state.number * steps + step) / (steps * self.config.epochs)
             adam.param_groups[0]["lr"] = self.config.rate * (1 + math.cos(math.pi * done)) / 2
             adam.step()
-        state = replace(state, optimizer=_vectors(adam, flat))
-        state = self._booked(state, model, epoch, examples, steps, losses, began)
+        weights = model.weights[0].numpy().copy()
+        after = AlgorithmState(weights, _vectors(adam, flat), epoch, state.algorithm.costs)
+        state = self._booked(state, after, examples, steps, losses, began)
         wanted = epoch % self.config.evaluate_every == 0 or epoch == self.config.epochs
         return self.finish(state) if wanted else state
 
@@ -138,42 +139,33 @@ class CentralRun:
     def _booked(
         self,
         state: FederationState,
-        model: OneModel,
-        epoch: int,
+        after: AlgorithmState,
         examples: int,
         steps: int,
         losses: float,
         began: float,
     ) -> FederationState:
-        weights = model.weights[0].numpy().copy()
         weights_bytes = self.manifest.parameters.weights_bytes
         memory_bytes = training_memory_bytes(
             weights_bytes=weights_bytes,
             optimizer_state_bytes=2 * weights_bytes,
             arena_bytes=max(bucket.step_arena_bytes for bucket in self.manifest.buckets),
         )
-        computation_bytes = state.cost.computation_bytes + float(steps * memory_bytes)
-        cost = Cfmq(0.0, computation_bytes, self.alpha)
-        row = RoundResult(
-            round=epoch,
-            loss=losses / examples if math.isfinite(losses) else None,
-            wer=None,
-            heldout_wer=None,
-            clients=1,
+        counts = pb.Statistics(
             examples=examples,
             steps=steps,
-            bytes_down=0,
-            bytes_up=0,
-            cfmq_communication_bytes=0.0,
-            cfmq_compute_bytes=cost.computation_bytes,
-            wall_secs=time.monotonic() - began,
-            memory_bytes=memory_bytes,
-            analytic_cfmq_bytes=cost.total_bytes,
-            end="central",
+            loss=losses / examples,
+            planned_memory_bytes=memory_bytes,
         )
-        return replace(
-            state, weights=weights, number=epoch, rows=(*state.rows, row), cost=cost, analytic=cost
+        account = books.account(
+            after.costs, [counts], bytes_down=0, bytes_up=0, alpha=self.alpha, formula=None
         )
+        row = replace(
+            result_of(account, after.number, "central", began),
+            loss=losses / examples if math.isfinite(losses) else None,
+        )
+        after = replace(after, costs=account.costs)
+        return replace(state, algorithm=after, rows=(*state.rows, row))
 
 
 def _restore(

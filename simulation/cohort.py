@@ -7,15 +7,38 @@ in the last bits: matrix products of another size round differently.)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from fedvoice.algorithm.aggregation import (
     Accumulator,
     inspect,
 )
+from fedvoice.algorithm.checks import (
+    Reason,
+    Refusal,
+    UpdateLimits,
+    check_facts,
+    check_statistics,
+)
+from fedvoice.algorithm.links import (
+    Chain,
+    Spooled,
+    Told,
+    make_chain,
+    pieces_of,
+    travelling,
+)
+from fedvoice.algorithm.rounds import Work
+from fedvoice.algorithm.settings import LinkConfig
 from fedvoice.protocol.codec import (
     decode,
+    digest_of,
     encode,
 )
 from fedvoice.protocol.errors import (
@@ -23,7 +46,7 @@ from fedvoice.protocol.errors import (
     FedvoiceError,
 )
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
-from fedvoice.protocol.parameters import FlatVector
+from fedvoice.protocol.parameters import FlatVector, Float32Array
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.simulation.clients import Population
 from fedvoice.simulation.trainers import (
@@ -33,33 +56,48 @@ from fedvoice.simulation.trainers import (
 
 
 @dataclass(frozen=True)
-class UpdateLimits:
-    """What the server would check an update against (`server.config.ServerConfig`)."""
-
-    grid_bits: int
-    max_update_abs: float
-    max_update_norm: float
-    max_client_examples: int
-
-
-@dataclass(frozen=True)
 class RoundWork:
-    """What every client of a round gets. weights: float32 [P]."""
+    """What every client of a round gets.
+
+    weights: float32 [P]. spool: where updates wait for a cohort rule, a folder that all workers
+    reach; None: nothing is spooled.
+    """
 
     number: int
     plan: TrainingPlan
     weights: FlatVector
     limits: UpdateLimits
+    links: tuple[LinkConfig, ...] = ()
+    spool: Path | None = None
+
+    @property
+    def chain(self) -> Chain:
+        """The update links, made anew."""
+        return make_chain(self.links, max_weight=self.limits.max_client_examples)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Whoever unpickles it may be another process: links go there by names known there too.
+        return {**self.__dict__, "links": travelling(self.links)}
 
 
 @dataclass(frozen=True)
 class ClientReport:
-    """What a client did. `refused`: why its update does not count, or empty."""
+    """What a client did. `refused`: why its update does not count (a `Reason`), or empty."""
 
     client_id: str
     statistics: pb.Statistics
     payload_bytes: int
     refused: str = ""
+
+
+__all__ = [
+    "ClientReport",
+    "CohortPart",
+    "RoundWork",
+    "UpdateLimits",
+    "spooled_updates",
+    "train_cohort",
+]
 
 
 @dataclass
@@ -76,24 +114,27 @@ def train_cohort(
     """Train these clients, as many together as the trainer likes; updates are folded as they come
     (law 3)."""
     part = CohortPart(Accumulator(work.weights.size, grid_bits=work.limits.grid_bits))
+    chain = work.chain
     for start in range(0, len(client_ids), trainer.clients_together):
         group = client_ids[start : start + trainer.clients_together]
         clients = [(client_id, population.train(client_id)) for client_id in group]
         updates = trainer.train(clients, work.plan, work.weights, work.number)
         for client_id, update in zip(group, updates, strict=True):
-            part.reports.append(_fold(update, work, client_id, part.total))
+            part.reports.append(_fold(update, work, chain, client_id, part.total))
     return part
 
 
-def _fold(update: LocalUpdate, work: RoundWork, client_id: str, total: Accumulator) -> ClientReport:
+def _fold(
+    update: LocalUpdate, work: RoundWork, chain: Chain, client_id: str, total: Accumulator
+) -> ClientReport:
     """Check an update as the server does, and add it to the sum if it counts."""
     delta, statistics = update.delta, update.statistics
     if delta is None:
-        why = "diverged" if statistics.steps else "no usable example"
-        return ClientReport(client_id, statistics, 0, why)
-    limits = work.limits
-    if statistics.examples > limits.max_client_examples:  # such weights could overflow the sum
-        return ClientReport(client_id, statistics, 0, "too many examples")
+        why = Reason.DIVERGED if statistics.steps else Reason.NO_EXAMPLE
+        return ClientReport(client_id, statistics, 0, why.value)
+    refusal = check_statistics(statistics, Work.TRAIN, work.plan, work.limits)
+    if refusal is not None:
+        return ClientReport(client_id, statistics, 0, _reason(refusal))
     encoding = work.plan.update_encoding
     payload_bytes = delta.nbytes
     if encoding != "float32":
@@ -102,14 +143,55 @@ def _fold(update: LocalUpdate, work: RoundWork, client_id: str, total: Accumulat
         except FedvoiceError as error:
             if error.code is not ErrorCode.NOT_FINITE:
                 raise
-            return ClientReport(client_id, statistics, 0, "beyond the encoding's range")
+            return ClientReport(client_id, statistics, 0, Reason.BEYOND_ENCODING.value)
         payload_bytes = len(payload)
         delta = decode(payload, encoding, delta.size, client_id)
-    facts = inspect([delta])
-    if not facts.finite:
-        return ClientReport(client_id, statistics, payload_bytes, "not finite")
-    too_large = facts.max_abs > limits.max_update_abs
-    if too_large or 0 < limits.max_update_norm < facts.norm:
-        return ClientReport(client_id, statistics, payload_bytes, "norm too large")
-    total.fold([delta], statistics.examples)
+    refusal = check_facts(inspect(pieces_of(delta)), work.plan, work.limits)
+    if refusal is not None:
+        return ClientReport(client_id, statistics, payload_bytes, _reason(refusal))
+    if work.spool is not None:
+        np.save(_spooled_path(work.spool, client_id), delta)
+    chain.fold(total, partial(pieces_of, delta), _told(work, client_id, statistics))
     return ClientReport(client_id, statistics, payload_bytes)
+
+
+def spooled_updates(work: RoundWork, reports: Sequence[ClientReport]) -> list[Spooled]:
+    """The accepted updates that `train_cohort` spooled, read piece by piece when asked.
+
+    Raises:
+        FedvoiceError: `not-found` if a worker spooled to a disk of its own.
+    """
+    if work.spool is None:
+        return []
+    found = []
+    for report in reports:
+        if not report.refused:
+            path = _spooled_path(work.spool, report.client_id)
+            if not path.is_file():
+                raise FedvoiceError(
+                    ErrorCode.NOT_FOUND,
+                    where=f"the update of {report.client_id}",
+                    got=f"nothing at {path}",
+                    wanted="workers that share this machine's temporary folder",
+                    next_step="Run links that need single updates on one machine.",
+                )
+            told = _told(work, report.client_id, report.statistics)
+            found.append(Spooled(told, partial(_read_spooled, path)))
+    return found
+
+
+def _reason(refusal: Refusal) -> str:
+    return refusal.reason.value if refusal.reason else refusal.detail
+
+
+def _told(work: RoundWork, client_id: str, s: pb.Statistics) -> Told:
+    return Told(client_id, work.number, s.examples, s.steps, s.loss, work.plan)
+
+
+def _spooled_path(spool: Path, client_id: str) -> Path:
+    # Names of clients are the corpus's; a digest is a file name everywhere.
+    return spool / f"{digest_of(client_id.encode())}.npy"
+
+
+def _read_spooled(path: Path) -> Iterable[Float32Array]:
+    return pieces_of(np.load(path, mmap_mode="r"))

@@ -1,27 +1,27 @@
-"""Federated rounds in one process: the server's own machine, aggregation and optimisers, without
-sockets and stores.
+"""Federated rounds in one process: drives `algorithm` without sockets and stores.
 
-`algorithm.rounds` decides who trains and when a round ends, `algorithm.aggregation` sums, and
-`algorithm.optimizers` steps, as in the server; clients come from a backend. The books count the
-payloads alone: what check-ins and framing add is measured on the wire by `fedvoice simulate`.
+`algorithm.rounds` decides who trains and when a round ends, `algorithm.federated` does the rest, as
+in the server; clients come from a worker pool. The books count the payloads alone: what check-ins
+and framing add is measured on the wire by `fedvoice simulate`.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Protocol
 
-from fedvoice.algorithm import (
-    optimizers,
-    rounds,
-)
+from fedvoice.algorithm import rounds
 from fedvoice.algorithm.aggregation import Accumulator
+from fedvoice.algorithm.books import RoundAccount
+from fedvoice.algorithm.federated import AlgorithmState, FederatedAlgorithm
 from fedvoice.algorithm.optimizers import OptimizerState
-from fedvoice.algorithm.plan_schedule import plan_for_round
 from fedvoice.algorithm.rounds import (
     RoundState,
     Work,
@@ -30,19 +30,16 @@ from fedvoice.algorithm.schedule import (
     following,
     rules_for,
 )
-from fedvoice.protocol.cost import (
-    Cfmq,
-    analytic_cfmq,
-)
+from fedvoice.algorithm.settings import AlgorithmConfig
+from fedvoice.protocol.cost import Cfmq
 from fedvoice.protocol.parameters import FlatVector
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.protocol.task import TaskManifest
 from fedvoice.reporting.results import RoundResult
-from fedvoice.server.config import ServerConfig
 from fedvoice.simulation.cohort import (
     ClientReport,
     RoundWork,
-    UpdateLimits,
+    spooled_updates,
 )
 from fedvoice.simulation.quality import ErrorCounts
 from fedvoice.simulation.workers.pool import Backend
@@ -50,26 +47,44 @@ from fedvoice.simulation.workers.pool import Backend
 Evaluate = Callable[[FlatVector], Mapping[str, ErrorCounts]]
 """Errors of weights [P] by test set: `wer`, `heldout_wer`."""
 
-FREE = Cfmq(0.0, 0.0)
-
 
 @dataclass(frozen=True)
 class FederationState:
-    """Everything that a run needs to go on after a round.
+    """Everything that a run needs to resume after a round.
 
-    weights: float32 [P]. rows: one a closed round. evaluations: errors by round (0: before the
-    first) and test set. cost: the terms of CFMQ so far; analytic: the paper's formula. refused:
-    updates that did not count, by reason.
+    rows: one a closed round. evaluations: errors by round (0: before the first) and test set.
+    refused: updates that did not count, by reason.
     """
 
-    weights: FlatVector
-    optimizer: OptimizerState
-    number: int = 0
+    algorithm: AlgorithmState
     rows: tuple[RoundResult, ...] = ()
     evaluations: Mapping[int, Mapping[str, ErrorCounts]] = field(default_factory=dict)
-    cost: Cfmq = FREE
-    analytic: Cfmq = FREE
     refused: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def weights(self) -> FlatVector:
+        """float32 [P]."""
+        return self.algorithm.weights
+
+    @property
+    def optimizer(self) -> OptimizerState:
+        """The server optimiser's slots."""
+        return self.algorithm.optimizer
+
+    @property
+    def number(self) -> int:
+        """The last closed round."""
+        return self.algorithm.number
+
+    @property
+    def cost(self) -> Cfmq:
+        """The terms of CFMQ so far, as measured."""
+        return self.algorithm.costs.measured
+
+    @property
+    def analytic(self) -> Cfmq:
+        """The same by the paper's formula."""
+        return self.algorithm.costs.analytic
 
 
 class Training(Protocol):
@@ -96,7 +111,7 @@ class Federation:
 
     Args:
         client_ids: all clients that may train.
-        config: the server's settings; those of sockets, stores and leases are not used.
+        config: the algorithm's settings; leases are not used.
         evaluate: how weights are judged, at the rounds the settings name.
     """
 
@@ -104,7 +119,7 @@ class Federation:
     manifest: TaskManifest
     client_ids: Sequence[str]
     plan: TrainingPlan
-    config: ServerConfig
+    config: AlgorithmConfig
     backend: Backend
     evaluate: Evaluate
 
@@ -113,33 +128,36 @@ class Federation:
         """R."""
         return self.config.rounds
 
+    @cached_property
+    def algorithm(self) -> FederatedAlgorithm:
+        """The pure part."""
+        return FederatedAlgorithm(self.config, self.manifest.parameters, self.plan)
+
     def start(self, weights: FlatVector) -> FederationState:
         """Before round 1; evaluates the initial weights where the settings want it."""
-        state = FederationState(
-            weights, optimizers.init(self.config.optimizer, self.manifest.parameters)
-        )
+        state = FederationState(self.algorithm.init(weights))
         return evaluated(state, self.evaluate) if self.config.evaluate_first else state
 
     def step(self, state: FederationState) -> FederationState:
         """One training round, and the evaluation that follows it."""
         began = time.monotonic()
-        number = state.number + 1
-        plan = plan_for_round(self.config.plan_schedule, self.plan, number, self.config.rounds)
-        work = RoundWork(number, plan, state.weights, self._limits())
-        ended, total, reports = self._train(work)
-        if ended.phase is rounds.Phase.COMMITTING:
-            weights, optimizer = optimizers.apply(
-                self.config.optimizer,
-                state.optimizer,
-                state.weights,
-                total.mean(),
-                table=self.manifest.parameters,
-                number=number,
-                rounds=self.config.rounds,
-            )
-            ended, _ = rounds.step(ended, rounds.Committed(1.0))
-            state = replace(state, weights=weights, optimizer=optimizer)
-        state = self._booked(replace(state, number=number), plan, ended, reports, began)
+        number, after_round = state.number + 1, state.algorithm
+        with self._work(number, state.weights) as work:
+            ended, total, reports = self._train(work)
+            if ended.phase is rounds.Phase.COMMITTING:
+                delta = self.algorithm.delta(total, spooled_updates(work, reports))
+                after_round = self.algorithm.apply(after_round, delta, number)
+                ended, _ = rounds.step(ended, rounds.Committed(1.0))
+        after_round, account = self.algorithm.account(
+            after_round,
+            number,
+            [report.statistics for report in reports if not report.refused],
+            bytes_down=len(reports) * self.manifest.parameters.weights_bytes,
+            bytes_up=sum(report.payload_bytes for report in reports),
+        )
+        row = result_of(account, number, f"{ended.phase}, {ended.ending}", began)
+        refused = Counter(state.refused) + Counter(r.refused for r in reports if r.refused)
+        state = replace(state, algorithm=after_round, rows=(*state.rows, row), refused=refused)
         after = following(self.config, (number, Work.TRAIN))
         return evaluated(state, self.evaluate) if after == (number, Work.EVALUATE) else state
 
@@ -147,21 +165,23 @@ class Federation:
         """See `Training`."""
         return evaluated(state, self.evaluate) if self.config.evaluate_every else state
 
-    def _limits(self) -> UpdateLimits:
-        config = self.config
-        return UpdateLimits(
-            config.grid_bits,
-            config.max_update_abs,
-            config.max_update_norm,
-            config.max_client_examples,
-        )
+    @contextmanager
+    def _work(self, number: int, weights: FlatVector) -> Iterator[RoundWork]:
+        """What the round's clients get; updates are spooled where a link needs them."""
+        own = self.algorithm
+        work = RoundWork(number, own.plan_for(number), weights, own.limits, self.config.links)
+        if not own.chain.needs_updates:
+            yield work
+            return
+        with TemporaryDirectory(prefix="fedvoice-updates-") as spool:
+            yield replace(work, spool=Path(spool))
 
     def _train(self, work: RoundWork) -> tuple[RoundState, Accumulator, list[ClientReport]]:
         """Step the round's machine to its end; a place that is refused goes to the next client."""
         candidates = rounds.draw_cohort(self.config.seed, work.number, self.client_ids)
         state = RoundState(rules_for(self.config, self.name, work.number, Work.TRAIN))
         state, _ = rounds.step(state, rounds.Started(0.0, candidates))
-        total = Accumulator(work.weights.size, grid_bits=self.config.grid_bits)
+        total = self.algorithm.accumulator()
         reports: list[ClientReport] = []
         while state.phase is rounds.Phase.TRAINING and state.places:
             # What is asked beyond the goal covers phones that drop out, and none does here.
@@ -178,65 +198,27 @@ class Federation:
             state, _ = rounds.step(state, rounds.Ticked(state.deadline_secs))
         return state, total, reports
 
-    def _booked(
-        self,
-        state: FederationState,
-        plan: TrainingPlan,
-        ended: RoundState,
-        reports: Sequence[ClientReport],
-        began: float,
-    ) -> FederationState:
-        accepted = [report for report in reports if not report.refused]
-        statistics = [report.statistics for report in accepted]
-        examples = sum(s.examples for s in statistics)
-        down = len(reports) * self.manifest.parameters.weights_bytes
-        up = sum(report.payload_bytes for report in reports)
-        cost = Cfmq(
-            state.cost.communication_bytes + down + up,
-            state.cost.computation_bytes
-            + sum(float(s.steps * s.planned_memory_bytes) for s in statistics),
-            self.config.alpha,
-        )
-        analytic = state.analytic
-        if accepted:
-            of_round = analytic_cfmq(
-                rounds=1,
-                clients=len(accepted),
-                payload_bytes=(down + up) / len(accepted),
-                memory_bytes=sum(s.planned_memory_bytes for s in statistics) / len(accepted),
-                local_epochs=plan.local_epochs,
-                round_examples=examples,
-                batch_size=plan.batch_size or examples / len(accepted),
-                alpha=self.config.alpha,
-            )
-            analytic = Cfmq(
-                analytic.communication_bytes + of_round.communication_bytes,
-                analytic.computation_bytes + of_round.computation_bytes,
-                self.config.alpha,
-            )
-        loss = sum(s.examples * s.loss for s in statistics) / examples if examples else None
-        row = RoundResult(
-            round=state.number,
-            loss=loss if loss is None or math.isfinite(loss) else None,
-            wer=None,
-            heldout_wer=None,
-            clients=len(accepted),
-            examples=examples,
-            steps=sum(s.steps for s in statistics),
-            bytes_down=down,
-            bytes_up=up,
-            cfmq_communication_bytes=cost.communication_bytes,
-            cfmq_compute_bytes=cost.computation_bytes,
-            wall_secs=time.monotonic() - began,
-            memory_bytes=max((s.planned_memory_bytes for s in statistics), default=0),
-            peak_memory_bytes=max((s.peak_memory_bytes for s in statistics), default=0),
-            analytic_cfmq_bytes=analytic.total_bytes,
-            end=f"{ended.phase}, {ended.ending}",
-        )
-        refused = Counter(state.refused) + Counter(r.refused for r in reports if r.refused)
-        return replace(
-            state, rows=(*state.rows, row), cost=cost, analytic=analytic, refused=refused
-        )
+
+def result_of(account: RoundAccount, number: int, end: str, began: float) -> RoundResult:
+    """A round's row of the results, not yet evaluated. `began`: by the monotonic clock."""
+    return RoundResult(
+        round=number,
+        loss=account.loss,
+        wer=None,
+        heldout_wer=None,
+        clients=account.clients,
+        examples=account.examples,
+        steps=account.steps,
+        bytes_down=account.bytes_down,
+        bytes_up=account.bytes_up,
+        cfmq_communication_bytes=account.costs.measured.communication_bytes,
+        cfmq_compute_bytes=account.costs.measured.computation_bytes,
+        wall_secs=time.monotonic() - began,
+        memory_bytes=account.planned_memory_bytes,
+        peak_memory_bytes=account.peak_memory_bytes,
+        analytic_cfmq_bytes=account.costs.analytic.total_bytes,
+        end=end,
+    )
 
 
 def evaluated(state: FederationState, evaluate: Evaluate) -> FederationState:

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from fedvoice.algorithm.books import Costs
+from fedvoice.algorithm.federated import AlgorithmState
 from fedvoice.algorithm.optimizers import OptimizerState
 from fedvoice.protocol.cost import Cfmq
 from fedvoice.protocol.files import replace_file
@@ -18,6 +20,7 @@ from fedvoice.simulation.federation import FederationState
 from fedvoice.simulation.quality import ErrorCounts
 
 STATE_FILE = "state.npz"
+_SLOT = "slot."
 
 
 def save_state(directory: Path, state: FederationState) -> None:
@@ -30,7 +33,7 @@ def save_state(directory: Path, state: FederationState) -> None:
         "analytic": asdict(state.analytic),
         "refused": dict(state.refused),
     }
-    arrays: dict[str, Any] = {f"slot.{k}": slot for k, slot in state.optimizer.slots.items()}
+    arrays: dict[str, Any] = {f"{_SLOT}{k}": slot for k, slot in state.optimizer.slots.items()}
 
     def write(aside: Path) -> None:
         with aside.open("wb") as file:
@@ -47,15 +50,16 @@ def load_state(directory: Path) -> FederationState | None:
     with np.load(path) as stored:
         rest = json.loads(str(stored["rest"]))
         return FederationState(
-            weights=stored["weights"],
-            optimizer=OptimizerState(
-                {k.removeprefix("slot."): stored[k] for k in stored.files if k.startswith("slot.")}
+            AlgorithmState(
+                weights=stored["weights"],
+                optimizer=OptimizerState(
+                    {k[len(_SLOT) :]: stored[k] for k in stored.files if k.startswith(_SLOT)}
+                ),
+                number=rest["number"],
+                costs=Costs(Cfmq(**rest["cost"]), Cfmq(**rest["analytic"])),
             ),
-            number=rest["number"],
             rows=tuple(RoundResult(**row) for row in rest["rows"]),
             evaluations=evaluations_from_json(rest["evaluations"]),
-            cost=Cfmq(**rest["cost"]),
-            analytic=Cfmq(**rest["analytic"]),
             refused=rest.get("refused", {}),  # states of versions before have none
         )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable
+from functools import partial
 from typing import cast
 
 from fedvoice.algorithm.aggregation import (
@@ -21,6 +22,7 @@ from fedvoice.algorithm.checks import (
     check_payload_header,
     check_statistics,
 )
+from fedvoice.algorithm.links import Pieces, Told
 from fedvoice.algorithm.rounds import Work
 from fedvoice.protocol.errors import (
     ErrorCode,
@@ -138,9 +140,14 @@ class Intake:
             refusal: Refusal | None = Refusal(pb.VERDICT_WRONG_DIGEST, text)
         else:
             try:
-                facts = inspect(read_payload(upload.path, payload.encoding, job.size))
+                pieces = partial(read_payload, upload.path, payload.encoding, job.size)
+                facts = inspect(pieces())
                 refusal = check_facts(facts, job.plan, job.config)
+                if refusal is None:
+                    self._try_links(header, pieces)
             except FedvoiceError as error:
+                if error.code is ErrorCode.BAD_PLUGIN:
+                    raise
                 text = f"{error.got}: {error.wanted} wanted"
                 refusal = Refusal(pb.VERDICT_WRONG_SHAPE, text, final=True)
         if refusal is not None:
@@ -148,6 +155,18 @@ class Intake:
         else:
             upload.finish()
         return refusal, facts
+
+    def _try_links(self, header: pb.ReportHeader, pieces: Pieces) -> None:
+        """A link that fails stops the server, before the report is accepted: no phone is at fault,
+        and every other report would fail alike."""
+        s = header.statistics
+        plan = self._coordinator.job.plan_for(header.round)
+        told = Told(header.client_id, header.round, s.examples, s.steps, s.loss, plan)
+        try:
+            self._coordinator.job.algorithm.chain.judge(pieces, told)
+        except FedvoiceError as error:
+            self._coordinator.fail(error)
+            raise
 
     def _reply(self, outcome: Refusal) -> pb.ReportReply:
         return pb.ReportReply(

@@ -13,10 +13,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import asdict
 
 from fedvoice.algorithm import rounds
-from fedvoice.algorithm.aggregation import Accumulator
 from fedvoice.algorithm.rounds import (
     Phase,
     RoundRules,
@@ -34,19 +32,15 @@ from fedvoice.server.rounds.population import (
     Population,
     gates_open,
 )
-from fedvoice.server.store.blobs import (
-    BlobStore,
-    payload_key,
-)
+from fedvoice.server.rounds.record import RoundRecord
+from fedvoice.server.rounds.sums import RoundSum
+from fedvoice.server.store.blobs import BlobStore
 from fedvoice.server.store.database import Store
 from fedvoice.server.store.model import CurrentModel
-from fedvoice.server.store.payloads import read_payload
 from fedvoice.server.store.tables import (
     AssignmentRow,
-    Closing,
     EvaluationRow,
     ReportRow,
-    StoredRound,
     TrafficKind,
 )
 from fedvoice.server.store.traffic import TrafficBook
@@ -71,10 +65,11 @@ class Coordinator:
         self.job, self._store, self._blobs, self._model = job, store, blobs, model
         self._clock, self._listener = clock, listener
         self.traffic = TrafficBook()
+        self._record = RoundRecord(store, job, self.traffic)
+        self._sum = RoundSum(job, blobs)
         self._changed = threading.Condition(threading.RLock())
         self._population = Population(store, job.config, job.manifest.operators, clock())
         self._durations: dict[Work, float] = {}
-        self._accumulator: Accumulator | None = None
         self._folding = 0  # accepted reports on their way into the accumulator
         self._stopping = False
         self._failure: BaseException | None = None
@@ -135,10 +130,10 @@ class Coordinator:
             )
             if report.work != Work.TRAIN:
                 return True
-            accumulator = self._open_accumulator()
+            total = self._sum.open()
             self._folding += 1
         try:
-            self._fold(report, accumulator)
+            self._sum.fold(report, total)
         except BaseException as error:
             # Recorded but not in the sum: the round must not be committed. A restart folds again.
             self.fail(error)
@@ -247,31 +242,23 @@ class Coordinator:
     # Inside
 
     def _resume(self) -> None:
-        stored = self._store.rounds()
-        done = [
-            row.number for row in stored if row.work == Work.TRAIN and row.phase == Phase.COMMITTED
-        ]
-        self._model.load(done[-1] if done else 0)
-        last = stored[-1] if stored else None
-        if last is None or last.phase in (Phase.COMMITTED, Phase.ABANDONED):
+        stored = self._record.read()
+        self._model.load(stored.committed)
+        if stored.open_round is None:
             self._state = RoundState(RoundRules(self.job.name, 0, Work.TRAIN, 0, 0, 1, 1, 1))
             self._blobs.remove_files(self._blobs.round_files())
-            before = (last.number, Work(last.work)) if last else None
-            self._open_after(before)
-            self._finish_if_last(before)
+            self._open_after(stored.last)
+            self._finish_if_last(stored.last)
             return
-        work = Work(last.work)
-        state = RoundState(RoundRules(**{**last.rules, "work": work}))
-        for fields in self._store.journal():
-            state, _ = rounds.step(state, rounds.event_from_dict(fields))
-        self._state = state
-        accepted = self._store.reports(
-            number=last.number, work=last.work, verdict=int(pb.VERDICT_ACCEPTED)
-        )
-        if work is Work.TRAIN:
+        self._state = stored.open_round
+        rules = self._state.rules
+        accepted = self._record.accepted(rules)
+        if rules.work is Work.TRAIN:
             for report in accepted:
-                self._fold(report, self._open_accumulator())
-        log.info("resumed round=%d work=%s accepted=%d", last.number, work, len(accepted))
+                self._sum.fold(report, self._sum.open())
+        log.info(
+            "resumed round=%d work=%s accepted=%d", rules.number, rules.work.value, len(accepted)
+        )
 
     def _start_if_ready(self, now: float) -> None:
         if self._state.phase is Phase.SELECTING and not self._finished:
@@ -289,37 +276,11 @@ class Coordinator:
         before = self._state
         state, commands = rounds.step(before, event)
         if state != before:
-            granted = [c for c in commands if isinstance(c, rounds.Grant)]
-            self._store.append_event(
-                state.rules.number,
-                state.rules.work,
-                rounds.event_to_dict(event),
-                assignment=AssignmentRow(
-                    granted[0].assignment_id,
-                    state.rules.number,
-                    state.rules.work,
-                    granted[0].client_id,
-                    event.time_secs,
-                )
-                if granted
-                else None,
-                report=report,
-                evaluation=evaluation,
-                traffic=self.traffic.drain() if report is not None else (),
-            )
+            self._record.event(state, event, commands, report=report, evaluation=evaluation)
             self._state = state
         if any(isinstance(c, rounds.Commit | rounds.Abandon) for c in commands):
             self._changed.notify_all()
         return commands
-
-    def _open_accumulator(self) -> Accumulator:
-        if self._accumulator is None:
-            self._accumulator = Accumulator(self.job.size, grid_bits=self.job.config.grid_bits)
-        return self._accumulator
-
-    def _fold(self, report: ReportRow, accumulator: Accumulator) -> None:
-        path = self._blobs.payload(payload_key(report.client_id, report.report_id))
-        accumulator.fold(read_payload(path, report.encoding, self.job.size), report.examples)
 
     def _assignment(self, grant: rounds.Grant) -> pb.Assignment:
         rules = self._state.rules
@@ -342,9 +303,7 @@ class Coordinator:
     def _commit(self, state: RoundState) -> RoundState:
         digest = ""
         if state.rules.work is Work.TRAIN:
-            assert self._accumulator is not None, "a training round commits after a fold"
-            delta = self.job.without_frozen(self._accumulator.mean())
-            self._accumulator = None  # the largest thing in memory; a restart would fold again
+            delta = self._sum.take_delta(lambda: self._record.accepted(state.rules))
             digest = self._model.advance(delta, state.rules.number)
         state, _ = rounds.step(state, rounds.Committed(self._clock()))
         self._close(state, weights_digest=digest)
@@ -356,20 +315,9 @@ class Coordinator:
         with self._changed:
             now = self._clock()
             rules = state.rules
-            self._store.close_round(
-                rules.number,
-                rules.work,
-                Closing(
-                    phase=state.phase,
-                    ending=state.ending or "",
-                    started_secs=state.started_secs,
-                    ended_secs=now,
-                    weights_digest=weights_digest,
-                    traffic=self.traffic.drain(),
-                ),
-            )
+            self._record.closed(state, now, weights_digest)
             self._state = state
-            self._accumulator = None
+            self._sum.drop()
             stale = self._blobs.round_files()
             if state.phase is Phase.COMMITTED:
                 self._durations[rules.work] = now - state.started_secs
@@ -393,17 +341,7 @@ class Coordinator:
         if coming is None:
             return
         rules = rules_for(self.job.config, self.job.name, *coming)
-        self._store.open_round(
-            StoredRound(
-                number=rules.number,
-                work=rules.work,
-                phase=Phase.SELECTING,
-                ending="",
-                rules=asdict(rules),
-                books=self.job.books(rules.number),
-            )
-        )
-        self._state = RoundState(rules)
+        self._state = self._record.opened(rules)
         self._start_if_ready(self._clock())
 
     def _finish_if_last(self, last: tuple[int, Work] | None) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
-from fedvoice.algorithm.plan_schedule import plan_for_round
+from fedvoice.algorithm.federated import FederatedAlgorithm
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
-from fedvoice.protocol.parameters import FlatVector
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.protocol.task import TaskManifest
 from fedvoice.server.config import ServerConfig
@@ -21,9 +22,6 @@ class Job:
     manifest: TaskManifest
     plan: TrainingPlan
     """As configured; `plan_for` is what a round's phones are given."""
-    frozen: tuple[slice, ...]
-    """Parts of the vector that the plan does not train: a phone that is too old to know of it is
-    not let to move them."""
     manifest_blob: pb.Blob
     program_blob: pb.Blob
 
@@ -32,16 +30,30 @@ class Job:
         """P."""
         return self.manifest.parameters.total_size
 
-    def without_frozen(self, delta: FlatVector) -> FlatVector:
-        """`delta` [P] with 0 in the parts that do not train, in place."""
-        for part in self.frozen:
-            delta[part] = 0
-        return delta
+    @cached_property
+    def algorithm(self) -> FederatedAlgorithm:
+        """The pure part, as simulations have it."""
+        return FederatedAlgorithm(self.config, self.manifest.parameters, self.plan)
+
+    def check(self) -> None:
+        """See that the algorithm can be run here, before anybody is asked to work for it.
+
+        Raises:
+            FedvoiceError: `bad-config` for a plan or links that do not fit; `bad-plugin`.
+        """
+        _ = self.algorithm.frozen
+        if not self.algorithm.chain.exact:
+            raise FedvoiceError(
+                ErrorCode.BAD_CONFIG,
+                where="links",
+                got="a link that says it is not exact",
+                wanted="exact links: a restarted server must come to the same model",
+                next_step="Leave it out here, or run it in a simulation.",
+            )
 
     def plan_for(self, number: int) -> TrainingPlan:
         """The plan of round `number`."""
-        schedule = self.config.plan_schedule
-        return plan_for_round(schedule, self.plan, number, self.config.rounds)
+        return self.algorithm.plan_for(number)
 
     def books(self, number: int) -> dict[str, float]:
         """What the ledger needs to know of round `number` beside its reports."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
-from sqlalchemy import Insert, insert, select, update
+from sqlalchemy import select, update
 
 from fedvoice.server.security.authority import Issued
-from fedvoice.server.store.database import Store
+from fedvoice.server.store.database import Store, insert_row
 from fedvoice.server.store.tables import (
     CERTIFICATES,
     INVITATIONS,
@@ -58,7 +58,7 @@ class Credentials:
             digest=token_digest(token), created_secs=now, expires_secs=now + valid_secs
         )
         with self._store.transaction(synced=True) as connection:
-            connection.execute(insert(INVITATIONS).values(**asdict(row)))
+            insert_row(connection, row)
         return token
 
     def redeem(
@@ -100,17 +100,17 @@ class Credentials:
             )
             if connection.execute(others).first() is not None:
                 raise NameTakenError
-            connection.execute(_new_certificate(client_id, key_digest, issued))
+            insert_row(connection, _new_certificate(client_id, key_digest, issued))
         return issued.certificate
 
     def add(self, client_id: str, key_digest: str, issued: Issued) -> None:
         """Note a renewed certificate."""
         with self._store.transaction(synced=True) as connection:
-            connection.execute(_new_certificate(client_id, key_digest, issued))
+            insert_row(connection, _new_certificate(client_id, key_digest, issued))
 
     def good(self, serial: str, client_id: str) -> bool:
         """Whether a certificate was issued here to this phone and has not been revoked."""
-        rows = self._store.find(CERTIFICATES, CertificateRow, serial=serial)
+        rows = self._store.find(CertificateRow, serial=serial)
         return bool(rows) and rows[0].client_id == client_id and not rows[0].revoked
 
     def revoke(self, client_id: str) -> int:
@@ -126,7 +126,7 @@ class Credentials:
     def clients(self) -> list[ClientFacts]:
         """Every phone that was enrolled, by its certificate that lasts longest."""
         latest: dict[str, CertificateRow] = {}
-        for row in self._store.find(CERTIFICATES, CertificateRow):
+        for row in self._store.find(CertificateRow):
             known = latest.get(row.client_id)
             if known is None or (row.revoked, -row.expires_secs) < (
                 known.revoked,
@@ -140,16 +140,15 @@ class Credentials:
 
     def open_invitations(self, now: float) -> int:
         """Invitations that can still be used."""
-        rows = self._store.find(INVITATIONS, InvitationRow, key_digest="")
+        rows = self._store.find(InvitationRow, key_digest="")
         return sum(row.expires_secs > now for row in rows)
 
 
-def _new_certificate(client_id: str, key_digest: str, issued: Issued) -> Insert:
-    row = CertificateRow(
+def _new_certificate(client_id: str, key_digest: str, issued: Issued) -> CertificateRow:
+    return CertificateRow(
         serial=issued.serial,
         client_id=client_id,
         key_digest=key_digest,
         issued_secs=issued.issued_secs,
         expires_secs=issued.expires_secs,
     )
-    return insert(CERTIFICATES).values(**asdict(row))

@@ -12,13 +12,13 @@ for the rest a power cut may take back the last moments: a phone then asks for w
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, insert, select, update
+from sqlalchemy import Connection, Engine, create_engine, event, insert, select, update
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -31,7 +31,6 @@ from fedvoice.server.store import tables as t
 from fedvoice.server.store.files import store_full
 
 DATABASE_FILE = "server.sqlite"
-_RowType = TypeVar("_RowType")
 
 
 def open_store(directory: Path) -> Store:
@@ -121,28 +120,17 @@ class Store:
         """Facts of the whole job, each a JSON value."""
         with self.transaction(synced=True) as connection:
             for key, value in values.items():
-                changed = connection.execute(
-                    update(t.META).where(t.META.c.key == key).values(value=value)
-                )
-                if changed.rowcount == 0:
-                    connection.execute(insert(t.META).values(key=key, value=value))
+                _upsert(connection, t.MetaRow(key, value))
 
     def save_client(self, row: t.ClientRow) -> None:
         """Insert or replace."""
         with self.transaction() as connection:
-            fields = asdict(row)
-            changed = connection.execute(
-                update(t.CLIENTS).where(t.CLIENTS.c.client_id == row.client_id).values(**fields)
-            )
-            if changed.rowcount == 0:
-                connection.execute(insert(t.CLIENTS).values(**fields))
+            _upsert(connection, row)
 
     def open_round(self, row: t.StoredRound) -> None:
         """Begin a round with an empty journal."""
         with self.transaction() as connection:
-            fields = asdict(row)
-            del fields["seq"]
-            connection.execute(insert(t.ROUNDS).values(**fields))
+            insert_row(connection, row)
 
     def append_event(
         self,
@@ -157,15 +145,10 @@ class Store:
     ) -> None:
         """Keep an event of the open round and what came with it, all or nothing."""
         with self.transaction(synced=report is not None) as connection:
-            connection.execute(
-                insert(t.JOURNAL).values(number=number, work=work, event=dict(happened))
-            )
-            if assignment is not None:
-                connection.execute(insert(t.ASSIGNMENTS).values(**asdict(assignment)))
-            if report is not None:
-                connection.execute(insert(t.REPORTS).values(**asdict(report)))
-            if evaluation is not None:
-                connection.execute(insert(t.EVALUATIONS).values(**asdict(evaluation)))
+            insert_row(connection, t.JournalRow(number, work, dict(happened)))
+            for row in (assignment, report, evaluation):
+                if row is not None:
+                    insert_row(connection, row)
             _add_traffic(connection, traffic)
 
     def close_round(self, number: int, work: str, closing: t.Closing) -> None:
@@ -199,11 +182,11 @@ class Store:
 
     def clients(self) -> list[t.ClientRow]:
         """Every phone ever seen."""
-        return self.find(t.CLIENTS, t.ClientRow)
+        return self.find(t.ClientRow)
 
     def rounds(self) -> list[t.StoredRound]:
         """All rounds in the order in which they were opened."""
-        return sorted(self.find(t.ROUNDS, t.StoredRound), key=lambda row: row.seq or 0)
+        return sorted(self.find(t.StoredRound), key=lambda row: row.seq or 0)
 
     def journal(self) -> list[dict[str, Any]]:
         """Events of the open round in order."""
@@ -214,33 +197,34 @@ class Store:
     def latest_secs(self) -> float:
         """Unix time of the last event known, by the server's clock then; 0 in a new store."""
         events = self.journal()
-        ends = (row.ended_secs for row in self.find(t.ROUNDS, t.StoredRound))
+        ends = (row.ended_secs for row in self.find(t.StoredRound))
         return max([float(events[-1]["time_secs"]) if events else 0.0, *ends])
 
     def assignment(self, assignment_id: str) -> t.AssignmentRow | None:
         """One grant."""
-        found = self.find(t.ASSIGNMENTS, t.AssignmentRow, assignment_id=assignment_id)
+        found = self.find(t.AssignmentRow, assignment_id=assignment_id)
         return found[0] if found else None
 
     def report(self, client_id: str, report_id: str) -> t.ReportRow | None:
         """A report answered for good."""
-        found = self.find(t.REPORTS, t.ReportRow, client_id=client_id, report_id=report_id)
+        found = self.find(t.ReportRow, client_id=client_id, report_id=report_id)
         return found[0] if found else None
 
     def reports(self, **where: int | str) -> list[t.ReportRow]:
         """Reports whose columns equal `where`, e.g. `number=3, work="train"`."""
-        return self.find(t.REPORTS, t.ReportRow, **where)
+        return self.find(t.ReportRow, **where)
 
     def evaluations(self, **where: int | str) -> list[t.EvaluationRow]:
         """Evaluations by phone."""
-        return self.find(t.EVALUATIONS, t.EvaluationRow, **where)
+        return self.find(t.EvaluationRow, **where)
 
     def traffic(self, **where: int | str) -> list[t.TrafficRow]:
         """Byte counts by round, kind and phone."""
-        return self.find(t.TRAFFIC, t.TrafficRow, **where)
+        return self.find(t.TrafficRow, **where)
 
-    def find(self, table: Table, row_type: type[_RowType], **where: int | str) -> list[_RowType]:
+    def find(self, row_type: type[t.Row], **where: int | str) -> list[t.Row]:
         """Rows of a table whose columns equal `where`."""
+        table = t.TABLES[row_type]
         query = select(table).where(*(table.c[key] == value for key, value in where.items()))
         with self._engine.connect() as connection:
             return [row_type(**row) for row in connection.execute(query).mappings()]
@@ -258,20 +242,38 @@ class Store:
             raise
 
 
-def _add_traffic(connection: Connection, rows: Iterable[t.TrafficRow]) -> None:
-    table = t.TRAFFIC
-    for row in rows:
-        changed = connection.execute(
-            update(table)
-            .where(
-                table.c.number == row.number,
-                table.c.kind == row.kind,
-                table.c.client_id == row.client_id,
-            )
-            .values(
-                bytes_down=table.c.bytes_down + row.bytes_down,
-                bytes_up=table.c.bytes_up + row.bytes_up,
-            )
+def insert_row(connection: Connection, row: Any) -> None:
+    """A new row of the table of its type; a key that is None is the database's to give."""
+    table = t.TABLES[type(row)]
+    values = {name: value for name, value in _values(row).items() if value is not None}
+    connection.execute(insert(table).values(**values))
+
+
+def _upsert(connection: Connection, row: Any, *, add: Collection[str] = ()) -> None:
+    """Insert, or replace the row with the same primary key; columns of `add` are added to what is
+    there instead. In the words of every database."""
+    table, values = t.TABLES[type(row)], _values(row)
+    keys = [column.name for column in table.primary_key]
+    changed = connection.execute(
+        update(table)
+        .where(*(table.c[key] == values[key] for key in keys))
+        .values(
+            {
+                name: table.c[name] + value if name in add else value
+                for name, value in values.items()
+                if name not in keys
+            }
         )
-        if changed.rowcount == 0:
-            connection.execute(insert(table).values(**asdict(row)))
+    )
+    if changed.rowcount == 0:
+        insert_row(connection, row)
+
+
+def _values(row: Any) -> dict[str, Any]:
+    # Not `asdict`: it copies JSON values all the way down.
+    return {field.name: getattr(row, field.name) for field in fields(row)}
+
+
+def _add_traffic(connection: Connection, rows: Iterable[t.TrafficRow]) -> None:
+    for row in rows:
+        _upsert(connection, row, add=("bytes_down", "bytes_up"))

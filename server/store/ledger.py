@@ -1,27 +1,21 @@
 """The cost books (law 7), read from the store, also while the server runs.
 
-CFMQ = R K (P + alpha nu), nu = e N / (b K) mu (arXiv 2010.15965). Measured: R K P is the bytes of
-all messages of training (check-ins with work, weights, updates; each with gRPC's 5-byte header),
-R K nu the sum over accepted reports of steps * mu, mu as the phone planned it. Both are cumulative
-over rounds. Evaluation, programs fetched once and check-ins without work are booked on their own.
-The analytic values beside them take P = weights + payload and nu from the plan and the examples.
+`algorithm.books` folds them; here the bytes are those of all messages of training (check-ins with
+work, weights, updates; each with gRPC's 5-byte header). Evaluation, programs fetched once and
+check-ins without work are booked on their own. The formula takes P = weights + payload.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from fedvoice.algorithm.books import Costs, FormulaTerms, account
 from fedvoice.algorithm.rounds import (
     Phase,
     Work,
-)
-from fedvoice.protocol.cost import (
-    Cfmq,
-    analytic_cfmq,
 )
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.server.store.database import (
@@ -64,6 +58,7 @@ class RoundRow:
     """communication + alpha * compute."""
     cfmq_analytic_communication_bytes: float
     cfmq_analytic_compute_bytes: float
+    cfmq_analytic_total_bytes: float
     planned_memory_bytes: int
     """mu: the largest of the round."""
     peak_memory_bytes: int
@@ -75,10 +70,6 @@ class RoundRow:
     evaluation_bytes: int
     install_bytes: int
     idle_bytes: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
 
 
 def round_rows(store: Store | Path) -> list[RoundRow]:
@@ -102,7 +93,7 @@ def round_rows(store: Store | Path) -> list[RoundRow]:
     traffic: dict[int, list[TrafficRow]] = defaultdict(list)
     for entry in store.traffic():
         traffic[entry.number].append(entry)
-    measured, analytic = Cfmq(0.0, 0.0), Cfmq(0.0, 0.0)
+    costs = Costs()
     rows = []
     for closed in store.rounds():
         number = closed.number
@@ -112,35 +103,37 @@ def round_rows(store: Store | Path) -> list[RoundRow]:
             continue
         train = reports[number]
         down, up = _bytes(traffic[number], TrafficKind.TRAIN)
-        alpha = float(closed.books["alpha"])
-        measured = Cfmq(
-            measured.communication_bytes + down + up,
-            measured.computation_bytes + sum(r.steps * r.planned_memory_bytes for r in train),
-            alpha,
+        closing = account(
+            costs,
+            train,
+            bytes_down=down,
+            bytes_up=up,
+            alpha=float(closed.books["alpha"]),
+            formula=_formula(closed, train),
         )
-        analytic = _add(analytic, _analytic(closed, train))
+        costs = closing.costs
         heard = evaluations[number]
         words = sum(e.words for e in heard)
-        examples = sum(r.examples for r in train)
         rows.append(
             RoundRow(
                 round=number,
                 status=closed.phase if number else "initial",
                 ending=closed.ending,
-                clients=len(train),
-                examples=examples,
-                steps=sum(r.steps for r in train),
-                loss=sum(r.examples * r.loss for r in train) / examples if examples else None,
+                clients=closing.clients,
+                examples=closing.examples,
+                steps=closing.steps,
+                loss=closing.loss,
                 bytes_down=down,
                 bytes_up=up,
                 wall_secs=closed.ended_secs - closed.started_secs,
-                cfmq_communication_bytes=measured.communication_bytes,
-                cfmq_compute_bytes=measured.computation_bytes,
-                cfmq_total_bytes=measured.total_bytes,
-                cfmq_analytic_communication_bytes=analytic.communication_bytes,
-                cfmq_analytic_compute_bytes=analytic.computation_bytes,
-                planned_memory_bytes=max((r.planned_memory_bytes for r in train), default=0),
-                peak_memory_bytes=max((r.peak_memory_bytes for r in train), default=0),
+                cfmq_communication_bytes=costs.measured.communication_bytes,
+                cfmq_compute_bytes=costs.measured.computation_bytes,
+                cfmq_total_bytes=costs.measured.total_bytes,
+                cfmq_analytic_communication_bytes=costs.analytic.communication_bytes,
+                cfmq_analytic_compute_bytes=costs.analytic.computation_bytes,
+                cfmq_analytic_total_bytes=costs.analytic.total_bytes,
+                planned_memory_bytes=closing.planned_memory_bytes,
+                peak_memory_bytes=closing.peak_memory_bytes,
                 wer=sum(e.word_errors for e in heard) / words if words else None,
                 evaluation_clients=len(heard),
                 evaluation_words=words,
@@ -172,28 +165,11 @@ def _bytes(rows: Iterable[TrafficRow], kind: TrafficKind) -> tuple[int, int]:
     return sum(row.bytes_down for row in chosen), sum(row.bytes_up for row in chosen)
 
 
-def _analytic(closed: StoredRound, reports: list[ReportRow]) -> Cfmq:
-    if not reports:
-        return Cfmq(0.0, 0.0)
-    clients, books = len(reports), closed.books
-    examples = sum(r.examples for r in reports)
-    # b = 0: all local examples in one batch.
-    batch_size = books["batch_size"] or examples / clients
-    return analytic_cfmq(
-        rounds=1,
-        clients=clients,
-        payload_bytes=books["weights_bytes"] + sum(r.payload_bytes for r in reports) / clients,
-        memory_bytes=sum(r.planned_memory_bytes for r in reports) / clients,
-        local_epochs=books["local_epochs"],
-        round_examples=examples,
-        batch_size=batch_size,
-        alpha=books["alpha"],
-    )
-
-
-def _add(a: Cfmq, b: Cfmq) -> Cfmq:
-    return Cfmq(
-        a.communication_bytes + b.communication_bytes,
-        a.computation_bytes + b.computation_bytes,
-        b.alpha,
+def _formula(closed: StoredRound, reports: list[ReportRow]) -> FormulaTerms:
+    kept = closed.books
+    payload_bytes = sum(r.payload_bytes for r in reports) / max(1, len(reports))
+    return FormulaTerms(
+        payload_bytes=kept["weights_bytes"] + payload_bytes,
+        local_epochs=kept["local_epochs"],
+        batch_size=kept["batch_size"],
     )

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors.numpy import load_file, save_file
 
-from fedvoice.algorithm import optimizers
+from fedvoice.algorithm.federated import AlgorithmState, FederatedAlgorithm
 from fedvoice.algorithm.optimizers import OptimizerState
 from fedvoice.protocol.codec import encode
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
@@ -27,31 +26,21 @@ from fedvoice.protocol.task import (
     load_weights,
     save_weights,
 )
-from fedvoice.server.config import ServerConfig
 from fedvoice.server.store.blobs import BlobStore
 from fedvoice.server.store.files import replace_file
 
 WEIGHTS_ENCODING = "float32"
 
 
-@dataclass(frozen=True)
-class Model:
-    """What a training round changes. `number`: the round that it is the result of."""
-
-    number: int
-    weights: FlatVector
-    optimizer: OptimizerState
-
-
 class ModelFiles:
-    """Reads and writes `Model`s below a store directory."""
+    """Reads and writes the algorithm's states below a store directory."""
 
     def __init__(self, directory: Path, table: ParameterTable) -> None:
         self._directory, self.table = directory, table
         for name in ("rounds", "optimizer"):
             (directory / name).mkdir(parents=True, exist_ok=True)
 
-    def save(self, model: Model) -> None:
+    def save(self, model: AlgorithmState) -> None:
         """Write a round's files durably; `weights.safetensors` stays until `publish`.
 
         Raises:
@@ -64,7 +53,7 @@ class ModelFiles:
             lambda path: save_weights(path, model.weights, self.table),
         )
 
-    def publish(self, model: Model) -> None:
+    def publish(self, model: AlgorithmState) -> None:
         """Make a saved model the latest one and forget optimiser states of rounds before."""
         replace_file(
             self._directory / WEIGHTS_FILE,
@@ -74,14 +63,15 @@ class ModelFiles:
             if path != self._optimizer_path(model.number):
                 path.unlink(missing_ok=True)
 
-    def load(self, number: int) -> Model:
+    def load(self, number: int) -> AlgorithmState:
         """A saved model.
 
         Raises:
             FedvoiceError: as `protocol.task.load_weights`.
         """
         weights = load_weights(self._round_path(number), self.table)
-        return Model(number, weights, OptimizerState(load_file(self._optimizer_path(number))))
+        optimizer = OptimizerState(load_file(self._optimizer_path(number)))
+        return AlgorithmState(weights, optimizer, number)
 
     def _round_path(self, number: int) -> Path:
         return self._directory / "rounds" / f"{number:04d}.safetensors"
@@ -93,8 +83,8 @@ class ModelFiles:
 class CurrentModel:
     """The model that phones are given: in memory, on disk, and as a blob."""
 
-    def __init__(self, files: ModelFiles, blobs: BlobStore, config: ServerConfig) -> None:
-        self._files, self._blobs, self._config = files, blobs, config
+    def __init__(self, files: ModelFiles, blobs: BlobStore, algorithm: FederatedAlgorithm) -> None:
+        self._files, self._blobs, self._algorithm = files, blobs, algorithm
         self._past_digest = ""
 
     def load(self, number: int) -> None:
@@ -103,22 +93,13 @@ class CurrentModel:
         self.publish()
 
     def advance(self, delta: FlatVector, number: int) -> str:
-        """Apply the mean delta [P] of round `number`; all files but the latest weights are
+        """Apply the delta [P] of round `number`; all files but the latest weights are
         written durably. The new weights' digest.
 
         Raises:
             FedvoiceError: `store-full`.
         """
-        weights, optimizer = optimizers.apply(
-            self._config.optimizer,
-            self._model.optimizer,
-            self._model.weights,
-            delta,
-            table=self._files.table,
-            number=number,
-            rounds=self._config.rounds,
-        )
-        model = Model(number, weights, optimizer)
+        model = self._algorithm.apply(self._model, delta, number)
         self._files.save(model)
         self._past_digest = self.blob.digest
         self._install(model)
@@ -130,7 +111,7 @@ class CurrentModel:
         if self._past_digest and self._past_digest != self.blob.digest:
             self._blobs.remove(self._past_digest)
 
-    def _install(self, model: Model) -> None:
+    def _install(self, model: AlgorithmState) -> None:
         data = encode(model.weights, WEIGHTS_ENCODING)
         self._model = model
         self.blob = pb.Blob(

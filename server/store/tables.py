@@ -1,14 +1,54 @@
-"""Tables of the server's database, and their rows as dataclasses."""
+"""Tables of the server's database, each declared once: a row is a dataclass, and its table follows
+from it.
+
+A field's type is its column's; `Key` marks primary keys, `Indexed` a column with an index, `Long`
+64-bit integers. No column may be NULL.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, Integer, MetaData, String, Table
 
 METADATA = MetaData()
+TABLES: dict[type, Table] = {}
+"""Of each row type."""
+
+Row = TypeVar("Row")
+Key = "key"
+Indexed = "index"
+Long = Annotated[int, BigInteger]
+_TYPES: dict[Any, Any] = {str: String, int: Integer, float: Float, bool: Boolean}
+
+
+def _table(name: str, row_type: type[Row]) -> Table:
+    """The table of a row type, with its primary key first."""
+    hints = get_type_hints(row_type, include_extras=True)
+    # dataclasses.fields wants what mypy cannot know of a type variable.
+    columns = [_column(f.name, hints[f.name]) for f in fields(row_type)]  # type: ignore[arg-type]
+    columns.sort(key=lambda column: not column.primary_key)
+    TABLES[row_type] = Table(name, METADATA, *columns)
+    return TABLES[row_type]
+
+
+def _column(name: str, hint: Any) -> Column[Any]:
+    plain, marks = hint, tuple[Any, ...]()
+    if get_origin(hint) is Annotated:
+        plain, *rest = get_args(hint)
+        marks = tuple(rest)
+    if Key in marks:
+        counted = plain not in (str, int)  # `int | None`: given by the database
+        return Column(
+            name,
+            _TYPES.get(plain, Integer),
+            primary_key=True,
+            autoincrement=True if counted else "auto",
+        )
+    kind = BigInteger if BigInteger in marks else _TYPES.get(plain, JSON)
+    return Column(name, kind, nullable=False, index=True if Indexed in marks else None)
 
 
 class TrafficKind(StrEnum):
@@ -22,119 +62,19 @@ class TrafficKind(StrEnum):
     """Check-ins without work."""
 
 
-META = Table(
-    "meta", METADATA, Column("key", String, primary_key=True), Column("value", JSON, nullable=False)
-)
-CLIENTS = Table(
-    "clients",
-    METADATA,
-    Column("client_id", String, primary_key=True),
-    Column("train_examples", Integer, nullable=False),
-    Column("test_examples", Integer, nullable=False),
-    Column("runtime_version", String, nullable=False),
-    Column("capable", Boolean, nullable=False),
-    Column("first_seen_secs", Float, nullable=False),
-)
-ROUNDS = Table(
-    "rounds",
-    METADATA,
-    Column("seq", Integer, primary_key=True, autoincrement=True),
-    Column("number", Integer, nullable=False),
-    Column("work", String, nullable=False),
-    Column("phase", String, nullable=False),
-    Column("ending", String, nullable=False),
-    Column("rules", JSON, nullable=False),
-    Column("books", JSON, nullable=False),
-    Column("started_secs", Float, nullable=False),
-    Column("ended_secs", Float, nullable=False),
-    Column("weights_digest", String, nullable=False),
-)
-JOURNAL = Table(
-    "journal",
-    METADATA,
-    Column("seq", Integer, primary_key=True, autoincrement=True),
-    Column("number", Integer, nullable=False),
-    Column("work", String, nullable=False),
-    Column("event", JSON, nullable=False),
-)
-ASSIGNMENTS = Table(
-    "assignments",
-    METADATA,
-    Column("assignment_id", String, primary_key=True),
-    Column("number", Integer, nullable=False, index=True),
-    Column("work", String, nullable=False),
-    Column("client_id", String, nullable=False),
-    Column("granted_secs", Float, nullable=False),
-)
-REPORTS = Table(
-    "reports",
-    METADATA,
-    Column("client_id", String, primary_key=True),
-    Column("report_id", String, primary_key=True),
-    Column("assignment_id", String, nullable=False),
-    Column("number", Integer, nullable=False, index=True),
-    Column("work", String, nullable=False),
-    Column("verdict", Integer, nullable=False),
-    Column("detail", String, nullable=False),
-    Column("received_secs", Float, nullable=False),
-    Column("payload_digest", String, nullable=False),
-    Column("payload_bytes", BigInteger, nullable=False),
-    Column("encoding", String, nullable=False),
-    Column("examples", Integer, nullable=False),
-    Column("steps", BigInteger, nullable=False),
-    Column("loss", Float, nullable=False),
-    Column("train_secs", Float, nullable=False),
-    Column("peak_memory_bytes", BigInteger, nullable=False),
-    Column("planned_memory_bytes", BigInteger, nullable=False),
-    Column("skipped_examples", Integer, nullable=False),
-    Column("update_norm", Float, nullable=False),
-)
-EVALUATIONS = Table(
-    "evaluations",
-    METADATA,
-    Column("number", Integer, primary_key=True),
-    Column("client_id", String, primary_key=True),
-    Column("word_errors", BigInteger, nullable=False),
-    Column("words", BigInteger, nullable=False),
-    Column("utterances", BigInteger, nullable=False),
-)
-TRAFFIC = Table(
-    "traffic",
-    METADATA,
-    Column("number", Integer, primary_key=True),
-    Column("kind", String, primary_key=True),
-    Column("client_id", String, primary_key=True),
-    Column("bytes_down", BigInteger, nullable=False),
-    Column("bytes_up", BigInteger, nullable=False),
-)
-INVITATIONS = Table(
-    "invitations",
-    METADATA,
-    Column("digest", String, primary_key=True),
-    Column("created_secs", Float, nullable=False),
-    Column("expires_secs", Float, nullable=False),
-    Column("key_digest", String, nullable=False),
-    Column("client_id", String, nullable=False),
-    Column("used_secs", Float, nullable=False),
-    Column("certificate", String, nullable=False),
-)
-CERTIFICATES = Table(
-    "certificates",
-    METADATA,
-    Column("serial", String, primary_key=True),
-    Column("client_id", String, nullable=False, index=True),
-    Column("key_digest", String, nullable=False),
-    Column("issued_secs", Float, nullable=False),
-    Column("expires_secs", Float, nullable=False),
-    Column("revoked", Boolean, nullable=False),
-)
+@dataclass(frozen=True)
+class MetaRow:
+    """A fact of the whole job."""
+
+    key: Annotated[str, Key]
+    value: Any
 
 
 @dataclass(frozen=True)
 class ClientRow:
     """A phone that has checked in. `capable`: it has every operator that the program needs."""
 
-    client_id: str
+    client_id: Annotated[str, Key]
     train_examples: int
     test_examples: int
     runtime_version: str
@@ -155,15 +95,25 @@ class StoredRound:
     started_secs: float = 0.0
     ended_secs: float = 0.0
     weights_digest: str = ""
-    seq: int | None = None
+    seq: Annotated[int | None, Key] = None
+
+
+@dataclass(frozen=True)
+class JournalRow:
+    """An event of the open round."""
+
+    number: int
+    work: str
+    event: dict[str, Any]
+    seq: Annotated[int | None, Key] = None
 
 
 @dataclass(frozen=True)
 class AssignmentRow:
     """One grant of a place."""
 
-    assignment_id: str
-    number: int
+    assignment_id: Annotated[str, Key]
+    number: Annotated[int, Indexed]
     work: str
     client_id: str
     granted_secs: float
@@ -173,23 +123,23 @@ class AssignmentRow:
 class ReportRow:
     """A report that was answered for good: accepted, or refused as bad. Secs are Unix time."""
 
-    client_id: str
-    report_id: str
+    client_id: Annotated[str, Key]
+    report_id: Annotated[str, Key]
     assignment_id: str
-    number: int
+    number: Annotated[int, Indexed]
     work: str
     verdict: int
     detail: str
     received_secs: float
     payload_digest: str
-    payload_bytes: int
+    payload_bytes: Long
     encoding: str
     examples: int
-    steps: int
+    steps: Long
     loss: float
     train_secs: float
-    peak_memory_bytes: int
-    planned_memory_bytes: int
+    peak_memory_bytes: Long
+    planned_memory_bytes: Long
     skipped_examples: int
     update_norm: float
 
@@ -198,22 +148,22 @@ class ReportRow:
 class EvaluationRow:
     """One phone's word errors with the weights of round `number`."""
 
-    number: int
-    client_id: str
-    word_errors: int
-    words: int
-    utterances: int
+    number: Annotated[int, Key]
+    client_id: Annotated[str, Key]
+    word_errors: Long
+    words: Long
+    utterances: Long
 
 
 @dataclass(frozen=True)
 class TrafficRow:
     """Message bytes with their 5-byte frame headers, from the phone's side: down and up."""
 
-    number: int
-    kind: str
-    client_id: str
-    bytes_down: int
-    bytes_up: int
+    number: Annotated[int, Key]
+    kind: Annotated[str, Key]
+    client_id: Annotated[str, Key]
+    bytes_down: Long
+    bytes_up: Long
 
 
 @dataclass(frozen=True)
@@ -233,7 +183,7 @@ class InvitationRow:
     """A one-time token, by its sha256. `key_digest` is empty until it is used; `certificate`: DER,
     hex, what it was answered with."""
 
-    digest: str
+    digest: Annotated[str, Key]
     created_secs: float
     expires_secs: float
     key_digest: str = ""
@@ -246,9 +196,21 @@ class InvitationRow:
 class CertificateRow:
     """A certificate issued to a phone. `serial`: hex; `key_digest`: sha256 of its public key."""
 
-    serial: str
-    client_id: str
+    serial: Annotated[str, Key]
+    client_id: Annotated[str, Indexed]
     key_digest: str
     issued_secs: float
     expires_secs: float
     revoked: bool = False
+
+
+META = _table("meta", MetaRow)
+CLIENTS = _table("clients", ClientRow)
+ROUNDS = _table("rounds", StoredRound)
+JOURNAL = _table("journal", JournalRow)
+ASSIGNMENTS = _table("assignments", AssignmentRow)
+REPORTS = _table("reports", ReportRow)
+EVALUATIONS = _table("evaluations", EvaluationRow)
+TRAFFIC = _table("traffic", TrafficRow)
+INVITATIONS = _table("invitations", InvitationRow)
+CERTIFICATES = _table("certificates", CertificateRow)

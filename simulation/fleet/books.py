@@ -68,6 +68,6 @@ def _result(row: RoundRow, wer: float | None, heldout_wer: float | None) -> Roun
         wall_secs=row.wall_secs,
         memory_bytes=row.planned_memory_bytes,
         peak_memory_bytes=row.peak_memory_bytes,
-        analytic_cfmq_bytes=row.cfmq_analytic_communication_bytes + row.cfmq_analytic_compute_bytes,
+        analytic_cfmq_bytes=row.cfmq_analytic_total_bytes,
         end=f"{row.status}, {row.ending}",
     )

@@ -1,0 +1,149 @@
+"""The federated algorithm: its state, and the pure functions that lead from round to round.
+
+    state = algorithm.init(weights)
+    plan = algorithm.plan_for(state.number + 1)
+    ... clients train by the plan; each update: `check_statistics`, `check_facts`, `chain.fold`
+    state = algorithm.apply(state, algorithm.delta(total, spooled), number)
+    state, row = algorithm.account(state, number, accepted, ...)
+
+Drivers (the server, the simulation in one process) bring clients, clocks and stores; what changes
+a model or its books is here, so that law 9 holds by construction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from fedvoice.algorithm import books, optimizers
+from fedvoice.algorithm.aggregation import Accumulator
+from fedvoice.algorithm.books import Costs, Counts, FormulaTerms, RoundAccount
+from fedvoice.algorithm.checks import UpdateLimits
+from fedvoice.algorithm.links import Chain, Spooled, check_spooled, make_chain
+from fedvoice.algorithm.optimizers import OptimizerState
+from fedvoice.algorithm.plan_schedule import plan_for_round
+from fedvoice.algorithm.settings import AlgorithmConfig
+from fedvoice.protocol.parameters import FlatVector, ParameterTable
+from fedvoice.protocol.plan import TrainingPlan, frozen_parts
+
+
+@dataclass(frozen=True)
+class AlgorithmState:
+    """All that a round changes.
+
+    weights: float32 [P]. number: the last closed round, 0 before the first. costs: CFMQ of all
+    rounds so far (a server folds it from its store when asked and leaves it empty here).
+    """
+
+    weights: FlatVector
+    optimizer: OptimizerState
+    number: int = 0
+    costs: Costs = field(default_factory=Costs)
+
+
+@dataclass(frozen=True)
+class FederatedAlgorithm:
+    """What stays the same from a job's first round to its last. `plan`: as configured, before
+    the schedule."""
+
+    config: AlgorithmConfig
+    table: ParameterTable
+    plan: TrainingPlan
+
+    def init(self, weights: FlatVector) -> AlgorithmState:
+        """Before round 1, at `weights` float32 [P].
+
+        Raises:
+            FedvoiceError: `bad-plugin` for an optimiser that cannot be had.
+        """
+        return AlgorithmState(weights, optimizers.init(self.config.optimizer, self.table))
+
+    def plan_for(self, number: int) -> TrainingPlan:
+        """What the clients of round `number` are given."""
+        return plan_for_round(self.config.plan_schedule, self.plan, number, self.config.rounds)
+
+    @cached_property
+    def chain(self) -> Chain:
+        """The update links.
+
+        Raises:
+            FedvoiceError: `bad-plugin`, `bad-config` as `algorithm.links.make_chain`.
+        """
+        chain = make_chain(self.config.links, max_weight=self.config.max_client_examples)
+        check_spooled(chain, self.config.places)
+        return chain
+
+    @cached_property
+    def frozen(self) -> tuple[slice, ...]:
+        """Parts of the vector that the plan does not train: a client that is too old to know of it
+        is not let to move them.
+
+        Raises:
+            FedvoiceError: `bad-config` if the plan names what no parameter is called.
+        """
+        return frozen_parts(self.plan, self.table)
+
+    @property
+    def limits(self) -> UpdateLimits:
+        """What updates are checked against."""
+        config = self.config
+        return UpdateLimits(
+            config.grid_bits,
+            config.max_update_abs,
+            config.max_update_norm,
+            config.max_client_examples,
+        )
+
+    def accumulator(self) -> Accumulator:
+        """An empty sum for one round."""
+        return Accumulator(self.table.total_size, grid_bits=self.config.grid_bits)
+
+    def delta(self, total: Accumulator, spooled: Sequence[Spooled] = ()) -> FlatVector:
+        """The round's delta float32 [P]: the weighted mean, or what a cohort rule makes of the
+        updates."""
+        if self.chain.needs_updates:
+            return self.chain.combine(spooled, self.table.total_size)
+        return total.mean()
+
+    def apply(self, state: AlgorithmState, delta: FlatVector, number: int) -> AlgorithmState:
+        """The state after round `number` with `delta` float32 [P], whose frozen parts are set to 0
+        in place."""
+        for part in self.frozen:
+            delta[part] = 0
+        weights, optimizer = optimizers.apply(
+            self.config.optimizer,
+            state.optimizer,
+            state.weights,
+            delta,
+            table=self.table,
+            number=number,
+            rounds=self.config.rounds,
+        )
+        return replace(state, weights=weights, optimizer=optimizer, number=number)
+
+    def account(
+        self,
+        state: AlgorithmState,
+        number: int,
+        accepted: Sequence[Counts],
+        *,
+        bytes_down: int,
+        bytes_up: int,
+    ) -> tuple[AlgorithmState, RoundAccount]:
+        """Close the books of round `number`, committed or abandoned. Bytes are those of all its
+        clients; each accepted one is charged an equal share of them by the formula."""
+        plan = self.plan_for(number)
+        row = books.account(
+            state.costs,
+            accepted,
+            bytes_down=bytes_down,
+            bytes_up=bytes_up,
+            alpha=self.config.alpha,
+            formula=FormulaTerms(
+                payload_bytes=(bytes_down + bytes_up) / max(1, len(accepted)),
+                local_epochs=plan.local_epochs,
+                batch_size=plan.batch_size,
+            ),
+        )
+        return replace(state, number=number, costs=row.costs), row

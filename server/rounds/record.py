@@ -1,0 +1,116 @@
+"""Rounds in the store: written as they happen, read back after a restart (law 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from fedvoice.algorithm import rounds
+from fedvoice.algorithm.rounds import Phase, RoundRules, RoundState, Work
+from fedvoice.protocol.generated import fedvoice_pb2 as pb
+from fedvoice.server.rounds.job import Job
+from fedvoice.server.store.database import Store
+from fedvoice.server.store.tables import (
+    AssignmentRow,
+    Closing,
+    EvaluationRow,
+    ReportRow,
+    StoredRound,
+)
+from fedvoice.server.store.traffic import TrafficBook
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a store says of its job's rounds.
+
+    committed: the last training round that changed the model; 0: none. last: the last closed
+    round, if none is open. open_round: the state of an open one, stepped through its journal.
+    """
+
+    committed: int
+    last: tuple[int, Work] | None
+    open_round: RoundState | None
+
+
+class RoundRecord:
+    """The only writer of rounds, events and reports; its caller holds the state's lock."""
+
+    def __init__(self, store: Store, job: Job, traffic: TrafficBook) -> None:
+        self._store, self._job, self._traffic = store, job, traffic
+
+    def read(self) -> Stored:
+        """Where the job stands; after a crash exactly what was acknowledged."""
+        stored = self._store.rounds()
+        done = [r.number for r in stored if r.work == Work.TRAIN and r.phase == Phase.COMMITTED]
+        committed = done[-1] if done else 0
+        last = stored[-1] if stored else None
+        if last is None or last.phase in (Phase.COMMITTED, Phase.ABANDONED):
+            return Stored(committed, (last.number, Work(last.work)) if last else None, None)
+        state = RoundState(RoundRules(**{**last.rules, "work": Work(last.work)}))
+        for fields in self._store.journal():
+            state, _ = rounds.step(state, rounds.event_from_dict(fields))
+        return Stored(committed, None, state)
+
+    def accepted(self, rules: RoundRules) -> list[ReportRow]:
+        """Reports of a round that count."""
+        return self._store.reports(
+            number=rules.number, work=rules.work.value, verdict=int(pb.VERDICT_ACCEPTED)
+        )
+
+    def event(
+        self,
+        state: RoundState,
+        event: rounds.Event,
+        commands: Sequence[rounds.Command],
+        *,
+        report: ReportRow | None = None,
+        evaluation: EvaluationRow | None = None,
+    ) -> None:
+        """An event that led to `state`, and what came with it, all or nothing."""
+        rules = state.rules
+        granted = [c for c in commands if isinstance(c, rounds.Grant)]
+        assignment = None
+        if granted:
+            own = granted[0]
+            assignment = AssignmentRow(
+                own.assignment_id, rules.number, rules.work, own.client_id, event.time_secs
+            )
+        self._store.append_event(
+            rules.number,
+            rules.work,
+            rounds.event_to_dict(event),
+            assignment=assignment,
+            report=report,
+            evaluation=evaluation,
+            traffic=self._traffic.drain() if report is not None else (),
+        )
+
+    def opened(self, rules: RoundRules) -> RoundState:
+        """A new round, with an empty journal."""
+        self._store.open_round(
+            StoredRound(
+                number=rules.number,
+                work=rules.work,
+                phase=Phase.SELECTING,
+                ending="",
+                rules=asdict(rules),
+                books=self._job.books(rules.number),
+            )
+        )
+        return RoundState(rules)
+
+    def closed(self, state: RoundState, ended_secs: float, weights_digest: str) -> None:
+        """How a round ended."""
+        self._store.close_round(
+            state.rules.number,
+            state.rules.work,
+            Closing(
+                phase=state.phase,
+                ending=state.ending or "",
+                started_secs=state.started_secs,
+                ended_secs=ended_secs,
+                weights_digest=weights_digest,
+                traffic=self._traffic.drain(),
+            ),
+        )
