@@ -88,6 +88,25 @@ class Registry(Generic[T]):
         found: T = self._import(reference or name, name)
         return found
 
+    def name_of(self, plugin: str | T) -> str:
+        """The name by which `get` gives `plugin`: text as it is, `module:name` for what can be
+        imported, else its own name, registered now.
+
+        Raises:
+            FedvoiceError: `bad-plugin` if its own name is taken by something else.
+        """
+        if isinstance(plugin, str):
+            return plugin
+        for name, known in self._registered.items():
+            if known is plugin:
+                return name
+        reference = reference_of(plugin)
+        if _travels(reference) and self._import(reference, reference) is plugin:
+            return reference
+        name = reference.rpartition(":")[2].rpartition(".")[2]
+        self.register(name)(plugin)
+        return name
+
     def travelling(self, name: str) -> str:
         """The name by which other processes and machines find the same: as it is, or
         `module:name` for what a decorator registered.
@@ -99,8 +118,8 @@ class Registry(Generic[T]):
         if plugin is None:
             return name
         reference = reference_of(plugin)
-        module, _, attribute = reference.partition(":")
-        if module in _NOT_IMPORTABLE or "<" in attribute:
+        if not _travels(reference):
+            module, _, attribute = reference.partition(":")
             raise self._bad(
                 f"{name!r}, which is defined in {module} ({attribute})",
                 "a module that other processes can import",
@@ -144,6 +163,11 @@ class Registry(Generic[T]):
             wanted=wanted,
             next_step=next_step,
         )
+
+
+def _travels(reference: str) -> bool:
+    module, _, attribute = reference.partition(":")
+    return module not in _NOT_IMPORTABLE and "<" not in attribute
 
 
 def reference_of(plugin: object) -> str:

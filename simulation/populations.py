@@ -43,15 +43,20 @@ def shared_library(settings: FeatureSettings) -> FeatureLibrary:
 
 
 def build_population(
-    dataset: Dataset, manifest: TaskManifest, seed: int, library: FeatureLibrary | None = None
+    dataset: Dataset,
+    manifest: TaskManifest,
+    seed: int,
+    library: FeatureLibrary | None = None,
+    partition: str | None = None,
 ) -> Population:
     """The clients of one run. `seed` decides whatever the partition draws.
 
     Args:
         library: keeps features of sound; None: the one that this process shares.
+        partition: instead of the dataset's own.
 
     Raises:
         FedvoiceError: what reading the corpus raises.
     """
     library = library or shared_library(manifest.features)
-    return DatasetPopulation(dataset.clients(seed=seed), manifest, library)
+    return DatasetPopulation(dataset.clients(partition, seed), manifest, library)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fedvoice.protocol.parameters import FlatVector
 from fedvoice.protocol.scoring import Scoring, count_word_errors
 from fedvoice.protocol.task import TaskManifest
-from fedvoice.simulation.clients import ClientData
+from fedvoice.simulation.clients import ClientData, Population
 from fedvoice.simulation.fast.course import fitting
 from fedvoice.simulation.trainers import Trainer
 
@@ -44,6 +44,16 @@ def evaluate(
         [vocabulary.decode(ids) for ids in references], [vocabulary.decode(ids) for ids in found]
     )
     return ErrorCounts(counts.word_errors, counts.words)
+
+
+def judged(
+    trainer: Trainer, manifest: TaskManifest, population: Population, weights: FlatVector
+) -> dict[str, ErrorCounts]:
+    """Errors of `weights` [P] by the population's test sets."""
+    return {
+        name: sum((evaluate(trainer, manifest, part, weights) for part in parts), ErrorCounts(0, 0))
+        for name, parts in population.evaluation.items()
+    }
 
 
 def count_label_errors(

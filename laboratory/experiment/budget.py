@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fedvoice.laboratory.experiment.abandoned import stuck
+from fedvoice.simulation.abandoned import stuck
 from fedvoice.laboratory.experiment.cells import Cell
 from fedvoice.protocol.codec import plain_bytes
 from fedvoice.protocol.task import TaskManifest

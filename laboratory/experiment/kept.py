@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedvoice.laboratory.experiment.cells import Cell
-from fedvoice.laboratory.experiment.checkpoint import (
+from fedvoice.simulation.checkpoint import (
     evaluations_from_json,
     evaluations_to_json,
 )

@@ -13,10 +13,10 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedvoice.laboratory.experiment.abandoned import see_that_updates_count
+from fedvoice.simulation.abandoned import see_that_updates_count
 from fedvoice.laboratory.experiment.budget import is_over, within_budget
 from fedvoice.laboratory.experiment.cells import Cell
-from fedvoice.laboratory.experiment.checkpoint import STATE_FILE, load_state, save_state
+from fedvoice.simulation.checkpoint import STATE_FILE, load_state, save_state
 from fedvoice.laboratory.experiment.kept import (
     Evaluations,
     describe,
@@ -35,7 +35,7 @@ from fedvoice.simulation.clients import Population
 from fedvoice.simulation.engines import Driver, TrainerSpec, engines
 from fedvoice.simulation.federation import Federation, FederationState, Training
 from fedvoice.simulation.populations import build_population, export_config
-from fedvoice.simulation.quality import ErrorCounts, evaluate
+from fedvoice.simulation.quality import judged
 from fedvoice.simulation.tasks import LabTask, exported_task, unexported_task
 from fedvoice.simulation.trainers import Trainer
 from fedvoice.simulation.training import run_rounds
@@ -100,7 +100,7 @@ class TrialRun:
         spec = TrainerSpec(trial.settings.engine, task.manifest, task.package_dir)
         source = partial(build_population, trial.settings.data, task.manifest, trial.seed)
         trainer, population = spec.make(), source()
-        judge = partial(_judge, trainer, task.manifest, population)
+        judge = partial(judged, trainer, task.manifest, population)
         if self._driver is Driver.CENTRAL:
             state = self._train(
                 CentralRun(
@@ -178,11 +178,3 @@ class TrialRun:
         self._told.ended(results)
         return outcome
 
-
-def _judge(
-    trainer: Trainer, manifest: TaskManifest, population: Population, weights: FlatVector
-) -> dict[str, ErrorCounts]:
-    return {
-        name: sum((evaluate(trainer, manifest, part, weights) for part in parts), ErrorCounts(0, 0))
-        for name, parts in population.evaluation.items()
-    }

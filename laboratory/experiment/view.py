@@ -22,7 +22,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from fedvoice.laboratory.experiment.abandoned import stuck
+from fedvoice.simulation.abandoned import stuck
 from fedvoice.laboratory.experiment.cells import (
     Cell,
     Metric,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from fedvoice.laboratory.experiment.abandoned import (
+from fedvoice.simulation.abandoned import (
     STUCK_ROUNDS,
     see_that_updates_count,
     stuck,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fedvoice.laboratory.experiment.checkpoint import STATE_FILE
+from fedvoice.simulation.checkpoint import STATE_FILE
 from fedvoice.laboratory.experiment.kept import CELL_FILE
 from fedvoice.laboratory.experiment.lock import held
 from fedvoice.laboratory.experiment.progress import Progress

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from fedvoice.laboratory.experiment.abandoned import STUCK_ROUNDS
+from fedvoice.simulation.abandoned import STUCK_ROUNDS
 from fedvoice.laboratory.experiment.budget import within_budget
 from fedvoice.laboratory.experiment.cells import Cell
-from fedvoice.laboratory.experiment.checkpoint import (
+from fedvoice.simulation.checkpoint import (
     STATE_FILE,
     load_state,
     save_state,

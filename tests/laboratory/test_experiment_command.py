@@ -160,7 +160,7 @@ def weights(folder: Path) -> bytes:
 
 
 def rounds_kept(folder: Path) -> int:
-    from fedvoice.laboratory.experiment.checkpoint import load_state
+    from fedvoice.simulation.checkpoint import load_state
 
     (cell,) = (p.parent for p in (folder / "runs" / "cells").glob("*/state.npz"))
     state = load_state(cell)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fedvoice.laboratory.experiment.cells import Cell
-from fedvoice.laboratory.experiment.checkpoint import STATE_FILE
+from fedvoice.simulation.checkpoint import STATE_FILE
 from fedvoice.laboratory.experiment.config import load_experiment
 from fedvoice.laboratory.experiment.outcome import Outcome
 from fedvoice.laboratory.experiment.progress import Progress, cell_dir

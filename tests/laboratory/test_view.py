@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from fedvoice.laboratory.experiment.abandoned import STUCK_ROUNDS
+from fedvoice.simulation.abandoned import STUCK_ROUNDS
 from fedvoice.laboratory.experiment.forecast import Standing
 from fedvoice.laboratory.experiment.summary import (
     Line,

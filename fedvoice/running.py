@@ -1,0 +1,345 @@
+"""`fedvoice.simulate`: federated training of one model in this process, or with workers."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fedvoice.algorithm.doors import SERVER_OPTIMIZERS, UPDATE_LINKS
+from fedvoice.algorithm.settings import AlgorithmConfig
+from fedvoice.data.dataset import Dataset
+from fedvoice.data.memory import MappingDataset, Pair
+from fedvoice.data.partitioning import PARTITIONS
+from fedvoice.model_export.config import ExportConfig
+from fedvoice.model_export.kinds import MODEL_KINDS
+from fedvoice.protocol.engine import Example
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError, make_folder
+from fedvoice.protocol.parameters import FlatVector
+from fedvoice.protocol.plan import TrainingPlan
+from fedvoice.protocol.registry import Registry
+from fedvoice.protocol.settings import validated
+from fedvoice.protocol.files import write_file
+from fedvoice.protocol.task import (
+    MANIFEST_FILE,
+    WEIGHTS_FILE,
+    TaskManifest,
+    load_weights,
+    parse_manifest,
+    save_weights,
+)
+from fedvoice.reporting.callbacks import CALLBACKS, Callback, Callbacks, RunInfo, make_callbacks
+from fedvoice.reporting.results import RESULTS_FILE, Results, read_results
+from fedvoice.simulation.checkpoint import STATE_FILE, load_state, save_state
+from fedvoice.simulation.engines import ENGINES, Driver, TrainerSpec
+from fedvoice.simulation.federation import Federation, FederationState
+from fedvoice.simulation.populations import build_population, export_config
+from fedvoice.simulation.quality import judged
+from fedvoice.simulation.abandoned import see_that_updates_count
+from fedvoice.simulation.tasks import LabTask, exported_task, unexported_task
+from fedvoice.simulation.training import rates_of, run_rounds
+from fedvoice.simulation.workers.spread import Spread
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Plugin = str | Mapping[str, Any] | Callable[..., Any]
+"""A name, a class or function, or a table `{name or kind: either of them, ...settings}`."""
+RUN_FILE = "run.json"
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """A run that has come to its end.
+
+    weights: float32 [P], by the parameter table of `manifest`. rates: error rates in percent at the
+    last evaluation: `wer` (test examples of clients that train), `heldout_wer` (of others),
+    `pooled`.
+    """
+
+    results: Results
+    weights: FlatVector
+    manifest: TaskManifest
+    rates: Mapping[str, float]
+
+    @property
+    def cfmq_bytes(self) -> float:
+        """What the run cost: bytes moved + memory x steps (alpha = 1)."""
+        rounds = self.results.rounds
+        last = rounds[-1] if rounds else None
+        return last.cfmq_communication_bytes + last.cfmq_compute_bytes if last else 0.0
+
+    def module(self) -> nn.Module:
+        """The trained model as a PyTorch module."""
+        from fedvoice.model_export.fresh import model_with
+
+        return model_with(self.manifest, self.weights)
+
+
+def simulate(
+    dataset: Dataset | Mapping[str, Sequence[Pair | Example]],
+    model: Plugin = "rnnt",
+    *,
+    rounds: int = 100,
+    cohort_size: int = 10,
+    plan: TrainingPlan | Mapping[str, Any] | None = None,
+    optimizer: Plugin | None = None,
+    links: Sequence[Plugin] = (),
+    algorithm: Mapping[str, Any] | None = None,
+    task: Mapping[str, Any] | None = None,
+    partition: str | Callable[..., Any] | None = None,
+    engine: str = "fast",
+    workers: int = 1,
+    callbacks: Sequence[Callback | Plugin] = (),
+    seed: int = 0,
+    name: str = "simulation",
+    out: Path | str | None = None,
+) -> Simulation:
+    """Train one model on clients' examples by federated averaging, without phones.
+
+    Args:
+        dataset: client id -> examples, (array float32 [frames, bins] or waveform [samples], text or
+            token ids); or a `Dataset`.
+        model: a model kind by name, a table `{kind, ...settings}`, or an `nn.Module` class with a
+            `loss` (`module_kind`).
+        rounds: R. cohort_size: K, clients a round.
+        plan: how a client trains, e.g. `{"client_rate": 0.1, "batch_size": 8}`.
+        optimizer: the server's, e.g. `{"name": "adam", "rate": 0.01}`, or a class of one's own.
+        links: what stands between a client's update and the sum, in order.
+        algorithm: further settings of `AlgorithmConfig`, e.g. `{"evaluate_every": 10}`; by default
+            the model is evaluated at the end.
+        task: tables `features`, `vocabulary`, `buckets`, where the dataset's own do not suit.
+        partition: deals the examples anew, e.g. "iid"; None: as the dataset says.
+        engine: "fast" (batched PyTorch), "executorch" (what phones run), or one's own.
+        workers: processes that share the clients of a round; what is plugged in must be importable.
+        callbacks: told of every round.
+        out: folder of results.json, weights and a checkpoint, from which a run that was stopped is
+            resumed. None: nothing is kept.
+
+    Raises:
+        FedvoiceError: `bad-config`, `bad-plugin`, `exists` if `out` holds another run, and what
+            reading, exporting and training raise.
+    """
+    began = time.monotonic()
+    corpus = MappingDataset(dataset) if isinstance(dataset, Mapping) else dataset
+    if ENGINES.get(engine).driver is not Driver.COHORTS:
+        raise FedvoiceError(
+            ErrorCode.BAD_CONFIG,
+            where="simulate, engine",
+            got=engine,
+            wanted="an engine that trains cohorts, such as fast or executorch",
+            next_step="For emulated phones use `fedvoice simulate`; for one place, experiments.",
+        )
+    dealt = None if partition is None else PARTITIONS.name_of(partition)
+    run = _Run(
+        name,
+        seed,
+        corpus,
+        export_config(corpus, {"model": _table(MODEL_KINDS, model, "kind"), **(task or {})}, name),
+        _algorithm(rounds, cohort_size, optimizer, links, seed, algorithm or {}),
+        _plan(plan, seed),
+        engine,
+        dealt,
+        None if out is None else Path(out),
+    )
+    told = Callbacks(_callbacks(callbacks))
+    kept = run.claim()
+    if kept is not None:
+        return kept
+    made = run.make_task(told)
+    spec = TrainerSpec(engine, made.manifest, made.package_dir)
+    source = partial(build_population, corpus, made.manifest, seed, partition=dealt)
+    trainer, population = spec.make(), source()
+    judge = partial(judged, trainer, made.manifest, population)
+    with closing(Spread(workers).backend(spec, source, trainer, population)) as pool:
+        federation = Federation(
+            name, made.manifest, population.client_ids, run.plan, run.algorithm, pool, judge
+        )
+        state = run.checkpoint() or federation.start(made.initial_weights(seed))
+        told.began(RunInfo(name, rounds, state.number))
+        state = run_rounds(federation, state, told, save=run.save)
+        run.save(state)
+    see_that_updates_count(name, state.rows, state.refused)
+    found = run.end(state, made.manifest, time.monotonic() - began)
+    told.ended(found.results)
+    return found
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What decides a run, and the folder that it is kept in, if any."""
+
+    name: str
+    seed: int
+    dataset: Dataset
+    export: ExportConfig
+    algorithm: AlgorithmConfig
+    plan: TrainingPlan
+    engine: str
+    partition: str | None
+    folder: Path | None
+
+    def claim(self) -> Simulation | None:
+        """Take the folder; what an earlier call came to there, if it came to its end.
+
+        Raises:
+            FedvoiceError: `exists` if it holds something else.
+        """
+        if self.folder is None:
+            return None
+        make_folder(self.folder)
+        marker, wanted = self.folder / RUN_FILE, json.dumps(self._identity(), sort_keys=True)
+        if not marker.is_file() and any(self.folder.iterdir()):
+            raise self._taken("other files")
+        if marker.is_file() and marker.read_text(encoding="utf-8") != wanted:
+            raise self._taken("a run of other settings or examples")
+        write_file(marker, wanted)
+        if not (self.folder / RESULTS_FILE).is_file():
+            return None
+        results = read_results(self.folder)
+        manifest = parse_manifest((self.folder / MANIFEST_FILE).read_bytes(), str(self.folder))
+        weights = load_weights(self.folder / WEIGHTS_FILE, manifest.parameters)
+        return Simulation(results, weights, manifest, results.final["rates"])
+
+    def make_task(self, told: Callback) -> LabTask:
+        """The task: exported where the engine runs programs."""
+        if not ENGINES.get(self.engine).needs_package:
+            return unexported_task(self.export)
+        parent = None if self.folder is None else self.folder / "tasks"
+        if parent is None:
+            parent = Path(tempfile.mkdtemp(prefix="fedvoice-tasks-"))
+            atexit.register(shutil.rmtree, parent, ignore_errors=True)
+        return exported_task(self.export, parent, lambda what: told.noted(f"export: {what}"))
+
+    def checkpoint(self) -> FederationState | None:
+        """Where an earlier call stopped."""
+        return None if self.folder is None else load_state(self.folder)
+
+    def save(self, state: FederationState) -> None:
+        """Keep a state to resume from."""
+        if self.folder is not None:
+            save_state(self.folder, state)
+
+    def end(self, state: FederationState, manifest: TaskManifest, secs: float) -> Simulation:
+        """The run's result, written into its folder."""
+        numbers = sorted(state.evaluations)
+        rates = rates_of(state.evaluations[numbers[-1]]) if numbers else {}
+        results = Results(
+            rounds=list(state.rows),
+            final={
+                "wer": rates.get("wer"),
+                "heldout_wer": rates.get("heldout_wer"),
+                "rates": rates,
+                "rounds": state.number,
+                "refused": dict(state.refused),
+                "complete": True,
+                "secs": secs,
+            },
+            config={"name": self.name, "alpha": self.algorithm.alpha, **self._identity()},
+        )
+        if self.folder is not None:
+            write_file(self.folder / MANIFEST_FILE, manifest.model_dump_json(indent=1))
+            save_weights(self.folder / WEIGHTS_FILE, state.weights, manifest.parameters)
+            results.write(self.folder)
+            (self.folder / STATE_FILE).unlink(missing_ok=True)
+        return Simulation(results, state.weights, manifest, rates)
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "seed": self.seed,
+            "data": self.dataset.identity(),
+            "partition": self.partition,
+            "task": self.export.model_dump(mode="json"),
+            "algorithm": self.algorithm.model_dump(mode="json"),
+            "plan": self.plan.model_dump(mode="json"),
+            "engine": self.engine,
+        }
+
+    def _taken(self, got: str) -> FedvoiceError:
+        return FedvoiceError(
+            ErrorCode.EXISTS,
+            where=str(self.folder),
+            got=got,
+            wanted="an empty folder, or a run of the same settings and examples",
+            next_step="Choose another `out`, or delete the folder.",
+        )
+
+
+def _table(door: Registry[Any], plugin: Plugin, key: str = "name") -> dict[str, Any]:
+    """`plugin` as a table of settings, what is plugged in by its name."""
+    table = dict(plugin) if isinstance(plugin, Mapping) else {key: plugin}
+    if key not in table:
+        raise FedvoiceError(
+            ErrorCode.BAD_CONFIG,
+            where=f"a {door.door}",
+            got=f"a table without {key!r}: {', '.join(map(str, table)) or 'empty'}",
+            wanted=f"{key}, and settings beside",
+            next_step=f"Add {key!r}: one of {', '.join(door.names())}, or a class of your own.",
+        )
+    return {**table, key: door.name_of(table[key])}
+
+
+def _optioned(door: Registry[Any], plugin: Plugin) -> dict[str, Any]:
+    """A table `{name, options}` of one `{name, ...options}`."""
+    table = _table(door, plugin)
+    name = table.pop("name")
+    return {"name": name, "options": table.pop("options", None) or table}
+
+
+def _algorithm(
+    rounds: int,
+    cohort_size: int,
+    optimizer: Plugin | None,
+    links: Sequence[Plugin],
+    seed: int,
+    further: Mapping[str, Any],
+) -> AlgorithmConfig:
+    fields: dict[str, Any] = {
+        "rounds": rounds,
+        "cohort_size": cohort_size,
+        "seed": seed,
+        "evaluate_every": rounds,
+        **further,
+    }
+    if optimizer is not None:
+        fields["optimizer"] = _table(SERVER_OPTIMIZERS, optimizer)
+    if links:
+        fields["links"] = [_optioned(UPDATE_LINKS, link) for link in links]
+    return validated(
+        AlgorithmConfig,
+        fields,
+        "simulate",
+        wanted="a setting of the algorithm",
+        next_step="`fedvoice.AlgorithmConfig` lists every setting with its meaning.",
+    )
+
+
+def _plan(plan: TrainingPlan | Mapping[str, Any] | None, seed: int) -> TrainingPlan:
+    if isinstance(plan, TrainingPlan):
+        return plan.model_copy(update={"seed": seed})
+    return validated(
+        TrainingPlan,
+        {**(plan or {}), "seed": seed},
+        "simulate, plan",
+        wanted="a setting of a client's training",
+        next_step="`fedvoice.TrainingPlan` lists every setting with its meaning.",
+    )
+
+
+def _callbacks(wanted: Sequence[Callback | Plugin]) -> list[Callback]:
+    made: list[Callback] = []
+    for one in wanted:
+        if isinstance(one, Callback):
+            made.append(one)
+        else:
+            made += make_callbacks([_table(CALLBACKS, one)])
+    return made
