@@ -70,10 +70,10 @@ from fedvoice.protocol.random import (
     Purpose,
     Stream,
 )
+from fedvoice.protocol.version import PROTOCOL_VERSION
 
 _log = logging.getLogger(__name__)
 
-PROTOCOL_VERSION = 1
 _MENDABLE = (ErrorCode.SERVER_UNREACHABLE, ErrorCode.BAD_CREDENTIALS, ErrorCode.NO_SPACE)
 
 
