@@ -71,6 +71,7 @@ from fedvoice.protocol.random import (
     Purpose,
     Stream,
 )
+from fedvoice.protocol.version import PROTOCOL_VERSION
 
 _log = logging.getLogger(__name__)
 

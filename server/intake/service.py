@@ -1,4 +1,4 @@
-"""The gRPC service: messages in, messages out, bytes counted. Decisions are made elsewhere."""
+"""The gRPC service: messages in, messages out. Decisions are made, and bytes counted, elsewhere."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from fedvoice.protocol import PROTOCOL_VERSION
 from fedvoice.protocol.codec import CHUNK_BYTES
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.generated import fedvoice_pb2_grpc
+from fedvoice.protocol.version import PROTOCOL_VERSION
+from fedvoice.server.intake.meter import Meter
 from fedvoice.server.intake.patience import (
     StalledError,
     patient,
@@ -19,12 +21,7 @@ from fedvoice.server.intake.reports import Intake
 from fedvoice.server.rounds.coordinator import Coordinator
 from fedvoice.server.security.enrolment import Admission
 from fedvoice.server.store.blobs import BlobStore
-from fedvoice.server.store.tables import TrafficKind
-from fedvoice.server.store.traffic import (
-    chunk_wire_bytes,
-    report_chunk_wire_bytes,
-    wire_bytes,
-)
+from fedvoice.server.store.traffic import wire_bytes
 
 log = logging.getLogger("fedvoice.server")
 
@@ -46,10 +43,7 @@ class AggregationService(fedvoice_pb2_grpc.AggregationServicer):
         self._chunk_timeout_secs = coordinator.job.config.chunk_timeout_secs
         self._coordinator, self._intake, self._blobs = coordinator, intake, blobs
         self._admission = admission
-        job = coordinator.job
-        # Weights fetched for an evaluation: client -> (digest, round, bytes).
-        self._evaluated_weights: dict[str, tuple[str, int, int]] = {}
-        self._installed = {job.manifest_blob.digest, job.program_blob.digest}
+        self._meter = Meter(coordinator)
 
     def CheckIn(  # noqa: N802
         self, request: pb.CheckInRequest, context: grpc.ServicerContext
@@ -66,16 +60,7 @@ class AggregationService(fedvoice_pb2_grpc.AggregationServicer):
         if max(capabilities.train_examples, capabilities.test_examples) > _LARGEST_COUNT:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "example counts are out of range")
         reply = self._coordinator.check_in(request)
-        number, kind = self._coordinator.traffic_kind(
-            request.client_id, reply.assignment.assignment_id
-        )
-        if not reply.HasField("assignment"):
-            kind = TrafficKind.IDLE
-        else:
-            self._share_download(request, reply.assignment)
-        self._coordinator.traffic.add(
-            number, kind, request.client_id, down=wire_bytes(reply), up=wire_bytes(request)
-        )
+        self._meter.check_in(request, reply)
         return reply
 
     def Fetch(  # noqa: N802
@@ -91,45 +76,17 @@ class AggregationService(fedvoice_pb2_grpc.AggregationServicer):
                 "again",
             )
             return
-        number, kind = self._coordinator.traffic_kind(request.client_id, request.assignment_id)
-        if request.digest in self._installed:
-            kind = TrafficKind.INSTALL
-        sent = 0
-        try:
-            with path.open("rb", buffering=0) as file:
-                size = file.seek(0, 2)
-                if request.offset > size:
-                    context.abort(
-                        grpc.StatusCode.OUT_OF_RANGE,
-                        f"offset {request.offset}: the blob has {size} bytes",
-                    )
-                file.seek(request.offset)
-                while data := file.read(CHUNK_BYTES):
-                    sent += chunk_wire_bytes(len(data))
-                    yield pb.Chunk(data=data)
-        finally:
-            if kind is TrafficKind.EVALUATE:
-                digest, _, before = self._evaluated_weights.get(request.client_id, ("", 0, 0))
-                total = sent + (before if digest == request.digest else 0)
-                self._evaluated_weights[request.client_id] = (request.digest, number, total)
-            self._coordinator.traffic.add(
-                number, kind, request.client_id, down=sent, up=wire_bytes(request)
-            )
-
-    def _share_download(self, request: pb.CheckInRequest, assignment: pb.Assignment) -> None:
-        """Weights that were fetched for an evaluation and now serve training are booked as
-        training: it would have had to fetch them, and evaluating often must not make CFMQ small.
-        """
-        digest, number, sent = self._evaluated_weights.get(request.client_id, ("", 0, 0))
-        if (
-            assignment.work == pb.WORK_TRAIN
-            and digest == assignment.weights.digest
-            and digest in request.cached_digests
-        ):
-            del self._evaluated_weights[request.client_id]
-            add = self._coordinator.traffic.add
-            add(number, TrafficKind.EVALUATE, request.client_id, down=-sent)
-            add(assignment.round, TrafficKind.TRAIN, request.client_id, down=sent)
+        with self._meter.download(request) as counted, path.open("rb", buffering=0) as file:
+            size = file.seek(0, 2)
+            if request.offset > size:
+                context.abort(
+                    grpc.StatusCode.OUT_OF_RANGE,
+                    f"offset {request.offset}: the blob has {size} bytes",
+                )
+            file.seek(request.offset)
+            while data := file.read(CHUNK_BYTES):
+                counted.chunk(len(data))
+                yield pb.Chunk(data=data)
 
     def ReportStatus(  # noqa: N802
         self, request: pb.ReportStatusRequest, context: grpc.ServicerContext
@@ -137,10 +94,7 @@ class AggregationService(fedvoice_pb2_grpc.AggregationServicer):
         """Where to resume."""
         self._admit(context, client_id=request.client_id, report_id=request.report_id)
         reply = self._intake.status(request.client_id, request.report_id)
-        number, kind = self._coordinator.traffic_kind(request.client_id)
-        self._coordinator.traffic.add(
-            number, kind, request.client_id, down=wire_bytes(reply), up=wire_bytes(request)
-        )
+        self._meter.exchange(request.client_id, request, reply)
         return reply
 
     def Report(  # noqa: N802
@@ -183,10 +137,7 @@ class AggregationService(fedvoice_pb2_grpc.AggregationServicer):
             raise AssertionError("abort raises")
         header = first.header
         self._admit(context, client_id=header.client_id, report_id=header.report_id)
-        number, kind = self._coordinator.traffic_kind(header.client_id, header.assignment_id)
-        add = self._coordinator.traffic.add
-        # Booked as they come: the transaction that records the report takes the books along.
-        add(number, kind, header.client_id, up=wire_bytes(first))
+        counted = self._meter.upload(first)
 
         def chunks() -> Iterator[bytes]:
             for message in messages:
@@ -195,11 +146,11 @@ class AggregationService(fedvoice_pb2_grpc.AggregationServicer):
                         grpc.StatusCode.INVALID_ARGUMENT, "after the header come chunks only"
                     )
                 data = message.chunk.data
-                add(number, kind, header.client_id, up=report_chunk_wire_bytes(len(data)))
+                counted.chunk(len(data))
                 yield data
 
         reply = self._intake.receive(header, chunks())
-        add(number, kind, header.client_id, down=wire_bytes(reply))
+        counted.add(down=wire_bytes(reply))
         return reply, header
 
     def _admit(self, context: grpc.ServicerContext, *, client_id: str, **ids: str) -> None:

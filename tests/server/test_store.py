@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -10,12 +14,12 @@ from fedvoice.protocol.errors import (
     ErrorCode,
     FedvoiceError,
 )
-from fedvoice.server.store.database import open_store
+from fedvoice.server.store.database import DATABASE_FILE, open_store
 from fedvoice.server.store.ledger import (
     evaluation_rows,
     round_rows,
 )
-from fedvoice.server.store.tables import TrafficRow
+from fedvoice.server.store.tables import ClientRow, StoredRound, TrafficRow
 
 
 def test_a_store_that_is_not_there_is_an_error(tmp_path):
@@ -58,3 +62,38 @@ def test_bytes_are_added_up_by_round_kind_and_phone(tmp_path):
         TrafficRow(1, "train", "a", 12, 4),
     ]
     store.close()
+
+
+def test_a_store_of_0_1_0_goes_on_being_used(tmp_path):
+    """Its schema is recorded: every table has the same columns, in either direction."""
+    schema = (Path(__file__).parent / "data" / "schema-0.1.0.sql").read_text()
+    with closing(sqlite3.connect(tmp_path / DATABASE_FILE)) as old:
+        old.executescript(schema)
+    store = open_store(tmp_path)
+    client = ClientRow("a", 3, 1, "0.1.0", True, 5.0)
+    for examples in (3, 4):
+        client = replace(client, train_examples=examples)
+        store.save_client(client)
+    assert store.clients() == [client]
+    store.set_meta({"job": "j", "config": {"rounds": 2}})
+    store.set_meta({"job": "k"})
+    assert store.meta() == {"job": "k", "config": {"rounds": 2}}
+    store.open_round(StoredRound(1, "train", "selecting", "", {"goal": 2}, {"alpha": 1.0}))
+    store.append_event(1, "train", {"kind": "Started", "time_secs": 1.0})
+    assert [(row.number, row.seq) for row in store.rounds()] == [(1, 1)]
+    assert store.journal() == [{"kind": "Started", "time_secs": 1.0}]
+    store.add_traffic([TrafficRow(1, "train", "a", 2**40, 1)] * 2)
+    assert store.traffic() == [TrafficRow(1, "train", "a", 2**41, 2)]
+    store.close()
+    open_store(tmp_path / "new").close()
+    assert columns(tmp_path) == columns(tmp_path / "new")
+
+
+def columns(directory):
+    """Name, type, nullability and key of every column of every table."""
+    with closing(sqlite3.connect(directory / DATABASE_FILE)) as database:
+        tables = database.execute("select name from sqlite_master order by name").fetchall()
+        return {
+            name: database.execute(f"select * from pragma_table_info('{name}')").fetchall()
+            for (name,) in tables
+        }
