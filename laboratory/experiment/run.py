@@ -55,10 +55,7 @@ from fedvoice.server.config import (
 from fedvoice.simulation.central import CentralRun
 from fedvoice.simulation.clients import Population
 from fedvoice.simulation.engines import Driver, TrainerSpec, engines
-from fedvoice.simulation.fast.course import (
-    draw_client_course,
-    planned_memory_bytes,
-)
+from fedvoice.simulation.fast.course import draw_client_course
 from fedvoice.simulation.federation import (
     Federation,
     FederationState,
@@ -275,7 +272,7 @@ def within_budget(cell: Cell, manifest: TaskManifest, population: Population) ->
         data = population.train(client_id)
         course = draw_client_course(manifest, client_id, data, plan, 1)
         if course.used:
-            byte_steps.append(len(course.steps) * planned_memory_bytes(manifest, plan, course))
+            byte_steps.append(len(course.steps) * course.planned_memory_bytes(manifest, plan))
     server = server_settings(cell)
     clients = min(server.cohort_size, len(population.client_ids))
     mean = sum(byte_steps) / max(1, len(byte_steps))
