@@ -6,9 +6,9 @@ from typing import Any
 
 from fedvoice.protocol.registry import Registry
 
-SERVER_OPTIMISERS: Registry[Any] = Registry(
+SERVER_OPTIMIZERS: Registry[Any] = Registry(
     "server optimiser",
-    "fedvoice.server_optimisers",
+    "fedvoice.server_optimizers",
     {
         "sgd": "fedvoice.algorithm.optimizers:SGD",
         "adam": "fedvoice.algorithm.optimizers:ADAM",

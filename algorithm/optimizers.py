@@ -28,7 +28,7 @@ from typing import Protocol
 
 import numpy as np
 
-from fedvoice.algorithm.doors import SERVER_OPTIMISERS
+from fedvoice.algorithm.doors import SERVER_OPTIMIZERS
 from fedvoice.algorithm.rates import rate_multiplier
 from fedvoice.algorithm.settings import OptimizerConfig
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
@@ -84,7 +84,7 @@ def init(config: OptimizerConfig, table: ParameterTable) -> OptimizerState:
         FedvoiceError: `bad-plugin` if the optimiser cannot be had, or fails.
     """
     optimiser = _named(config.name)
-    with SERVER_OPTIMISERS.naming(config.name):
+    with SERVER_OPTIMIZERS.naming(config.name):
         state = optimiser.init(config, table)
         _check(config.name, {f"slot {k}": v for k, v in state.slots.items()}, table)
     return state
@@ -113,7 +113,7 @@ def apply(
     if set(state.slots) != set(fresh.slots):
         state = fresh
     rate = config.rate * rate_multiplier(config, number, rounds)
-    with SERVER_OPTIMISERS.naming(config.name):
+    with SERVER_OPTIMIZERS.naming(config.name):
         weights, state = optimiser.apply(config, state, weights, delta, rate=rate, table=table)
         made = {"weights": weights, **{f"slot {k}": v for k, v in state.slots.items()}}
         _check(config.name, made, table)
@@ -121,8 +121,8 @@ def apply(
 
 
 def _named(name: str) -> ServerOptimiser:
-    plugin = SERVER_OPTIMISERS.get(name)
-    with SERVER_OPTIMISERS.naming(name):
+    plugin = SERVER_OPTIMIZERS.get(name)
+    with SERVER_OPTIMIZERS.naming(name):
         made: ServerOptimiser = plugin() if isinstance(plugin, type) else plugin
     return made
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from fedvoice.algorithm.doors import SERVER_OPTIMISERS, UPDATE_LINKS
+from fedvoice.algorithm.doors import SERVER_OPTIMIZERS, UPDATE_LINKS
 from fedvoice.algorithm.plan_schedule import PlanSchedule
 from fedvoice.algorithm.rates import RateSchedule
 
@@ -35,7 +35,7 @@ class OptimizerConfig(RateSchedule):
     @field_validator("name")
     @classmethod
     def _known(cls, name: str) -> str:
-        return SERVER_OPTIMISERS.known(name)
+        return SERVER_OPTIMIZERS.known(name)
 
     @model_validator(mode="after")
     def _betas_below_one(self) -> OptimizerConfig:

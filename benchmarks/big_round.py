@@ -93,7 +93,10 @@ def make_backend(options: argparse.Namespace, spec: WorkerSpec) -> Backend:
         from fedvoice.simulation.workers.ray_pool import connect
 
         connect(None)
-    spread = Spread(1 if options.backend == "inline" else options.workers, options.backend == "ray")
+    spread = Spread(
+        1 if options.backend == "inline" else options.workers,
+        "ray" if options.backend == "ray" else "",
+    )
     return spread.backend(spec.trainer, spec.population, *spec.make())
 
 

@@ -12,10 +12,12 @@ from fedvoice.device_runtime.batches import (
     draw_epochs,
     draw_examples,
 )
+from fedvoice.device_runtime.optimizer import optimizer_state_bytes
 from fedvoice.device_runtime.spec_augment import (
     MaskWords,
     draw_mask_words,
 )
+from fedvoice.protocol.cost import training_memory_bytes
 from fedvoice.protocol.engine import Example
 from fedvoice.protocol.errors import (
     ErrorCode,
@@ -43,13 +45,11 @@ UNUSABLE = frozenset(
 
 
 @dataclass(frozen=True)
-class Course:
-    """What a round's training does, step by step."""
+class Draws:
+    """What is drawn for a round's training, step by step: of a phone's or a simulated client."""
 
     used: list[int]
     """Indices of the examples trained on; everything below speaks of positions in this list."""
-    sizes: list[tuple[int, int]]
-    """(feature frames, tokens) of each."""
     buckets: list[int]
     """The place in the manifest of each one's bucket."""
     steps: list[tuple[int, list[int]]]
@@ -60,6 +60,59 @@ class Course:
     """Where each step reads the table of normals; empty without FVN."""
     skipped: int
     """Examples drawn that cannot be used."""
+
+    @staticmethod
+    def draw(
+        used: list[int],
+        buckets: list[int],
+        plan: TrainingPlan,
+        *,
+        skipped: int,
+        client_id: str,
+        round_number: int,
+    ) -> Draws:
+        """Batches, masks and noise of the examples that can be used."""
+        epochs = draw_epochs(buckets, plan, client_id=client_id, round_number=round_number)
+        steps = [(epoch, batch) for epoch, batches in enumerate(epochs) for batch in batches]
+        words: list[int] = []
+        if plan.fvn_std > 0:
+            noise = Stream(plan.seed, client_id, round_number, Purpose.NOISE)
+            words = [int(word) for word in noise.words(len(steps))]
+        return Draws(
+            used=used,
+            buckets=buckets,
+            steps=steps,
+            masks=draw_mask_words(plan, len(used), client_id=client_id, round_number=round_number),
+            noise_offsets=[(word * NORMAL_TABLE_SIZE) >> 32 for word in words],
+            skipped=skipped,
+        )
+
+    def planned_memory_bytes(self, manifest: TaskManifest, plan: TrainingPlan) -> int:
+        """mu, as a phone plans it for this round."""
+        weights_bytes = manifest.parameters.weights_bytes
+        # A batch that spans buckets or overfills one takes several calls, whose gradients add up.
+        accumulates = any(
+            len({self.buckets[i] for i in batch}) > 1
+            or len(batch) > manifest.buckets[self.buckets[batch[0]]].batch
+            for _, batch in self.steps
+        )
+        return training_memory_bytes(
+            weights_bytes=weights_bytes,
+            optimizer_state_bytes=optimizer_state_bytes(
+                weights_bytes, plan, accumulates=accumulates
+            ),
+            arena_bytes=max(
+                manifest.buckets[place].step_arena_bytes for place in set(self.buckets)
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class Course(Draws):
+    """A phone's round."""
+
+    sizes: list[tuple[int, int]]
+    """(feature frames, tokens) of each example used."""
 
 
 def draw_course(
@@ -86,18 +139,12 @@ def draw_course(
             used.append(index)
             sizes.append((frames, tokens))
             buckets.append(manifest.buckets.index(bucket))
-    epochs = draw_epochs(buckets, plan, client_id=client_id, round_number=round_number)
-    steps = [(epoch, batch) for epoch, batches in enumerate(epochs) for batch in batches]
-    words: list[int] = []
-    if plan.fvn_std > 0:
-        noise = Stream(plan.seed, client_id, round_number, Purpose.NOISE)
-        words = [int(word) for word in noise.words(len(steps))]
-    return Course(
-        used=used,
-        sizes=sizes,
-        buckets=buckets,
-        steps=steps,
-        masks=draw_mask_words(plan, len(used), client_id=client_id, round_number=round_number),
-        noise_offsets=[(word * NORMAL_TABLE_SIZE) >> 32 for word in words],
+    draws = Draws.draw(
+        used,
+        buckets,
+        plan,
         skipped=len(drawn) - len(used),
+        client_id=client_id,
+        round_number=round_number,
     )
+    return Course(**vars(draws), sizes=sizes)

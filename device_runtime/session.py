@@ -59,7 +59,6 @@ from fedvoice.device_runtime.work import (
     give_up,
     perform,
 )
-from fedvoice.protocol import PROTOCOL_VERSION
 from fedvoice.protocol.codec import decode
 from fedvoice.protocol.errors import (
     ErrorCode,

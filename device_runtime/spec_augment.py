@@ -28,6 +28,8 @@ def draw_mask_words(
     """
     policy = plan.spec_augment
     shape = (plan.local_epochs, examples, policy.time_masks + policy.frequency_masks, 2)
+    if 0 in shape:
+        return np.zeros(shape, dtype=np.uint32)
     stream = Stream(plan.seed, client_id, round_number, Purpose.SPEC_AUGMENT)
     return stream.words(int(np.prod(shape))).reshape(shape)
 

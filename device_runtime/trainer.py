@@ -31,11 +31,9 @@ from fedvoice.device_runtime.optimizer import (
     adjust_gradient,
     bound_update,
     noisy_weights,
-    optimizer_state_bytes,
     sgd_step,
 )
 from fedvoice.device_runtime.spec_augment import apply_masks
-from fedvoice.protocol.cost import training_memory_bytes
 from fedvoice.protocol.engine import (
     Engine,
     Example,
@@ -194,24 +192,12 @@ def _batch_gradient(
 def _statistics(
     engine: Engine, course: Course, plan: TrainingPlan, state: ClientState
 ) -> pb.Statistics:
-    manifest = engine.manifest
-    used = {manifest.buckets[place] for place in course.buckets}
-    accumulates = any(
-        len(micro_batches(batch, course.buckets, manifest)) > 1 for _, batch in course.steps
-    )
-    weights_bytes = manifest.parameters.weights_bytes
     return pb.Statistics(
         examples=len(course.used),
         steps=state.steps,
         loss=state.loss_sum / max(1, state.examples_seen),
         train_secs=state.train_secs,
         peak_memory_bytes=state.peak_memory_bytes,
-        planned_memory_bytes=training_memory_bytes(
-            weights_bytes=weights_bytes,
-            optimizer_state_bytes=optimizer_state_bytes(
-                weights_bytes, plan, accumulates=accumulates
-            ),
-            arena_bytes=max(bucket.step_arena_bytes for bucket in used),
-        ),
+        planned_memory_bytes=course.planned_memory_bytes(engine.manifest, plan),
         skipped_examples=course.skipped,
     )

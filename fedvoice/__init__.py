@@ -13,6 +13,50 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
+if TYPE_CHECKING:
+    from fedvoice.algorithm.doors import CLIENT_RULES, SERVER_OPTIMIZERS, UPDATE_LINKS
+    from fedvoice.algorithm.links import Contract as Contract
+    from fedvoice.algorithm.links import Seen as Seen
+    from fedvoice.algorithm.links import Sees as Sees
+    from fedvoice.algorithm.links import Verdict as Verdict
+    from fedvoice.algorithm.optimizers import OptimizerState as OptimizerState
+    from fedvoice.algorithm.settings import AlgorithmConfig as AlgorithmConfig
+    from fedvoice.algorithm.settings import OptimizerConfig as OptimizerConfig
+    from fedvoice.data.dataset import DATASETS
+    from fedvoice.data.dataset import Dataset as Dataset
+    from fedvoice.data.memory import MappingDataset as MappingDataset
+    from fedvoice.data.partitioning import PARTITIONS
+    from fedvoice.model_export.kinds import MODEL_KINDS
+    from fedvoice.model_export.kinds.base import ModelKind as ModelKind
+    from fedvoice.model_export.kinds.module import module_kind as module_kind
+    from fedvoice.protocol.engine import Example as Example
+    from fedvoice.protocol.errors import FedvoiceError as FedvoiceError
+    from fedvoice.protocol.parameters import ParameterTable as ParameterTable
+    from fedvoice.protocol.plan import TrainingPlan as TrainingPlan
+    from fedvoice.reporting.callbacks import CALLBACKS
+    from fedvoice.reporting.callbacks import Callback as Callback
+    from fedvoice.reporting.callbacks import RoundEnd as RoundEnd
+    from fedvoice.reporting.results import Results as Results
+    from fedvoice.reporting.results import RoundResult as RoundResult
+    from fedvoice.running import Simulation as Simulation
+    from fedvoice.running import simulate as simulate
+    from fedvoice.server.config import ServerConfig as ServerConfig
+    from fedvoice.serving import export_task as export_task
+    from fedvoice.serving import open_phone as open_phone
+    from fedvoice.serving import start_server as start_server
+    from fedvoice.simulation.engines import ENGINES
+    from fedvoice.simulation.workers.spread import WORKER_POOLS
+
+    client_rules = CLIENT_RULES
+    server_optimizers = SERVER_OPTIMIZERS
+    update_links = UPDATE_LINKS
+    datasets = DATASETS
+    partitions = PARTITIONS
+    model_kinds = MODEL_KINDS
+    callbacks = CALLBACKS
+    engines = ENGINES
+    worker_pools = WORKER_POOLS
+
 _WHERE = {
     # Run something.
     "simulate": "fedvoice.running",
@@ -43,15 +87,15 @@ _WHERE = {
     "Callback": "fedvoice.reporting.callbacks",
     "RoundEnd": "fedvoice.reporting.callbacks",
     # The doors.
-    "datasets": "fedvoice.data.dataset",
-    "partitions": "fedvoice.data.partitioning",
-    "model_kinds": "fedvoice.model_export.kinds",
-    "update_links": "fedvoice.algorithm.doors",
-    "server_optimizers": "fedvoice.algorithm.doors",
-    "client_rules": "fedvoice.algorithm.doors",
-    "engines": "fedvoice.simulation.engines",
-    "worker_pools": "fedvoice.simulation.workers.spread",
-    "callbacks": "fedvoice.reporting.callbacks",
+    "datasets": "fedvoice.data.dataset:DATASETS",
+    "partitions": "fedvoice.data.partitioning:PARTITIONS",
+    "model_kinds": "fedvoice.model_export.kinds:MODEL_KINDS",
+    "update_links": "fedvoice.algorithm.doors:UPDATE_LINKS",
+    "server_optimizers": "fedvoice.algorithm.doors:SERVER_OPTIMIZERS",
+    "client_rules": "fedvoice.algorithm.doors:CLIENT_RULES",
+    "engines": "fedvoice.simulation.engines:ENGINES",
+    "worker_pools": "fedvoice.simulation.workers.spread:WORKER_POOLS",
+    "callbacks": "fedvoice.reporting.callbacks:CALLBACKS",
 }
 
 __all__ = ["__version__", *_WHERE]
@@ -60,7 +104,8 @@ __all__ = ["__version__", *_WHERE]
 def __getattr__(name: str) -> Any:
     if name not in _WHERE:
         raise AttributeError(f"module 'fedvoice' has no attribute {name!r}")
-    found = getattr(importlib.import_module(_WHERE[name]), name)
+    module, _, attribute = _WHERE[name].partition(":")
+    found = getattr(importlib.import_module(module), attribute or name)
     globals()[name] = found
     return found
 

@@ -23,11 +23,11 @@ from fedvoice.model_export.config import ExportConfig
 from fedvoice.model_export.kinds import MODEL_KINDS
 from fedvoice.protocol.engine import Example
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError, make_folder
+from fedvoice.protocol.files import write_file
 from fedvoice.protocol.parameters import FlatVector
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.protocol.registry import Registry
 from fedvoice.protocol.settings import validated
-from fedvoice.protocol.files import write_file
 from fedvoice.protocol.task import (
     MANIFEST_FILE,
     WEIGHTS_FILE,
@@ -38,12 +38,12 @@ from fedvoice.protocol.task import (
 )
 from fedvoice.reporting.callbacks import CALLBACKS, Callback, Callbacks, RunInfo, make_callbacks
 from fedvoice.reporting.results import RESULTS_FILE, Results, read_results
+from fedvoice.simulation.abandoned import see_that_updates_count
 from fedvoice.simulation.checkpoint import STATE_FILE, load_state, save_state
 from fedvoice.simulation.engines import ENGINES, Driver, TrainerSpec
 from fedvoice.simulation.federation import Federation, FederationState
 from fedvoice.simulation.populations import build_population, export_config
 from fedvoice.simulation.quality import judged
-from fedvoice.simulation.abandoned import see_that_updates_count
 from fedvoice.simulation.tasks import LabTask, exported_task, unexported_task
 from fedvoice.simulation.training import rates_of, run_rounds
 from fedvoice.simulation.workers.spread import Spread

@@ -104,7 +104,7 @@ def run(
     loaded = loaded.narrowed(_numbers(seeds), [a for a in arms.split(",") if a], str(config))
     wanted = loaded.cells(str(config))
     out = out or Path("runs") / loaded.name
-    spread = Spread(workers, backend is BackendKind.RAY)
+    spread = Spread(workers, "ray" if backend is BackendKind.RAY else "")
     at_a_time = jobs or max(1, (os.cpu_count() or 1) // workers)
     if spread.ray and not dry_run:
         from fedvoice.simulation.workers.ray_pool import (

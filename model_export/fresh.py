@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 
 from fedvoice.model_export.config import ExportConfig
-from fedvoice.model_export.kinds import build_model, kind_of, to_settings
+from fedvoice.model_export.kinds import build_model, from_settings, kind_of, to_settings
 from fedvoice.model_export.models.base import TaskModel
 from fedvoice.protocol.parameters import (
     FlatVector,
@@ -69,3 +69,15 @@ def manifest_of(
         program_digest=program_digest,
         weights_digest=weights_digest,
     )
+
+
+def model_with(manifest: TaskManifest, weights: FlatVector) -> TaskModel:
+    """A task's model with `weights` float32 [P]."""
+    features = manifest.features
+    settings = from_settings(manifest.model_kind, manifest.model)
+    model = build_model(settings, features.stack * features.mel_bins, manifest.vocabulary.size)
+    tensors = manifest.parameters.unpack(weights)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(torch.from_numpy(tensors[name]))
+    return model

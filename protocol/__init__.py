@@ -2,6 +2,3 @@
 
 This room imports none of the others, and neither torch nor executorch.
 """
-
-PROTOCOL_VERSION = 1
-"""Of the messages: a server refuses phones that speak a newer one."""

@@ -24,7 +24,7 @@ class Registry(Generic[T]):
 
     Args:
         door: what is plugged in, in words: "server optimiser".
-        group: of entry points, such as `fedvoice.server_optimisers`.
+        group: of entry points, such as `fedvoice.server_optimizers`.
         built_in: names of what fedvoice brings, as `module:name`, imported at first use.
     """
 

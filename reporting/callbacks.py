@@ -67,7 +67,7 @@ class Callback:
         """The run has come to its end."""
 
 
-callbacks: Registry[Callable[..., Callback]] = Registry(
+CALLBACKS: Registry[Callable[..., Callback]] = Registry(
     "callback",
     "fedvoice.callbacks",
     {"log": "fedvoice.reporting.callbacks:Log"},
@@ -86,7 +86,7 @@ def travelling(wanted: Iterable[CallbackSpec]) -> tuple[CallbackSpec, ...]:
         FedvoiceError: `bad-plugin` for one that can be imported nowhere else.
     """
     tables = [{"name": one} if isinstance(one, str) else dict(one) for one in wanted]
-    return tuple({**one, "name": callbacks.travelling(str(one.get("name", "")))} for one in tables)
+    return tuple({**one, "name": CALLBACKS.travelling(str(one.get("name", "")))} for one in tables)
 
 
 def make_callbacks(wanted: Iterable[CallbackSpec]) -> list[Callback]:
@@ -99,8 +99,8 @@ def make_callbacks(wanted: Iterable[CallbackSpec]) -> list[Callback]:
     for one in wanted:
         options = {"name": one} if isinstance(one, str) else dict(one)
         name = str(options.pop("name", ""))
-        with callbacks.naming(name):
-            made.append(Named(callbacks.get(name)(**options), name))
+        with CALLBACKS.naming(name):
+            made.append(Named(CALLBACKS.get(name)(**options), name))
     return made
 
 
@@ -112,27 +112,27 @@ class Named(Callback):
 
     def began(self, run: RunInfo) -> None:
         """See `Callback`."""
-        with callbacks.naming(self._name):
+        with CALLBACKS.naming(self._name):
             self._inner.began(run)
 
     def noted(self, what: str) -> None:
         """See `Callback`."""
-        with callbacks.naming(self._name):
+        with CALLBACKS.naming(self._name):
             self._inner.noted(what)
 
     def round_begins(self, number: int) -> None:
         """See `Callback`."""
-        with callbacks.naming(self._name):
+        with CALLBACKS.naming(self._name):
             self._inner.round_begins(number)
 
     def round_ended(self, end: RoundEnd) -> bool:
         """See `Callback`."""
-        with callbacks.naming(self._name):
+        with CALLBACKS.naming(self._name):
             return self._inner.round_ended(end)
 
     def ended(self, results: Results) -> None:
         """See `Callback`."""
-        with callbacks.naming(self._name):
+        with CALLBACKS.naming(self._name):
             self._inner.ended(results)
 
 

@@ -88,6 +88,8 @@ class AggregationServer:
         self._store: Store | None = None
         self._grpc: grpc.Server | None = None
         self._enrolment: grpc.Server | None = None
+        self.address = ""
+        """Where phones call, as host:port, once started."""
         self.enrol_address = ""
         """Where phones enrol, once started; empty without TLS."""
         self._coordinator: Coordinator | None = None
@@ -112,7 +114,8 @@ class AggregationServer:
                 `bad-credentials` (a damaged authority), and what a damaged store gives.
         """
         try:
-            return self._start()
+            self.address = self._start()
+            return self.address
         except BaseException:
             self.stop()
             raise

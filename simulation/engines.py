@@ -54,7 +54,7 @@ class TrainingEngine(ABC):
         """Load what the engine needs, in the process that uses it."""
 
 
-engines: Registry[type[TrainingEngine]] = Registry(
+ENGINES: Registry[type[TrainingEngine]] = Registry(
     "engine",
     "fedvoice.engines",
     {
@@ -83,7 +83,7 @@ class TrainerSpec:
         import torch
 
         torch.set_num_threads(self.threads)
-        return engines.get(self.kind).trainer(self)
+        return ENGINES.get(self.kind).trainer(self)
 
     def __reduce__(self) -> tuple[object, ...]:
         """Elsewhere a plug-in is known by its module and name alone.
@@ -91,12 +91,12 @@ class TrainerSpec:
         Raises:
             FedvoiceError: `bad-plugin` for one that cannot be imported elsewhere.
         """
-        from fedvoice.model_export.kinds import model_kinds
+        from fedvoice.model_export.kinds import MODEL_KINDS
 
-        kind = model_kinds.travelling(self.manifest.model_kind)
+        kind = MODEL_KINDS.travelling(self.manifest.model_kind)
         manifest = self.manifest.model_copy(update={"model_kind": kind})
         return TrainerSpec, (
-            engines.travelling(self.kind),
+            ENGINES.travelling(self.kind),
             manifest,
             self.package_dir,
             self.threads,

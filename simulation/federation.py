@@ -42,7 +42,7 @@ from fedvoice.simulation.cohort import (
     spooled_updates,
 )
 from fedvoice.simulation.quality import ErrorCounts
-from fedvoice.simulation.workers.pool import Backend
+from fedvoice.simulation.workers.pool import WorkerPool
 
 Evaluate = Callable[[FlatVector], Mapping[str, ErrorCounts]]
 """Errors of weights [P] by test set: `wer`, `heldout_wer`."""
@@ -120,7 +120,7 @@ class Federation:
     client_ids: Sequence[str]
     plan: TrainingPlan
     config: AlgorithmConfig
-    backend: Backend
+    backend: WorkerPool
     evaluate: Evaluate
 
     @property

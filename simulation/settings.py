@@ -22,10 +22,10 @@ class EngineKind(StrEnum):
 
 
 def _known_engine(name: str) -> str:
-    from fedvoice.simulation.engines import engines
+    from fedvoice.simulation.engines import ENGINES
 
-    if ":" not in name and name not in engines.names():
-        raise ValueError(f"wanted one of {', '.join(engines.names())}, or module:name")
+    if ":" not in name and name not in ENGINES.names():
+        raise ValueError(f"wanted one of {', '.join(ENGINES.names())}, or module:name")
     return name
 
 

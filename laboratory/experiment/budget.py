@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from fedvoice.simulation.abandoned import stuck
 from fedvoice.laboratory.experiment.cells import Cell
 from fedvoice.protocol.codec import plain_bytes
 from fedvoice.protocol.task import TaskManifest
 from fedvoice.server.config import ServerConfig
+from fedvoice.simulation.abandoned import stuck
 from fedvoice.simulation.clients import Population
-from fedvoice.simulation.fast.course import draw_client_course, planned_memory_bytes
+from fedvoice.simulation.fast.course import draw_client_course
 from fedvoice.simulation.federation import FederationState
 from fedvoice.simulation.training import rates_of
 
@@ -30,7 +30,7 @@ def within_budget(cell: Cell, manifest: TaskManifest, population: Population) ->
         data = population.train(client_id)
         course = draw_client_course(manifest, client_id, data, cell.plan, 1)
         if course.used:
-            byte_steps.append(len(course.steps) * planned_memory_bytes(manifest, cell.plan, course))
+            byte_steps.append(len(course.steps) * course.planned_memory_bytes(manifest, cell.plan))
     clients = min(server.cohort_size, len(population.client_ids))
     mean = sum(byte_steps) / max(1, len(byte_steps))
     table = manifest.parameters

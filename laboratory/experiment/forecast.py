@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedvoice.laboratory.experiment.cells import Cell
-from fedvoice.simulation.checkpoint import STATE_FILE
 from fedvoice.laboratory.experiment.kept import read_outcome
 from fedvoice.laboratory.experiment.outcome import Outcome
 from fedvoice.laboratory.experiment.progress import cell_dir
+from fedvoice.simulation.checkpoint import STATE_FILE
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedvoice.laboratory.experiment.cells import Cell
-from fedvoice.simulation.checkpoint import (
-    evaluations_from_json,
-    evaluations_to_json,
-)
 from fedvoice.laboratory.experiment.outcome import (
     Outcome,
     curve_points,
@@ -24,6 +20,10 @@ from fedvoice.reporting.results import (
     RESULTS_FILE,
     Results,
     read_results,
+)
+from fedvoice.simulation.checkpoint import (
+    evaluations_from_json,
+    evaluations_to_json,
 )
 from fedvoice.simulation.quality import ErrorCounts
 from fedvoice.simulation.training import rates_of

@@ -13,10 +13,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedvoice.simulation.abandoned import see_that_updates_count
 from fedvoice.laboratory.experiment.budget import is_over, within_budget
 from fedvoice.laboratory.experiment.cells import Cell
-from fedvoice.simulation.checkpoint import STATE_FILE, load_state, save_state
 from fedvoice.laboratory.experiment.kept import (
     Evaluations,
     describe,
@@ -26,18 +24,17 @@ from fedvoice.laboratory.experiment.kept import (
 )
 from fedvoice.laboratory.experiment.lock import held
 from fedvoice.laboratory.experiment.outcome import Outcome
-from fedvoice.protocol.parameters import FlatVector
-from fedvoice.protocol.task import WEIGHTS_FILE, TaskManifest, save_weights
+from fedvoice.protocol.task import WEIGHTS_FILE, save_weights
 from fedvoice.reporting.callbacks import Callback, Callbacks, RoundEnd, RunInfo
 from fedvoice.reporting.results import Results
+from fedvoice.simulation.abandoned import see_that_updates_count
 from fedvoice.simulation.central import CentralRun
-from fedvoice.simulation.clients import Population
-from fedvoice.simulation.engines import Driver, TrainerSpec, engines
+from fedvoice.simulation.checkpoint import STATE_FILE, load_state, save_state
+from fedvoice.simulation.engines import ENGINES, Driver, TrainerSpec
 from fedvoice.simulation.federation import Federation, FederationState, Training
 from fedvoice.simulation.populations import build_population, export_config
 from fedvoice.simulation.quality import judged
 from fedvoice.simulation.tasks import LabTask, exported_task, unexported_task
-from fedvoice.simulation.trainers import Trainer
 from fedvoice.simulation.training import run_rounds
 from fedvoice.simulation.workers.spread import HERE, Spread
 
@@ -48,7 +45,7 @@ if TYPE_CHECKING:
 def cell_task(cell: Cell, tasks_dir: Path, note: Callable[[str], None]) -> LabTask:
     """The cell's task, exported if no cell before has done it; `note` is told of the parts."""
     export = export_config(cell.settings.data, cell.settings.task, "experiment")
-    if not cell.settings.export and not engines.get(cell.settings.engine).needs_package:
+    if not cell.settings.export and not ENGINES.get(cell.settings.engine).needs_package:
         return unexported_task(export)
     return exported_task(export, tasks_dir, lambda what: note(f"export: {what}"))
 
@@ -87,7 +84,7 @@ class TrialRun:
 
     @cached_property
     def _driver(self) -> Driver:
-        return engines.get(self.trial.settings.engine).driver
+        return ENGINES.get(self.trial.settings.engine).driver
 
     def _run_unfinished(self) -> Outcome:
         task = cell_task(self.trial, self.tasks_dir, self._told.noted)
@@ -177,4 +174,3 @@ class TrialRun:
         outcome = write_outcome(self.trial, self.directory, results, evaluations)
         self._told.ended(results)
         return outcome
-

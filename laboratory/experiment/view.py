@@ -22,7 +22,6 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from fedvoice.simulation.abandoned import stuck
 from fedvoice.laboratory.experiment.cells import (
     Cell,
     Metric,
@@ -41,6 +40,7 @@ from fedvoice.laboratory.experiment.summary import (
     table_rows,
 )
 from fedvoice.protocol.errors import FedvoiceError
+from fedvoice.simulation.abandoned import stuck
 
 _WIDE = 120
 _ONLY_WHEN_WIDE = {"steps", "CFMQ GB: bytes", "memory x steps", "secs a run"}

@@ -21,7 +21,7 @@ from fedvoice.protocol.registry import Registry
 if TYPE_CHECKING:
     from fedvoice.model_export.models.base import TaskModel
 
-model_kinds: Registry[Any] = Registry(
+MODEL_KINDS: Registry[Any] = Registry(
     "model kind",
     "fedvoice.model_kinds",
     {
@@ -41,7 +41,7 @@ def kind_named(name: str) -> ModelKind[Any]:
     Raises:
         FedvoiceError: `bad-plugin` if nobody knows it, if importing it fails or it is no kind.
     """
-    found = model_kinds.get(name)
+    found = MODEL_KINDS.get(name)
     if isinstance(found, ModelKind):
         return found
     from fedvoice.model_export.kinds.module import as_kind
@@ -60,9 +60,9 @@ def _of_its_kind(value: Any, handler: Callable[[Any], KindConfig]) -> KindConfig
     name = value.get("kind")
     if not isinstance(name, str):
         return handler(value)
-    if ":" not in name and name not in model_kinds.names():
+    if ":" not in name and name not in MODEL_KINDS.names():
         raise ValueError(
-            f"kind {name!r}: wanted one of {', '.join(model_kinds.names())}, or module:name"
+            f"kind {name!r}: wanted one of {', '.join(MODEL_KINDS.names())}, or module:name"
         )
     try:
         config: type[KindConfig] = kind_named(name).config

@@ -6,7 +6,7 @@
         def decode(self, batch: TensorBatch) -> list[list[int]]: ...  # only to be evaluated
 
 is named in settings as `kind = "mypkg.spotter:Spotter"`, or registered under a name with
-`@model_kinds.register("spotter")`. `module_kind` makes a kind of modules whose loss stands apart.
+`@MODEL_KINDS.register("spotter")`. `module_kind` makes a kind of modules whose loss stands apart.
 """
 
 from __future__ import annotations

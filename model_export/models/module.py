@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fedvoice.model_export.batch import TensorBatch
-from fedvoice.model_export.kinds import model_kinds
+from fedvoice.model_export.kinds import MODEL_KINDS
 from fedvoice.model_export.kinds.base import not_exportable
 from fedvoice.model_export.models.base import TaskModel
 from fedvoice.model_export.models.greedy import Hypothesis
@@ -37,7 +37,7 @@ class ModuleModel(TaskModel):
     ) -> None:
         super().__init__(vocabulary_size)
         self.kind = kind
-        with model_kinds.naming(kind):
+        with MODEL_KINDS.naming(kind):
             self.module = make()
         own = type(self.module)
         self._decode = decode or getattr(own, "decode", None)
@@ -57,7 +57,7 @@ class ModuleModel(TaskModel):
 
     def forward(self, batch: TensorBatch) -> Tensor:
         """The loss of each row [B]."""
-        with model_kinds.naming(self.kind):
+        with MODEL_KINDS.naming(self.kind):
             loss: Tensor = self._loss(self.module, batch)
         rows = len(batch.features)
         if loss.shape != (rows,):
@@ -101,7 +101,7 @@ class ModuleModel(TaskModel):
         """
         if self._decode is None:
             raise self._refused("an evaluation, but no `decode`", "token ids of every row")
-        with model_kinds.naming(self.kind):
+        with MODEL_KINDS.naming(self.kind):
             tokens = self._decode(self.module, TensorBatch.to_transcribe(x, x_lens))
         return [Hypothesis([int(token) for token in row], float("inf")) for row in tokens]
 

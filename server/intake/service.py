@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import grpc
 
-from fedvoice.protocol import PROTOCOL_VERSION
 from fedvoice.protocol.codec import CHUNK_BYTES
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.generated import fedvoice_pb2_grpc

@@ -41,7 +41,6 @@ from fedvoice.simulation.clients import ClientData
 from fedvoice.simulation.fast.course import (
     ClientCourse,
     draw_client_course,
-    planned_memory_bytes,
 )
 from fedvoice.simulation.fast.models import GroupModel
 from fedvoice.simulation.fast.optimizer import ClientSgd
@@ -152,7 +151,7 @@ def _update(
         steps=len(course.steps),
         loss=loss,
         train_secs=secs,
-        planned_memory_bytes=planned_memory_bytes(manifest, plan, course),
+        planned_memory_bytes=course.planned_memory_bytes(manifest, plan),
         skipped_examples=course.skipped,
     )
     good = math.isfinite(loss) and math.isfinite(norm)
@@ -167,7 +166,7 @@ def _rows(
     plan: TrainingPlan,
 ) -> Rows:
     rows = np.array([course.used[i] for i in members], dtype=np.int64)
-    masks = None if course.masks is None else course.masks[epoch, members]
+    masks = course.masks[epoch, members] if course.masks.size else None
     return take_rows(manifest, course.data, rows, plan.spec_augment, masks)
 
 

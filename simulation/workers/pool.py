@@ -30,7 +30,7 @@ PopulationSource = Callable[[], Population]
 """Makes the population in the process that needs it; picklable."""
 
 
-class Backend(Protocol):
+class WorkerPool(Protocol):
     """Trains part of a population."""
 
     def train(self, work: RoundWork, client_ids: Sequence[str]) -> CohortPart:
@@ -51,11 +51,11 @@ class InlineBackend:
         self._trainer, self._population = trainer, population
 
     def train(self, work: RoundWork, client_ids: Sequence[str]) -> CohortPart:
-        """See `Backend`."""
+        """See `WorkerPool`."""
         return train_cohort(self._trainer, self._population, work, client_ids)
 
     def close(self) -> None:
-        """See `Backend`."""
+        """See `WorkerPool`."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,15 @@ class WorkerSpec:
         return self.trainer.make(), self.population()
 
 
+def here(spec: WorkerSpec, workers: int) -> WorkerPool:
+    """One worker: this process."""
+    return InlineBackend(*spec.make())
+
+
 Worker = TypeVar("Worker")
 
 
-class Crew(Protocol[Worker]):
+class Workers(Protocol[Worker]):
     """Workers of a backend, each with one share at a time."""
 
     def begin(self, worker: Worker, work: RoundWork, client_ids: Sequence[str]) -> None:
@@ -91,11 +96,11 @@ class Crew(Protocol[Worker]):
         """
 
 
-class CrewRound(Generic[Worker]):
-    """One round's shares among the workers of a crew."""
+class PoolRound(Generic[Worker]):
+    """One round's shares among the workers of a pool."""
 
-    def __init__(self, crew: Crew[Worker], workers: Sequence[Worker]) -> None:
-        self._crew, self._idle = crew, list(workers)
+    def __init__(self, pool: Workers[Worker], workers: Sequence[Worker]) -> None:
+        self._pool, self._idle = pool, list(workers)
         self._at_work: dict[Worker, Sequence[str]] = {}
 
     def train(self, work: RoundWork, shares: Sequence[Sequence[str]]) -> list[CohortPart]:
@@ -109,11 +114,11 @@ class CrewRound(Generic[Worker]):
         while waiting or self._at_work:
             while waiting and self._idle:
                 worker, share = self._idle.pop(0), waiting.popleft()
-                self._crew.begin(worker, work, share)
+                self._pool.begin(worker, work, share)
                 self._at_work[worker] = share
             if not self._at_work:
                 raise _nobody_left(work.number)
-            worker, part = self._crew.next_done()
+            worker, part = self._pool.next_done()
             share = self._at_work.pop(worker)
             if part is None:
                 waiting.append(share)

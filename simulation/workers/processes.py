@@ -20,7 +20,7 @@ from fedvoice.simulation.cohort import (
     train_cohort,
 )
 from fedvoice.simulation.workers.pool import (
-    CrewRound,
+    PoolRound,
     WorkerSpec,
     deal,
     merge_parts,
@@ -57,17 +57,17 @@ class ProcessBackend:
         return [w.process.pid for w in self._workers if w.process.pid is not None]
 
     def train(self, work: RoundWork, client_ids: Sequence[str]) -> CohortPart:
-        """See `Backend`."""
+        """See `WorkerPool`."""
         try:
             self._fill_up()
             shares = deal(client_ids, len(self._workers), self._together)
-            return merge_parts(CrewRound(self, self._workers).train(work, shares), client_ids)
+            return merge_parts(PoolRound(self, self._workers).train(work, shares), client_ids)
         except BaseException:
             self.close()  # answers that nobody waits for would be taken for the next round's
             raise
 
     def close(self) -> None:
-        """See `Backend`. Processes that do not end by themselves are killed."""
+        """See `WorkerPool`. Processes that do not end by themselves are killed."""
         for worker in self._workers:
             worker.connection.close()  # the worker ends when it next looks
         for worker in self._workers:
@@ -80,13 +80,13 @@ class ProcessBackend:
         self._workers, self._at_work = [], []
 
     def begin(self, worker: _Worker, work: RoundWork, client_ids: Sequence[str]) -> None:
-        """See `Crew`."""
+        """See `Workers`."""
         self._at_work.append(worker)
         with suppress(OSError):  # a dead worker's end of the pipe says so in `next_done`, too
             worker.connection.send((work, client_ids))
 
     def next_done(self) -> tuple[_Worker, CohortPart | None]:
-        """See `Crew`."""
+        """See `Workers`."""
         ready = wait([worker.connection for worker in self._at_work])
         worker = next(w for w in self._at_work if w.connection is ready[0])
         answer = _answer(worker)

@@ -21,7 +21,7 @@ from fedvoice.simulation.cohort import (
     train_cohort,
 )
 from fedvoice.simulation.workers.pool import (
-    CrewRound,
+    PoolRound,
     WorkerSpec,
     deal,
     merge_parts,
@@ -55,29 +55,29 @@ class RayBackend:
         return list(self._workers)
 
     def train(self, work: RoundWork, client_ids: Sequence[str]) -> CohortPart:
-        """See `Backend`."""
+        """See `WorkerPool`."""
         try:
             self._fill_up()
             shares = deal(client_ids, len(self._workers), self._together)
-            return merge_parts(CrewRound(self, self._workers).train(work, shares), client_ids)
+            return merge_parts(PoolRound(self, self._workers).train(work, shares), client_ids)
         except BaseException:
             self.close()
             raise
 
     def close(self) -> None:
-        """See `Backend`."""
+        """See `WorkerPool`."""
         for worker in self._workers:
             self._ray.kill(worker)
         self._workers, self._at_work, self._sent = [], {}, None
 
     def begin(self, worker: Any, work: RoundWork, client_ids: Sequence[str]) -> None:
-        """See `Crew`. The weights are handed to Ray once, whatever the number of workers."""
+        """See `Workers`. The weights are handed to Ray once, whatever the number of workers."""
         if self._sent is None or self._sent[0] is not work:
             self._sent = work, self._ray.put(work)
         self._at_work[worker.train.remote(self._sent[1], list(client_ids))] = worker
 
     def next_done(self) -> tuple[Any, CohortPart | None]:
-        """See `Crew`."""
+        """See `Workers`."""
         (done,), _ = self._ray.wait(list(self._at_work), num_returns=1)
         worker = self._at_work.pop(done)
         try:

@@ -1,27 +1,42 @@
-"""Over which processes and machines an experiment's work is spread."""
+"""Over which processes and machines the clients of a round are spread; the door of worker pools."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from fedvoice.protocol.registry import Registry
 from fedvoice.simulation.clients import Population
 from fedvoice.simulation.engines import TrainerSpec
 from fedvoice.simulation.trainers import Trainer
-from fedvoice.simulation.workers.pool import (
-    Backend,
-    InlineBackend,
-    PopulationSource,
-    WorkerSpec,
+from fedvoice.simulation.workers.pool import InlineBackend, PopulationSource, WorkerPool, WorkerSpec
+
+MakePool = Callable[[WorkerSpec, int], WorkerPool]
+"""(what each worker makes for itself, number of workers) -> the pool."""
+
+WORKER_POOLS: Registry[MakePool] = Registry(
+    "worker pool",
+    "fedvoice.worker_pools",
+    {
+        "here": "fedvoice.simulation.workers.pool:here",
+        "processes": "fedvoice.simulation.workers.processes:ProcessBackend",
+        "ray": "fedvoice.simulation.workers.ray_pool:RayBackend",
+    },
 )
 
 
 @dataclass(frozen=True)
 class Spread:
-    """workers: that share the clients of one cell's rounds. ray: on a Ray cluster rather than in
-    processes of this machine. Neither changes a result."""
+    """workers: that share the clients of one run's rounds. pool: what runs them, by name; with one
+    worker clients are trained in this process unless a pool is named. Neither changes a result."""
 
     workers: int = 1
-    ray: bool = False
+    pool: str = ""
+
+    @property
+    def ray(self) -> bool:
+        """Whether runs of an experiment, too, go to a Ray cluster."""
+        return self.pool == "ray"
 
     def backend(
         self,
@@ -29,18 +44,19 @@ class Spread:
         source: PopulationSource,
         trainer: Trainer,
         population: Population,
-    ) -> Backend:
-        """What trains a cell's clients: `trainer` here if there is one worker only, or workers
-        with trainers and populations of their own."""
-        if self.workers == 1:
+    ) -> WorkerPool:
+        """What trains a run's clients: `trainer` here, or workers with trainers and populations of
+        their own.
+
+        Raises:
+            FedvoiceError: `bad-plugin`.
+        """
+        name = self.pool or ("processes" if self.workers > 1 else "here")
+        if name == "here" or (name == "ray" and self.workers == 1):
             return InlineBackend(trainer, population)
-        if self.ray:
-            from fedvoice.simulation.workers.ray_pool import RayBackend
-
-            return RayBackend(WorkerSpec(spec, source), self.workers)
-        from fedvoice.simulation.workers.processes import ProcessBackend
-
-        return ProcessBackend(WorkerSpec(spec, source), self.workers)
+        make = WORKER_POOLS.get(name)
+        with WORKER_POOLS.naming(name):
+            return make(WorkerSpec(spec, source), self.workers)
 
 
 HERE = Spread()

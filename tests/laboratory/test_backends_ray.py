@@ -151,7 +151,7 @@ def test_law_1_a_cell_on_the_cluster_comes_to_the_same_weights(
     (cell,) = load_experiment(experiment).narrowed([0], ["all"], "test").cells("test")
     here, there, heard = tmp_path / "here", tmp_path / "there", Heard()
     run_cell(cell, here, tmp_path / "tasks", lambda progress: None, lambda: False)
-    gathered = run_cells([cell], there, 2, heard, Spread(workers, ray=True))
+    gathered = run_cells([cell], there, 2, heard, Spread(workers, "ray"))
     assert not gathered.failures
     assert heard.ended == [(gathered.outcomes[0], None)]
     assert 1 in heard.rounds
@@ -165,7 +165,7 @@ def test_a_cell_that_cannot_be_run_there_is_told_as_one_here(cluster, experiment
     manifest = str(tmp_path / "none.jsonl")
     settings = {"data.manifest": manifest, "task.vocabulary.tokens": ["yes"]}
     cells = load_experiment(experiment, settings).narrowed([0], ["all"], "test").cells("test")
-    gathered = run_cells(cells, tmp_path, 2, Heard(), Spread(ray=True))
+    gathered = run_cells(cells, tmp_path, 2, Heard(), Spread(pool="ray"))
     (failure,) = gathered.failures
     assert failure.error.code is ErrorCode.NOT_FOUND
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from fedvoice.simulation.checkpoint import STATE_FILE
 from fedvoice.laboratory.experiment.kept import CELL_FILE
 from fedvoice.laboratory.experiment.lock import held
 from fedvoice.laboratory.experiment.progress import Progress
+from fedvoice.simulation.checkpoint import STATE_FILE
 from fedvoice.simulation.training import Interrupted
 from tests.laboratory.running import run_cell
 from tests.laboratory.test_cells import run, the_cell

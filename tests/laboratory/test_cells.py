@@ -8,14 +8,8 @@ from typing import Any
 
 import pytest
 
-from fedvoice.simulation.abandoned import STUCK_ROUNDS
 from fedvoice.laboratory.experiment.budget import within_budget
 from fedvoice.laboratory.experiment.cells import Cell
-from fedvoice.simulation.checkpoint import (
-    STATE_FILE,
-    load_state,
-    save_state,
-)
 from fedvoice.laboratory.experiment.config import load_experiment
 from fedvoice.laboratory.experiment.kept import read_outcome
 from fedvoice.laboratory.experiment.progress import Progress
@@ -28,6 +22,12 @@ from fedvoice.protocol.task import WEIGHTS_FILE
 from fedvoice.reporting.results import (
     Results,
     read_results,
+)
+from fedvoice.simulation.abandoned import STUCK_ROUNDS
+from fedvoice.simulation.checkpoint import (
+    STATE_FILE,
+    load_state,
+    save_state,
 )
 from fedvoice.simulation.fleet.prepare import Prepared
 from fedvoice.simulation.populations import build_population

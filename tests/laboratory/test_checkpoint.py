@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import numpy as np
-
 from fedvoice.laboratory.experiment.checkpoint import STATE_FILE, load_state, save_state
+
 from fedvoice.protocol.cost import Cfmq
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from fedvoice.laboratory.experiment.cells import Cell
-from fedvoice.simulation.checkpoint import STATE_FILE
 from fedvoice.laboratory.experiment.config import load_experiment
 from fedvoice.laboratory.experiment.outcome import Outcome
 from fedvoice.laboratory.experiment.progress import Progress, cell_dir
@@ -17,6 +16,7 @@ from fedvoice.protocol.errors import (
     ErrorCode,
     FedvoiceError,
 )
+from fedvoice.simulation.checkpoint import STATE_FILE
 from tests.laboratory.feature_corpus import base_toml, write_corpus
 
 pytestmark = pytest.mark.slow

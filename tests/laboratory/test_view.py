@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from fedvoice.simulation.abandoned import STUCK_ROUNDS
 from fedvoice.laboratory.experiment.forecast import Standing
 from fedvoice.laboratory.experiment.summary import (
     Line,
@@ -24,6 +23,7 @@ from fedvoice.protocol.errors import (
     ErrorCode,
     FedvoiceError,
 )
+from fedvoice.simulation.abandoned import STUCK_ROUNDS
 from tests.laboratory.test_outcomes import an_outcome
 
 

@@ -1,5 +1,7 @@
 """Task packages: what is damaged is refused before any runtime sees it."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from fedvoice.protocol.errors import (
     FedvoiceError,
 )
 from fedvoice.protocol.parameters import ParameterTable
+from fedvoice.protocol.scoring import Scoring
 from fedvoice.protocol.task import (
     Bucket,
     FeatureSettings,
@@ -103,3 +106,22 @@ def test_frames_follow_uncentred_framing():
     settings = FeatureSettings()
     assert [settings.frames(n) for n in (511, 512, 671, 672)] == [0, 1, 1, 2]
     assert [settings.stacked_frames(n) for n in (1, 8, 9)] == [1, 1, 2]
+
+
+def test_a_manifest_of_0_1_0_says_by_its_kind_what_newer_kinds_say_themselves(package):
+    """And is written as it was: phones of 0.1.0 refuse fields that they do not know."""
+    fields = json.loads((package.directory / "task.json").read_bytes())
+    for kind, takes_audio, scoring in (
+        ("rnnt", True, Scoring.WORDS),
+        ("ctc", True, Scoring.WORDS),
+        ("2nn", False, Scoring.LABELS),
+        ("cnn", False, Scoring.LABELS),
+        ("char-lstm", False, Scoring.LABELS),
+    ):
+        old = TaskManifest.model_validate({**fields, "model_kind": kind})
+        assert (old.takes_audio, old.scoring) == (takes_audio, scoring)
+        assert not {"takes_audio", "scoring"} & set(json.loads(old.model_dump_json()))
+    new = {**fields, "model_kind": "mine", "takes_audio": False, "scoring": "labels"}
+    written = TaskManifest.model_validate(new).model_dump_json()
+    assert (json.loads(written)["takes_audio"], json.loads(written)["scoring"]) == (False, "labels")
+    assert not TaskManifest.model_validate_json(written).takes_audio

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fedvoice.algorithm.checks import UpdateLimits
-from fedvoice.algorithm.doors import SERVER_OPTIMISERS, UPDATE_LINKS
+from fedvoice.algorithm.doors import SERVER_OPTIMIZERS, UPDATE_LINKS
 from fedvoice.algorithm.links import Contract
 from fedvoice.algorithm.settings import AlgorithmConfig
 from fedvoice.protocol.codec import encode
@@ -96,7 +96,7 @@ def serve(lab: Lab, package: TaskPackage, plan: TrainingPlan, **config: Any) -> 
 
 
 CASES: list[dict[str, Any]] = [
-    *({"optimizer": {"name": name, "rate": 0.1}} for name in SERVER_OPTIMISERS.names()),
+    *({"optimizer": {"name": name, "rate": 0.1}} for name in SERVER_OPTIMIZERS.names()),
     *(
         {"links": [{"name": name, "options": OPTIONS.get(name, {})}]}
         for name in sorted(UPDATE_LINKS._built_in)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from fedvoice.model_export.config import ExportConfig, parse_config
-from fedvoice.model_export.kinds import kind_named, model_kinds
+from fedvoice.model_export.kinds import MODEL_KINDS, kind_named
 from fedvoice.model_export.package import export_task
 from fedvoice.protocol.engine import Example
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
@@ -134,7 +134,7 @@ def test_a_kind_says_what_it_takes_and_how_it_is_scored() -> None:
 
 
 def test_a_registered_name_is_a_kind_here_and_travels_as_a_module_and_a_name() -> None:
-    model_kinds.register("pooled")(Pooled)
+    MODEL_KINDS.register("pooled")(Pooled)
     task = unexported_task(export("pooled"))
     assert has_many(task.manifest)
     sent = pickle.loads(pickle.dumps(TrainerSpec(EngineKind.FAST, task.manifest)))
@@ -149,7 +149,7 @@ def test_a_kind_of_a_notebook_does_not_travel() -> None:
     class Local(Pooled):
         pass
 
-    model_kinds.register("of a notebook")(Local)
+    MODEL_KINDS.register("of a notebook")(Local)
     task = unexported_task(export("of a notebook"))
     assert updates(FastTrainer(task.manifest), task)
     with pytest.raises(FedvoiceError, match="of a notebook") as caught:

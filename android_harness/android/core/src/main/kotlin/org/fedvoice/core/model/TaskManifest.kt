@@ -70,7 +70,9 @@ data class Bucket(
 /**
  * Contents of `task.json`; see `protocol/task.py`.
  *
- * @property modelKind rnnt | ctc
+ * @property modelKind name of a model kind
+ * @property takesAudio whether examples are made from recordings; null: as the kind implies
+ * @property scoring words | labels; null: as the kind implies
  * @property model the exporter's settings, which a phone does not read
  * @property buckets in ascending order of frames
  * @property weightsDigest of weights.safetensors as exported
@@ -80,6 +82,8 @@ data class TaskManifest(
     @SerialName("format_version") val formatVersion: Int = FORMAT_VERSION,
     val name: String,
     @SerialName("model_kind") val modelKind: String,
+    @SerialName("takes_audio") val takesAudio: Boolean? = null,
+    val scoring: String? = null,
     val model: Map<String, JsonPrimitive>,
     val parameters: ParameterTable,
     val features: FeatureSettings,
