@@ -86,6 +86,14 @@ class Dataset(Protocol):
         """
 
 
+@runtime_checkable
+class Spoken(Protocol):
+    """A dataset of utterances that can be looked at before they are dealt."""
+
+    def utterances(self) -> Sequence[Utterance]:
+        """All of them."""
+
+
 class Corpus(BaseModel):
     """Settings of a dataset as a table, with what most of them have in common. Paths called
     `manifest` or `folder` are relative to the file of the table."""

@@ -23,7 +23,7 @@ from fedvoice.data.audio import (
     check_rate,
     read_facts,
 )
-from fedvoice.data.dataset import Corpus, Dataset, Told
+from fedvoice.data.dataset import Corpus, Dataset, Spoken, Told
 from fedvoice.data.speakers import PhoneData
 from fedvoice.protocol.errors import (
     ErrorCode,
@@ -149,12 +149,12 @@ def _make(
         reports.send(what)
 
     dataset = prepared_data(config, directory, progress)
-    phones = dataset.clients(seed=config.seed).phones
     # What cannot work is said before the long part.
     rates = FeatureSettings.model_validate(config.task.get("features", {}))
-    for utterance in (u for phone in phones for u in (*phone.train, *phone.test)):
+    for utterance in dataset.utterances() if isinstance(dataset, Spoken) else ():
         facts = read_facts(utterance.audio_path, str(utterance.audio_path))
         check_rate(facts.sample_rate, rates, str(utterance.audio_path))
+    phones = dataset.clients(seed=config.seed).phones
     deal_kinds(config.fleet.counts, len(phones), config.seed)
     _export(config, directory, dataset, progress)
 
