@@ -11,6 +11,7 @@ from fedvoice.algorithm.optimizers import (
     init,
 )
 from fedvoice.algorithm.settings import OptimizerConfig
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.parameters import (
     FlatVector,
     ParameterTable,
@@ -166,3 +167,28 @@ def test_a_state_is_taken_over_where_its_slots_mean_the_same(old, new, kept):
     assert set(resumed.slots) == set(init(config, TABLE).slots)
     slot = next(iter(afresh.slots))
     assert np.array_equal(resumed.slots[slot], afresh.slots[slot]) is not kept
+
+
+class Raising:
+    """A user's optimiser with a mistake."""
+
+    def init(self, config, table):
+        return OptimizerState()
+
+    def apply(self, config, state, weights, delta, *, rate, table):
+        return weights / config.options["missing"], state
+
+
+class Doubling(Raising):
+    """Another mistake: it returns float64."""
+
+    def apply(self, config, state, weights, delta, *, rate, table):
+        return weights.astype(np.float64), state
+
+
+@pytest.mark.parametrize("plugin", [Raising, Doubling])
+def test_a_plugged_in_optimiser_that_fails_is_named(plugin):
+    with pytest.raises(FedvoiceError) as caught:
+        one_round(OptimizerConfig(name=f"{__name__}:{plugin.__name__}"))
+    assert caught.value.code is ErrorCode.BAD_PLUGIN
+    assert plugin.__name__ in caught.value.where

@@ -119,10 +119,10 @@ def round_work(number=1):
     )
 
 
-def inline_part(number=1):
+def inline_part(number=1, work=None):
     """What every backend must come to."""
     trainer, population = worker_spec().make()
-    return InlineBackend(trainer, population).train(round_work(number), CLIENTS)
+    return InlineBackend(trainer, population).train(work or round_work(number), CLIENTS)
 
 
 def assert_same(part, wanted):

@@ -2,14 +2,17 @@
 
 import os
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from fedvoice.algorithm.settings import LinkConfig
 from fedvoice.protocol.errors import (
     ErrorCode,
     FedvoiceError,
 )
+from fedvoice.simulation.cohort import spooled_updates
 from fedvoice.simulation.workers.pool import deal
 from fedvoice.simulation.workers.processes import ProcessBackend
 from tests.laboratory.backends_scene import (
@@ -84,3 +87,18 @@ def test_what_a_worker_cannot_do_is_told_as_it_would_be_here(backend_of, mishap,
         backend.train(round_work(), CLIENTS)
     assert failed.value.code is code
     assert backend.process_ids == []  # none goes on with a round that has failed
+
+
+def test_updates_spooled_by_workers_are_read_by_a_cohort_rule(backend_of, tmp_path):
+    work = replace(round_work(), links=(LinkConfig(name="median"),))
+    deltas = []
+    for place, train in (("here", None), ("there", backend_of(2).train)):
+        spool = tmp_path / place
+        spool.mkdir()
+        own = replace(work, spool=spool)
+        part = train(own, CLIENTS) if train else inline_part(work=own)
+        assert part.total.count == 0  # nothing is folded
+        updates = spooled_updates(own, part.reports)
+        assert len(updates) == len(CLIENTS)
+        deltas.append(own.chain.combine(updates, work.weights.size).tobytes())
+    assert deltas[0] == deltas[1]

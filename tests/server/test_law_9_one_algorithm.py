@@ -1,5 +1,6 @@
 """Law 9: the same updates through the server and through the simulation give the same model, to
-the bit, with every server optimiser and link that is built in; what one refuses so does the other.
+the bit, with every built-in server optimiser and link and with a user's own; what one refuses so
+does the other.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ import pytest
 
 from fedvoice.algorithm.checks import UpdateLimits
 from fedvoice.algorithm.doors import SERVER_OPTIMIZERS, UPDATE_LINKS
-from fedvoice.algorithm.links import Contract
-from fedvoice.algorithm.settings import AlgorithmConfig
+from fedvoice.algorithm.links import Contract, Seen, Sees, Verdict
+from fedvoice.algorithm.optimizers import OptimizerState
+from fedvoice.algorithm.settings import AlgorithmConfig, OptimizerConfig
 from fedvoice.protocol.codec import encode
 from fedvoice.protocol.errors import FedvoiceError
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
-from fedvoice.protocol.parameters import FlatVector
+from fedvoice.protocol.parameters import FlatVector, ParameterTable
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.protocol.task import WEIGHTS_FILE, TaskPackage, load_weights
 from fedvoice.server.store.ledger import round_rows
@@ -95,7 +97,37 @@ def serve(lab: Lab, package: TaskPackage, plan: TrainingPlan, **config: Any) -> 
     return load_weights(lab.directory / "store" / WEIGHTS_FILE, package.manifest.parameters)
 
 
+class Signed:
+    """A user's own server optimiser, which remembers nothing."""
+
+    def init(self, config: OptimizerConfig, table: ParameterTable) -> OptimizerState:
+        return OptimizerState()
+
+    def apply(
+        self,
+        config: OptimizerConfig,
+        state: OptimizerState,
+        weights: FlatVector,
+        delta: FlatVector,
+        *,
+        rate: float,
+        table: ParameterTable,
+    ) -> tuple[FlatVector, OptimizerState]:
+        return weights + np.float32(rate * config.options["boost"]) * np.sign(delta), state
+
+
+class BySteps:
+    """A user's own link: clients weigh their steps."""
+
+    contract = Contract(sees=frozenset({Sees.STEPS}))
+
+    def __call__(self, seen: Seen) -> Verdict:
+        return Verdict(seen.steps)
+
+
+OWN = {"name": f"{__name__}:Signed", "options": {"boost": 2.0}}
 CASES: list[dict[str, Any]] = [
+    {"optimizer": OWN, "links": [{"name": f"{__name__}:BySteps"}]},
     *({"optimizer": {"name": name, "rate": 0.1}} for name in SERVER_OPTIMIZERS.names()),
     *(
         {"links": [{"name": name, "options": OPTIONS.get(name, {})}]}
