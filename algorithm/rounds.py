@@ -90,7 +90,7 @@ class RoundState:
     """Phones next in line for a free place."""
     places: Mapping[str, Place] = field(default_factory=dict)
     accepted: frozenset[str] = frozenset()
-    barred: frozenset[str] = frozenset()
+    excluded: frozenset[str] = frozenset()
     """Phones whose report was refused for good."""
     grants: int = 0
     ending: Ending | None = None
@@ -239,7 +239,7 @@ def step(state: RoundState, event: Event) -> tuple[RoundState, tuple[Command, ..
             state = replace(
                 state,
                 places=_without(state.places, event.client_id),
-                barred=state.barred | {event.client_id},
+                excluded=state.excluded | {event.client_id},
             )
             return _refill(state, event.time_secs), ()
         case Ticked():
@@ -268,7 +268,7 @@ def _check_in(state: RoundState, event: CheckedIn) -> tuple[RoundState, tuple[Co
         return state, (Grant(client, place.assignment_id, place.expires_secs - event.time_secs),)
     takes_free_place = (
         rules.open_to_all
-        and client not in state.accepted | state.barred
+        and client not in state.accepted | state.excluded
         and _free_places(state) > 0
     )
     if place is None and not takes_free_place:

@@ -21,9 +21,9 @@ import time
 from functools import partial
 from pathlib import Path
 
-from fedvoice.laboratory.experiment.cells import Cell
 from fedvoice.laboratory.experiment.config import load_experiment
-from fedvoice.laboratory.experiment.run import cell_task
+from fedvoice.laboratory.experiment.run import trial_task
+from fedvoice.laboratory.experiment.trials import Trial
 from fedvoice.simulation.engines import TrainerSpec
 from fedvoice.simulation.federation import Federation
 from fedvoice.simulation.populations import build_population
@@ -44,23 +44,23 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--profile", action="store_true")
     options = parser.parse_args()
-    (cell,) = load_experiment(EXPERIMENT).cells(str(EXPERIMENT))
-    print(json.dumps(measure(cell, options)))
+    (trial,) = load_experiment(EXPERIMENT).trials(str(EXPERIMENT))
+    print(json.dumps(measure(trial, options)))
 
 
-def measure(cell: Cell, options: argparse.Namespace) -> dict[str, str | int | float]:
+def measure(trial: Trial, options: argparse.Namespace) -> dict[str, str | int | float]:
     """One run."""
-    task = cell_task(cell, Path(), lambda progress: None)
-    spec = TrainerSpec(cell.settings.engine, task.manifest)
-    source = partial(build_population, cell.settings.data, task.manifest, cell.seed)
+    task = trial_task(trial, Path(), lambda progress: None)
+    spec = TrainerSpec(trial.settings.engine, task.manifest)
+    source = partial(build_population, trial.settings.data, task.manifest, trial.seed)
     backend = make_backend(options, WorkerSpec(spec, source))
-    config = cell.server.model_copy(update={"evaluate_every": 0})
+    config = trial.server.model_copy(update={"evaluate_every": 0})
     assert config.plan is not None
     clients = list(source().client_ids)
     federation = Federation(
-        cell.arm, task.manifest, clients, config.plan, config, backend, lambda weights: {}
+        trial.arm, task.manifest, clients, config.plan, config, backend, lambda weights: {}
     )
-    state = federation.step(federation.start(task.initial_weights(cell.seed)))
+    state = federation.step(federation.start(task.initial_weights(trial.seed)))
     began, secs = cpu_secs(worker_ids(options, backend)), []
     for _ in range(options.rounds - 1):
         before = time.perf_counter()

@@ -6,7 +6,7 @@ Trains the IID control, non-IID phones (sorted by word) on all data, and the sam
 tuned (L = 8, updates as int8, warm-up of the server's rate), on the fast engine, all with the same
 budget of CFMQ, and prints the mean word error rates (percent, all test data) and the mean CFMQ of
 the control and of the limited arm. `data_limit_alone_wer` is that of L = 8 with nothing else. The
-reference is the IID control of the run. Finished runs below --cells are not run again.
+reference is the IID control of the run. Finished runs below --trials-dir are not run again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import typer
 from rich.console import Console
 
 from fedvoice.laboratory.experiment.config import load_experiment
-from fedvoice.laboratory.experiment.runner import run_cells
+from fedvoice.laboratory.experiment.runner import run_trials
 from fedvoice.laboratory.experiment.summary import (
     Line,
     summarise,
@@ -33,16 +33,16 @@ ARMS = ("iid", "noniid", "limited", "tuned")
 
 def main(
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 0, 1, ... of every arm.")] = 5,
-    cells: Annotated[Path, typer.Option(help="Folder of runs.")] = Path("runs/cells"),
+    trials_dir: Annotated[Path, typer.Option(help="Folder of trials.")] = Path("runs/trials"),
     jobs: Annotated[int | None, typer.Option(help="Runs at a time.", min=1)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print only a JSON object.")] = False,
 ) -> None:
     """Measure the non-IID gap and what the data limit makes of it."""
     experiment = load_experiment(CONFIG).narrowed(range(seeds), ARMS, str(CONFIG))
-    wanted = experiment.cells(str(CONFIG))
+    wanted = experiment.trials(str(CONFIG))
     console = Console(stderr=True, quiet=as_json)
     with ExperimentView(console, len(wanted), experiment.metric) as view:
-        gathered = run_cells(wanted, cells, jobs or os.cpu_count() or 1, view)
+        gathered = run_trials(wanted, trials_dir, jobs or os.cpu_count() or 1, view)
     for failure in gathered.failures:
         raise failure.error
     lines = {line.arm: line for line in summarise(gathered.outcomes)}

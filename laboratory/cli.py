@@ -10,13 +10,13 @@ from typing import Annotated, Any
 
 import typer
 
-experiment = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="rich")
+from fedvoice.laboratory.experiment.places import HELP
 
-_CELLS = "Folder of finished and unfinished cells, shared by all experiments."
+experiment = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="rich")
 
 
 class BackendKind(StrEnum):
-    """Where an experiment's cells run."""
+    """Where an experiment's trials run."""
 
     LOCAL = "local"
     RAY = "ray"
@@ -27,7 +27,7 @@ def about() -> None:
     """Experiments on quality and cost: grids of simulated runs as TOML files.
 
     A file says what all runs share (corpus, model, plan, server), the arms that are compared, and
-    how many seeds. [bold]fedvoice experiment run[/bold] runs every cell once and keeps it;
+    how many seeds. [bold]fedvoice experiment run[/bold] runs every trial once and keeps it;
     [bold]fedvoice report[/bold] writes an experiment's tables again, or one report of several.
     docs/laboratory.md explains every table of the file.
 
@@ -43,9 +43,12 @@ def run(
     out: Annotated[
         Path | None, typer.Option(help="Folder of tables and report; default: runs/NAME.")
     ] = None,
-    cells: Annotated[Path, typer.Option(help=_CELLS)] = Path("runs/cells"),
+    trials_dir: Annotated[Path | None, typer.Option(help=HELP)] = None,
+    cells: Annotated[
+        Path | None, typer.Option(help="Old name of --trials-dir.", hidden=True)
+    ] = None,
     jobs: Annotated[
-        int | None, typer.Option(help="Cells at a time; default: all cores busy.", min=1)
+        int | None, typer.Option(help="Trials at a time; default: all cores busy.", min=1)
     ] = None,
     seeds: Annotated[str, typer.Option(help="Other seeds than the file's, e.g. 0,1,2.")] = "",
     arms: Annotated[str, typer.Option(help="Only these arms, e.g. iid,limited.")] = "",
@@ -58,10 +61,10 @@ def run(
         ),
     ] = None,
     workers: Annotated[
-        int, typer.Option(help="Processes that share the clients of one cell's rounds.", min=1)
+        int, typer.Option(help="Processes that share the clients of one trial's rounds.", min=1)
     ] = 1,
     backend: Annotated[
-        BackendKind, typer.Option(help="Where cells run; ray wants the extra `ray`.")
+        BackendKind, typer.Option(help="Where trials run; ray wants the extra `ray`.")
     ] = BackendKind.LOCAL,
     ray_address: Annotated[
         str | None,
@@ -70,15 +73,15 @@ def run(
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", help="Only say which cells are done, and how long the rest takes."
+            "--dry-run", help="Only say which trials are done, and how long the rest takes."
         ),
     ] = False,
 ) -> None:
-    """Run an experiment's cells, in parallel where cores allow, and write its report.
+    """Run an experiment's trials, in parallel where cores allow, and write its report.
 
-    Cells that are done are never run again, whatever experiment they were run for; an interrupted
+    Trials that are done are never run again, whatever experiment they were run for; an interrupted
     experiment goes on where it stopped. OUT then holds report.html, summary.csv, summary.md,
-    cells.csv and figures/.
+    trials.csv and figures/.
 
     Example: fedvoice experiment run experiments/noniid-gap.toml --seeds 0
     """
@@ -86,11 +89,12 @@ def run(
 
     from fedvoice.laboratory.experiment.config import load_experiment
     from fedvoice.laboratory.experiment.forecast import look
+    from fedvoice.laboratory.experiment.places import trials_folder
     from fedvoice.laboratory.experiment.report import (
         table_lines,
         write_experiment,
     )
-    from fedvoice.laboratory.experiment.runner import run_cells
+    from fedvoice.laboratory.experiment.runner import run_trials
     from fedvoice.laboratory.experiment.view import (
         ExperimentView,
         show_plan,
@@ -102,7 +106,8 @@ def run(
     console = Console()
     loaded = load_experiment(config, parse_settings(settings or []))
     loaded = loaded.narrowed(_numbers(seeds), [a for a in arms.split(",") if a], str(config))
-    wanted = loaded.cells(str(config))
+    wanted = loaded.trials(str(config))
+    kept = trials_folder(trials_dir, cells)
     out = out or Path("runs") / loaded.name
     spread = Spread(workers, "ray" if backend is BackendKind.RAY else "")
     at_a_time = jobs or max(1, (os.cpu_count() or 1) // workers)
@@ -114,23 +119,23 @@ def run(
 
         connect(ray_address)
         at_a_time = jobs or max(1, count_cores() // workers)
-    console.print(f"[bold]{loaded.name}[/bold]: {len(wanted)} cells, {at_a_time} at a time")
+    console.print(f"[bold]{loaded.name}[/bold]: {len(wanted)} trials, {at_a_time} at a time")
     if dry_run:
-        show_plan(console, look(wanted, cells), at_a_time)
+        show_plan(console, look(wanted, kept), at_a_time)
         return
     make_folder(out)  # what cannot be written is said before the long part
     try:
         with ExperimentView(console, len({c.digest for c in wanted}), loaded.metric) as view:
-            gathered = run_cells(wanted, cells, at_a_time, view, spread, loaded.callbacks)
+            gathered = run_trials(wanted, kept, at_a_time, view, spread, loaded.callbacks)
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on where it stopped", err=True)
         raise typer.Exit(130) from None
-    path = write_experiment(out, loaded, cells, gathered)
+    path = write_experiment(out, loaded, kept, gathered)
     show_summary(console, table_lines(loaded, gathered))
     console.print(f"report: {path}", highlight=False, soft_wrap=True)
     if gathered.failures:
         for failure in gathered.failures:
-            typer.echo(f"failed: {failure.cell.name}: {failure.error}", err=True)
+            typer.echo(f"failed: {failure.trial.name}: {failure.error}", err=True)
         raise typer.Exit(1)
 
 

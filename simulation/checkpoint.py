@@ -1,4 +1,4 @@
-"""A run's state between two rounds, on disk: a killed cell goes on where it was, to the bit."""
+"""A run's state between two rounds, on disk: a killed trial goes on where it was, to the bit."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 
 class EngineKind(StrEnum):
-    """What a cell of an experiment runs on."""
+    """What a trial of an experiment runs on."""
 
     FAST = "fast"
     """Eager PyTorch in this process."""

@@ -1,4 +1,4 @@
-"""Tasks of experiments: exported once for all cells that share them, whatever their seed."""
+"""Tasks of experiments: exported once for all trials that share them, whatever their seed."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ class LabTask:
 def exported_task(export: ExportConfig, tasks_dir: Path, progress: Progress) -> LabTask:
     """The package of `export` below `tasks_dir`, exported if it is not there yet.
 
-    Seed and plan of `export` do not matter: cells bring their own.
+    Seed and plan of `export` do not matter: trials bring their own.
     """
     export = export.model_copy(update={"seed": 0, "plan": TrainingPlan()})
     directory = tasks_dir / export_key(export)[:16]
     if not directory.is_dir():
         from fedvoice.model_export.package import (
-            export_task,  # lowering: seconds, and most cells find it
+            export_task,  # lowering: seconds, and most trials find it
         )
 
         _make_whole(directory, lambda draft: export_task(export, draft, progress=progress))

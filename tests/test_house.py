@@ -132,5 +132,5 @@ def test_looking_at_an_experiment_loads_no_runtime(file: str, tmp_path: Path) ->
         "from fedvoice.cli import main; main()"
     )
     experiment = str(ROOT / "experiments" / f"{file}.toml")
-    looking = ["experiment", "run", experiment, "--dry-run", "--cells", str(tmp_path)]
+    looking = ["experiment", "run", experiment, "--dry-run", "--trials-dir", str(tmp_path)]
     subprocess.run([sys.executable, "-c", script, *looking], check=True, cwd=ROOT)

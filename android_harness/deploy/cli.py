@@ -19,7 +19,7 @@ from fedvoice.protocol.errors import (
 
 if TYPE_CHECKING:
     from fedvoice.android_harness.deploy.adb import Adb
-    from fedvoice.android_harness.deploy.deployment import Wishes
+    from fedvoice.android_harness.deploy.deployment import DeploymentSpec
 
 _PAST_LINES = 200
 
@@ -72,7 +72,7 @@ def install(
     if context.invoked_subcommand is not None:
         return
     from fedvoice.android_harness.apk.build import APK
-    from fedvoice.android_harness.deploy.deployment import Wishes
+    from fedvoice.android_harness.deploy.deployment import DeploymentSpec
     from fedvoice.protocol.task import load_package
     from fedvoice.protocol.utterances import read_manifest
 
@@ -90,8 +90,8 @@ def install(
     spoken = read_manifest(_manifest(examples)) if examples else []
     package_of_task = load_package(task) if task else None
 
-    def wishes(index: int) -> Wishes:
-        return Wishes(
+    def spec_of(index: int) -> DeploymentSpec:
+        return DeploymentSpec(
             apk=chosen,
             package=package,
             invitation=_invite(store, texts, index),
@@ -102,7 +102,7 @@ def install(
             wait_secs=wait_secs,
         )
 
-    _deploy_all(serials, [wishes(i) for i in range(len(serials))])
+    _deploy_all(serials, [spec_of(i) for i in range(len(serials))])
 
 
 @deploy.command()
@@ -174,13 +174,13 @@ def remove(
             typer.echo(f"{serial}: {ended} certificates revoked")
 
 
-def _deploy_all(serials: Sequence[str], wishes: Sequence[Wishes]) -> None:
+def _deploy_all(serials: Sequence[str], specs: Sequence[DeploymentSpec]) -> None:
     """All devices at once; the first error is raised when all have ended."""
     from fedvoice.android_harness.deploy.adb import Adb
     from fedvoice.android_harness.deploy.deployment import deploy as deploy_one
 
-    def work(adb: Adb, wished: Wishes) -> None:
-        state = deploy_one(adb, wished, lambda text: typer.echo(f"{adb.serial}: {text}"))
+    def work(adb: Adb, spec: DeploymentSpec) -> None:
+        state = deploy_one(adb, spec, lambda text: typer.echo(f"{adb.serial}: {text}"))
         books = state.books
         typer.echo(
             f"{adb.serial}: {books['trained']} updates sent, {books['bytes_up']} bytes up, "
@@ -188,8 +188,8 @@ def _deploy_all(serials: Sequence[str], wishes: Sequence[Wishes]) -> None:
         )
 
     with ThreadPoolExecutor(len(serials), thread_name_prefix="deploy") as pool:
-        pairs = zip(serials, wishes, strict=True)
-        futures = [pool.submit(work, Adb(serial), wished) for serial, wished in pairs]
+        pairs = zip(serials, specs, strict=True)
+        futures = [pool.submit(work, Adb(serial), spec) for serial, spec in pairs]
     errors = [error for future in futures if (error := future.exception()) is not None]
     for error in errors[1:]:
         typer.echo(f"error: {error}", err=True)

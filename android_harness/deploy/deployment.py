@@ -47,7 +47,7 @@ WEIGHTS_FILE = "weights.float32"
 
 
 @dataclass(frozen=True)
-class Wishes:
+class DeploymentSpec:
     """What is to be on the device and to happen there.
 
     invitation: makes one, called only if the phone is not enrolled yet. task: pushed so that the
@@ -64,47 +64,47 @@ class Wishes:
     wait_secs: float = 600.0
 
 
-def deploy(adb: Adb, wishes: Wishes, say: Say) -> AppState:
-    """Bring a device to what is wished; the app's books at the end.
+def deploy(adb: Adb, spec: DeploymentSpec, say: Say) -> AppState:
+    """Bring a device to what is spec; the app's books at the end.
 
     Raises:
         FedvoiceError: `device-unfit`, `device-lost`, `no-space`, `device-refused`, and the app's
             own. What was done stays: run it again to go on.
     """
-    app = App(adb, wishes.package)
-    installed = app.apk_digest() == hashlib.sha256(wishes.apk.read_bytes()).hexdigest()
+    app = App(adb, spec.package)
+    installed = app.apk_digest() == hashlib.sha256(spec.apk.read_bytes()).hexdigest()
     facts = fitness.read_facts(adb)
-    manifest = wishes.task.manifest if wishes.task else None
-    abi = fitness.check(facts, adb.serial, wishes.apk, manifest, installed=installed)
+    manifest = spec.task.manifest if spec.task else None
+    abi = fitness.check(facts, adb.serial, spec.apk, manifest, installed=installed)
     say(f"{facts.model}, API {facts.api}, {abi}: fit")
     if installed:
         say("app: is there")
     else:
-        say(f"app: installing {wishes.apk.name}")
-        adb.install(wishes.apk)
+        say(f"app: installing {spec.apk.name}")
+        adb.install(spec.apk)
     app.open()
     state = app.ask("status")
-    state = _enrol(app, state, wishes, say)
-    if wishes.consent and not state.consent:
+    state = _enrol(app, state, spec, say)
+    if spec.consent and not state.consent:
         state = app.ask("consent")
         say("consent: given, on the word of whoever runs this command")
-    if wishes.task is not None:
-        state = _push_task(app, wishes.task, say)
-    if wishes.examples:
-        state = _push_examples(app, wishes.examples, say)
-    if wishes.now:
-        state = _session_now(app, state, wishes.wait_secs, say)
+    if spec.task is not None:
+        state = _push_task(app, spec.task, say)
+    if spec.examples:
+        state = _push_examples(app, spec.examples, say)
+    if spec.now:
+        state = _session_now(app, state, spec.wait_secs, say)
     return state
 
 
-def _enrol(app: App, state: AppState, wishes: Wishes, say: Say) -> AppState:
+def _enrol(app: App, state: AppState, spec: DeploymentSpec, say: Say) -> AppState:
     if state.enrolled:
         say("enrolment: done before")
         return state
-    if wishes.invitation is None:
+    if spec.invitation is None:
         say("enrolment: none; give --store or --invitation to let the phone join a server")
         return state
-    text = wishes.invitation()
+    text = spec.invitation()
     invitation = parse_invitation(text, "the invitation")
     _reach_this_machine(app.adb, invitation, say)
     state = app.ask("enrol", invitation=text)

@@ -1,1 +1,1 @@
-"""Experiments: a grid of cells as one TOML file, run resumably, rendered as tables and plots."""
+"""Experiments: a grid of trials as one TOML file, run resumably, rendered as tables and plots."""

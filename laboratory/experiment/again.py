@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fedvoice.laboratory.experiment.config import ExperimentConfig
 from fedvoice.laboratory.experiment.kept import read_outcome
-from fedvoice.laboratory.experiment.progress import cell_dir
+from fedvoice.laboratory.experiment.progress import trial_dir
 from fedvoice.laboratory.experiment.report import (
     EXPERIMENT_FILE,
     table_lines,
@@ -52,13 +52,13 @@ def combine(folders: Sequence[Path], out: Path) -> Path:
         for line in table_lines(config, gathered):
             lines.append(replace(line, arm=f"{name}/{line.arm}", label=f"{name}: {line.label}"))
         for outcome in gathered.outcomes:
-            cell = replace(outcome.cell, arm=f"{name}/{outcome.cell.arm}")
-            outcomes.append(replace(outcome, cell=cell))
+            trial = replace(outcome.trial, arm=f"{name}/{outcome.trial.arm}")
+            outcomes.append(replace(outcome, trial=trial))
     return write_tables(out, [config for config, _ in found], Gathered(outcomes, []), lines)
 
 
 def read_experiment(folder: Path) -> tuple[ExperimentConfig, Gathered]:
-    """What an experiment's folder and its cells hold; cells that are not done are left out.
+    """What an experiment's folder and its trials hold; trials that are not done are left out.
 
     Raises:
         FedvoiceError: `not-found`, `bad-config`.
@@ -67,10 +67,10 @@ def read_experiment(folder: Path) -> tuple[ExperimentConfig, Gathered]:
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
         config = ExperimentConfig.model_validate(fields["config"])
-        cells_dir = Path(fields["cells_dir"])
-        cells = config.cells(str(path))
-        digests = fields.get("digests") or [""] * len(cells)  # versions before had none
-        cells = [replace(cell, kept_as=kept) for cell, kept in zip(cells, digests, strict=True)]
+        trials_dir = Path(fields.get("trials_dir") or fields["cells_dir"])  # 0.1.0 called it so
+        trials = config.trials(str(path))
+        digests = fields.get("digests") or [""] * len(trials)  # versions before had none
+        trials = [replace(trial, kept_as=kept) for trial, kept in zip(trials, digests, strict=True)]
     except OSError as error:
         raise FedvoiceError(
             ErrorCode.NOT_FOUND,
@@ -85,7 +85,7 @@ def read_experiment(folder: Path) -> tuple[ExperimentConfig, Gathered]:
             where=str(path),
             got=f"{type(error).__name__}: {error}",
             wanted="an experiment of this version of fedvoice",
-            next_step="Run the experiment again: finished cells are kept.",
+            next_step="Run the experiment again: finished trials are kept.",
         ) from error
-    outcomes = [read_outcome(cell, cell_dir(cells_dir, cell)) for cell in cells]
+    outcomes = [read_outcome(trial, trial_dir(trials_dir, trial)) for trial in trials]
     return config, Gathered([o for o in outcomes if o is not None], [])

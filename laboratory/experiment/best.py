@@ -10,8 +10,8 @@ import json
 import math
 from collections.abc import Sequence
 
-from fedvoice.laboratory.experiment.cells import Metric
 from fedvoice.laboratory.experiment.summary import Line
+from fedvoice.laboratory.experiment.trials import Metric
 
 
 def best_lines(lines: Sequence[Line], tuned: Sequence[str], metric: Metric) -> list[Line]:

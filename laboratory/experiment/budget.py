@@ -1,8 +1,8 @@
-"""How long a cell runs: rounds that its CFMQ budget pays for, and when it is over."""
+"""How long a trial runs: rounds that its CFMQ budget pays for, and when it is over."""
 
 from __future__ import annotations
 
-from fedvoice.laboratory.experiment.cells import Cell
+from fedvoice.laboratory.experiment.trials import Trial
 from fedvoice.protocol.codec import plain_bytes
 from fedvoice.protocol.task import TaskManifest
 from fedvoice.server.config import ServerConfig
@@ -15,36 +15,36 @@ from fedvoice.simulation.training import rates_of
 _CLIENTS_PRICED = 64
 
 
-def within_budget(cell: Cell, manifest: TaskManifest, population: Population) -> ServerConfig:
-    """The cell's server settings with as many rounds as its CFMQ budget pays for, where it names a
+def within_budget(trial: Trial, manifest: TaskManifest, population: Population) -> ServerConfig:
+    """The trial's server settings with as many rounds as its CFMQ budget pays for, where it names a
     budget and no rounds: schedules that fall to the last round need to know it beforehand.
 
     The cost of a round is K (weights + update + alpha mu steps), steps and mu those of the clients'
     first round on average.
     """
-    settings, server = cell.settings, cell.server
+    settings, server = trial.settings, trial.server
     if settings.cfmq_budget_bytes is None or "rounds" in settings.server:
         return server
     byte_steps = []
     for client_id in population.client_ids[:_CLIENTS_PRICED]:
         data = population.train(client_id)
-        course = draw_client_course(manifest, client_id, data, cell.plan, 1)
+        course = draw_client_course(manifest, client_id, data, trial.plan, 1)
         if course.used:
-            byte_steps.append(len(course.steps) * course.planned_memory_bytes(manifest, cell.plan))
+            byte_steps.append(len(course.steps) * course.planned_memory_bytes(manifest, trial.plan))
     clients = min(server.cohort_size, len(population.client_ids))
     mean = sum(byte_steps) / max(1, len(byte_steps))
     table = manifest.parameters
     # What compression saves is left over.
-    up = plain_bytes(cell.plan.update_encoding, table.total_size)
+    up = plain_bytes(trial.plan.update_encoding, table.total_size)
     round_bytes = clients * (table.weights_bytes + up + server.alpha * mean)
     rounds = max(1, int(settings.cfmq_budget_bytes / round_bytes))
     return server.model_copy(update={"rounds": rounds})
 
 
-def is_over(cell: Cell, state: FederationState) -> bool:
-    """Whether the cell's target or its budget is reached, or no update counts any more (which a
+def is_over(trial: Trial, state: FederationState) -> bool:
+    """Whether the trial's target or its budget is reached, or no update counts any more (which a
     plan that changes with the rounds may yet mend)."""
-    settings = cell.settings
+    settings = trial.settings
     if stuck(state.rows) and not settings.server.get("plan_schedule"):
         return True
     budget = settings.cfmq_budget_bytes

@@ -1,4 +1,4 @@
-"""An experiment as one TOML file: what all cells share, the arms, the grid, the seeds.
+"""An experiment as one TOML file: what all trials share, the arms, the grid, the seeds.
 
 name = "noniid-gap"
 extends = "x.toml"     a file whose [base] is taken first, and this one's laid over it
@@ -22,14 +22,14 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from fedvoice.laboratory.experiment.cells import (
-    Cell,
-    CellSettings,
-    Metric,
-)
 from fedvoice.laboratory.experiment.fields import (
     read_fields,
     set_dotted,
+)
+from fedvoice.laboratory.experiment.trials import (
+    Metric,
+    Trial,
+    TrialSettings,
 )
 from fedvoice.protocol.errors import (
     ErrorCode,
@@ -57,7 +57,7 @@ class Arm(BaseModel):
 
 
 class ExperimentConfig(BaseModel):
-    """A grid of cells."""
+    """A grid of trials."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -104,13 +104,13 @@ class ExperimentConfig(BaseModel):
         """What a paper reports, by arm."""
         return {arm.name: arm.reference for arm in self.arms if arm.reference is not None}
 
-    def cells(self, where: str) -> list[Cell]:
-        """All cells, arm by arm.
+    def trials(self, where: str) -> list[Trial]:
+        """All trials, arm by arm.
 
         Raises:
             FedvoiceError: `bad-config` naming the arm and the field.
         """
-        return [cell for arm in self.arms for cell in self._cells_of(arm, where)]
+        return [trial for arm in self.arms for trial in self._trials_of(arm, where)]
 
     def narrowed(self, seeds: Sequence[int], arms: Sequence[str], where: str) -> ExperimentConfig:
         """The same experiment with other seeds (all arms) or fewer arms; empty: as it is.
@@ -141,19 +141,19 @@ class ExperimentConfig(BaseModel):
         chosen = tuple(seeds) or self.seeds
         return self.model_copy(update={"arms": tuple(kept), "seeds": chosen})
 
-    def _cells_of(self, arm: Arm, where: str) -> Iterator[Cell]:
+    def _trials_of(self, arm: Arm, where: str) -> Iterator[Trial]:
         grid = self.grid_of(arm)
         for values in product(*grid.values()):
             point = dict(zip(grid, values, strict=True))
             settings = self._settings({**arm.set, **point}, f"{where}, arm {arm.name}")
             for seed in arm.seeds or self.seeds:
-                yield Cell(arm.name, arm.label or arm.name, point, seed, settings)
+                yield Trial(arm.name, arm.label or arm.name, point, seed, settings)
 
-    def _settings(self, changes: Mapping[str, Any], where: str) -> CellSettings:
+    def _settings(self, changes: Mapping[str, Any], where: str) -> TrialSettings:
         fields = copy.deepcopy(self.base)
         for name, value in changes.items():
             set_dotted(fields, name, value)
-        settings = checked(CellSettings, fields, where)
+        settings = checked(TrialSettings, fields, where)
         parse_config({"insecure": True, **settings.server}, f"{where}, table server")
         return settings
 

@@ -7,27 +7,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from fedvoice.laboratory.experiment.cells import Cell
 from fedvoice.laboratory.experiment.outcome import Outcome
-from fedvoice.laboratory.experiment.progress import Progress, PruneRule
+from fedvoice.laboratory.experiment.progress import PruneRule, TrialProgress
+from fedvoice.laboratory.experiment.trials import Trial
 from fedvoice.reporting.callbacks import Callback, CallbackSpec
 from fedvoice.simulation.workers.spread import HERE, Spread
 
 
 @dataclass(frozen=True, eq=False)
-class Job:
-    """One thing to do; picklable, and known by its identity. export_only: make the cell's task,
+class TrialJob:
+    """One thing to do; picklable, and known by its identity. export_only: make the trial's task,
     and no more. callbacks: made anew where the job runs."""
 
-    cell: Cell
-    cells_dir: Path
+    trial: Trial
+    trials_dir: Path
     spread: Spread = HERE
     prune: PruneRule | None = None
     callbacks: tuple[CallbackSpec, ...] = ()
     export_only: bool = False
 
 
-Work = Callable[[Job, Sequence[Callback]], Outcome | None]
+Work = Callable[[TrialJob, Sequence[Callback]], Outcome | None]
 """Does a job where it runs; a module's function, so that processes can import it."""
 
 
@@ -35,8 +35,8 @@ Work = Callable[[Job, Sequence[Callback]], Outcome | None]
 class Said:
     """A job has come so far."""
 
-    job: Job
-    progress: Progress
+    job: TrialJob
+    progress: TrialProgress
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Ended:
     error: what it raised, as it was raised. lost: its worker died, as out-of-memory processes do;
     it may be begun again."""
 
-    job: Job
+    job: TrialJob
     outcome: Outcome | None = None
     error: Exception | None = None
     lost: bool = False
@@ -58,11 +58,11 @@ class Executor(Protocol):
     def free(self) -> int:
         """Jobs that may be begun now."""
 
-    def begin(self, job: Job) -> None:
+    def begin(self, job: TrialJob) -> None:
         """Give a free place this job."""
 
     def events(self) -> list[Said | Ended]:
         """What has happened, after a moment at most; every job begun ends once."""
 
     def close(self) -> None:
-        """Stop what runs; cells that can keep their checkpoints."""
+        """Stop what runs; trials that can keep their checkpoints."""

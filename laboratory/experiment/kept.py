@@ -1,4 +1,4 @@
-"""A finished cell on disk: `results.json`, and `cell.json`, which says that it is finished.
+"""A finished trial on disk: `results.json`, and `trial.json`, which says that it is finished.
 
 Free of the engines and of PyTorch: looking at an experiment that was run takes no seconds.
 """
@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedvoice.laboratory.experiment.cells import Cell
 from fedvoice.laboratory.experiment.outcome import (
     Outcome,
     curve_points,
 )
+from fedvoice.laboratory.experiment.trials import Trial
 from fedvoice.protocol.files import write_file
 from fedvoice.reporting.results import (
     RESULTS_FILE,
@@ -32,36 +32,39 @@ if TYPE_CHECKING:
     from fedvoice.protocol.task import TaskManifest
     from fedvoice.simulation.federation import FederationState
 
-CELL_FILE = "cell.json"
+TRIAL_FILE = "trial.json"
+_OLD_TRIAL_FILE = "cell.json"
+"""Its name in 0.1.0."""
 Evaluations = Mapping[int, Mapping[str, ErrorCounts]]
 """Errors by round (0: before the first) and test set."""
 
 
 def write_outcome(
-    cell: Cell, directory: Path, results: Results, evaluations: Evaluations
+    trial: Trial, directory: Path, results: Results, evaluations: Evaluations
 ) -> Outcome:
-    """`results.json`, then `cell.json`, whose presence says that the cell is done."""
+    """`results.json`, then `trial.json`, whose presence says that the trial is done."""
     results.write(directory)
     fields = {
-        "arm": cell.arm,
-        "point": dict(cell.point),
-        "seed": cell.seed,
+        "arm": trial.arm,
+        "point": dict(trial.point),
+        "seed": trial.seed,
         "evaluations": evaluations_to_json(evaluations),
-        "settings": cell.settings.model_dump(mode="json"),
+        "settings": trial.settings.model_dump(mode="json"),
     }
-    write_file(directory / CELL_FILE, json.dumps(fields, indent=1))
-    return Outcome(cell, results, curve_points(results.rounds, evaluations))
+    write_file(directory / TRIAL_FILE, json.dumps(fields, indent=1))
+    return Outcome(trial, results, curve_points(results.rounds, evaluations))
 
 
-def read_outcome(cell: Cell, directory: Path) -> Outcome | None:
-    """A finished cell's outcome, or None."""
-    path = directory / CELL_FILE
-    if not path.is_file() or not (directory / RESULTS_FILE).is_file():
+def read_outcome(trial: Trial, directory: Path) -> Outcome | None:
+    """A finished trial's outcome, or None."""
+    names = (TRIAL_FILE, _OLD_TRIAL_FILE)
+    path = next((directory / name for name in names if (directory / name).is_file()), None)
+    if path is None or not (directory / RESULTS_FILE).is_file():
         return None
     results = read_results(directory)
     fields = json.loads(path.read_text(encoding="utf-8"))
     evaluations = evaluations_from_json(fields["evaluations"])
-    return Outcome(cell, results, curve_points(results.rounds, evaluations))
+    return Outcome(trial, results, curve_points(results.rounds, evaluations))
 
 
 def final_rates(state: FederationState) -> dict[str, Any]:
@@ -80,13 +83,13 @@ def final_rates(state: FederationState) -> dict[str, Any]:
     }
 
 
-def describe(cell: Cell, manifest: TaskManifest, clients: int) -> dict[str, Any]:
-    """The configuration part of a cell's results."""
+def describe(trial: Trial, manifest: TaskManifest, clients: int) -> dict[str, Any]:
+    """The configuration part of a trial's results."""
     return {
-        "name": cell.name,
-        "seed": cell.seed,
-        **cell.settings.model_dump(mode="json"),
-        "alpha": cell.server.alpha,
+        "name": trial.name,
+        "seed": trial.seed,
+        **trial.settings.model_dump(mode="json"),
+        "alpha": trial.server.alpha,
         "parameters": manifest.parameters.parameter_count,
         "phones": clients,
     }

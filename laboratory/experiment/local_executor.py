@@ -21,8 +21,8 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import cast
 
-from fedvoice.laboratory.experiment.executor import Ended, Job, Said, Work
-from fedvoice.laboratory.experiment.progress import Progress
+from fedvoice.laboratory.experiment.executor import Ended, Said, TrialJob, Work
+from fedvoice.laboratory.experiment.progress import TrialProgress
 from fedvoice.protocol.errors import make_folder
 from fedvoice.simulation.processes import undisturbed
 
@@ -37,7 +37,7 @@ _STOP_SECS = 600.0
 class _Worker:
     process: SpawnProcess
     connection: Connection
-    job: Job | None = None
+    job: TrialJob | None = None
 
 
 class LocalExecutor:
@@ -60,7 +60,7 @@ class LocalExecutor:
         """See `Executor`."""
         return sum(worker.job is None for worker in self._workers)
 
-    def begin(self, job: Job) -> None:
+    def begin(self, job: TrialJob) -> None:
         """See `Executor`."""
         worker = next(worker for worker in self._workers if worker.job is None)
         worker.job = job
@@ -96,7 +96,7 @@ class LocalExecutor:
     def _receive(self, worker: _Worker) -> Said | Ended | None:
         job = worker.job
         try:
-            message: Progress | Ended = worker.connection.recv()
+            message: TrialProgress | Ended = worker.connection.recv()
         except (EOFError, OSError):
             worker.process.join()
             worker.connection.close()
@@ -104,7 +104,7 @@ class LocalExecutor:
                 self._workers[self._workers.index(worker)] = self._start()
             return None if job is None else Ended(job, lost=True)
         assert job is not None, "an idle worker says nothing"
-        if isinstance(message, Progress):
+        if isinstance(message, TrialProgress):
             return Said(job, message)
         worker.job = None
         return Ended(job, message.outcome, message.error)
@@ -146,7 +146,7 @@ def _serve(
 
     while not should_stop():
         try:
-            job: Job = connection.recv()
+            job: TrialJob = connection.recv()
         except (EOFError, OSError):
             return
         answer = _do(job, work or work_on, connection, should_stop)
@@ -159,16 +159,18 @@ def _serve(
             connection.send(Ended(job, error=RuntimeError(f"{type(error).__name__}: {error}")))
 
 
-def _do(job: Job, work: Work, connection: Connection, should_stop: Callable[[], bool]) -> Ended:
+def _do(
+    job: TrialJob, work: Work, connection: Connection, should_stop: Callable[[], bool]
+) -> Ended:
     from fedvoice.laboratory.experiment.progress import Tell
     from fedvoice.simulation.training import Interrupted, Interruption
 
-    def report(progress: Progress) -> None:
+    def report(progress: TrialProgress) -> None:
         if not should_stop():
             connection.send(progress)
 
     try:
-        told = [Interruption(should_stop), Tell(report, job.cell.server.rounds)]
+        told = [Interruption(should_stop), Tell(report, job.trial.server.rounds)]
         return Ended(job, work(job, told))
     except Interrupted:
         return Ended(job)

@@ -1,4 +1,4 @@
-"""A cell is run by one process at a time, whatever command wants it."""
+"""A trial is run by one process at a time, whatever command wants it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 
 from fedvoice.protocol.files import take_lock
 
-LOCK_FILE = "cell.lock"
+LOCK_FILE = "trial.lock"
 """Empty, and never removed: whoever waits for it has it open."""
 _POLL_SECS = 0.2
 
 
 @contextmanager
 def held(directory: Path, wait: Callable[[], None]) -> Iterator[None]:
-    """Hold a cell's folder, which exists. The kernel lets go of it when this process dies, however
+    """Hold a trial's folder, which exists. The kernel lets go of it when this process dies, however
     it does; processes that it starts do not inherit it.
 
     Args:

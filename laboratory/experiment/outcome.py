@@ -1,4 +1,4 @@
-"""What a cell came to: its results, and the figures that tables and plots are made of."""
+"""What a trial came to: its results, and the figures that tables and plots are made of."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fedvoice.laboratory.experiment.cells import (
-    Cell,
+from fedvoice.laboratory.experiment.trials import (
     Metric,
+    Trial,
 )
 from fedvoice.reporting.results import (
     Results,
@@ -36,20 +36,20 @@ class Point:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished cell. `points`: its evaluations in order of rounds."""
+    """A finished trial. `points`: its evaluations in order of rounds."""
 
-    cell: Cell
+    trial: Trial
     results: Results
     points: tuple[Point, ...]
 
     def figure(self, metric: Metric) -> float | None:
-        """The cell's error rate: the mean over its last `average_last` evaluations."""
+        """The trial's error rate: the mean over its last `average_last` evaluations."""
         rates = [p.rates[metric] for p in self.points if metric in p.rates]
-        last = rates[-self.cell.settings.average_last :]
+        last = rates[-self.trial.settings.average_last :]
         return sum(last) / len(last) if last else None
 
     def rounds_to(self, target: float, metric: Metric) -> float | None:
-        """Rounds until the error rate is `target`: `crossing` of this cell's curve."""
+        """Rounds until the error rate is `target`: `crossing` of this trial's curve."""
         curve = [(p.round, p.rates[metric]) for p in self.points if metric in p.rates]
         return crossing(curve, target)
 

@@ -1,4 +1,4 @@
-"""A cell on emulated phones: a server process, phones on ExecuTorch, gRPC between them."""
+"""A trial on emulated phones: a server process, phones on ExecuTorch, gRPC between them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedvoice.data.dataset import described
-from fedvoice.laboratory.experiment.cells import Cell
+from fedvoice.laboratory.experiment.trials import Trial
 from fedvoice.protocol.errors import (
     ErrorCode,
     FedvoiceError,
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
     from fedvoice.reporting.results import Results
 
 
-def simulate_cell(
-    cell: Cell,
+def simulate_trial(
+    trial: Trial,
     task: LabTask,
     directory: Path,
     observe: Callable[[Books], None],
     processes: int,
 ) -> tuple[Results, dict[int, dict[str, ErrorCounts]]]:
-    """Run all rounds of a cell, going on where its server's store stands.
+    """Run all rounds of a trial, going on where its server's store stands.
 
     Args:
         observe: called with the books as they grow; what it raises stops everything.
@@ -54,25 +54,25 @@ def simulate_cell(
     Raises:
         FedvoiceError: `bad-config` for what phones cannot do; what the simulation fails with.
     """
-    settings = cell.settings
+    settings = trial.settings
     if not settings.data.sounds:
         corpus = described(settings.data).get("corpus", "in memory")
-        raise _not_for_phones(cell, f"corpus {corpus}", "speech: phones hold sounds")
+        raise _not_for_phones(trial, f"corpus {corpus}", "speech: phones hold sounds")
     if settings.target is not None or settings.cfmq_budget_bytes is not None:
-        raise _not_for_phones(cell, "a target or a budget", "a number of rounds")
+        raise _not_for_phones(trial, "a target or a budget", "a number of rounds")
     package_dir = directory / TASK_DIR
     if not package_dir.is_dir():
-        task.write_seeded(package_dir, cell.seed)
+        task.write_seeded(package_dir, trial.seed)
     config = SimulationConfig(
-        name=cell.name,
-        seed=cell.seed,
+        name=trial.name,
+        seed=trial.seed,
         data=settings.data,
         task=settings.task,
         plan=settings.plan,
         server=settings.server,
         fleet=FleetConfig(processes=processes),
     )
-    phones = list(settings.data.clients(seed=cell.seed).phones)
+    phones = list(settings.data.clients(seed=trial.seed).phones)
     prepared = Prepared(config, directory, phones, load_package(package_dir))
     results = simulate(prepared, observe)
     held_out = {phone.client_id for phone in phones if phone.held_out}
@@ -95,10 +95,10 @@ def read_evaluations(store_dir: Path, held_out: set[str]) -> dict[int, dict[str,
     return found
 
 
-def _not_for_phones(cell: Cell, got: str, wanted: str) -> FedvoiceError:
+def _not_for_phones(trial: Trial, got: str, wanted: str) -> FedvoiceError:
     return FedvoiceError(
         ErrorCode.BAD_CONFIG,
-        where=f"cell {cell.name}, engine phones",
+        where=f"trial {trial.name}, engine phones",
         got=got,
         wanted=wanted,
         next_step="Take engine = fast or executorch, or change the setting.",

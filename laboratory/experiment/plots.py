@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from fedvoice.laboratory.experiment.cells import Metric
 from fedvoice.laboratory.experiment.outcome import Point
 from fedvoice.laboratory.experiment.summary import Line
+from fedvoice.laboratory.experiment.trials import Metric
 
 AXIS_LABELS: dict[Metric, str] = {
     "wer": "error rate, own test data (%)",

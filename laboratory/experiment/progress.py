@@ -1,4 +1,4 @@
-"""What is told of a cell while it runs, and the ways in which it ends early."""
+"""What is told of a trial while it runs, and the ways in which it ends early."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedvoice.laboratory.experiment.cells import Cell
 from fedvoice.laboratory.experiment.outcome import Point
+from fedvoice.laboratory.experiment.trials import Trial
 from fedvoice.reporting.callbacks import Callback, RoundEnd
 
 
 @dataclass(frozen=True)
-class Progress:
-    """Where a cell stands. `rounds`: as many as it would take to the end; `note`: a few words."""
+class TrialProgress:
+    """Where a trial stands. `rounds`: as many as it would take to the end; `note`: a few words."""
 
     done: int
     rounds: int
@@ -61,21 +61,21 @@ class Prune(Callback):
 class Tell(Callback):
     """Hands a run's progress on, as a number of rounds and a few words."""
 
-    def __init__(self, report: Callable[[Progress], None], rounds: int) -> None:
+    def __init__(self, report: Callable[[TrialProgress], None], rounds: int) -> None:
         self._report, self._rounds, self._rate = report, rounds, ""
 
     def noted(self, what: str) -> None:
         """See `Callback`."""
-        self._report(Progress(0, self._rounds, what))
+        self._report(TrialProgress(0, self._rounds, what))
 
     def round_ended(self, end: RoundEnd) -> bool:
         """See `Callback`. The note is the last error rate."""
         if "pooled" in end.rates:
             self._rate = f"{end.rates['pooled']:.1f} %"
-        self._report(Progress(end.result.round, end.rounds, self._rate))
+        self._report(TrialProgress(end.result.round, end.rounds, self._rate))
         return False
 
 
-def cell_dir(cells_dir: Path, cell: Cell) -> Path:
-    """Where a cell's results lie."""
-    return cells_dir / cell.digest[:20]
+def trial_dir(trials_dir: Path, trial: Trial) -> Path:
+    """Where a trial's results lie."""
+    return trials_dir / trial.digest[:20]

@@ -1,8 +1,8 @@
 """Jobs as tasks of a Ray cluster.
 
-A cell runs in a folder of its own on whatever machine takes it, and its files come back when it is
-done. So machines need no disk in common, an interrupted or lost cell begins again, and commands
-that want the same cell do not wait for each other. Corpora must lie at the same path on all
+A trial runs in a folder of its own on whatever machine takes it, and its files come back when it is
+done. So machines need no disk in common, an interrupted or lost trial begins again, and commands
+that want the same trial do not wait for each other. Corpora must lie at the same path on all
 machines. Tasks are exported by a process of this machine.
 """
 
@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fedvoice.laboratory.experiment.executor import Ended, Job, Said
-from fedvoice.laboratory.experiment.kept import CELL_FILE, read_outcome
+from fedvoice.laboratory.experiment.executor import Ended, Said, TrialJob
+from fedvoice.laboratory.experiment.kept import TRIAL_FILE, read_outcome
 from fedvoice.laboratory.experiment.local_executor import LocalExecutor
 from fedvoice.laboratory.experiment.lock import LOCK_FILE
-from fedvoice.laboratory.experiment.progress import Progress, Tell, cell_dir
+from fedvoice.laboratory.experiment.progress import Tell, TrialProgress, trial_dir
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.files import write_file
 from fedvoice.simulation.workers.ray_pool import cause_of, go_to, load_ray
@@ -36,7 +36,7 @@ Files = Mapping[str, bytes]
 class RemoteJob:
     """A job for another machine. task: its package's folder name and files; "" if it has none."""
 
-    job: Job
+    job: TrialJob
     task_name: str
     task: Files
     folder: str
@@ -44,7 +44,7 @@ class RemoteJob:
 
 
 class RayExecutor:
-    """Cells on the cluster that this process is connected to, `at_a_time` of them."""
+    """Trials on the cluster that this process is connected to, `at_a_time` of them."""
 
     def __init__(self, at_a_time: int, log_path: Path) -> None:
         from ray.util.queue import Queue
@@ -52,24 +52,24 @@ class RayExecutor:
         self._ray, self._at_a_time = load_ray(), at_a_time
         self._exporter = LocalExecutor(1, log_path)
         self._messages = Queue(actor_options={"num_cpus": 0})
-        self._at_work: dict[Any, Job] = {}
+        self._at_work: dict[Any, TrialJob] = {}
 
     @property
     def free(self) -> int:
         """See `Executor`."""
         return self._at_a_time - len(self._at_work)
 
-    def begin(self, job: Job) -> None:
+    def begin(self, job: TrialJob) -> None:
         """See `Executor`."""
         if job.export_only:
             self._exporter.begin(job)
             return
-        from fedvoice.laboratory.experiment.run import cell_task
+        from fedvoice.laboratory.experiment.run import trial_task
 
-        package_dir = cell_task(job.cell, job.cells_dir / "tasks", lambda what: None).package_dir
+        package_dir = trial_task(job.trial, job.trials_dir / "tasks", lambda what: None).package_dir
         name, files = ("", {}) if package_dir is None else (package_dir.name, _read(package_dir))
         remote = RemoteJob(job, name, files, os.getcwd())
-        # With workers of its own a cell only waits and evaluates: the cores are for them.
+        # With workers of its own a trial only waits and evaluates: the cores are for them.
         cores = 1 if job.spread.workers == 1 else 0
         run = self._ray.remote(num_cpus=cores, max_retries=_TRIES)(run_remote)
         self._at_work[run.remote(remote, self._messages)] = job
@@ -82,7 +82,7 @@ class RayExecutor:
         done, _ = self._ray.wait(
             list(self._at_work), num_returns=len(self._at_work), timeout=_POLL_SECS
         )
-        jobs = {job.cell.digest: job for job in self._at_work.values()}
+        jobs = {job.trial.digest: job for job in self._at_work.values()}
         for digest, progress in self._messages.get_nowait_batch(self._messages.qsize()):
             if digest in jobs:
                 found.append(Said(jobs[digest], progress))
@@ -95,7 +95,7 @@ class RayExecutor:
         self._messages.shutdown()
         self._exporter.close()
 
-    def _ended(self, job: Job, reference: Any) -> Ended:
+    def _ended(self, job: TrialJob, reference: Any) -> Ended:
         try:
             files: Files = self._ray.get(reference)
         except self._ray.exceptions.RayTaskError as error:
@@ -103,40 +103,40 @@ class RayExecutor:
             return Ended(job, error=cause if isinstance(cause, FedvoiceError) else error)
         except self._ray.exceptions.RayError as error:
             return Ended(job, error=_lost(error))
-        directory = cell_dir(job.cells_dir, job.cell)
+        directory = trial_dir(job.trials_dir, job.trial)
         write_files(directory, files)
-        outcome = read_outcome(job.cell, directory)
-        assert outcome is not None, "a finished cell has its files"
+        outcome = read_outcome(job.trial, directory)
+        assert outcome is not None, "a finished trial has its files"
         return Ended(job, outcome)
 
 
 def run_remote(remote: RemoteJob, messages: Any) -> Files:
-    """On any machine: run the cell from its beginning; the files of its folder."""
+    """On any machine: run the trial from its beginning; the files of its folder."""
     from fedvoice.laboratory.experiment.work import work_on
 
     go_to(remote.folder)
 
-    def report(progress: Progress) -> None:
+    def report(progress: TrialProgress) -> None:
         try:
-            messages.put_nowait((remote.job.cell.digest, progress))
+            messages.put_nowait((remote.job.trial.digest, progress))
         except queue.Full:
             return
 
-    with tempfile.TemporaryDirectory(prefix="fedvoice-cell-") as name:
-        job = replace(remote.job, cells_dir=Path(name))
+    with tempfile.TemporaryDirectory(prefix="fedvoice-trial-") as name:
+        job = replace(remote.job, trials_dir=Path(name))
         if remote.task_name:
-            write_files(job.cells_dir / "tasks" / remote.task_name, remote.task)
-        work_on(job, [Tell(report, job.cell.server.rounds)])
-        return _read(cell_dir(job.cells_dir, job.cell))
+            write_files(job.trials_dir / "tasks" / remote.task_name, remote.task)
+        work_on(job, [Tell(report, job.trial.server.rounds)])
+        return _read(trial_dir(job.trials_dir, job.trial))
 
 
 def write_files(directory: Path, files: Files) -> None:
-    """Into a folder, the one last whose presence says that a cell is done.
+    """Into a folder, the one last whose presence says that a trial is done.
 
-    Each is replaced in one step: another command may have run the same cell, and read it now.
+    Each is replaced in one step: another command may have run the same trial, and read it now.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    for name in sorted(files, key=lambda name: name == CELL_FILE):
+    for name in sorted(files, key=lambda name: name == TRIAL_FILE):
         write_file(directory / name, files[name], writer=f".{os.getpid()}")
 
 
@@ -148,7 +148,7 @@ def _read(directory: Path) -> Files:
 def _lost(error: Exception) -> FedvoiceError:
     return FedvoiceError(
         ErrorCode.CLIENT_LOST,
-        where="a cell on the Ray cluster",
+        where="a trial on the Ray cluster",
         got=str(error).splitlines()[0][:200],
         wanted=f"a machine that finishes it within {_TRIES + 1} tries",
         next_step="See that the cluster's machines live and have memory; run it again.",

@@ -13,12 +13,12 @@ from fedvoice.laboratory.experiment.plots import figures
 from fedvoice.laboratory.experiment.runner import Gathered
 from fedvoice.laboratory.experiment.summary import (
     Line,
-    cells_csv,
     summarise,
     summary_csv,
     summary_markdown,
     table_heads,
     table_rows,
+    trials_csv,
 )
 from fedvoice.reporting.report import html_table
 
@@ -46,7 +46,7 @@ td:first-child, th:first-child {{ text-align: left; }}
 details {{ margin: 1rem 0; }} pre {{ background: #f6f6f6; padding: 1rem; overflow: auto; }}
 </style></head><body>
 <h1>{title}</h1>
-<p>{cells} runs; error rates are mean &plusmn; standard deviation over seeds. CFMQ =
+<p>{trials} runs; error rates are mean &plusmn; standard deviation over seeds. CFMQ =
 R&middot;K&middot;(P + &alpha;&middot;&nu;), &nu; = local steps &times; training memory (Guliani,
 Beaufays, Motta 2020, arXiv 2010.15965).{tuned}</p>
 {failed}{table}
@@ -57,15 +57,15 @@ Beaufays, Motta 2020, arXiv 2010.15965).{tuned}</p>
 
 
 def write_experiment(
-    out: Path, config: ExperimentConfig, cells_dir: Path, gathered: Gathered
+    out: Path, config: ExperimentConfig, trials_dir: Path, gathered: Gathered
 ) -> Path:
     """Write everything that is known of an experiment below `out`; the report's path."""
     out.mkdir(parents=True, exist_ok=True)
     fields = {
         "config": config.model_dump(mode="json"),
-        "cells_dir": str(cells_dir.absolute()),
+        "trials_dir": str(trials_dir.absolute()),
         # For reports on other days and from other folders: corpora move, and PyTorch is replaced.
-        "digests": [cell.digest for cell in config.cells(str(out))],
+        "digests": [trial.digest for trial in config.trials(str(out))],
     }
     (out / EXPERIMENT_FILE).write_text(json.dumps(fields, indent=1), encoding="utf-8")
     return write_tables(out, [config], gathered, table_lines(config, gathered))
@@ -76,7 +76,7 @@ def write_tables(
 ) -> Path:
     """Write tables, figures and the report of one experiment, or of several together."""
     out.mkdir(parents=True, exist_ok=True)
-    (out / "cells.csv").write_text(cells_csv(gathered.outcomes), encoding="utf-8")
+    (out / "trials.csv").write_text(trials_csv(gathered.outcomes), encoding="utf-8")
     (out / "summary.csv").write_text(summary_csv(lines), encoding="utf-8")
     (out / "summary.md").write_text(summary_markdown(lines), encoding="utf-8")
     drawn = figures(lines, configs[0].metric) if lines else {}
@@ -85,13 +85,13 @@ def write_tables(
         path.parent.mkdir(exist_ok=True)
         path.write_text(svg, encoding="utf-8")
     failed = "".join(
-        f"<p><b>Failed:</b> {html.escape(f.cell.name)}: {html.escape(str(f.error))}</p>"
+        f"<p><b>Failed:</b> {html.escape(f.trial.name)}: {html.escape(str(f.error))}</p>"
         for f in gathered.failures
     )
     settings = "\n".join(json.dumps(c.model_dump(mode="json"), indent=1) for c in configs)
     page = _PAGE.format(
         title=html.escape(" | ".join(config.title or config.name for config in configs)),
-        cells=len(gathered.outcomes),
+        trials=len(gathered.outcomes),
         failed=failed,
         tuned="".join(_tuned(config) for config in configs),
         table=_table(lines),
@@ -114,11 +114,11 @@ def _tuned(config: ExperimentConfig) -> str:
     if not config.tuned:
         return ""
     names = html.escape(", ".join(config.tuned))
-    return f" Every line has its own best value of {names}; cells.csv has all that were tried."
+    return f" Every line has its own best value of {names}; trials.csv has all that were tried."
 
 
 def _table(lines: Sequence[Line]) -> str:
     return html_table(
         [html.escape(head) for head in table_heads(lines)],
-        [[html.escape(cell) for cell in row] for row in table_rows(lines)],
+        [[html.escape(trial) for trial in row] for row in table_rows(lines)],
     )

@@ -1,6 +1,6 @@
-"""Run one cell to its end, in this process or with phones in processes of their own.
+"""Run one trial to its end, in this process or with phones in processes of their own.
 
-Loads the engines and PyTorch; what a finished cell left is read without (`kept`).
+Loads the engines and PyTorch; what a finished trial left is read without (`kept`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedvoice.laboratory.experiment.budget import is_over, within_budget
-from fedvoice.laboratory.experiment.cells import Cell
 from fedvoice.laboratory.experiment.kept import (
     Evaluations,
     describe,
@@ -24,6 +23,7 @@ from fedvoice.laboratory.experiment.kept import (
 )
 from fedvoice.laboratory.experiment.lock import held
 from fedvoice.laboratory.experiment.outcome import Outcome
+from fedvoice.laboratory.experiment.trials import Trial
 from fedvoice.protocol.task import WEIGHTS_FILE, save_weights
 from fedvoice.reporting.callbacks import Callback, Callbacks, RoundEnd, RunInfo
 from fedvoice.reporting.results import Results
@@ -42,20 +42,20 @@ if TYPE_CHECKING:
     from fedvoice.reporting.results import Books
 
 
-def cell_task(cell: Cell, tasks_dir: Path, note: Callable[[str], None]) -> LabTask:
-    """The cell's task, exported if no cell before has done it; `note` is told of the parts."""
-    export = export_config(cell.settings.data, cell.settings.task, "experiment")
-    if not cell.settings.export and not ENGINES.get(cell.settings.engine).needs_package:
+def trial_task(trial: Trial, tasks_dir: Path, note: Callable[[str], None]) -> LabTask:
+    """The trial's task, exported if no trial before has done it; `note` is told of the parts."""
+    export = export_config(trial.settings.data, trial.settings.task, "experiment")
+    if not trial.settings.export and not ENGINES.get(trial.settings.engine).needs_package:
         return unexported_task(export)
     return exported_task(export, tasks_dir, lambda what: note(f"export: {what}"))
 
 
 @dataclass(frozen=True)
 class TrialRun:
-    """A cell about to run: where its results go, where tasks are shared, who is told of it, and
+    """A trial about to run: where its results go, where tasks are shared, who is told of it, and
     over which processes its clients are spread."""
 
-    trial: Cell
+    trial: Trial
     directory: Path
     tasks_dir: Path
     callbacks: Sequence[Callback] = ()
@@ -87,7 +87,7 @@ class TrialRun:
         return ENGINES.get(self.trial.settings.engine).driver
 
     def _run_unfinished(self) -> Outcome:
-        task = cell_task(self.trial, self.tasks_dir, self._told.noted)
+        task = trial_task(self.trial, self.tasks_dir, self._told.noted)
         if self._driver is Driver.PHONES:
             return self._run_on_phones(task)
         return self._run_here(task)
@@ -124,7 +124,7 @@ class TrialRun:
                 )
                 state = self._train(federation, task)
             save_state(self.directory, state)  # a failure is kept too, so that a retry fails fast
-            see_that_updates_count(f"cell {trial.name}", state.rows, state.refused)
+            see_that_updates_count(f"trial {trial.name}", state.rows, state.refused)
         save_weights(self.directory / WEIGHTS_FILE, state.weights, task.manifest.parameters)
         results = Results(
             rounds=list(state.rows),
@@ -151,7 +151,7 @@ class TrialRun:
 
     def _run_on_phones(self, task: LabTask) -> Outcome:
         from fedvoice.laboratory.experiment.phones import (
-            simulate_cell,  # a server's and a phone's modules
+            simulate_trial,  # a server's and a phone's modules
         )
 
         rounds, seen = self.trial.server.rounds, 0
@@ -164,10 +164,10 @@ class TrialRun:
             seen = len(books.rounds)
             self._told.round_begins(seen + 1)
 
-        results, evaluations = simulate_cell(
+        results, evaluations = simulate_trial(
             self.trial, task, self.directory, observe, self.spread.workers
         )
-        see_that_updates_count(f"cell {self.trial.name}", results.rounds, {})
+        see_that_updates_count(f"trial {self.trial.name}", results.rounds, {})
         return self._ended(results, evaluations)
 
     def _ended(self, results: Results, evaluations: Evaluations) -> Outcome:

@@ -1,10 +1,10 @@
-"""Run an experiment's cells by an executor, those that are done already left alone.
+"""Run an experiment's trials by an executor, those that are done already left alone.
 
-    CELLS/<digest>/       one folder a cell, whatever experiment asked for it
-    CELLS/tasks/<key>/    exported tasks
-    CELLS/worker.log      what the runtime and the exporter print
+    TRIALS/<digest>/       one folder a trial, whatever experiment asked for it
+    TRIALS/tasks/<key>/    exported tasks
+    TRIALS/worker.log      what the runtime and the exporter print
 
-A cell that fails does not stop the others. Ctrl-C, a killed worker or a killed parent cost at most
+A trial that fails does not stop the others. Ctrl-C, a killed worker or a killed parent cost at most
 what was trained since the last checkpoint: the same command resumes.
 """
 
@@ -17,12 +17,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from fedvoice.laboratory.experiment.cells import Cell
-from fedvoice.laboratory.experiment.executor import Ended, Executor, Job, Said
+from fedvoice.laboratory.experiment.executor import Ended, Executor, Said, TrialJob
 from fedvoice.laboratory.experiment.kept import read_outcome
 from fedvoice.laboratory.experiment.local_executor import LocalExecutor
 from fedvoice.laboratory.experiment.outcome import Outcome
-from fedvoice.laboratory.experiment.progress import Progress, cell_dir
+from fedvoice.laboratory.experiment.progress import TrialProgress, trial_dir
+from fedvoice.laboratory.experiment.trials import Trial
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.reporting.callbacks import CallbackSpec, travelling
 from fedvoice.simulation.workers.spread import HERE, Spread
@@ -32,120 +32,120 @@ _DEATHS_AT_MOST = 3
 
 
 class Observer(Protocol):
-    """Hears how cells come on."""
+    """Hears how trials come on."""
 
-    def progressed(self, cell: Cell, progress: Progress) -> None:
-        """A cell has come so far."""
+    def progressed(self, trial: Trial, progress: TrialProgress) -> None:
+        """A trial has come so far."""
 
-    def finished(self, cell: Cell, outcome: Outcome | None, error: FedvoiceError | None) -> None:
-        """A cell is done, now or earlier, or has failed."""
+    def finished(self, trial: Trial, outcome: Outcome | None, error: FedvoiceError | None) -> None:
+        """A trial is done, now or earlier, or has failed."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A cell that could not be run."""
+    """A trial that could not be run."""
 
-    cell: Cell
+    trial: Trial
     error: FedvoiceError
 
 
 @dataclass(frozen=True)
 class Gathered:
-    """All cells of an experiment: outcomes in the cells' order, and those that failed."""
+    """All trials of an experiment: outcomes in the trials' order, and those that failed."""
 
     outcomes: list[Outcome]
     failures: list[Failure]
 
 
-def run_cells(
-    cells: Sequence[Cell],
-    cells_dir: Path,
+def run_trials(
+    trials: Sequence[Trial],
+    trials_dir: Path,
     jobs: int,
     observer: Observer,
     spread: Spread = HERE,
     callbacks: Sequence[CallbackSpec] = (),
 ) -> Gathered:
-    """Run what is not done yet, `jobs` cells at a time; equal cells once.
+    """Run what is not done yet, `jobs` trials at a time; equal trials once.
 
     Args:
-        spread: with `ray` cells run on the cluster that this process is connected to.
-        callbacks: told of every cell, in the process that runs it.
+        spread: with `ray` trials run on the cluster that this process is connected to.
+        callbacks: told of every trial, in the process that runs it.
 
     Raises:
         KeyboardInterrupt: after the workers have kept their checkpoints.
-        FedvoiceError: `client-lost` if workers die again and again at the same cell.
+        FedvoiceError: `client-lost` if workers die again and again at the same trial.
     """
-    batch = _Batch(cells_dir, observer, spread, travelling(callbacks))
-    batch.take(cells)
+    batch = _Batch(trials_dir, observer, spread, travelling(callbacks))
+    batch.take(trials)
     if batch.waiting:
-        with closing(_executor(min(jobs, len(batch.waiting)), cells_dir, spread)) as executor:
+        with closing(_executor(min(jobs, len(batch.waiting)), trials_dir, spread)) as executor:
             batch.run(executor)
     return Gathered(
-        # Two arms may share a cell: each has it under its own name.
-        [replace(batch.outcomes[c.digest], cell=c) for c in cells if c.digest in batch.outcomes],
+        # Two arms may share a trial: each has it under its own name.
+        [replace(batch.outcomes[c.digest], trial=c) for c in trials if c.digest in batch.outcomes],
         list(batch.failures.values()),
     )
 
 
-def _executor(jobs: int, cells_dir: Path, spread: Spread) -> Executor:
+def _executor(jobs: int, trials_dir: Path, spread: Spread) -> Executor:
     if spread.ray:
         from fedvoice.laboratory.experiment.ray_executor import RayExecutor
 
-        return RayExecutor(jobs, cells_dir / WORKER_LOG)
-    return LocalExecutor(jobs, cells_dir / WORKER_LOG)
+        return RayExecutor(jobs, trials_dir / WORKER_LOG)
+    return LocalExecutor(jobs, trials_dir / WORKER_LOG)
 
 
 @dataclass
 class _Batch:
-    """The cells of one call, by digest."""
+    """The trials of one call, by digest."""
 
-    cells_dir: Path
+    trials_dir: Path
     observer: Observer
     spread: Spread
     callbacks: tuple[CallbackSpec, ...]
-    waiting: dict[str, Cell] = field(default_factory=dict)
+    waiting: dict[str, Trial] = field(default_factory=dict)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     failures: dict[str, Failure] = field(default_factory=dict)
     deaths: Counter[str] = field(default_factory=Counter)
 
-    def take(self, cells: Sequence[Cell]) -> None:
+    def take(self, trials: Sequence[Trial]) -> None:
         """Find what is done; the rest waits."""
-        for cell in cells:
-            if cell.digest in self.outcomes:
+        for trial in trials:
+            if trial.digest in self.outcomes:
                 continue
-            done = read_outcome(cell, cell_dir(self.cells_dir, cell))
+            done = read_outcome(trial, trial_dir(self.trials_dir, trial))
             if done is None:
-                self.waiting.setdefault(cell.digest, cell)
+                self.waiting.setdefault(trial.digest, trial)
             else:
-                self.outcomes[cell.digest] = done
-                self.observer.finished(cell, done, None)
+                self.outcomes[trial.digest] = done
+                self.observer.finished(trial, done, None)
 
     def run(self, executor: Executor) -> None:
-        """Tasks one after the other, before any cell: two cells must not export the same one."""
+        """Tasks one after the other, before any trial: two trials must not export the same one."""
         exported: set[str] = set()
-        for cell in list(self.waiting.values()):
-            settings = cell.settings
+        for trial in list(self.waiting.values()):
+            settings = trial.settings
             key = repr((settings.data.identity(), settings.task, settings.export, settings.engine))
             if key not in exported:
                 # Where it fails the next one that shares it meets the error, too.
-                done = self._drain(executor, iter([self._job(cell, export_only=True)]))
+                done = self._drain(executor, iter([self._job(trial, export_only=True)]))
                 exported |= {key for ended in done if ended.error is None}
-        self._drain(executor, (self._job(cell) for cell in list(self.waiting.values())))
+        self._drain(executor, (self._job(trial) for trial in list(self.waiting.values())))
 
-    def _job(self, cell: Cell, *, export_only: bool = False) -> Job:
-        return Job(
-            cell,
-            self.cells_dir,
+    def _job(self, trial: Trial, *, export_only: bool = False) -> TrialJob:
+        return TrialJob(
+            trial,
+            self.trials_dir,
             self.spread,
             callbacks=self.callbacks,
             export_only=export_only,
         )
 
-    def _drain(self, executor: Executor, jobs: Iterator[Job]) -> list[Ended]:
+    def _drain(self, executor: Executor, jobs: Iterator[TrialJob]) -> list[Ended]:
         """Begin these jobs as places come free, until all have ended."""
         ended: list[Ended] = []
         at_work = 0
-        again: list[Job] = []
+        again: list[TrialJob] = []
         following = next(jobs, None)
         while at_work or again or following is not None:
             while executor.free and (again or following is not None):
@@ -157,7 +157,7 @@ class _Batch:
                 at_work += 1
             for event in executor.events():
                 if isinstance(event, Said):
-                    self.observer.progressed(event.job.cell, event.progress)
+                    self.observer.progressed(event.job.trial, event.progress)
                     continue
                 at_work -= 1
                 if event.lost and self._try_again(event.job):
@@ -167,27 +167,27 @@ class _Batch:
                     self._collect(event)
         return ended
 
-    def _try_again(self, job: Job) -> bool:
-        self.deaths[job.cell.digest] += 1
-        if self.deaths[job.cell.digest] <= _DEATHS_AT_MOST:
+    def _try_again(self, job: TrialJob) -> bool:
+        self.deaths[job.trial.digest] += 1
+        if self.deaths[job.trial.digest] <= _DEATHS_AT_MOST:
             return True
         raise FedvoiceError(
             ErrorCode.CLIENT_LOST,
             where="the worker processes of an experiment",
-            got=f"they ended again and again at {job.cell.name}, as out-of-memory processes do",
-            wanted="workers that finish their cells",
-            next_step=f"See {self.cells_dir / WORKER_LOG}; run with fewer --jobs: finished "
-            "cells are kept.",
+            got=f"they ended again and again at {job.trial.name}, as out-of-memory processes do",
+            wanted="workers that finish their trials",
+            next_step=f"See {self.trials_dir / WORKER_LOG}; run with fewer --jobs: finished "
+            "trials are kept.",
         )
 
     def _collect(self, event: Ended) -> None:
-        digest, error = event.job.cell.digest, event.error
+        digest, error = event.job.trial.digest, event.error
         if error is not None and not isinstance(error, FedvoiceError):
             raise error
         if error is not None:
-            cell = self.waiting.pop(digest)
-            self.failures[digest] = Failure(cell, error)
-            self.observer.finished(cell, None, error)
+            trial = self.waiting.pop(digest)
+            self.failures[digest] = Failure(trial, error)
+            self.observer.finished(trial, None, error)
         elif event.outcome is not None:
             self.outcomes[digest] = event.outcome
             self.observer.finished(self.waiting.pop(digest), event.outcome, None)

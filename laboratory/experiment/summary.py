@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fedvoice.laboratory.experiment.cells import Metric
 from fedvoice.laboratory.experiment.outcome import (
     Outcome,
     mean_and_spread,
 )
+from fedvoice.laboratory.experiment.trials import Metric
 
 METRICS: tuple[Metric, ...] = ("wer", "heldout_wer", "pooled")
 
@@ -62,15 +62,15 @@ def summarise(
     """
     groups: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
-        cell = outcome.cell
-        key = json.dumps([cell.arm, dict(cell.point)], sort_keys=True, default=str)
+        trial = outcome.trial
+        key = json.dumps([trial.arm, dict(trial.point)], sort_keys=True, default=str)
         groups.setdefault(key, []).append(outcome)
     known = references or {}
-    return [_line(group, known.get(group[0].cell.arm)) for group in groups.values()]
+    return [_line(group, known.get(group[0].trial.arm)) for group in groups.values()]
 
 
 def _line(group: list[Outcome], reference: float | None) -> Line:
-    cell = group[0].cell
+    trial = group[0].trial
     rates: dict[Metric, tuple[float, float]] = {}
     for metric in METRICS:
         figures = [rate for o in group if (rate := o.figure(metric)) is not None]
@@ -78,9 +78,9 @@ def _line(group: list[Outcome], reference: float | None) -> Line:
             rates[metric] = mean_and_spread(figures)
     rows = [outcome.results.rounds for outcome in group]
     return Line(
-        arm=cell.arm,
-        label=cell.label,
-        point=dict(cell.point),
+        arm=trial.arm,
+        label=trial.label,
+        point=dict(trial.point),
         seeds=len(group),
         rates=rates,
         rounds=_mean([len(r) for r in rows]),
@@ -95,7 +95,7 @@ def _line(group: list[Outcome], reference: float | None) -> Line:
 
 
 def _to_target(group: list[Outcome]) -> tuple[float, int] | None:
-    settings = group[0].cell.settings
+    settings = group[0].trial.settings
     if settings.target is None:
         return None
     found = [o.rounds_to(settings.target, settings.target_metric) for o in group]
@@ -115,28 +115,28 @@ def _said(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def cells_csv(outcomes: Sequence[Outcome]) -> str:
-    """One line a cell."""
-    points = sorted({key for outcome in outcomes for key in outcome.cell.point})
+def trials_csv(outcomes: Sequence[Outcome]) -> str:
+    """One line a trial."""
+    points = sorted({key for outcome in outcomes for key in outcome.trial.point})
     heads = ["arm", *points, "seed", "engine", *METRICS, "rounds", "steps"]
     heads += ["cfmq_communication_bytes", "cfmq_compute_bytes", "secs", "digest"]
     rows: list[list[Any]] = []
     for outcome in outcomes:
-        cell, rounds = outcome.cell, outcome.results.rounds
+        trial, rounds = outcome.trial, outcome.results.rounds
         last = rounds[-1] if rounds else None
         rows.append(
             [
-                cell.arm,
-                *(cell.point.get(key, "") for key in points),
-                cell.seed,
-                cell.settings.engine,
+                trial.arm,
+                *(trial.point.get(key, "") for key in points),
+                trial.seed,
+                trial.settings.engine,
                 *(outcome.figure(metric) for metric in METRICS),
                 len(rounds),
                 sum(row.steps for row in rounds),
                 last.cfmq_communication_bytes if last else 0,
                 last.cfmq_compute_bytes if last else 0,
                 round(sum(row.wall_secs for row in rounds), 2),
-                cell.digest[:20],
+                trial.digest[:20],
             ]
         )
     return _csv([heads, *rows])
@@ -158,7 +158,7 @@ def _has_reference(lines: Sequence[Line]) -> bool:
 
 
 def table_rows(lines: Sequence[Line]) -> list[list[str]]:
-    """Cells of the summary table as text, in the order of `table_heads`."""
+    """Trials of the summary table as text, in the order of `table_heads`."""
     referred = _has_reference(lines)
     return [
         [

@@ -1,6 +1,6 @@
 """What `fedvoice experiment` prints: progress, what is left to do, the table.
 
-On a terminal progress is bars with the remaining time, elsewhere a line a cell.
+On a terminal progress is bars with the remaining time, elsewhere a line a trial.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from fedvoice.laboratory.experiment.cells import (
-    Cell,
-    Metric,
-)
 from fedvoice.laboratory.experiment.forecast import (
     Standing,
     remaining_secs,
     took_secs,
 )
 from fedvoice.laboratory.experiment.outcome import Outcome
-from fedvoice.laboratory.experiment.progress import Progress as CellProgress
+from fedvoice.laboratory.experiment.progress import TrialProgress
 from fedvoice.laboratory.experiment.summary import (
     Line,
     summary_markdown,
     table_heads,
     table_rows,
+)
+from fedvoice.laboratory.experiment.trials import (
+    Metric,
+    Trial,
 )
 from fedvoice.protocol.errors import FedvoiceError
 from fedvoice.simulation.abandoned import stuck
@@ -49,8 +49,8 @@ _ONLY_WHEN_WIDE = {"steps", "CFMQ GB: bytes", "memory x steps", "secs a run"}
 class ExperimentView:
     """An `Observer` for people. A context manager."""
 
-    def __init__(self, console: Console, cells: int, metric: Metric) -> None:
-        self._console, self._metric, self._cells = console, metric, cells
+    def __init__(self, console: Console, trials: int, metric: Metric) -> None:
+        self._console, self._metric, self._trials = console, metric, trials
         self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -61,7 +61,7 @@ class ExperimentView:
             console=console,
             disable=not console.is_terminal,
         )
-        self._all = self._bars.add_task("cells", total=cells, note="")
+        self._all = self._bars.add_task("trials", total=trials, note="")
         self._running: dict[str, TaskID] = {}
         self._done = 0
 
@@ -77,25 +77,27 @@ class ExperimentView:
     ) -> None:
         self._bars.stop()
 
-    def progressed(self, cell: Cell, progress: CellProgress) -> None:
+    def progressed(self, trial: Trial, progress: TrialProgress) -> None:
         """See `runner.Observer`."""
-        if cell.digest not in self._running:
-            self._running[cell.digest] = self._bars.add_task(f"  {cell.name}", total=None, note="")
+        if trial.digest not in self._running:
+            self._running[trial.digest] = self._bars.add_task(
+                f"  {trial.name}", total=None, note=""
+            )
         self._bars.update(
-            self._running[cell.digest],
+            self._running[trial.digest],
             total=progress.rounds,
             completed=progress.done,
             note=progress.note,
         )
 
-    def finished(self, cell: Cell, outcome: Outcome | None, error: FedvoiceError | None) -> None:
+    def finished(self, trial: Trial, outcome: Outcome | None, error: FedvoiceError | None) -> None:
         """See `runner.Observer`."""
         self._done += 1
         self._bars.update(self._all, completed=self._done)
-        if cell.digest in self._running:
-            self._bars.remove_task(self._running.pop(cell.digest))
+        if trial.digest in self._running:
+            self._bars.remove_task(self._running.pop(trial.digest))
         self._console.print(
-            f"[{self._done}/{self._cells}] {cell.name}: {self._told(outcome, error)}",
+            f"[{self._done}/{self._trials}] {trial.name}: {self._told(outcome, error)}",
             highlight=False,
             markup=False,
             soft_wrap=True,
@@ -132,7 +134,7 @@ def show_summary(console: Console, lines: Sequence[Line]) -> None:
 
 
 def show_plan(console: Console, standings: Sequence[Standing], jobs: int) -> None:
-    """A line a cell, and how long the rest takes."""
+    """A line a trial, and how long the rest takes."""
     for standing in standings:
         if standing.secs is not None:
             state, secs = "done", f"{standing.secs:.0f} s"
@@ -140,7 +142,7 @@ def show_plan(console: Console, standings: Sequence[Standing], jobs: int) -> Non
             state = "begun" if standing.begun else "to do"
             expected = standing.expected_secs
             secs = "" if expected is None else f"about {expected:.0f} s"
-        line = f"{state:<6} {secs:>12}  {standing.cell.name}"
+        line = f"{state:<6} {secs:>12}  {standing.trial.name}"
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     left = [standing for standing in standings if not standing.done]
     remaining = remaining_secs(standings, jobs)

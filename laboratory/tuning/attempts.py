@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from optuna.trial import Trial
+from optuna.trial import Trial as Proposal
 
-from fedvoice.laboratory.experiment.cells import Cell
+from fedvoice.laboratory.experiment.trials import Trial
 from fedvoice.protocol.errors import (
     ErrorCode,
     FedvoiceError,
@@ -20,14 +20,14 @@ DEATHS_AT_MOST = 3
 class Attempt:
     """A trial at work. deaths: workers that have died at it."""
 
+    proposal: Proposal
     trial: Trial
-    cell: Cell
     deaths: int = 0
 
     @property
     def number(self) -> int:
         """The trial's."""
-        return self.trial.number
+        return self.proposal.number
 
     @property
     def hopeless(self) -> bool:

@@ -8,15 +8,18 @@ from typing import Annotated
 
 import typer
 
+from fedvoice.laboratory.experiment.places import HELP
+
 
 def tune(
     config: Annotated[Path, typer.Argument(help="The search, e.g. experiments/tune-words.toml.")],
     out: Annotated[
         Path | None, typer.Option(help="Folder of the study and its report; default: runs/NAME.")
     ] = None,
-    cells: Annotated[Path, typer.Option(help="Folder of runs, shared with experiments.")] = Path(
-        "runs/cells"
-    ),
+    trials_dir: Annotated[Path | None, typer.Option(help=HELP)] = None,
+    cells: Annotated[
+        Path | None, typer.Option(help="Old name of --trials-dir.", hidden=True)
+    ] = None,
     trials: Annotated[
         int | None, typer.Option(help="Trials in all, those already done included.", min=1)
     ] = None,
@@ -37,7 +40,8 @@ def tune(
     """
     from rich.console import Console
 
-    from fedvoice.laboratory.experiment.progress import Progress
+    from fedvoice.laboratory.experiment.places import trials_folder
+    from fedvoice.laboratory.experiment.progress import TrialProgress
     from fedvoice.laboratory.tuning.config import load_tuning
     from fedvoice.laboratory.tuning.report import write_search
     from fedvoice.laboratory.tuning.study import Search
@@ -45,9 +49,10 @@ def tune(
 
     console = Console(highlight=False, soft_wrap=True)
     loaded = load_tuning(config, trials)
+    kept = trials_folder(trials_dir, cells)
     out = out or Path("runs") / loaded.name
     workers = jobs or os.cpu_count() or 1
-    search = Search(loaded, out, cells, str(config))
+    search = Search(loaded, out, kept, str(config))
     wanted = loaded.search.trials
     console.print(
         f"[bold]{loaded.name}[/bold]: {search.finished} of {wanted} trials are done, "
@@ -56,7 +61,7 @@ def tune(
     try:
         with console.status("searching") as status:
 
-            def progressed(progress: Progress) -> None:
+            def progressed(progress: TrialProgress) -> None:
                 note = f": {progress.note}" if progress.note else ""
                 status.update(f"a run is at round {progress.done} of {progress.rounds}{note}")
 
@@ -68,7 +73,7 @@ def tune(
                 progressed,
             )
             status.update("comparing on fresh seeds")
-            verdict = compare(search, loaded, cells, workers) if verify else None
+            verdict = compare(search, loaded, kept, workers) if verify else None
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on where it stopped", err=True)
         raise typer.Exit(130) from None

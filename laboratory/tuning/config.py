@@ -15,9 +15,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from fedvoice.laboratory.experiment.cells import Metric
 from fedvoice.laboratory.experiment.config import checked
 from fedvoice.laboratory.experiment.fields import read_fields
+from fedvoice.laboratory.experiment.trials import Metric
 
 
 class Dimension(BaseModel):

@@ -118,8 +118,8 @@ def trials_csv(trials: Sequence[FrozenTrial], names: Sequence[str]) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["trial", "state", "error_percent", "cfmq_bytes", *names])
-    for trial in trials:
-        values = trial.values or ["", ""]
-        points = [trial.params.get(name, "") for name in names]
-        writer.writerow([trial.number, trial.state.name.lower(), *values, *points])
+    for proposal in trials:
+        values = proposal.values or ["", ""]
+        points = [proposal.params.get(name, "") for name in names]
+        writer.writerow([proposal.number, proposal.state.name.lower(), *values, *points])
     return buffer.getvalue()

@@ -1,6 +1,6 @@
 """The search: Optuna proposes plans, worker processes try them, two figures come back.
 
-The study lies in a SQLite file and every trial's run among the cells, so an interrupted search
+The study lies in a SQLite file and every trial's run among the trials, so an interrupted search
 goes on: what was running is tried again, what is done is not run again.
 """
 
@@ -13,18 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import Trial as Proposal
 
-from fedvoice.laboratory.experiment.cells import (
-    Cell,
-    Metric,
-)
 from fedvoice.laboratory.experiment.config import ExperimentConfig
-from fedvoice.laboratory.experiment.executor import Ended, Executor, Job, Said, Work
+from fedvoice.laboratory.experiment.executor import Ended, Executor, Said, TrialJob, Work
 from fedvoice.laboratory.experiment.kept import read_outcome
 from fedvoice.laboratory.experiment.local_executor import LocalExecutor
 from fedvoice.laboratory.experiment.outcome import Outcome
-from fedvoice.laboratory.experiment.progress import Progress, Pruned, cell_dir
+from fedvoice.laboratory.experiment.progress import Pruned, TrialProgress, trial_dir
+from fedvoice.laboratory.experiment.trials import (
+    Metric,
+    Trial,
+)
 from fedvoice.laboratory.tuning.attempts import (
     DEATHS_AT_MOST,
     Attempt,
@@ -61,7 +62,7 @@ def figure_of(outcome: Outcome, metric: Metric) -> float:
         raise FedvoiceError(
             ErrorCode.BAD_CONFIG,
             where=f"search, metric {metric}",
-            got=f"a run without an evaluation that has it: {outcome.cell.name}",
+            got=f"a run without an evaluation that has it: {outcome.trial.name}",
             wanted="an error rate of every run",
             next_step="Set server.evaluate_every, and for heldout_wer hold speakers out.",
         )
@@ -69,7 +70,7 @@ def figure_of(outcome: Outcome, metric: Metric) -> float:
 
 
 class Search:
-    """One search below `out`; its runs lie among the cells.
+    """One search below `out`; its runs lie among the trials.
 
     Raises:
         FedvoiceError: `bad-config` if another search lies there.
@@ -79,11 +80,11 @@ class Search:
         self,
         config: TuningConfig,
         out: Path,
-        cells_dir: Path,
+        trials_dir: Path,
         where: str,
         work: Work | None = None,
     ) -> None:
-        self.config, self._cells_dir, self._where, self._work = config, cells_dir, where, work
+        self.config, self._trials_dir, self._where, self._work = config, trials_dir, where, work
         out.mkdir(parents=True, exist_ok=True)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -101,19 +102,19 @@ class Search:
         if not self.study.trials:
             for point in search.known:
                 self.study.enqueue_trial(dict(point))
-        for trial in self.study.get_trials(states=(TrialState.RUNNING,)):
+        for proposal in self.study.get_trials(states=(TrialState.RUNNING,)):
             # Its process is gone: whoever resumes tries the same point again.
-            self.study.enqueue_trial(trial.params)
-            self.study.tell(trial.number, state=TrialState.FAIL)
+            self.study.enqueue_trial(proposal.params)
+            self.study.tell(proposal.number, state=TrialState.FAIL)
         self.outcomes: dict[int, Outcome] = {}
         self._failed_in_a_row = 0
-        for trial in self.study.get_trials(states=(TrialState.COMPLETE,)):
-            cell = self.cell(trial.params, search.trial_seed)
-            outcome = read_outcome(cell, cell_dir(cells_dir, cell))
+        for proposal in self.study.get_trials(states=(TrialState.COMPLETE,)):
+            trial = self.trial(proposal.params, search.trial_seed)
+            outcome = read_outcome(trial, trial_dir(trials_dir, trial))
             if outcome is not None:
-                self.outcomes[trial.number] = outcome
+                self.outcomes[proposal.number] = outcome
 
-    def cell(self, point: dict[str, Any], seed: int, arm: str = "trial") -> Cell:
+    def trial(self, point: dict[str, Any], seed: int, arm: str = "trial") -> Trial:
         """The run that tries `point`.
 
         Raises:
@@ -123,10 +124,13 @@ class Search:
         experiment = ExperimentConfig.model_validate(
             {"name": self.config.name, "seeds": [seed], "base": self.config.base, "arms": [fields]}
         )
-        return experiment.cells(self._where)[0]
+        return experiment.trials(self._where)[0]
 
     def run(
-        self, jobs: int, tell: Callable[[int, str], None], progressed: Callable[[Progress], None]
+        self,
+        jobs: int,
+        tell: Callable[[int, str], None],
+        progressed: Callable[[TrialProgress], None],
     ) -> None:
         """Try points until the study has as many finished trials as wanted.
 
@@ -144,9 +148,9 @@ class Search:
 
     def _export(self, executor: Executor) -> None:
         """The task that all points share, before any of them."""
-        first = self.cell(self._some_point(), self.config.search.trial_seed)
+        first = self.trial(self._some_point(), self.config.search.trial_seed)
         for _ in range(DEATHS_AT_MOST):
-            executor.begin(Job(first, self._cells_dir, export_only=True))
+            executor.begin(TrialJob(first, self._trials_dir, export_only=True))
             while not (ended := [e for e in executor.events() if isinstance(e, Ended)]):
                 pass
             if ended[0].error is not None:
@@ -159,13 +163,13 @@ class Search:
         self,
         executor: Executor,
         tell: Callable[[int, str], None],
-        progressed: Callable[[Progress], None],
+        progressed: Callable[[TrialProgress], None],
     ) -> None:
         wanted = self.config.search.trials
-        at_work: dict[Job, Attempt] = {}
+        at_work: dict[TrialJob, Attempt] = {}
 
         def begin(attempt: Attempt) -> None:
-            job = Job(attempt.cell, self._cells_dir, prune=self._rule())
+            job = TrialJob(attempt.trial, self._trials_dir, prune=self._rule())
             at_work[job] = attempt
             executor.begin(job)
 
@@ -182,7 +186,7 @@ class Search:
                     tell(attempt.number, self._collect(attempt, event))
                 elif attempt.hopeless:
                     lost = worker_lost(f"trial {attempt.number}")
-                    tell(attempt.number, self._failed(attempt.trial, lost))
+                    tell(attempt.number, self._failed(attempt.proposal, lost))
                 else:
                     begin(attempt)
 
@@ -193,7 +197,7 @@ class Search:
 
     def _claim(self, out: Path) -> None:
         """Only trials of the same corpus, base and metric may be compared."""
-        some = self.cell(self._some_point(), self.config.search.trial_seed)
+        some = self.trial(self._some_point(), self.config.search.trial_seed)
         mine = f"{self.config.metric} {some.digest}"
         if self.study.user_attrs.get(_OF, mine) != mine:
             raise FedvoiceError(
@@ -205,42 +209,42 @@ class Search:
             )
         self.study.set_user_attr(_OF, mine)
 
-    def _ask(self) -> tuple[Trial, Cell]:
-        trial = self.study.ask()
+    def _ask(self) -> tuple[Proposal, Trial]:
+        proposal = self.study.ask()
         point = {
-            name: suggest(trial, name, dimension)
+            name: suggest(proposal, name, dimension)
             for name, dimension in self.config.search.space.items()
         }
-        return trial, self.cell(point, self.config.search.trial_seed)
+        return proposal, self.trial(point, self.config.search.trial_seed)
 
     def _collect(self, attempt: Attempt, event: Ended) -> str:
-        trial, error = attempt.trial, event.error
+        proposal, error = attempt.proposal, event.error
         if isinstance(error, Pruned):
-            self.study.tell(trial, state=TrialState.PRUNED)
+            self.study.tell(proposal, state=TrialState.PRUNED)
             return f"given up after round {error.round_number}"
         if isinstance(error, FedvoiceError) and error.code is ErrorCode.NO_UPDATES:
             # That is news of the point and not a mishap: the sampler keeps away from it.
-            self.study.tell(trial, state=TrialState.PRUNED)
+            self.study.tell(proposal, state=TrialState.PRUNED)
             return f"came to nothing, {error}"
         if isinstance(error, FedvoiceError):
-            return self._failed(trial, error)
+            return self._failed(proposal, error)
         if error is not None:
             raise error
         outcome = event.outcome
         assert outcome is not None, "only an interrupt stops a run"
         figure = figure_of(outcome, self.config.metric)
         cost = outcome.points[-1].cfmq_bytes
-        self.outcomes[trial.number] = outcome
-        trial.set_user_attr("cell", cell_dir(self._cells_dir, attempt.cell).name)
-        self.study.tell(trial, [figure, cost])
+        self.outcomes[proposal.number] = outcome
+        proposal.set_user_attr("trial", trial_dir(self._trials_dir, attempt.trial).name)
+        self.study.tell(proposal, [figure, cost])
         self._failed_in_a_row = 0
         return f"{figure:.2f} % at {cost / 1e9:.2f} GB"
 
-    def _failed(self, trial: Trial, error: FedvoiceError) -> str:
+    def _failed(self, proposal: Proposal, error: FedvoiceError) -> str:
         self._failed_in_a_row += 1
         if not self.outcomes or self._failed_in_a_row > _FAILURES_AT_MOST:
             raise error
-        self.study.tell(trial, state=TrialState.FAIL)
+        self.study.tell(proposal, state=TrialState.FAIL)
         return f"failed, {error}"
 
     def _rule(self) -> MedianRule | None:
@@ -270,17 +274,17 @@ class Search:
         return path.stat().st_size if path.is_file() else 0
 
 
-def suggest(trial: Trial, name: str, dimension: Dimension) -> Any:
+def suggest(proposal: Proposal, name: str, dimension: Dimension) -> Any:
     """Let the sampler choose a value."""
     if dimension.choices:
-        return trial.suggest_categorical(name, list(dimension.choices))
+        return proposal.suggest_categorical(name, list(dimension.choices))
     assert dimension.low is not None
     assert dimension.high is not None
     if dimension.integer:
         low, high = int(dimension.low), int(dimension.high)
         step = int(dimension.step or 1)
-        return trial.suggest_int(name, low, high, step=step, log=dimension.log)
-    return trial.suggest_float(
+        return proposal.suggest_int(name, low, high, step=step, log=dimension.log)
+    return proposal.suggest_float(
         name, dimension.low, dimension.high, step=dimension.step, log=dimension.log
     )
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fedvoice.laboratory.experiment.cells import Cell
 from fedvoice.laboratory.experiment.outcome import Outcome
-from fedvoice.laboratory.experiment.progress import Progress
-from fedvoice.laboratory.experiment.runner import run_cells
+from fedvoice.laboratory.experiment.progress import TrialProgress
+from fedvoice.laboratory.experiment.runner import run_trials
+from fedvoice.laboratory.experiment.trials import Trial
 from fedvoice.laboratory.tuning.config import TuningConfig
 from fedvoice.laboratory.tuning.report import Verdict
 from fedvoice.laboratory.tuning.study import (
@@ -21,14 +21,14 @@ from fedvoice.protocol.errors import FedvoiceError
 class _Silent:
     """An `Observer` that keeps what it hears to itself."""
 
-    def progressed(self, cell: Cell, progress: Progress) -> None:
+    def progressed(self, trial: Trial, progress: TrialProgress) -> None:
         """See `runner.Observer`."""
 
-    def finished(self, cell: Cell, outcome: Outcome | None, error: FedvoiceError | None) -> None:
+    def finished(self, trial: Trial, outcome: Outcome | None, error: FedvoiceError | None) -> None:
         """See `runner.Observer`."""
 
 
-def compare(search: Search, config: TuningConfig, cells_dir: Path, jobs: int) -> Verdict | None:
+def compare(search: Search, config: TuningConfig, trials_dir: Path, jobs: int) -> Verdict | None:
     """Run both plans on `verify_seeds`; None if no trial has finished.
 
     Raises:
@@ -39,10 +39,10 @@ def compare(search: Search, config: TuningConfig, cells_dir: Path, jobs: int) ->
         return None
     seeds = config.search.verify_seeds
     plans: list[dict[str, Any]] = [best.params, *config.search.known[:1]]
-    arms = [[search.cell(plan, seed) for seed in seeds] for plan in plans]
-    gathered = run_cells([cell for arm in arms for cell in arm], cells_dir, jobs, _Silent())
+    arms = [[search.trial(plan, seed) for seed in seeds] for plan in plans]
+    gathered = run_trials([trial for arm in arms for trial in arm], trials_dir, jobs, _Silent())
     for failure in gathered.failures:
         raise failure.error
-    figures = {o.cell.digest: figure_of(o, config.metric) for o in gathered.outcomes}
-    rates = [tuple(figures[cell.digest] for cell in arm) for arm in arms]
+    figures = {o.trial.digest: figure_of(o, config.metric) for o in gathered.outcomes}
+    rates = [tuple(figures[trial.digest] for trial in arm) for arm in arms]
     return Verdict(best.params, rates[0], rates[1] if len(rates) > 1 else ())

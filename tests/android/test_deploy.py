@@ -154,7 +154,7 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(deploy, [str(argument) for argument in arguments])
 
 
-def wishes(server: AggregationServer, apk: Path, manifest: Path) -> list[object]:
+def specs(server: AggregationServer, apk: Path, manifest: Path) -> list[object]:
     return ["--apk", apk, "--store", server.store_dir, "--consent", "--examples", manifest]
 
 
@@ -166,7 +166,7 @@ def test_a_phone_goes_from_nothing_to_its_first_update(
     plug: Plug, server: AggregationServer, apk: Path, manifest: Path, task: TaskPackage
 ) -> None:
     phone = plug()
-    given = [*wishes(server, apk, manifest), "--task", task.directory]
+    given = [*specs(server, apk, manifest), "--task", task.directory]
     result = run(*given, "--now")
     assert result.exit_code == 0, result.output
     assert "joined 127.0.0.1" in result.output
@@ -200,14 +200,14 @@ def test_a_pulled_cable_is_told_and_the_same_command_goes_on(
     phone = plug()
     draft = phone.device.files.path("/data/app/install.tmp")
     pulling = phone.unplug_when(lambda: draft.is_file() and draft.stat().st_size > 1_000_000)
-    result = run(*wishes(server, apk, manifest), "--device", phone.serial)
+    result = run(*specs(server, apk, manifest), "--device", phone.serial)
     pulling.join()
     assert isinstance(result.exception, FedvoiceError), result.output
     assert result.exception.code == "device-lost"
     assert not phone.device.apk.is_file()
 
     phone.plug_in()
-    result = run(*wishes(server, apk, manifest), "--now", "--device", phone.serial)
+    result = run(*specs(server, apk, manifest), "--now", "--device", phone.serial)
     assert result.exit_code == 0, result.output
     assert phone.device.apk.read_bytes() == apk.read_bytes()
     assert accepted(server) == 1
@@ -219,14 +219,14 @@ def test_a_cable_pulled_between_files_leaves_whole_files(
     phone = plug()
     folder = phone.device.files.path(f"/sdcard/Android/data/{PACKAGE}/files/deploy/examples")
     pulling = phone.unplug_when(lambda: len(list(folder.glob("*.wav"))) >= 2)
-    result = run(*wishes(server, apk, manifest), "--device", phone.serial)
+    result = run(*specs(server, apk, manifest), "--device", phone.serial)
     pulling.join()
     assert isinstance(result.exception, FedvoiceError), result.output
     assert result.exception.code == "device-lost"
     held = len(list(folder.glob("*.wav")))
 
     phone.plug_in()
-    result = run(*wishes(server, apk, manifest), "--device", phone.serial)
+    result = run(*specs(server, apk, manifest), "--device", phone.serial)
     assert result.exit_code == 0, result.output
     assert f"{6 - held} of 6 copied, the phone holds 6" in result.output
 
@@ -235,7 +235,7 @@ def test_a_phone_without_room_is_named_before_anything_is_changed(
     plug: Plug, server: AggregationServer, apk: Path, manifest: Path
 ) -> None:
     phone = plug(capacity_bytes=apk.stat().st_size)
-    result = run(*wishes(server, apk, manifest))
+    result = run(*specs(server, apk, manifest))
     assert isinstance(result.exception, FedvoiceError), result.output
     assert result.exception.code == "device-unfit"
     assert "free" in result.exception.got
@@ -250,11 +250,11 @@ def test_a_phone_that_gets_full_half_way_says_so_and_goes_on_later(
     assert run("--apk", apk).exit_code == 0
     files = phone.device.files
     files.capacity_bytes -= files.free_bytes() - 30_000
-    result = run(*wishes(server, apk, manifest))
+    result = run(*specs(server, apk, manifest))
     assert isinstance(result.exception, FedvoiceError), result.output
     assert result.exception.code == "no-space"
     files.capacity_bytes = 10**10
-    result = run(*wishes(server, apk, manifest))
+    result = run(*specs(server, apk, manifest))
     assert result.exit_code == 0, result.output
     assert "the phone holds 6" in result.output
 
@@ -278,12 +278,12 @@ def test_two_phones_at_once(
     plug: Plug, server: AggregationServer, apk: Path, manifest: Path
 ) -> None:
     phones = [plug("a"), plug("b")]
-    unsaid = run(*wishes(server, apk, manifest))
+    unsaid = run(*specs(server, apk, manifest))
     assert isinstance(unsaid.exception, FedvoiceError)
     assert "--device" in unsaid.exception.next_step
 
     named = [word for phone in phones for word in ("--device", phone.serial)]
-    result = run(*wishes(server, apk, manifest), "--now", *named)
+    result = run(*specs(server, apk, manifest), "--now", *named)
     assert result.exit_code == 0, result.output
     for phone in phones:
         assert f"{phone.serial}: session: trained" in result.output
@@ -295,7 +295,7 @@ def test_an_app_that_dies_in_a_session_counts_once(
     plug: Plug, server: AggregationServer, apk: Path, manifest: Path
 ) -> None:
     phone = plug()
-    assert run(*wishes(server, apk, manifest)).exit_code == 0
+    assert run(*specs(server, apk, manifest)).exit_code == 0
     asked = threading.Thread(target=run, args=("--apk", apk, "--now", "--wait-secs", 3))
     asked.start()
     time.sleep(1.0)
@@ -312,7 +312,7 @@ def test_removing_leaves_nothing_on_the_phone_and_shuts_it_out(
     plug: Plug, server: AggregationServer, apk: Path, manifest: Path
 ) -> None:
     phone = plug()
-    assert run(*wishes(server, apk, manifest)).exit_code == 0
+    assert run(*specs(server, apk, manifest)).exit_code == 0
     (client,) = Credentials(open_existing(server.store_dir)).clients()
     result = run("remove", "--store", server.store_dir)
     assert result.exit_code == 0, result.output
@@ -333,7 +333,7 @@ def test_recordings_that_the_phone_does_not_read_are_converted_on_the_way(
         soundfile.write(path, samples, rate)
         flac.append(replace(utterance, audio_path=path))
     write_manifest(tmp_path / "manifest.jsonl", flac)
-    result = run(*wishes(server, apk, tmp_path / "manifest.jsonl"), "--now")
+    result = run(*specs(server, apk, tmp_path / "manifest.jsonl"), "--now")
     assert result.exit_code == 0, result.output
     assert "session: trained" in result.output
 

@@ -61,7 +61,7 @@ def test_a_finished_trial_is_found_and_an_unfinished_one_is_resumed(
     facts, trials = read_json(folder / "experiment.json"), folder / "runs" / "cells"
     # With other versions of the libraries the same trial has another digest.
     toml = Path("experiment.toml")
-    names = [cell.digest[:20] for cell in load_experiment(toml).cells(str(toml))]
+    names = [cell.digest[:20] for cell in load_experiment(toml).trials(str(toml))]
     for digest, name in zip(facts["cells"], names, strict=True):
         (trials / digest[:20]).rename(trials / name)
     finished, unfinished = (trials / name for name in names)
@@ -84,7 +84,7 @@ def test_a_finished_trial_is_found_and_an_unfinished_one_is_resumed(
         assert got["final"][name] == wanted["final"][name]
 
     # The report of both, the finished one's older figures among them.
-    with (folder / "runs" / "tiny" / "cells.csv").open() as file:
+    with (folder / "runs" / "tiny" / "trials.csv").open() as file:
         assert len(file.readlines()) == 3
 
 

@@ -49,7 +49,7 @@ def check_digests(
     path: Path, wanted: list[str], versions: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Under the versions of the libraries that were recorded."""
-    trials = load_experiment(path).cells(str(path))
+    trials = load_experiment(path).trials(str(path))
     monkeypatch.setattr(sys.modules[type(trials[0]).__module__], "version", versions.__getitem__)
     assert [trial.digest for trial in trials] == wanted
 

@@ -36,7 +36,7 @@ def rows(*ends: str) -> list[RoundResult]:
     ],
 )
 def test_one_committed_round_is_enough(ends: tuple[str, ...]) -> None:
-    see_that_updates_count("cell x", rows(*ends), {"diverged": 9})
+    see_that_updates_count("trial x", rows(*ends), {"diverged": 9})
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_a_run_without_a_committed_round_says_what_was_the_matter_and_the_way_ou
 ) -> None:
     abandoned = rows("initial, ", "abandoned, nobody", "abandoned, nobody")
     with pytest.raises(FedvoiceError) as caught:
-        see_that_updates_count("cell x", abandoned, refused)
+        see_that_updates_count("trial x", abandoned, refused)
     assert caught.value.code is ErrorCode.NO_UPDATES
     assert "2 rounds, 0 updates that counted" in caught.value.got
     assert told in caught.value.got

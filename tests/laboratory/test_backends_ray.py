@@ -6,8 +6,8 @@ from unittest.mock import Mock
 import pytest
 
 from fedvoice.laboratory.experiment.config import load_experiment
-from fedvoice.laboratory.experiment.progress import cell_dir
-from fedvoice.laboratory.experiment.runner import run_cells
+from fedvoice.laboratory.experiment.progress import trial_dir
+from fedvoice.laboratory.experiment.runner import run_trials
 from fedvoice.protocol.errors import (
     ErrorCode,
     FedvoiceError,
@@ -30,7 +30,7 @@ from tests.laboratory.backends_scene import (
     round_work,
     worker_spec,
 )
-from tests.laboratory.running import run_cell
+from tests.laboratory.running import run_trial
 
 # Read when ray is imported: a cluster that keeps to loopback, and tells nobody of its use.
 os.environ |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}
@@ -132,40 +132,40 @@ def test_what_keeps_ray_from_starting_otherwise_is_told_at_once():
 
 
 class Heard:
-    """Rounds that cells reported, and cells that ended."""
+    """Rounds that trials reported, and trials that ended."""
 
     def __init__(self):
         self.rounds, self.ended = set(), []
 
-    def progressed(self, cell, progress):
+    def progressed(self, trial, progress):
         self.rounds.add(progress.done)
 
-    def finished(self, cell, outcome, error):
+    def finished(self, trial, outcome, error):
         self.ended.append((outcome, error))
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_law_1_a_cell_on_the_cluster_comes_to_the_same_weights(
+def test_law_1_a_trial_on_the_cluster_comes_to_the_same_weights(
     cluster, experiment, tmp_path, workers
 ):
-    (cell,) = load_experiment(experiment).narrowed([0], ["all"], "test").cells("test")
+    (trial,) = load_experiment(experiment).narrowed([0], ["all"], "test").trials("test")
     here, there, heard = tmp_path / "here", tmp_path / "there", Heard()
-    run_cell(cell, here, tmp_path / "tasks", lambda progress: None, lambda: False)
-    gathered = run_cells([cell], there, 2, heard, Spread(workers, "ray"))
+    run_trial(trial, here, tmp_path / "tasks", lambda progress: None, lambda: False)
+    gathered = run_trials([trial], there, 2, heard, Spread(workers, "ray"))
     assert not gathered.failures
     assert heard.ended == [(gathered.outcomes[0], None)]
     assert 1 in heard.rounds
-    found = cell_dir(there, cell) / WEIGHTS_FILE
+    found = trial_dir(there, trial) / WEIGHTS_FILE
     assert found.read_bytes() == (here / WEIGHTS_FILE).read_bytes()
-    assert run_cells([cell], there, 2, Heard(), HERE).outcomes  # done: it is not run again
+    assert run_trials([trial], there, 2, Heard(), HERE).outcomes  # done: it is not run again
 
 
-def test_a_cell_that_cannot_be_run_there_is_told_as_one_here(cluster, experiment, tmp_path):
-    # With tokens given the manifest is first read where the cell runs.
+def test_a_trial_that_cannot_be_run_there_is_told_as_one_here(cluster, experiment, tmp_path):
+    # With tokens given the manifest is first read where the trial runs.
     manifest = str(tmp_path / "none.jsonl")
     settings = {"data.manifest": manifest, "task.vocabulary.tokens": ["yes"]}
-    cells = load_experiment(experiment, settings).narrowed([0], ["all"], "test").cells("test")
-    gathered = run_cells(cells, tmp_path, 2, Heard(), Spread(pool="ray"))
+    trials = load_experiment(experiment, settings).narrowed([0], ["all"], "test").trials("test")
+    gathered = run_trials(trials, tmp_path, 2, Heard(), Spread(pool="ray"))
     (failure,) = gathered.failures
     assert failure.error.code is ErrorCode.NOT_FOUND
 

@@ -23,13 +23,13 @@ set = { "plan.data_limit" = 0 }
 """
 
 
-def cells_of(folder: Path) -> dict[str, float]:
-    """When each cell was finished, by its folder's name."""
-    found = (folder / "runs" / "cells").glob("*/cell.json")
+def trials_of(folder: Path) -> dict[str, float]:
+    """When each trial was finished, by its folder's name."""
+    found = (folder / "runs" / "trials").glob("*/trial.json")
     return {path.parent.name: path.stat().st_mtime for path in found}
 
 
-def test_an_experiment_leaves_tables_and_a_report_and_runs_no_cell_twice(
+def test_an_experiment_leaves_tables_and_a_report_and_runs_no_trial_twice(
     experiment: Path, tmp_path: Path, fedvoice: Run
 ) -> None:
     plan = fedvoice("experiment", "run", experiment, "--dry-run")
@@ -42,7 +42,7 @@ def test_an_experiment_leaves_tables_and_a_report_and_runs_no_cell_twice(
     assert done.stderr == ""
     *told, last = done.stdout.splitlines()
     assert last == "report: runs/tiny/report.html"
-    assert told[0].startswith("tiny: 4 cells")
+    assert told[0].startswith("tiny: 4 trials")
     assert sum(line.startswith("[") for line in told) == 4
     assert any(line.startswith("| all data | 2 | ") and line.count("|") > 9 for line in told)
     out = tmp_path / "runs" / "tiny"
@@ -50,7 +50,7 @@ def test_an_experiment_leaves_tables_and_a_report_and_runs_no_cell_twice(
     assert "A tiny experiment" in page
     assert page.count("<svg") == 5
     assert len(list((out / "figures").glob("*.svg"))) == 5
-    with (out / "cells.csv").open() as file:
+    with (out / "trials.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["arm"], row["seed"], row["rounds"]) for row in rows] == [
         ("all", "0", "4"),
@@ -60,27 +60,27 @@ def test_an_experiment_leaves_tables_and_a_report_and_runs_no_cell_twice(
     ]
     with (out / "summary.csv").open() as file:
         assert [row["arm"] for row in csv.DictReader(file)] == ["all", "limited"]
-    first = cells_of(tmp_path)
+    first = trials_of(tmp_path)
     assert len(first) == 4
 
     # Another experiment with a further arm, that is one of the others under another name.
     experiment.write_text(experiment.read_text().replace('"tiny"', '"more"') + TWIN)
     more = fedvoice("experiment", "run", experiment)
     assert more.returncode == 0, more.stderr
-    assert cells_of(tmp_path) == first
-    with (tmp_path / "runs" / "more" / "cells.csv").open() as file:
+    assert trials_of(tmp_path) == first
+    with (tmp_path / "runs" / "more" / "trials.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 6
     assert rows[0]["digest"] == rows[4]["digest"]
     plan = fedvoice("experiment", "run", experiment, "--dry-run", "--seeds", "0,2")
     assert "2 of 4 to do: about 0:00:" in plan.stdout
 
-    # Reports again: of an experiment, of one cell, of both experiments together.
+    # Reports again: of an experiment, of one trial, of both experiments together.
     (out / "report.html").unlink()
-    cell = tmp_path / "runs" / "cells" / next(iter(first))
-    again = fedvoice("report", out, cell)
+    trial = tmp_path / "runs" / "trials" / next(iter(first))
+    again = fedvoice("report", out, trial)
     assert again.returncode == 0, again.stderr
-    assert again.stdout.split() == [str(out / "report.html"), str(cell / "report.html")]
+    assert again.stdout.split() == [str(out / "report.html"), str(trial / "report.html")]
     assert (out / "report.html").read_text() == page
     both = fedvoice("report", "runs/tiny", "runs/more", "--out", "runs/both")
     assert both.returncode == 0, both.stderr
@@ -94,7 +94,7 @@ def test_an_experiment_leaves_tables_and_a_report_and_runs_no_cell_twice(
         ]
 
 
-def test_a_cell_that_fails_does_not_stop_the_others(
+def test_a_trial_that_fails_does_not_stop_the_others(
     experiment: Path, tmp_path: Path, fedvoice: Run
 ) -> None:
     line = {"audio_filepath": "gone.wav", "text": "one", "duration": 1.0, "speaker": "s"}
@@ -107,7 +107,7 @@ def test_a_cell_that_fails_does_not_stop_the_others(
     assert "missing-audio" in done.stderr
     assert "gone.wav" in done.stderr
     assert "Traceback" not in done.stderr
-    assert len(cells_of(tmp_path)) == 2
+    assert len(trials_of(tmp_path)) == 2
     page = (tmp_path / "runs" / "tiny" / "report.html").read_text()
     assert "Failed:" in page
     assert "all data" in page
@@ -128,7 +128,7 @@ def test_mistakes_are_named_before_anything_is_trained(
     assert done.returncode in (1, 2)
     assert named in done.stderr
     assert "Traceback" not in done.stderr
-    assert not cells_of(tmp_path)
+    assert not trials_of(tmp_path)
 
 
 LONG_ROUNDS = 400
@@ -148,22 +148,22 @@ def start(experiment: Path, folder: Path, *more: object) -> subprocess.Popen[str
 
 
 def wait_for_training(process: subprocess.Popen[str], folder: Path) -> None:
-    """Until a cell has a folder: its worker has begun."""
-    while not list((folder / "runs" / "cells").glob("*[0-9a-f]")):
+    """Until a trial has a folder: its worker has begun."""
+    while not list((folder / "runs" / "trials").glob("*[0-9a-f]")):
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
 
 
 def weights(folder: Path) -> bytes:
-    (path,) = (folder / "runs" / "cells").glob("*/weights.safetensors")
+    (path,) = (folder / "runs" / "trials").glob("*/weights.safetensors")
     return path.read_bytes()
 
 
 def rounds_kept(folder: Path) -> int:
     from fedvoice.simulation.checkpoint import load_state
 
-    (cell,) = (p.parent for p in (folder / "runs" / "cells").glob("*/state.npz"))
-    state = load_state(cell)
+    (trial,) = (p.parent for p in (folder / "runs" / "trials").glob("*/state.npz"))
+    state = load_state(trial)
     assert state is not None
     return state.number
 
@@ -191,7 +191,9 @@ def wait_for_worker(parent: int) -> int:
         time.sleep(0.05)
 
 
-def test_two_commands_that_want_the_same_cell_run_it_once(experiment: Path, tmp_path: Path) -> None:
+def test_two_commands_that_want_the_same_trial_run_it_once(
+    experiment: Path, tmp_path: Path
+) -> None:
     short = ("--set", "server.rounds=40")
     runs = [start(experiment, tmp_path, *short, "--out", f"out{number}") for number in (1, 2)]
     for run in runs:
@@ -200,7 +202,7 @@ def test_two_commands_that_want_the_same_cell_run_it_once(experiment: Path, tmp_
         assert errors == ""
         assert "[1/1] all seed 0" in output
     # With the seconds that it took: those of one run.
-    first, second = ((tmp_path / f"out{number}" / "cells.csv").read_text() for number in (1, 2))
+    first, second = ((tmp_path / f"out{number}" / "trials.csv").read_text() for number in (1, 2))
     assert first == second
 
 
@@ -226,7 +228,7 @@ def test_an_experiment_that_is_stopped_or_killed_goes_on_to_the_same_bits(
         kept, wait_secs = rounds_kept(parts), 2 * wait_secs
     assert kept < LONG_ROUNDS
 
-    # kill -9 of everything in mid-cell: what was kept stays.
+    # kill -9 of everything in mid-trial: what was kept stays.
     run = start(experiment, parts)
     wait_for_worker(run.pid)
     os.killpg(run.pid, signal.SIGKILL)

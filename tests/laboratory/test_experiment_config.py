@@ -1,4 +1,4 @@
-"""An experiment's file: which cells it means, and how its mistakes are named."""
+"""An experiment's file: which trials it means, and how its mistakes are named."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from fedvoice.laboratory.cli import parse_settings
-from fedvoice.laboratory.experiment import cells
-from fedvoice.laboratory.experiment.cells import Cell
+from fedvoice.laboratory.experiment import trials
 from fedvoice.laboratory.experiment.config import (
     ExperimentConfig,
     load_experiment,
 )
 from fedvoice.laboratory.experiment.fields import set_dotted
+from fedvoice.laboratory.experiment.trials import Trial
 from fedvoice.protocol.errors import (
     ErrorCode,
     FedvoiceError,
@@ -28,16 +28,16 @@ def make(**fields: Any) -> ExperimentConfig:
     return ExperimentConfig.model_validate({"name": "x", "base": BASE, **fields})
 
 
-def facts(cells: list[Cell]) -> list[tuple[Any, ...]]:
+def facts(trials: list[Trial]) -> list[tuple[Any, ...]]:
     """(arm, batch size, data limit, seed) of each."""
-    plans = [cell.settings.plan for cell in cells]
-    return [(c.arm, p.batch_size, p.data_limit, c.seed) for c, p in zip(cells, plans, strict=True)]
+    plans = [trial.settings.plan for trial in trials]
+    return [(c.arm, p.batch_size, p.data_limit, c.seed) for c, p in zip(trials, plans, strict=True)]
 
 
 def test_every_arm_is_run_at_every_point_of_the_grid_with_every_seed() -> None:
     arms = [{"name": "all"}, {"name": "few", "set": {"plan.data_limit": 2}, "seeds": [7]}]
     config = make(seeds=[0, 1], arms=arms, grid={"plan.batch_size": [1, 8]})
-    assert facts(config.cells("f")) == [
+    assert facts(config.trials("f")) == [
         ("all", 1, 0, 0),
         ("all", 1, 0, 1),
         ("all", 8, 0, 0),
@@ -45,23 +45,23 @@ def test_every_arm_is_run_at_every_point_of_the_grid_with_every_seed() -> None:
         ("few", 1, 2, 7),
         ("few", 8, 2, 7),
     ]
-    names = [cell.name for cell in config.cells("f")]
+    names = [trial.name for trial in config.trials("f")]
     assert names[0] == "all batch_size=1 seed 0"
     assert len(set(names)) == 6
 
 
 def test_a_table_that_an_arm_sets_is_its_own_at_every_point_of_the_grid() -> None:
     arms = [{"name": "adam", "set": {"server.optimizer": {"name": "adam"}}}]
-    cells = make(arms=arms, grid={"server.optimizer.rate": [0.1, 0.2]}).cells("f")
-    rates = [cell.settings.server["optimizer"]["rate"] for cell in cells]
+    trials = make(arms=arms, grid={"server.optimizer.rate": [0.1, 0.2]}).trials("f")
+    rates = [trial.settings.server["optimizer"]["rate"] for trial in trials]
     assert rates == [0.1, 0.2]
 
 
-def test_without_arms_and_grid_there_is_a_cell_a_seed() -> None:
-    assert facts(make(seeds=[3, 5]).cells("f")) == [("all", 4, 0, 3), ("all", 4, 0, 5)]
+def test_without_arms_and_grid_there_is_a_trial_a_seed() -> None:
+    assert facts(make(seeds=[3, 5]).trials("f")) == [("all", 4, 0, 3), ("all", 4, 0, 5)]
 
 
-def test_cells_are_known_by_what_decides_them_and_not_by_their_names(tmp_path: Path) -> None:
+def test_trials_are_known_by_what_decides_them_and_not_by_their_names(tmp_path: Path) -> None:
     (tmp_path / "m.jsonl").write_text("{}")
     base = {**BASE, "data": {"corpus": "speech", "manifest": str(tmp_path / "m.jsonl")}}
     arms = [
@@ -69,46 +69,46 @@ def test_cells_are_known_by_what_decides_them_and_not_by_their_names(tmp_path: P
         {"name": "b", "label": "the same", "set": {"plan.batch_size": 4}},
         {"name": "c", "set": {"plan.batch_size": 5}},
     ]
-    a, b, c = make(base=base, arms=arms).cells("f")
-    other_seed = make(base=base, seeds=[1]).cells("f")[0]
+    a, b, c = make(base=base, arms=arms).trials("f")
+    other_seed = make(base=base, seeds=[1]).trials("f")[0]
     assert a.digest == b.digest
     assert len({a.digest, c.digest, other_seed.digest}) == 3
     # What the manifest says counts, not where it lies.
     (tmp_path / "m.jsonl").rename(tmp_path / "moved.jsonl")
     moved = {**base, "data": {"corpus": "speech", "manifest": str(tmp_path / "moved.jsonl")}}
-    assert make(base=moved).cells("f")[0].digest == a.digest
+    assert make(base=moved).trials("f")[0].digest == a.digest
     (tmp_path / "moved.jsonl").write_text("{} ")
-    assert make(base=moved).cells("f")[0].digest != a.digest
+    assert make(base=moved).trials("f")[0].digest != a.digest
 
 
-def test_a_cell_is_known_by_the_texts_that_its_vocabulary_is_made_of(tmp_path: Path) -> None:
+def test_a_trial_is_known_by_the_texts_that_its_vocabulary_is_made_of(tmp_path: Path) -> None:
     texts = tmp_path / "texts.jsonl"
     texts.write_text("one")
     base = {**BASE, "task": {"vocabulary": {"manifest": str(texts)}}}
-    before = make(base=base).cells("f")[0].digest
-    assert make(base=base).cells("f")[0].digest == before
+    before = make(base=base).trials("f")[0].digest
+    assert make(base=base).trials("f")[0].digest == before
     texts.write_text("two")
-    assert make(base=base).cells("f")[0].digest != before
+    assert make(base=base).trials("f")[0].digest != before
 
 
-def test_another_executorch_is_another_cell_where_the_task_is_exported(
+def test_another_executorch_is_another_trial_where_the_task_is_exported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def digests() -> list[str]:
         arms = [{"name": "exported"}, {"name": "not", "set": {"export": False}}]
-        return [cell.digest for cell in make(arms=arms).cells("f")]
+        return [trial.digest for trial in make(arms=arms).trials("f")]
 
     before = digests()
     monkeypatch.setattr(
-        cells, "version", lambda name: "another" if name == "executorch" else version(name)
+        trials, "version", lambda name: "another" if name == "executorch" else version(name)
     )
     assert [now == then for now, then in zip(digests(), before, strict=True)] == [False, True]
 
 
 def test_fewer_arms_or_other_seeds_may_be_run() -> None:
     config = make(arms=[{"name": "a", "seeds": [9]}, {"name": "b"}], seeds=[0])
-    assert [(c.arm, c.seed) for c in config.narrowed([], ["b"], "f").cells("f")] == [("b", 0)]
-    narrowed = config.narrowed([4, 5], [], "f").cells("f")
+    assert [(c.arm, c.seed) for c in config.narrowed([], ["b"], "f").trials("f")] == [("b", 0)]
+    narrowed = config.narrowed([4, 5], [], "f").trials("f")
     assert [(c.arm, c.seed) for c in narrowed] == [("a", 4), ("a", 5), ("b", 4), ("b", 5)]
     assert config.narrowed([], [], "f") == config
 
@@ -173,16 +173,16 @@ set = {}
 """
 
 
-def load(tmp_path: Path, arm: str = "{}", **overrides: Any) -> list[Cell]:
+def load(tmp_path: Path, arm: str = "{}", **overrides: Any) -> list[Trial]:
     path = tmp_path / "x.toml"
     path.write_text(FILE.replace("set = {}", f"set = {arm}"))
-    return load_experiment(path, overrides).cells(str(path))
+    return load_experiment(path, overrides).trials(str(path))
 
 
-def manifest(cell: Cell) -> Path:
-    assert cell.settings.data.corpus == "speech"
-    assert cell.settings.data.manifest is not None
-    return cell.settings.data.manifest
+def manifest(trial: Trial) -> Path:
+    assert trial.settings.data.corpus == "speech"
+    assert trial.settings.data.manifest is not None
+    return trial.settings.data.manifest
 
 
 def test_paths_are_relative_to_the_file_in_arms_and_grids_but_not_on_the_command_line(
@@ -193,12 +193,12 @@ def test_paths_are_relative_to_the_file_in_arms_and_grids_but_not_on_the_command
     _, two = load(tmp_path, '{ data = { corpus = "speech", manifest = "other.jsonl" } }')
     assert manifest(two) == tmp_path / "other.jsonl"
     grid = '{}\n[grid]\n"data.manifest" = ["a.jsonl", "b.jsonl"]\n'
-    found = [manifest(cell) for cell in load(tmp_path, grid)]
+    found = [manifest(trial) for trial in load(tmp_path, grid)]
     assert found == 2 * [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
     _, two = load(tmp_path, '{ "task.vocabulary.manifest" = "texts.jsonl" }')
     assert two.settings.task["vocabulary"]["manifest"] == str(tmp_path / "texts.jsonl")
-    (cell, _) = load(tmp_path, **{"data.manifest": "here.jsonl"})
-    assert manifest(cell) == Path("here.jsonl")
+    (trial, _) = load(tmp_path, **{"data.manifest": "here.jsonl"})
+    assert manifest(trial) == Path("here.jsonl")
 
 
 @pytest.mark.parametrize(

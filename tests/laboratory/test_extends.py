@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from fedvoice.laboratory.experiment.cells import Cell
 from fedvoice.laboratory.experiment.config import load_experiment
 from fedvoice.laboratory.experiment.fields import (
     laid_over,
     read_fields,
 )
+from fedvoice.laboratory.experiment.trials import Trial
 from fedvoice.laboratory.tuning.config import load_tuning
 from fedvoice.protocol.errors import (
     ErrorCode,
@@ -52,10 +52,10 @@ def write(folder: Path, name: str, text: str) -> Path:
     return path
 
 
-def manifest(cell: Cell) -> Path:
-    assert cell.settings.data.corpus == "speech"
-    assert cell.settings.data.manifest is not None
-    return cell.settings.data.manifest
+def manifest(trial: Trial) -> Path:
+    assert trial.settings.data.corpus == "speech"
+    assert trial.settings.data.manifest is not None
+    return trial.settings.data.manifest
 
 
 def refused(path: Path) -> FedvoiceError:
@@ -97,23 +97,23 @@ def test_the_base_is_taken_and_nothing_else(tmp_path: Path) -> None:
         """
     above = load_experiment(write(tmp_path, "above.toml", text))
     assert (above.name, above.seeds, above.metric, above.grid) == ("above", (0,), "pooled", {})
-    (cell,) = above.cells("f")
-    settings = cell.settings
+    (trial,) = above.trials("f")
+    settings = trial.settings
     assert (settings.average_last, settings.plan.batch_size, settings.plan.data_limit) == (3, 8, 2)
     assert settings.server == {"optimizer": {"name": "adam", "rate": 0.1}}
     assert settings.data.corpus == "speech"
     assert settings.data.kinds == ("isolated",)
 
 
-def test_the_same_settings_are_the_same_cells_whether_extended_or_written_out(
+def test_the_same_settings_are_the_same_trials_whether_extended_or_written_out(
     tmp_path: Path,
 ) -> None:
     write(tmp_path, "m.jsonl", "{}")
-    alone = load_experiment(write(tmp_path, "below.toml", BELOW)).cells("f")
+    alone = load_experiment(write(tmp_path, "below.toml", BELOW)).trials("f")
     arms = BELOW[BELOW.index("[[arms]]") :]
     text = 'name = "above"\nextends = "below.toml"\nseeds = [7, 8]\n' + arms
-    above = load_experiment(write(tmp_path, "above.toml", text)).cells("f")
-    assert [cell.digest for cell in above] == [cell.digest for cell in alone]
+    above = load_experiment(write(tmp_path, "above.toml", text)).trials("f")
+    assert [trial.digest for trial in above] == [trial.digest for trial in alone]
 
 
 def test_files_extend_one_another_in_a_chain_with_paths_relative_to_who_says_them(
@@ -127,9 +127,9 @@ def test_files_extend_one_another_in_a_chain_with_paths_relative_to_who_says_the
         base.plan.batch_size = 1
         arms = [{ name = "a" }, { name = "b", set = { "data.manifest" = "own.jsonl" } }]
         """
-    a, b = load_experiment(write(tmp_path, "mine/top.toml", text)).cells("f")
+    a, b = load_experiment(write(tmp_path, "mine/top.toml", text)).trials("f")
     assert (a.settings.plan.batch_size, a.settings.plan.data_limit) == (1, 2)
-    found = [manifest(cell).resolve() for cell in (a, b)]
+    found = [manifest(trial).resolve() for trial in (a, b)]
     assert found == [tmp_path / "corpora/m.jsonl", tmp_path / "mine/own.jsonl"]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fedvoice.laboratory.experiment.config import load_experiment
-from fedvoice.laboratory.experiment.runner import run_cells
+from fedvoice.laboratory.experiment.runner import run_trials
 from fedvoice.laboratory.experiment.summary import summarise
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -17,10 +17,10 @@ MANIFEST = SPEECH / "words" / "manifest.jsonl"
 
 
 class Silent:
-    def progressed(self, cell, progress):
+    def progressed(self, trial, progress):
         pass
 
-    def finished(self, cell, outcome, error):
+    def finished(self, trial, outcome, error):
         pass
 
 
@@ -33,7 +33,7 @@ def test_limiting_data_closes_the_non_iid_gap_at_equal_cost(tmp_path):
     settings = {"cfmq_budget_bytes": 5.4e9, "data.manifest": str(MANIFEST)}
     arms = ["iid", "noniid", "limited"]
     experiment = load_experiment(CONFIG, settings).narrowed([0], arms, str(CONFIG))
-    gathered = run_cells(experiment.cells(str(CONFIG)), tmp_path, 2, Silent())
+    gathered = run_trials(experiment.trials(str(CONFIG)), tmp_path, 2, Silent())
     assert not gathered.failures
     lines = {line.arm: line for line in summarise(gathered.outcomes)}
     wer = {arm: line.rates["pooled"][0] for arm, line in lines.items()}

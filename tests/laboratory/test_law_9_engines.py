@@ -1,5 +1,5 @@
-"""Law 9: one cell on emulated phones with a real server, on the phone's trainer in one process, and
-on the fast engine: the same cohorts, steps and memory, and the same model within rounding."""
+"""Law 9: one trial on emulated phones with a real server, on the phone's trainer in one process,
+and on the fast engine: the same cohorts, steps and memory, and the same model within rounding."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fedvoice.protocol.task import (
 from fedvoice.simulation.populations import export_config
 from fedvoice.simulation.settings import EngineKind
 from fedvoice.simulation.tasks import exported_task
-from tests.laboratory.running import run_cell
+from tests.laboratory.running import run_trial
 from tests.shared import once
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -38,11 +38,11 @@ SETTINGS = {
 def test_law_9_phones_and_both_engines_come_to_the_same_model(
     experiment: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    cells = {
-        kind: load_experiment(experiment, {**SETTINGS, "engine": kind.value}).cells("f")[0]
+    trials = {
+        kind: load_experiment(experiment, {**SETTINGS, "engine": kind.value}).trials("f")[0]
         for kind in (EngineKind.PHONES, EngineKind.EXECUTORCH, EngineKind.FAST)
     }
-    settings = cells[EngineKind.FAST].settings
+    settings = trials[EngineKind.FAST].settings
     export = export_config(settings.data, settings.task, "experiment")
 
     def make(folder: Path) -> None:
@@ -52,11 +52,11 @@ def test_law_9_phones_and_both_engines_come_to_the_same_model(
     task = exported_task(export, tasks_dir, lambda what: None)
     outcomes: dict[EngineKind, Outcome] = {}
     deltas: dict[EngineKind, FlatVector] = {}
-    for kind, cell in cells.items():
+    for kind, trial in trials.items():
         folder = tmp_path / kind.value
-        outcomes[kind] = run_cell(cell, folder, tasks_dir, lambda progress: None, lambda: False)
+        outcomes[kind] = run_trial(trial, folder, tasks_dir, lambda progress: None, lambda: False)
         weights = load_weights(folder / WEIGHTS_FILE, task.manifest.parameters)
-        deltas[kind] = weights - task.initial_weights(cell.seed)
+        deltas[kind] = weights - task.initial_weights(trial.seed)
 
     phones = outcomes[EngineKind.PHONES].results.rounds
     assert len({row.examples for row in phones}) > 1
@@ -77,4 +77,4 @@ def test_law_9_phones_and_both_engines_come_to_the_same_model(
     clients = sum(row.clients for row in phones)
     assert in_process == 2 * clients * task.manifest.parameters.weights_bytes
     assert in_process < phones[-1].cfmq_communication_bytes
-    assert cells[EngineKind.FAST].server.rounds == len(phones) == 4
+    assert trials[EngineKind.FAST].server.rounds == len(phones) == 4

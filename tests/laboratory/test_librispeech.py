@@ -61,10 +61,10 @@ def test_librispeech_by_speaker_starts_and_its_phones_train(tmp_path):
     out = tmp_path / "out"
     fedvoice(
         "experiment", "run", CONFIG, "--arms", "limited", "--out", out,
-        "--cells", tmp_path / "cells", "--jobs", 1, *settings,
+        "--trials-dir", tmp_path / "trials", "--jobs", 1, *settings,
     )  # fmt: skip
-    header, cell = (out / "cells.csv").read_text().splitlines()
-    row = dict(zip(header.split(","), cell.split(","), strict=True))
+    header, trial = (out / "trials.csv").read_text().splitlines()
+    row = dict(zip(header.split(","), trial.split(","), strict=True))
     assert row["rounds"] == "2"
     # Three phones of nine training utterances each, in batches of eight, in both rounds.
     assert row["steps"] == str(2 * 3 * 2)

@@ -29,9 +29,9 @@ def test_workers_of_a_killed_experiment_end_by_themselves(tmp_path):
     manifest = write_corpus(tmp_path / "corpus")
     config.write_text('name = "long"\nseeds = [0]\n' + base_toml(manifest, rounds=100_000))
     command = [sys.executable, "-m", "fedvoice", "experiment", "run", str(config), "--jobs", "2"]
-    command += ["--out", str(tmp_path / "out"), "--cells", str(tmp_path / "cells")]
+    command += ["--out", str(tmp_path / "out"), "--trials-dir", str(tmp_path / "trials")]
     parent = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_until(lambda: list((tmp_path / "cells").glob("*/*")), "a cell that has begun")
+    wait_until(lambda: list((tmp_path / "trials").glob("*/*")), "a trial that has begun")
     workers = children(parent.pid)
     assert workers
     parent.send_signal(signal.SIGKILL)

@@ -11,10 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedvoice.laboratory.experiment.cells import (
-    Cell,
-    CellSettings,
-)
 from fedvoice.laboratory.experiment.forecast import (
     Standing,
     expected_secs,
@@ -32,12 +28,16 @@ from fedvoice.laboratory.experiment.plots import (
     pareto_front,
 )
 from fedvoice.laboratory.experiment.summary import (
-    cells_csv,
     summarise,
     summary_csv,
     summary_markdown,
     table_heads,
     table_rows,
+    trials_csv,
+)
+from fedvoice.laboratory.experiment.trials import (
+    Trial,
+    TrialSettings,
 )
 from fedvoice.reporting.results import (
     Results,
@@ -53,7 +53,7 @@ def an_outcome(
     *errors: int, arm: str = "a", seed: int = 0, point: dict[str, Any] | None = None, **more: Any
 ) -> Outcome:
     """Evaluations of 100 words after rounds 2, 4, ...; a round costs 1 GB and 3 GB and 5 s."""
-    settings = CellSettings.model_validate(
+    settings = TrialSettings.model_validate(
         {"data": {"corpus": "mnist", "folder": "."}, "task": {}, **more}
     )
     rows = [
@@ -74,8 +74,8 @@ def an_outcome(
         for number in range(1, 2 * len(errors) + 1)
     ]
     evaluations = {2 * i + 2: {"wer": ErrorCounts(e, 100)} for i, e in enumerate(errors)}
-    cell = Cell(arm, f"arm {arm}", point or {}, seed, settings)
-    return Outcome(cell, Results(rows, {}), curve_points(rows, evaluations))
+    trial = Trial(arm, f"arm {arm}", point or {}, seed, settings)
+    return Outcome(trial, Results(rows, {}), curve_points(rows, evaluations))
 
 
 def test_a_curve_crosses_between_the_evaluations_around_the_target() -> None:
@@ -113,7 +113,7 @@ def test_labels_are_compared_place_by_place() -> None:
     assert count_label_errors([[1, 2, 3], [4]], [[2, 3, 3], []]) == ErrorCounts(3, 4)
 
 
-def test_a_cells_figure_is_the_mean_of_its_last_evaluations() -> None:
+def test_a_trials_figure_is_the_mean_of_its_last_evaluations() -> None:
     assert an_outcome(90, 50, 30, 20, average_last=2).figure("wer") == 25.0
     assert an_outcome(90, 20).figure("wer") == 20.0
     assert an_outcome(90).figure("heldout_wer") is None
@@ -188,10 +188,10 @@ def test_a_label_does_not_break_the_table() -> None:
     assert row.replace("\\|", "").count("|") == head.count("|")
 
 
-def test_tables_for_programs_have_a_line_a_cell_and_a_line_an_arm() -> None:
+def test_tables_for_programs_have_a_line_a_trial_and_a_line_an_arm() -> None:
     outcomes = [an_outcome(50, 20, seed=s, point={"plan.batch_size": 4}) for s in (0, 1)]
-    cells = list(csv.DictReader(io.StringIO(cells_csv(outcomes))))
-    assert [(c["arm"], c["plan.batch_size"], c["seed"], c["wer"]) for c in cells] == [
+    trials = list(csv.DictReader(io.StringIO(trials_csv(outcomes))))
+    assert [(c["arm"], c["plan.batch_size"], c["seed"], c["wer"]) for c in trials] == [
         ("a", "4", "0", "20.0"),
         ("a", "4", "1", "20.0"),
     ]
@@ -214,21 +214,21 @@ def test_every_figure_names_its_lines() -> None:
         assert all(f"arm {name}" in svg for name in "abc")
 
 
-def test_what_is_left_to_do_is_told_from_the_cells_nearest_to_it() -> None:
+def test_what_is_left_to_do_is_told_from_the_trials_nearest_to_it() -> None:
     """A round takes 5 s: runs of 2 and 6 rounds took 10 s and 30 s."""
     done = [an_outcome(9), an_outcome(9, 9, 9, arm="b"), an_outcome(9, arm="b", point={"x": 1})]
-    assert expected_secs(an_outcome(arm="a", seed=1).cell, done) == 10.0
-    assert expected_secs(an_outcome(arm="b", seed=1).cell, done) == 30.0
-    assert expected_secs(an_outcome(arm="b", point={"x": 2}).cell, done) == 20.0
-    assert expected_secs(an_outcome(arm="new").cell, done) == pytest.approx(50 / 3)
-    assert expected_secs(an_outcome().cell, []) is None
+    assert expected_secs(an_outcome(arm="a", seed=1).trial, done) == 10.0
+    assert expected_secs(an_outcome(arm="b", seed=1).trial, done) == 30.0
+    assert expected_secs(an_outcome(arm="b", point={"x": 2}).trial, done) == 20.0
+    assert expected_secs(an_outcome(arm="new").trial, done) == pytest.approx(50 / 3)
+    assert expected_secs(an_outcome().trial, []) is None
 
 
 def test_the_rest_takes_as_long_as_the_worker_that_ends_last() -> None:
-    cell = an_outcome().cell
-    done = Standing(cell, True, True, secs=99.0)
-    left = [Standing(cell, False, False, expected_secs=secs) for secs in (10.0, 10.0, 30.0)]
+    trial = an_outcome().trial
+    done = Standing(trial, True, True, secs=99.0)
+    left = [Standing(trial, False, False, expected_secs=secs) for secs in (10.0, 10.0, 30.0)]
     assert remaining_secs([done, *left], 1) == 50.0
     assert remaining_secs([done, *left], 2) == 40.0
     assert remaining_secs([done], 2) == 0.0
-    assert remaining_secs([*left, Standing(cell, False, False)], 2) is None
+    assert remaining_secs([*left, Standing(trial, False, False)], 2) is None

@@ -24,7 +24,7 @@ from fedvoice.protocol.errors import (
     FedvoiceError,
 )
 from fedvoice.protocol.parameters import FlatVector
-from tests.laboratory.running import run_cell
+from tests.laboratory.running import run_trial
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -77,8 +77,8 @@ def test_federated_averaging_takes_fewer_rounds_than_fedsgd_and_sorted_digits_mo
 ) -> None:
     experiment = load_experiment(EXPERIMENTS / "mnist-ci.toml", {"data.folder": str(REAL)})
     outcomes = [
-        run_cell(cell, tmp_path / cell.digest, tmp_path, lambda _: None, lambda: False)
-        for cell in experiment.cells("mnist-ci.toml")
+        run_trial(trial, tmp_path / trial.digest, tmp_path, lambda _: None, lambda: False)
+        for trial in experiment.trials("mnist-ci.toml")
     ]
     lines = best_lines(summarise(outcomes), experiment.tuned, experiment.metric)
     rounds = {}
@@ -95,9 +95,9 @@ def test_federated_averaging_takes_fewer_rounds_than_fedsgd_and_sorted_digits_mo
 )
 def test_the_papers_experiments_can_be_read(path: Path) -> None:
     experiment = load_experiment(path)
-    cells = experiment.cells(path.name)
-    assert all(cell.settings.target for cell in cells)
+    trials = experiment.trials(path.name)
+    assert all(trial.settings.target for trial in trials)
     # The paper's server takes the mean of the clients' models as it is.
-    for cell in cells:
-        optimizer = cell.server.optimizer
+    for trial in trials:
+        optimizer = trial.server.optimizer
         assert (optimizer.name, optimizer.rate, optimizer.momentum) == ("sgd", 1.0, 0.0)

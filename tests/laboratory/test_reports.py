@@ -15,7 +15,7 @@ from fedvoice.laboratory.experiment.again import (
 from fedvoice.laboratory.experiment.config import ExperimentConfig
 from fedvoice.laboratory.experiment.kept import write_outcome
 from fedvoice.laboratory.experiment.outcome import Outcome
-from fedvoice.laboratory.experiment.progress import cell_dir
+from fedvoice.laboratory.experiment.progress import trial_dir
 from fedvoice.laboratory.experiment.report import (
     EXPERIMENT_FILE,
     write_experiment,
@@ -30,22 +30,22 @@ from tests.laboratory.test_outcomes import an_outcome
 
 
 def an_experiment(folder: Path, name: str, *errors: int) -> tuple[ExperimentConfig, Gathered]:
-    """Two seeds of one arm, the second one not done; its cells and its report lie in `folder`."""
+    """Two seeds of one arm, the second one not done; its trials and its report lie in `folder`."""
     base = {"data": {"corpus": "mnist", "folder": "."}, "task": {}}
     config = ExperimentConfig.model_validate(
         {"name": name, "base": base, "seeds": [0, 1], "metric": "wer", "title": f"<{name}>"}
     )
-    done, left = config.cells("f")
+    done, left = config.trials("f")
     results = an_outcome(*errors).results
     evaluations = {2 * i + 2: {"wer": ErrorCounts(e, 100)} for i, e in enumerate(errors)}
-    directory = cell_dir(folder / "cells", done)
+    directory = trial_dir(folder / "trials", done)
     directory.mkdir(parents=True, exist_ok=True)
     outcome: Outcome = write_outcome(done, directory, results, evaluations)
     error = FedvoiceError(
         ErrorCode.MISSING_AUDIO, where="x", got="a & b", wanted="c", next_step="d"
     )
     gathered = Gathered([outcome], [Failure(left, error)])
-    write_experiment(folder / name, config, folder / "cells", gathered)
+    write_experiment(folder / name, config, folder / "trials", gathered)
     return config, gathered
 
 
@@ -62,14 +62,14 @@ def test_a_report_says_what_failed_and_escapes_what_it_is_given(tmp_path: Path) 
 def test_a_report_once_more_has_what_is_done(tmp_path: Path) -> None:
     an_experiment(tmp_path, "one", 40, 20)
     out = tmp_path / "one"
-    summary, cells = ((out / name).read_text() for name in ("summary.csv", "cells.csv"))
+    summary, trials = ((out / name).read_text() for name in ("summary.csv", "trials.csv"))
     for path in out.iterdir():
         if path.is_file() and path.name != EXPERIMENT_FILE:
             path.unlink()
     assert is_experiment(out)
     assert render_again(out) == out / "report.html"
     assert (out / "summary.csv").read_text() == summary
-    assert (out / "cells.csv").read_text() == cells
+    assert (out / "trials.csv").read_text() == trials
     assert "Failed" not in (out / "report.html").read_text()
 
 
@@ -77,14 +77,14 @@ def test_a_report_once_more_needs_neither_the_corpus_nor_the_same_versions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, gathered = an_experiment(tmp_path, "one", 40, 20)
-    cells = (tmp_path / "one" / "cells.csv").read_text()
-    monkeypatch.setattr("fedvoice.laboratory.experiment.cells.version", lambda name: "99.0")
+    trials = (tmp_path / "one" / "trials.csv").read_text()
+    monkeypatch.setattr("fedvoice.laboratory.experiment.trials.version", lambda name: "99.0")
     monkeypatch.chdir("/")
-    assert config.cells("f")[0].digest != gathered.outcomes[0].cell.digest
+    assert config.trials("f")[0].digest != gathered.outcomes[0].trial.digest
     render_again(tmp_path / "one")
-    assert (tmp_path / "one" / "cells.csv").read_text() == cells
+    assert (tmp_path / "one" / "trials.csv").read_text() == trials
     combine([tmp_path / "one"], tmp_path / "both")
-    assert gathered.outcomes[0].cell.digest[:20] in (tmp_path / "both" / "cells.csv").read_text()
+    assert gathered.outcomes[0].trial.digest[:20] in (tmp_path / "both" / "trials.csv").read_text()
 
 
 def test_several_experiments_have_one_report(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_what_is_no_experiment_is_not_reported(tmp_path: Path) -> None:
     with pytest.raises(FedvoiceError) as caught:
         render_again(tmp_path)
     assert caught.value.code is ErrorCode.NOT_FOUND
-    for text in ("no json", "[]", "{}", json.dumps({"config": {"name": "x"}, "cells_dir": "."})):
+    for text in ("no json", "[]", "{}", json.dumps({"config": {"name": "x"}, "trials_dir": "."})):
         (tmp_path / EXPERIMENT_FILE).write_text(text)
         with pytest.raises(FedvoiceError) as caught:
             render_again(tmp_path)

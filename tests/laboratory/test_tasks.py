@@ -1,4 +1,4 @@
-"""Tasks in the folder that cells share."""
+"""Tasks in the folder that trials share."""
 
 from __future__ import annotations
 

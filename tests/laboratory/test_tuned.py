@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from fedvoice.laboratory.experiment.best import best_lines
-from fedvoice.laboratory.experiment.cells import Cell
 from fedvoice.laboratory.experiment.config import (
     ExperimentConfig,
     load_experiment,
@@ -26,6 +25,7 @@ from fedvoice.laboratory.experiment.summary import (
     summary_csv,
     summary_markdown,
 )
+from fedvoice.laboratory.experiment.trials import Trial
 from fedvoice.protocol.errors import (
     ErrorCode,
     FedvoiceError,
@@ -51,17 +51,17 @@ def experiment(**changes: Any) -> ExperimentConfig:
     return ExperimentConfig.model_validate({**EXPERIMENT, **changes})
 
 
-def outcome(cell: Cell, errors: Sequence[float]) -> Outcome:
+def outcome(trial: Trial, errors: Sequence[float]) -> Outcome:
     """Error rates at rounds 10, 20, 30, ..."""
     rates = enumerate(errors, start=1)
     points = [Point(10 * n, {"pooled": rate, "wer": rate}, 0.0, 0.0, 0.0) for n, rate in rates]
-    return Outcome(cell, Results(rounds=[], final={}), tuple(points))
+    return Outcome(trial, Results(rounds=[], final={}), tuple(points))
 
 
 def lines(config: ExperimentConfig, curves: Sequence[Sequence[float]]) -> list[Line]:
-    """The experiment's tuned lines, `curves` those of its cells in order."""
-    cells = config.cells("here")
-    outcomes = [outcome(cell, curve) for cell, curve in zip(cells, curves, strict=True)]
+    """The experiment's tuned lines, `curves` those of its trials in order."""
+    trials = config.trials("here")
+    outcomes = [outcome(trial, curve) for trial, curve in zip(trials, curves, strict=True)]
     return best_lines(summarise(outcomes, config.references), config.tuned, config.metric)
 
 
@@ -124,12 +124,12 @@ def test_the_papers_rounds_stand_beside_ours_and_only_where_there_are_some() -> 
     assert "paper" not in summary_markdown(lines(without, curves[:4]))
 
 
-def test_the_tables_show_the_best_and_cells_csv_all_that_was_tried(tmp_path: Path) -> None:
+def test_the_tables_show_the_best_and_trials_csv_all_that_was_tried(tmp_path: Path) -> None:
     config = experiment(seeds=[0], arms=[{"name": "iid", "reference": 87}])
-    cells = config.cells("here")
-    outcomes = [outcome(cells[0], NEVER), outcome(cells[1], REACHED_AT_20)]
+    trials = config.trials("here")
+    outcomes = [outcome(trials[0], NEVER), outcome(trials[1], REACHED_AT_20)]
     write_experiment(tmp_path, config, tmp_path, Gathered(outcomes, []))
-    assert len((tmp_path / "cells.csv").read_text().splitlines()) == 1 + 2
+    assert len((tmp_path / "trials.csv").read_text().splitlines()) == 1 + 2
     assert (tmp_path / "summary.csv").read_text() == summary_csv(
         lines(config, [[40, 30], [40, 10]])
     )
@@ -140,7 +140,7 @@ def test_the_tables_show_the_best_and_cells_csv_all_that_was_tried(tmp_path: Pat
 def test_an_arm_may_have_values_of_its_own() -> None:
     own = {"name": "fedsgd", "grid": {RATE: [0.4]}}
     config = experiment(seeds=[0], arms=[{"name": "fedavg"}, own])
-    tried = [(cell.arm, cell.settings.plan.client_rate) for cell in config.cells("here")]
+    tried = [(trial.arm, trial.settings.plan.client_rate) for trial in config.trials("here")]
     assert tried == [("fedavg", 0.1), ("fedavg", 0.5), ("fedsgd", 0.4)]
 
 

@@ -95,7 +95,7 @@ def test_a_search_by_what_no_run_is_judged_on_ends_and_says_so(search_file, tmp_
     path = search_file(2, rounds=1)
     text = path.read_text().replace("holdout_speakers = 1", "holdout_speakers = 0")
     path.write_text(f'metric = "heldout_wer"\n{text}')
-    search = Search(load_tuning(path), tmp_path / "out", tmp_path / "cells", str(path))
+    search = Search(load_tuning(path), tmp_path / "out", tmp_path / "trials", str(path))
     with pytest.raises(FedvoiceError, match="metric heldout_wer") as caught:
         search.run(1, lambda number, told: None, lambda progress: None)
     assert caught.value.code is ErrorCode.BAD_CONFIG
@@ -122,7 +122,7 @@ verify_seeds = [7]
 def test_a_plan_of_which_no_update_counts_is_a_trial_given_up(search_file, tmp_path):
     """Even as the first one it ends no search."""
     path, told = search_file(2, rounds=1, search=BOUNDS), []
-    search = Search(load_tuning(path), tmp_path / "out", tmp_path / "cells", str(path))
+    search = Search(load_tuning(path), tmp_path / "out", tmp_path / "trials", str(path))
     search.run(1, lambda number, words: told.append(words), lambda progress: None)
     assert [t.state for t in search.study.get_trials()] == [TrialState.PRUNED, TrialState.COMPLETE]
     assert "came to nothing" in told[0]
@@ -153,14 +153,14 @@ verify_seeds = [7]
 def test_a_trial_whose_worker_dies_is_tried_again_or_fails(
     search_file, tmp_path, deaths, limits, states
 ):
-    (tmp_path / "cells").mkdir()
-    (tmp_path / "cells" / dying.LEFT_FILE).write_text(str(deaths))
+    (tmp_path / "trials").mkdir()
+    (tmp_path / "trials" / dying.LEFT_FILE).write_text(str(deaths))
     known = "".join(f'\n[[search.known]]\n"plan.data_limit" = {limit}\n' for limit in limits)
     path, told = search_file(2, rounds=1, search=LIMITS, extra=known), []
     search = Search(
         load_tuning(path),
         tmp_path / "out",
-        tmp_path / "cells",
+        tmp_path / "trials",
         str(path),
         work=dying.die_at_limited_data,
     )
@@ -181,7 +181,7 @@ def test_a_trial_whose_worker_dies_is_tried_again_or_fails(
 def test_known_plans_come_first(search_file, tmp_path):
     path = search_file(3)
     config = load_tuning(path)
-    search = Search(config, tmp_path / "out", tmp_path / "cells", str(path))
+    search = Search(config, tmp_path / "out", tmp_path / "trials", str(path))
     assert search.study.ask().params == {}  # params are filled in by the space
     waiting = search.study.get_trials(states=(TrialState.RUNNING,))
     assert [t.system_attrs["fixed_params"] for t in waiting] == [
@@ -193,7 +193,7 @@ def test_trials_of_another_search_are_not_compared_with_this_ones(search_file, t
     path = search_file(3)
 
     def search():
-        return Search(load_tuning(path), tmp_path / "out", tmp_path / "cells", str(path))
+        return Search(load_tuning(path), tmp_path / "out", tmp_path / "trials", str(path))
 
     search()
     search()
@@ -216,7 +216,7 @@ def fedvoice(*arguments):
 @pytest.mark.slow
 def test_a_killed_search_goes_on_and_tells_whether_it_beat_the_hand_set_plan(search_file, tmp_path):
     path, out = search_file(5, rounds=6), tmp_path / "out"
-    arguments = (path, "--out", out, "--cells", tmp_path / "cells", "--jobs", 1)
+    arguments = (path, "--out", out, "--trials-dir", tmp_path / "trials", "--jobs", 1)
     first = fedvoice(*arguments)
     assert first.stdout is not None
     for line in first.stdout:

@@ -60,11 +60,11 @@ def test_a_terminal_gets_a_table_that_fits(width: int) -> None:
 
 def test_a_plan_says_what_is_done_and_what_the_rest_takes() -> None:
     console, text = a_console(80, terminal=False)
-    cell = an_outcome().cell
+    trial = an_outcome().trial
     standings = [
-        Standing(cell, True, True, secs=12.0),
-        Standing(cell, False, True, expected_secs=3700.0),
-        Standing(cell, False, False, expected_secs=3700.0),
+        Standing(trial, True, True, secs=12.0),
+        Standing(trial, False, True, expected_secs=3700.0),
+        Standing(trial, False, False, expected_secs=3700.0),
     ]
     show_plan(console, standings, 2)
     done, begun, to_do, told = text.getvalue().splitlines()
@@ -74,28 +74,28 @@ def test_a_plan_says_what_is_done_and_what_the_rest_takes() -> None:
     assert told == "2 of 3 to do: about 1:01:40 with 2 at a time"
 
 
-def test_each_cell_that_ends_has_a_line_of_its_own() -> None:
+def test_each_trial_that_ends_has_a_line_of_its_own() -> None:
     console, text = a_console(30, terminal=False)
     good = an_outcome(50, 20)
     error = FedvoiceError(
         ErrorCode.MISSING_AUDIO, where="m.jsonl, line 1", got="x", wanted="y", next_step="z"
     )
     with ExperimentView(console, 2, "wer") as view:
-        view.finished(good.cell, good, None)
-        view.finished(an_outcome(arm="b").cell, None, error)
+        view.finished(good.trial, good, None)
+        view.finished(an_outcome(arm="b").trial, None, error)
     first, second = text.getvalue().strip().splitlines()
     assert first == "[1/2] a seed 0: 20.00 % after 4 rounds, 20 s"
     assert second.startswith("[2/2] b seed 0: failed, m.jsonl, line 1: got x")
 
 
-def test_a_cell_that_ended_because_nothing_counted_any_more_says_so() -> None:
+def test_a_trial_that_ended_because_nothing_counted_any_more_says_so() -> None:
     console, text = a_console(30, terminal=False)
     moved = an_outcome(50)
     dead = replace(moved.results.rounds[0], clients=0, end="abandoned, too-few")
     rows = [*moved.results.rounds, *[dead] * STUCK_ROUNDS]
     outcome = replace(moved, results=replace(moved.results, rounds=rows))
     with ExperimentView(console, 1, "wer") as view:
-        view.finished(outcome.cell, outcome, None)
+        view.finished(outcome.trial, outcome, None)
     told = "50.00 % after 12 rounds, of the last of which no update counted, 60 s"
     assert text.getvalue().strip() == f"[1/1] a seed 0: {told}"
 

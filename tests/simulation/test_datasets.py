@@ -12,8 +12,8 @@ import pytest
 from pydantic import ValidationError
 
 from fedvoice.data.memory import MappingDataset
-from fedvoice.laboratory.experiment.cells import Cell, CellSettings
-from fedvoice.laboratory.experiment.run import run_cell
+from fedvoice.laboratory.experiment.run import run_trial
+from fedvoice.laboratory.experiment.trials import Trial, TrialSettings
 from fedvoice.protocol.errors import FedvoiceError
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.simulation.cohort import RoundWork, UpdateLimits
@@ -43,15 +43,17 @@ def patterns(clients: int = 4, each: int = 6) -> MappingDataset:
 
 
 def test_a_mapping_is_learnt_in_an_experiment_of_ones_own(tmp_path: Path) -> None:
-    settings = CellSettings(
+    settings = TrialSettings(
         data=patterns(),
         task={"model": MODEL, "features": {"stack": 2, "mel_bins": 6}},
         plan=TrainingPlan(batch_size=2, client_rate=1.0, clip_norm=3.0),
         server={"rounds": 12, "cohort_size": 3, "evaluate_every": 12},
         export=False,
     )
-    cell = Cell("all", "all", {}, 0, settings)
-    outcome = run_cell(cell, tmp_path / "cell", tmp_path / "tasks", lambda _: None, lambda: False)
+    trial = Trial("all", "all", {}, 0, settings)
+    outcome = run_trial(
+        trial, tmp_path / "trial", tmp_path / "tasks", lambda _: None, lambda: False
+    )
     rate = outcome.figure("wer")
     assert rate is not None
     assert rate < 50

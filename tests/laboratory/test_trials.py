@@ -1,4 +1,4 @@
-"""One cell in this process: it goes on where it was stopped, to the bit, and is run once."""
+"""One trial in this process: it goes on where it was stopped, to the bit, and is run once."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from fedvoice.laboratory.experiment.budget import within_budget
-from fedvoice.laboratory.experiment.cells import Cell
 from fedvoice.laboratory.experiment.config import load_experiment
 from fedvoice.laboratory.experiment.kept import read_outcome
-from fedvoice.laboratory.experiment.progress import Progress
-from fedvoice.laboratory.experiment.run import cell_task
+from fedvoice.laboratory.experiment.progress import TrialProgress
+from fedvoice.laboratory.experiment.run import trial_task
+from fedvoice.laboratory.experiment.trials import Trial
 from fedvoice.protocol.errors import (
     ErrorCode,
     FedvoiceError,
@@ -33,25 +33,25 @@ from fedvoice.simulation.fleet.prepare import Prepared
 from fedvoice.simulation.populations import build_population
 from fedvoice.simulation.training import Interrupted
 from fedvoice.simulation.workers.spread import Spread
-from tests.laboratory.running import run_cell
+from tests.laboratory.running import run_trial
 
 
-def the_cell(experiment: Path, **overrides: Any) -> Cell:
-    return load_experiment(experiment, overrides).cells(str(experiment))[0]
+def the_trial(experiment: Path, **overrides: Any) -> Trial:
+    return load_experiment(experiment, overrides).trials(str(experiment))[0]
 
 
-def run(cell: Cell, folder: Path, stop_at: int | None = None) -> list[int]:
-    """Run a cell and stop it before the round after `stop_at`; the rounds that it reported."""
+def run(trial: Trial, folder: Path, stop_at: int | None = None) -> list[int]:
+    """Run a trial and stop it before the round after `stop_at`; the rounds that it reported."""
     seen: list[int] = []
 
-    def report(progress: Progress) -> None:
+    def report(progress: TrialProgress) -> None:
         if progress.done:
             seen.append(progress.done)
 
     def should_stop() -> bool:
         return stop_at is not None and bool(seen) and seen[-1] >= stop_at
 
-    run_cell(cell, folder, folder.parent / "tasks", report, should_stop)
+    run_trial(trial, folder, folder.parent / "tasks", report, should_stop)
     return seen
 
 
@@ -66,17 +66,19 @@ STATEFUL = {
 }
 
 
-def test_a_cell_that_was_stopped_goes_on_to_the_same_bits(experiment: Path, tmp_path: Path) -> None:
-    cell = the_cell(experiment, **STATEFUL)
-    assert run(cell, tmp_path / "whole") == [1, 2, 3, 4]
+def test_a_trial_that_was_stopped_goes_on_to_the_same_bits(
+    experiment: Path, tmp_path: Path
+) -> None:
+    trial = the_trial(experiment, **STATEFUL)
+    assert run(trial, tmp_path / "whole") == [1, 2, 3, 4]
     for stop_at in (1, 3):
         with pytest.raises(Interrupted):
-            run(cell, tmp_path / "parts", stop_at)
+            run(trial, tmp_path / "parts", stop_at)
         state = load_state(tmp_path / "parts")
         assert state is not None
         assert state.number == stop_at
-        assert read_outcome(cell, tmp_path / "parts") is None
-    assert run(cell, tmp_path / "parts") == [4]
+        assert read_outcome(trial, tmp_path / "parts") is None
+    assert run(trial, tmp_path / "parts") == [4]
     whole, parts = (tmp_path / name for name in ("whole", "parts"))
     assert (whole / WEIGHTS_FILE).read_bytes() == (parts / WEIGHTS_FILE).read_bytes()
     rows = [
@@ -84,7 +86,7 @@ def test_a_cell_that_was_stopped_goes_on_to_the_same_bits(experiment: Path, tmp_
         for folder in (whole, parts)
     ]
     assert rows[0] == rows[1]
-    first, second = (read_outcome(cell, folder) for folder in (whole, parts))
+    first, second = (read_outcome(trial, folder) for folder in (whole, parts))
     assert first is not None
     assert second is not None
     assert [p.rates for p in first.points] == [p.rates for p in second.points]
@@ -95,20 +97,20 @@ def test_a_cell_that_was_stopped_goes_on_to_the_same_bits(experiment: Path, tmp_
 def test_central_training_goes_on_to_the_same_bits(experiment: Path, tmp_path: Path) -> None:
     """Adam's vectors and the place on the cosine are part of the state."""
     central = {"epochs": 3, "rate": 0.01, "evaluate_every": 1}
-    cell = the_cell(experiment, engine="central", central=central)
-    assert run(cell, tmp_path / "whole") == [1, 2, 3]
+    trial = the_trial(experiment, engine="central", central=central)
+    assert run(trial, tmp_path / "whole") == [1, 2, 3]
     with pytest.raises(Interrupted):
-        run(cell, tmp_path / "parts", 1)
-    assert run(cell, tmp_path / "parts") == [2, 3]
+        run(trial, tmp_path / "parts", 1)
+    assert run(trial, tmp_path / "parts") == [2, 3]
     whole, parts = (tmp_path / name for name in ("whole", "parts"))
     assert (whole / WEIGHTS_FILE).read_bytes() == (parts / WEIGHTS_FILE).read_bytes()
 
 
 def test_a_state_comes_back_from_disk_as_it_was(experiment: Path, tmp_path: Path) -> None:
-    cell = the_cell(experiment, **STATEFUL)
+    trial = the_trial(experiment, **STATEFUL)
     with pytest.raises(Interrupted):
-        run(cell, tmp_path / "cell", 2)
-    state = load_state(tmp_path / "cell")
+        run(trial, tmp_path / "trial", 2)
+    state = load_state(tmp_path / "trial")
     assert state is not None
     save_state(tmp_path, state)
     again = load_state(tmp_path)
@@ -123,20 +125,20 @@ def test_a_state_comes_back_from_disk_as_it_was(experiment: Path, tmp_path: Path
     assert load_state(tmp_path / "nowhere") is None
 
 
-def test_a_finished_cell_is_not_run_again(experiment: Path, tmp_path: Path) -> None:
-    cell = the_cell(experiment)
-    assert run(cell, tmp_path / "cell") == [1, 2, 3, 4]
-    assert run(cell, tmp_path / "cell") == []
+def test_a_finished_trial_is_not_run_again(experiment: Path, tmp_path: Path) -> None:
+    trial = the_trial(experiment)
+    assert run(trial, tmp_path / "trial") == [1, 2, 3, 4]
+    assert run(trial, tmp_path / "trial") == []
 
 
-def test_a_cell_ends_at_its_target_or_its_budget(experiment: Path, tmp_path: Path) -> None:
-    at_once = the_cell(experiment, target=100.0, **{"server.evaluate_every": 1})
+def test_a_trial_ends_at_its_target_or_its_budget(experiment: Path, tmp_path: Path) -> None:
+    at_once = the_trial(experiment, target=100.0, **{"server.evaluate_every": 1})
     assert run(at_once, tmp_path / "target") == [1]
-    cell = the_cell(experiment)
-    run(cell, tmp_path / "whole")
+    trial = the_trial(experiment)
+    run(trial, tmp_path / "whole")
     first, second, *_ = read_results(tmp_path / "whole").rounds
     spent = [r.cfmq_communication_bytes + r.cfmq_compute_bytes for r in (first, second)]
-    budget = the_cell(experiment, cfmq_budget_bytes=sum(spent) / 2)
+    budget = the_trial(experiment, cfmq_budget_bytes=sum(spent) / 2)
     assert run(budget, tmp_path / "budget") == [1, 2]
 
 
@@ -144,18 +146,18 @@ def test_what_a_budget_ends_between_two_evaluations_is_judged_at_its_end(
     experiment: Path, tmp_path: Path
 ) -> None:
     """Evaluations come every second round here, and the first round costs more than the budget."""
-    cell = the_cell(experiment, cfmq_budget_bytes=1.0, **{"server.evaluate_first": True})
-    assert run(cell, tmp_path / "one") == [1]
-    outcome = read_outcome(cell, tmp_path / "one")
+    trial = the_trial(experiment, cfmq_budget_bytes=1.0, **{"server.evaluate_first": True})
+    assert run(trial, tmp_path / "one") == [1]
+    outcome = read_outcome(trial, tmp_path / "one")
     assert outcome is not None
     assert [point.round for point in outcome.points] == [0, 1]
     assert outcome.results.rounds[0].wer == outcome.points[1].rates["wer"]
-    central = the_cell(experiment, engine="central", cfmq_budget_bytes=1.0)
+    central = the_trial(experiment, engine="central", cfmq_budget_bytes=1.0)
     run(central, tmp_path / "central")
     outcome = read_outcome(central, tmp_path / "central")
     assert outcome is not None
     assert [point.round for point in outcome.points] == [1]
-    unjudged = the_cell(experiment, cfmq_budget_bytes=1.0, **{"server.evaluate_every": 0})
+    unjudged = the_trial(experiment, cfmq_budget_bytes=1.0, **{"server.evaluate_every": 0})
     run(unjudged, tmp_path / "unjudged")
     outcome = read_outcome(unjudged, tmp_path / "unjudged")
     assert outcome is not None
@@ -167,55 +169,58 @@ def test_central_training_spends_its_budget_at_the_weight_that_alpha_gives_memor
 ) -> None:
     """A budget of one and a half epochs at alpha = 1 is one of three at a half."""
     settings: dict[str, Any] = {"engine": "central", "central": {"epochs": 5}}
-    run(the_cell(experiment, cfmq_budget_bytes=1.0, **settings), tmp_path / "one")
+    run(the_trial(experiment, cfmq_budget_bytes=1.0, **settings), tmp_path / "one")
     (epoch,) = read_results(tmp_path / "one").rounds
     budget = 1.5 * epoch.cfmq_compute_bytes
-    assert run(the_cell(experiment, cfmq_budget_bytes=budget, **settings), tmp_path / "a") == [1, 2]
+    assert run(the_trial(experiment, cfmq_budget_bytes=budget, **settings), tmp_path / "a") == [
+        1,
+        2,
+    ]
     settings["server.alpha"] = 0.5
-    half = the_cell(experiment, cfmq_budget_bytes=budget, **settings)
+    half = the_trial(experiment, cfmq_budget_bytes=budget, **settings)
     assert run(half, tmp_path / "half") == [1, 2, 3]
     last = read_results(tmp_path / "half").rounds[-1]
     assert last.cfmq_compute_bytes == 3 * epoch.cfmq_compute_bytes  # not yet multiplied by alpha
     assert last.analytic_cfmq_bytes == 1.5 * epoch.cfmq_compute_bytes
 
 
-def test_a_cell_of_which_no_update_counts_is_no_result(experiment: Path, tmp_path: Path) -> None:
+def test_a_trial_of_which_no_update_counts_is_no_result(experiment: Path, tmp_path: Path) -> None:
     reasons = {
         "diverged": {"plan.client_rate": 1e30, "plan.clip_norm": 0.0},
         "norm too large": {"server.max_update_abs": 1e-9},
     }
     for reason, settings in reasons.items():
-        cell, folder = the_cell(experiment, **settings), tmp_path / reason
+        trial, folder = the_trial(experiment, **settings), tmp_path / reason
         for _ in range(2):  # after all rounds; and at once
-            with pytest.raises(FedvoiceError, match=f"cell all seed 0.*: {reason}") as caught:
-                run(cell, folder)
+            with pytest.raises(FedvoiceError, match=f"trial all seed 0.*: {reason}") as caught:
+                run(trial, folder)
             assert caught.value.code is ErrorCode.NO_UPDATES
             assert caught.value.got.startswith("4 rounds, 0 updates that counted; 24 were refused")
             assert "client_rate" in caught.value.next_step
             state = load_state(folder)
             assert state is not None
             assert state.number == 4
-        assert read_outcome(cell, folder) is None
+        assert read_outcome(trial, folder) is None
 
 
-def test_a_cell_of_which_no_update_counts_any_more_ends(experiment: Path, tmp_path: Path) -> None:
+def test_a_trial_of_which_no_update_counts_any_more_ends(experiment: Path, tmp_path: Path) -> None:
     settings: dict[str, Any] = {"server.max_update_abs": 1e-9, "server.rounds": 50}
     with pytest.raises(FedvoiceError, match=f"got {STUCK_ROUNDS} rounds, 0 updates that counted"):
-        run(the_cell(experiment, **settings), tmp_path / "ends")
+        run(the_trial(experiment, **settings), tmp_path / "ends")
     settings["server.plan_schedule"] = {"local_epochs_halve_every": 20}
     with pytest.raises(FedvoiceError, match="got 50 rounds, 0 updates that counted"):
-        run(the_cell(experiment, **settings), tmp_path / "goes on")
+        run(the_trial(experiment, **settings), tmp_path / "goes on")
 
 
-def test_a_cell_that_moved_before_no_update_counted_any_more_is_a_result(
+def test_a_trial_that_moved_before_no_update_counted_any_more_is_a_result(
     experiment: Path, tmp_path: Path
 ) -> None:
     folder, rounds = tmp_path / "moved", {"server.rounds": 50}
     with pytest.raises(Interrupted):
-        run(the_cell(experiment, **rounds), folder, stop_at=2)
-    cell = the_cell(experiment, **rounds, **{"server.max_update_abs": 1e-9})
-    assert run(cell, folder)[-1] == 2 + STUCK_ROUNDS
-    outcome = read_outcome(cell, folder)
+        run(the_trial(experiment, **rounds), folder, stop_at=2)
+    trial = the_trial(experiment, **rounds, **{"server.max_update_abs": 1e-9})
+    assert run(trial, folder)[-1] == 2 + STUCK_ROUNDS
+    outcome = read_outcome(trial, folder)
     assert outcome is not None
     assert [row.clients > 0 for row in outcome.results.rounds][-12:] == [True] * 2 + [False] * 10
     assert outcome.points[-1].round == 2 + STUCK_ROUNDS
@@ -224,12 +229,12 @@ def test_a_cell_that_moved_before_no_update_counted_any_more_is_a_result(
 def rounds_paid(experiment: Path, **server: Any) -> int:
     """As many as 100 MB pay for."""
     settings = {f"server.{name}": value for name, value in server.items()}
-    cell = the_cell(experiment, cfmq_budget_bytes=1e8, **settings)
-    fields = {k: v for k, v in cell.settings.server.items() if k != "rounds"}
-    cell = replace(cell, settings=cell.settings.model_copy(update={"server": fields}))
-    manifest = cell_task(cell, Path(), lambda progress: None).manifest
-    population = build_population(cell.settings.data, manifest, cell.seed)
-    return within_budget(cell, manifest, population).rounds
+    trial = the_trial(experiment, cfmq_budget_bytes=1e8, **settings)
+    fields = {k: v for k, v in trial.settings.server.items() if k != "rounds"}
+    trial = replace(trial, settings=trial.settings.model_copy(update={"server": fields}))
+    manifest = trial_task(trial, Path(), lambda progress: None).manifest
+    population = build_population(trial.settings.data, manifest, trial.seed)
+    return within_budget(trial, manifest, population).rounds
 
 
 def test_a_budget_pays_for_the_clients_there_are_at_the_weight_that_alpha_gives_memory(
@@ -242,22 +247,22 @@ def test_a_budget_pays_for_the_clients_there_are_at_the_weight_that_alpha_gives_
 
 
 def test_a_different_seed_is_a_different_run(experiment: Path, tmp_path: Path) -> None:
-    zero, one = load_experiment(experiment).cells("f")[:2]
+    zero, one = load_experiment(experiment).trials("f")[:2]
     assert (zero.seed, one.seed) == (0, 1)
     weights = []
-    for cell in (zero, one):
-        run(cell, tmp_path / str(cell.seed))
-        weights.append((tmp_path / str(cell.seed) / WEIGHTS_FILE).read_bytes())
+    for trial in (zero, one):
+        run(trial, tmp_path / str(trial.seed))
+        weights.append((tmp_path / str(trial.seed) / WEIGHTS_FILE).read_bytes())
     assert weights[0] != weights[1]
 
 
 def test_phones_cannot_do_everything(experiment: Path, tmp_path: Path) -> None:
-    cell = the_cell(experiment, engine="phones", target=10.0)
-    from fedvoice.laboratory.experiment.phones import simulate_cell
+    trial = the_trial(experiment, engine="phones", target=10.0)
+    from fedvoice.laboratory.experiment.phones import simulate_trial
     from tests.laboratory.tiny import tiny_task
 
     with pytest.raises(FedvoiceError) as caught:
-        simulate_cell(cell, tiny_task(), tmp_path, lambda books: None, 1)
+        simulate_trial(trial, tiny_task(), tmp_path, lambda books: None, 1)
     assert caught.value.code is ErrorCode.BAD_CONFIG
     assert "engine phones" in caught.value.where
 
@@ -272,8 +277,10 @@ def test_phones_that_are_never_judged_have_results_all_the_same(
     monkeypatch.setattr(phones, "load_package", lambda directory: None)
     monkeypatch.setattr(phones, "simulate", lambda prepared, observe: Results([], {"wer": None}))
     monkeypatch.setattr(phones, "read_evaluations", lambda store, held_out: {})
-    cell = the_cell(experiment, engine="phones", **{"server.evaluate_every": 0})
-    results, evaluations = phones.simulate_cell(cell, tiny_task(), tmp_path, lambda books: None, 1)
+    trial = the_trial(experiment, engine="phones", **{"server.evaluate_every": 0})
+    results, evaluations = phones.simulate_trial(
+        trial, tiny_task(), tmp_path, lambda books: None, 1
+    )
     assert (results.final, evaluations) == ({"wer": None, "pooled": None}, {})
 
 
@@ -293,12 +300,12 @@ def test_phones_share_as_many_processes_as_workers_are_wanted(
         return Results([], {})
 
     (tmp_path / phones.TASK_DIR).mkdir()
-    monkeypatch.setattr(run, "cell_task", lambda cell, tasks_dir, report: tiny_task())
+    monkeypatch.setattr(run, "trial_task", lambda trial, tasks_dir, report: tiny_task())
     monkeypatch.setattr(phones, "load_package", lambda directory: None)
     monkeypatch.setattr(phones, "simulate", simulate)
     monkeypatch.setattr(phones, "read_evaluations", lambda store, held_out: {})
-    cell, quiet = the_cell(experiment, engine="phones"), lambda progress: None
-    run_cell(cell, tmp_path, tmp_path, quiet, lambda: False, spread=Spread(3))
+    trial, quiet = the_trial(experiment, engine="phones"), lambda progress: None
+    run_trial(trial, tmp_path, tmp_path, quiet, lambda: False, spread=Spread(3))
     assert shared == [3]
 
 
@@ -306,7 +313,7 @@ def test_central_training_without_an_example_that_fits_says_so(
     experiment: Path, tmp_path: Path
 ) -> None:
     bucket = {"frames": 2, "labels": 1, "batch": 4}
-    cell = the_cell(experiment, engine="central", **{"task.buckets": [bucket]})
+    trial = the_trial(experiment, engine="central", **{"task.buckets": [bucket]})
     with pytest.raises(FedvoiceError, match="central training") as caught:
-        run(cell, tmp_path / "cell")
+        run(trial, tmp_path / "trial")
     assert caught.value.code is ErrorCode.BAD_CONFIG

@@ -1,4 +1,4 @@
-"""A cell of an experiment: one arm, one point of the grid, one seed; known by what decides it."""
+"""A trial of an experiment: one arm, one point of the grid, one seed; known by what decides it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Metric = Literal["wer", "heldout_wer", "pooled"]
 """Own test speech of the clients that train, held-out speakers, or the words of both."""
 
 
-class CellSettings(BaseModel):
+class TrialSettings(BaseModel):
     """One run, whatever its seed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,7 +40,7 @@ class CellSettings(BaseModel):
     central: CentralConfig = CentralConfig()
     """Of engine central."""
     average_last: int = Field(default=1, ge=1)
-    """The figure of a cell is the mean over so many of its last evaluations."""
+    """The figure of a trial is the mean over so many of its last evaluations."""
     target: float | None = Field(default=None, ge=0)
     """Stop at the first evaluation whose `target_metric` (percent) is as low."""
     target_metric: Metric = "pooled"
@@ -49,15 +49,15 @@ class CellSettings(BaseModel):
 
 
 @dataclass(frozen=True)
-class Cell:
-    """point: the grid's dotted settings and values that this cell has. kept_as: the digest it was
+class Trial:
+    """point: the grid's dotted settings and values that this trial has. kept_as: the digest it was
     run under; without it the digest is worked out."""
 
     arm: str
     label: str
     point: Mapping[str, Any]
     seed: int
-    settings: CellSettings
+    settings: TrialSettings
     kept_as: str = ""
 
     @cached_property
@@ -85,12 +85,12 @@ class Cell:
 
     @cached_property
     def plan(self) -> TrainingPlan:
-        """The settings' plan, with this cell's seed."""
+        """The settings' plan, with this trial's seed."""
         return self.settings.plan.model_copy(update={"seed": self.seed})
 
     @cached_property
     def server(self) -> ServerConfig:
-        """The server's settings, with this cell's plan and seed; parsed once.
+        """The server's settings, with this trial's plan and seed; parsed once.
 
         Raises:
             FedvoiceError: `bad-config`.

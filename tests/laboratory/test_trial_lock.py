@@ -1,4 +1,4 @@
-"""Two commands that want the same cell: the second one waits for the first."""
+"""Two commands that want the same trial: the second one waits for the first."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from fedvoice.laboratory.experiment.kept import CELL_FILE
+from fedvoice.laboratory.experiment.kept import TRIAL_FILE
 from fedvoice.laboratory.experiment.lock import held
-from fedvoice.laboratory.experiment.progress import Progress
+from fedvoice.laboratory.experiment.progress import TrialProgress
 from fedvoice.simulation.checkpoint import STATE_FILE
 from fedvoice.simulation.training import Interrupted
-from tests.laboratory.running import run_cell
-from tests.laboratory.test_cells import run, the_cell
+from tests.laboratory.running import run_trial
+from tests.laboratory.test_trials import run, the_trial
 
 HOLD = """
 import sys, time
@@ -31,13 +31,13 @@ with held(Path(sys.argv[1]), lambda: None):
 
 
 class Waiting:
-    """What a cell reports; `meanwhile` happens when it is first said to wait."""
+    """What a trial reports; `meanwhile` happens when it is first said to wait."""
 
     def __init__(self, meanwhile: Callable[[], object]) -> None:
         self._meanwhile = meanwhile
         self.waited, self.rounds = False, list[int]()
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: TrialProgress) -> None:
         if progress.done:
             self.rounds.append(progress.done)
         if "waits" in progress.note and not self.waited:
@@ -50,8 +50,8 @@ def never_taken() -> None:
 
 
 def test_who_comes_second_takes_what_the_first_comes_to(experiment: Path, tmp_path: Path) -> None:
-    cell, folder = the_cell(experiment), tmp_path / "cell"
-    run(cell, tmp_path / "first")
+    trial, folder = the_trial(experiment), tmp_path / "trial"
+    run(trial, tmp_path / "first")
     folder.mkdir()
     with ExitStack() as first:
         first.enter_context(held(folder, never_taken))
@@ -61,25 +61,25 @@ def test_who_comes_second_takes_what_the_first_comes_to(experiment: Path, tmp_pa
             first.close()
 
         report = Waiting(finish)
-        outcome = run_cell(cell, folder, tmp_path / "tasks", report, lambda: False)
+        outcome = run_trial(trial, folder, tmp_path / "tasks", report, lambda: False)
     assert report.waited
     assert report.rounds == []
     assert outcome.results.rounds[-1].round == 4
 
 
 def test_waiting_ends_when_all_is_to_stop(experiment: Path, tmp_path: Path) -> None:
-    cell, folder = the_cell(experiment), tmp_path / "cell"
+    trial, folder = the_trial(experiment), tmp_path / "trial"
     folder.mkdir()
     stopped: list[bool] = []
     report = Waiting(lambda: stopped.append(True))
     with held(folder, never_taken), pytest.raises(Interrupted):
-        run_cell(cell, folder, tmp_path / "tasks", report, lambda: bool(stopped))
+        run_trial(trial, folder, tmp_path / "tasks", report, lambda: bool(stopped))
     assert not (folder / STATE_FILE).exists()
-    assert run(cell, folder) == [1, 2, 3, 4]  # nobody has it any more
+    assert run(trial, folder) == [1, 2, 3, 4]  # nobody has it any more
 
 
-def test_a_killed_process_holds_no_cell(experiment: Path, tmp_path: Path) -> None:
-    cell, folder = the_cell(experiment), tmp_path / "cell"
+def test_a_killed_process_holds_no_trial(experiment: Path, tmp_path: Path) -> None:
+    trial, folder = the_trial(experiment), tmp_path / "trial"
     folder.mkdir()
     command = [sys.executable, "-c", HOLD, str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
@@ -87,9 +87,9 @@ def test_a_killed_process_holds_no_cell(experiment: Path, tmp_path: Path) -> Non
         assert holder.stdout.readline() == "held\n"
         report = Waiting(lambda: holder.send_signal(signal.SIGKILL))
         try:
-            run_cell(cell, folder, tmp_path / "tasks", report, lambda: False)
+            run_trial(trial, folder, tmp_path / "tasks", report, lambda: False)
         finally:
             holder.kill()
     assert report.waited
     assert report.rounds == [1, 2, 3, 4]
-    assert (folder / CELL_FILE).is_file()
+    assert (folder / TRIAL_FILE).is_file()
