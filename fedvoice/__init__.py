@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fedvoice.data.dataset import Dataset as Dataset
     from fedvoice.data.memory import MappingDataset as MappingDataset
     from fedvoice.data.partitioning import PARTITIONS
+    from fedvoice.model_export.batch import TensorBatch as TensorBatch
     from fedvoice.model_export.kinds import MODEL_KINDS
     from fedvoice.model_export.kinds.base import ModelKind as ModelKind
     from fedvoice.model_export.kinds.module import module_kind as module_kind
@@ -79,6 +80,7 @@ _WHERE = {
     # What can be plugged in: contracts.
     "Dataset": "fedvoice.data.dataset",
     "ModelKind": "fedvoice.model_export.kinds.base",
+    "TensorBatch": "fedvoice.model_export.batch",
     "module_kind": "fedvoice.model_export.kinds.module",
     "Contract": "fedvoice.algorithm.links",
     "Sees": "fedvoice.algorithm.links",

@@ -7,10 +7,12 @@ there; one that was defined in `__main__` or a notebook serves its own process a
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import entry_points
+from types import FunctionType
 from typing import Any, Generic, TypeVar
 
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
@@ -171,6 +173,12 @@ def _travels(reference: str) -> bool:
 
 
 def reference_of(plugin: object) -> str:
-    """`module:name` of a function, a class or an instance's class."""
+    """`module:name` of a function or a class; of an instance, the name that a module has for it,
+    or else its class."""
+    if not isinstance(plugin, type | FunctionType):
+        for module in list(sys.modules.values()):
+            for name, value in list(getattr(module, "__dict__", {}).items()):
+                if value is plugin:
+                    return f"{module.__name__}:{name}"
     named = plugin if hasattr(plugin, "__qualname__") else type(plugin)
     return f"{getattr(named, '__module__', '?')}:{getattr(named, '__qualname__', '?')}"

@@ -95,6 +95,6 @@ def not_exportable(kind: str) -> NoReturn:
         ErrorCode.BAD_CONFIG,
         where=f"export, model kind {kind}",
         got="a kind that has no training graph",
-        wanted="one that can be exported (rnnt, ctc, 2nn, cnn, char-lstm, or one with `graphs`)",
+        wanted="one that has `graphs`, as those that are built in",
         next_step="Train it on the fast engine without a program: engine = fast, export = false.",
     )

@@ -101,6 +101,8 @@ class ModuleKind(ModelKind[Any]):
     ) -> None:
         self._factory, self._loss, self._decode = factory, loss, decode
         self.takes_audio, self.scoring = takes_audio, scoring
+        # Its class is nobody's kind: without a name in a module it can be imported nowhere.
+        self.__qualname__ = f"<kind of {getattr(factory, '__qualname__', factory)}>"
         parameters = inspect.signature(factory).parameters.values()
         self._takes = {p.name for p in parameters if p.kind in _BY_NAME}
         open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)

@@ -12,6 +12,7 @@ import torch
 
 from fedvoice.model_export.config import ExportConfig, parse_config
 from fedvoice.model_export.kinds import MODEL_KINDS, kind_named
+from fedvoice.model_export.kinds.module import module_kind
 from fedvoice.model_export.package import export_task
 from fedvoice.protocol.engine import Example
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
@@ -26,7 +27,7 @@ from fedvoice.simulation.fast.vmapped import VmappedModel
 from fedvoice.simulation.quality import evaluate
 from fedvoice.simulation.settings import EngineKind
 from fedvoice.simulation.tasks import LabTask, unexported_task
-from tests.simulation.module_kinds import Pooled
+from tests.simulation.module_kinds import APART, Pooled
 
 HERE = "tests.simulation.module_kinds"
 PLAN = TrainingPlan(batch_size=3, local_epochs=2, client_rate=0.5, clip_norm=0.0)
@@ -143,6 +144,15 @@ def test_a_registered_name_is_a_kind_here_and_travels_as_a_module_and_a_name() -
         updates(FastTrainer(task.manifest), task), updates(sent.make(), task), strict=True
     ):
         np.testing.assert_array_equal(here, there)
+
+
+def test_a_registered_instance_travels_by_the_name_that_its_module_has_for_it() -> None:
+    MODEL_KINDS.register("set apart")(APART)
+    assert MODEL_KINDS.get(MODEL_KINDS.travelling("set apart")) is APART
+    assert MODEL_KINDS.travelling("set apart") != "set apart"
+    MODEL_KINDS.register("nameless")(module_kind(Pooled))
+    with pytest.raises(FedvoiceError, match="nameless"):
+        MODEL_KINDS.travelling("nameless")
 
 
 def test_a_kind_of_a_notebook_does_not_travel() -> None:
