@@ -48,22 +48,22 @@ def run_rounds(
     """All rounds of `training` from `state` on, or as many as callbacks and `is_over` ask for.
 
     Args:
-        save: keeps a state; called every CHECKPOINT_SECS and when the run is interrupted.
+        save: keeps a state; called every CHECKPOINT_SECS, and when anything is raised.
 
     Raises:
-        Interrupted: by a callback, after `save`.
+        Interrupted: by a callback; like all that is raised, after `save`.
     """
     rounds = training.rounds
     saved = time.monotonic()
     while state.number < rounds and not is_over(state):
         try:
             callback.round_begins(state.number + 1)
-        except Interrupted:
+            state = training.step(state)
+            if callback.round_ended(round_end(state, rounds)):
+                break
+        except BaseException:
             save(state)
             raise
-        state = training.step(state)
-        if callback.round_ended(round_end(state, rounds)):
-            break
         if time.monotonic() - saved > CHECKPOINT_SECS:
             save(state)
             saved = time.monotonic()
