@@ -48,6 +48,12 @@ def test_the_wheel_holds_fedvoice_alone_and_every_data_file(wheel: Path) -> None
     assert not [name for name in names if name.endswith(".kt") or "/android/" in name]
 
 
+def test_the_version_is_said_once_and_again(wheel: Path) -> None:
+    import fedvoice
+
+    assert wheel.name.startswith(f"fedvoice-{fedvoice.__version__}-")
+
+
 @pytest.mark.slow
 def test_a_plain_installation_runs_the_server_and_has_no_torch(wheel: Path, tmp_path: Path) -> None:
     python = fresh_environment(tmp_path / "environment", str(wheel))
