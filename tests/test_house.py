@@ -134,3 +134,42 @@ def test_looking_at_an_experiment_loads_no_runtime(file: str, tmp_path: Path) ->
     experiment = str(ROOT / "experiments" / f"{file}.toml")
     looking = ["experiment", "run", experiment, "--dry-run", "--trials-dir", str(tmp_path)]
     subprocess.run([sys.executable, "-c", script, *looking], check=True, cwd=ROOT)
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the rooms and of `fedvoice/`, by its dotted name."""
+    found = {
+        f"fedvoice.{path.relative_to(ROOT).with_suffix('').as_posix().replace('/', '.')}": path
+        for room in ROOMS
+        for path in sources(room)
+    }
+    found |= {f"fedvoice.{path.stem}": path for path in (ROOT / "fedvoice").glob("*.py")}
+    return {name.removesuffix(".__init__"): path for name, path in found.items()}
+
+
+def imported(path: Path, known: set[str]) -> set[str]:
+    """Modules that importing a file imports: not those of functions or of type checkers alone."""
+    names: set[str] = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            below = {f"{node.module}.{alias.name}" for alias in node.names} & known
+            names |= below or {node.module}
+    return names & known
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    known = modules()
+    arrows = {name: imported(path, set(known)) - {name} for name, path in known.items()}
+    done: set[str] = set()
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        assert name not in trail, f"a circle: {' -> '.join((*trail[trail.index(name) :], name))}"
+        if name not in done:
+            for other in sorted(arrows[name]):
+                visit(other, (*trail, name))
+            done.add(name)
+
+    for name in sorted(known):
+        visit(name, ())
