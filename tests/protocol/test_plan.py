@@ -52,6 +52,7 @@ def test_unset_fields_take_safe_defaults():
 def test_later_knobs_are_written_only_where_they_are_used():
     """A package that does not use them can be read by a phone that does not know them."""
     later = {"clip_per_layer", "fvn_relative", "trainable", "prox_mu"}
+    later |= {"client_rule", "client_rule_options"}
     assert not later & set(TrainingPlan().model_dump())
     used = TrainingPlan(trainable=("joint",), prox_mu=0.1)
     assert later & set(used.model_dump()) == {"trainable", "prox_mu"}
