@@ -75,14 +75,6 @@ def server_config(prepared: Prepared) -> ServerConfig:
         FedvoiceError: `bad-config`.
     """
     config, phones = prepared.config, prepared.phones
-    if config.plan.client_rule and any(phone.kind is Kind.ANDROID for phone in phones):
-        raise FedvoiceError(
-            ErrorCode.BAD_CONFIG,
-            where=f"{config.name}, plan, client_rule",
-            got=f"{config.plan.client_rule!r} and Android phones, which have no client rules",
-            wanted="a fleet of Python phones",
-            next_step="Leave out the rule or the Android phones.",
-        )
     # Phones whose days are scripted may stay away for good: nobody waits long for them.
     presence: dict[str, Any] = {"lease_secs": 30.0, "evaluation_timeout_secs": 60.0}
     if not config.fleet.scripts:
@@ -139,6 +131,14 @@ def simulate(prepared: Prepared, observe: Observer) -> Results:
     settings = server_config(prepared)
     held_out = {phone.client_id for phone in prepared.phones if phone.held_out}
     phones = set_up_phones(prepared.phones, config.fleet, directory / PHONES_DIR, config.seed)
+    if config.plan.client_rule and any(phone.kind is Kind.ANDROID for phone in phones):
+        raise FedvoiceError(
+            ErrorCode.BAD_CONFIG,
+            where=f"{config.name}, plan, client_rule",
+            got=f"{config.plan.client_rule!r} and Android phones, which have no client rules",
+            wanted="a fleet of Python phones",
+            next_step="Leave out the rule or the Android phones.",
+        )
     store_dir = directory / SERVER_DIR
     with _server(settings, prepared, store_dir) as (server, address):
         starters = _starters(prepared, phones, address)
