@@ -9,14 +9,16 @@ dict of arrays of the weights' shape, which checkpoints keep by name.
     state = rule.init(weights)
     weights, state = rule.step(weights, gradient, state)
 
-A phone says at check-in which rules it has; one that lacks a plan's rule gets no assignment. (No
-plan names a rule yet: phones and the fast engine step with optimisers of their own, which do the
-same as `sgd` here, clipping, FVN and FedProx apart.)
+A plan names a rule (`client_rule`, `client_rule_options`); it takes the place of the engines' own
+SGD with momentum. Everything around the step stays: FVN, FedProx, frozen parameters and clipping
+come before it, the bound on the update after it. A phone says at check-in which rules it has; one
+that lacks a plan's rule gets no assignment.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,21 +26,24 @@ import numpy as np
 from fedvoice.algorithm.doors import CLIENT_RULES
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.parameters import Float32Array
+from fedvoice.protocol.plan import TrainingPlan
 
 RuleState = Mapping[str, Float32Array]
 """Arrays float32 [..., P] by name."""
 
 
 class ClientRule(Protocol):
-    """The door's contract. Arguments stay as they are."""
+    """The door's contract. Arguments stay as they are (engines hand them out read-only); what is
+    returned may share memory with them."""
 
     def init(self, weights: Float32Array) -> RuleState:
-        """Before the first step, at weights float32 [..., P]."""
+        """Before the first step, at weights float32 [..., P]; any P."""
 
     def step(
         self, weights: Float32Array, gradient: Float32Array, state: RuleState
     ) -> tuple[Float32Array, RuleState]:
-        """New weights and state, all float32 [..., P], after one batch's mean gradient."""
+        """New weights and state, all float32 [..., P], after one batch's mean gradient. The state
+        has the names that `init` gave it."""
 
 
 class SgdMomentum:
@@ -88,23 +93,103 @@ def make_rule(name: str, options: Mapping[str, Any]) -> ClientRule:
     return made
 
 
+def checked_init(name: str, rule: ClientRule, weights: Float32Array) -> RuleState:
+    """`rule.init`, held to its contract: what engines call.
+
+    Raises:
+        FedvoiceError: `bad-plugin` if the rule fails, or gives another shape or dtype.
+    """
+    with CLIENT_RULES.naming(name), np.errstate(all="ignore"):
+        state = rule.init(_read_only(weights))
+        _check(name, weights, state)
+    return state
+
+
 def checked_step(
     name: str, rule: ClientRule, weights: Float32Array, gradient: Float32Array, state: RuleState
 ) -> tuple[Float32Array, RuleState]:
-    """`rule.step`, held to its contract: what engines call.
+    """`rule.step`, held to its contract: what engines call. Numbers that overflow are the engine's
+    to see.
 
     Raises:
-        FedvoiceError: `bad-plugin` if the rule fails, or changes a shape or dtype.
+        FedvoiceError: `bad-plugin` if the rule fails, writes into its arguments, or changes a
+            shape, a dtype or the names of its state.
     """
-    with CLIENT_RULES.naming(name):
-        stepped, after = rule.step(weights, gradient, state)
-    for what, array in {"weights": stepped, **after}.items():
-        if array.shape != weights.shape or array.dtype != np.float32:
-            raise FedvoiceError(
-                ErrorCode.BAD_PLUGIN,
-                where=f"client rule {name}, {what}",
-                got=f"{array.dtype} {array.shape}",
-                wanted=f"float32 {weights.shape}",
-                next_step="Return arrays of the shapes that came.",
-            )
+    with CLIENT_RULES.naming(name), np.errstate(all="ignore"):
+        held = {key: _read_only(array) for key, array in state.items()}
+        stepped, after = rule.step(_read_only(weights), _read_only(gradient), held)
+        _check(name, weights, {"weights": stepped})
+        _check(name, weights, after)
+    if set(after) != set(state):
+        raise _broken(name, "state", str(sorted(after)), str(sorted(state)))
     return stepped, after
+
+
+@dataclass(frozen=True)
+class PlannedRule:
+    """A plan's rule, as engines call it."""
+
+    name: str
+    rule: ClientRule
+
+    @classmethod
+    def of(cls, plan: TrainingPlan) -> PlannedRule | None:
+        """The rule that `plan` names; None if it names none.
+
+        Raises:
+            FedvoiceError: as `make_rule`.
+        """
+        if not plan.client_rule:
+            return None
+        return cls(plan.client_rule, make_rule(plan.client_rule, dict(plan.client_rule_options)))
+
+    @property
+    def state_vectors(self) -> int:
+        """Vectors of the model's size that the rule remembers."""
+        return len(self.init(np.zeros(1, np.float32)))
+
+    def init(self, weights: Float32Array) -> RuleState:
+        """See `checked_init`."""
+        return checked_init(self.name, self.rule, weights)
+
+    def step(
+        self,
+        weights: Float32Array,
+        gradient: Float32Array,
+        state: RuleState,
+        frozen: Sequence[slice] = (),
+    ) -> tuple[Float32Array, RuleState]:
+        """See `checked_step`. The new weights own their memory and can be written; in the parts
+        `frozen` of the last axis they are the old ones, whatever the rule does (weight decay moves
+        weights without a gradient).
+
+        The rule may keep `weights` and `gradient` in its state: do not write into them again.
+        """
+        stepped, after = checked_step(self.name, self.rule, weights, gradient, state)
+        stepped = np.require(stepped, requirements=["C", "O", "W"])
+        for part in frozen:
+            stepped[..., part] = weights[..., part]
+        return stepped, after
+
+
+def _read_only(array: Float32Array) -> Float32Array:
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _check(name: str, weights: Float32Array, found: RuleState) -> None:
+    for what, array in found.items():
+        if array.shape != weights.shape or array.dtype != np.float32:
+            got, wanted = f"{array.dtype} {array.shape}", f"float32 {weights.shape}"
+            raise _broken(name, what, got, wanted)
+
+
+def _broken(name: str, what: str, got: str, wanted: str) -> FedvoiceError:
+    return FedvoiceError(
+        ErrorCode.BAD_PLUGIN,
+        where=f"client rule {name}, {what}",
+        got=got,
+        wanted=wanted,
+        next_step="Return weights and state of the shapes and names that came.",
+    )

@@ -8,7 +8,8 @@ from fedvoice.algorithm.rates import (
     RateSchedule,
     rate_multiplier,
 )
-from fedvoice.protocol.plan import TrainingPlan
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.plan import RuleOption, TrainingPlan
 
 
 class PlanSchedule(BaseModel):
@@ -33,15 +34,38 @@ def plan_for_round(
     section 4.2.2, ramps it so). local_epochs is halved, rounded down to at least 1, every
     `local_epochs_halve_every` rounds: many local epochs help early and hold convergence up late
     (McMahan et al. 2017, section 3). It depends on nothing but its arguments, so a restarted
-    server gives the same plan.
+    server gives the same plan. A client rule's rate is its option `rate`.
+
+    Raises:
+        FedvoiceError: `bad-config` if the rate varies and the plan's rule has no option `rate`.
     """
     done = max(0, number - 1)
     ramp, every = schedule.fvn_ramp_rounds, schedule.local_epochs_halve_every
     halvings = done // every if every else 0
+    multiplier = rate_multiplier(schedule.client_rate, number, rounds)
     return plan.model_copy(
         update={
             "fvn_std": plan.fvn_std * (min(1.0, done / ramp) if ramp else 1.0),
-            "client_rate": plan.client_rate * rate_multiplier(schedule.client_rate, number, rounds),
+            "client_rate": plan.client_rate * multiplier,
             "local_epochs": max(1, plan.local_epochs >> halvings),
+            **(_rule_options(schedule, plan, multiplier) if plan.client_rule else {}),
         }
     )
+
+
+def _rule_options(
+    schedule: PlanSchedule, plan: TrainingPlan, multiplier: float
+) -> dict[str, tuple[tuple[str, RuleOption], ...]]:
+    if schedule.client_rate == RateSchedule():
+        return {}
+    options = dict(plan.client_rule_options)
+    rate = options.get("rate")
+    if isinstance(rate, str | bool) or rate is None:
+        raise FedvoiceError(
+            ErrorCode.BAD_CONFIG,
+            where="plan_schedule, client_rate",
+            got=f"client rule {plan.client_rule} with options {options}",
+            wanted="an option `rate`, a number, which the schedule varies",
+            next_step="Give the rule a rate, or leave the schedule out.",
+        )
+    return {"client_rule_options": tuple({**options, "rate": rate * multiplier}.items())}

@@ -1,7 +1,8 @@
 """Progress of local training on the phone's disk: `kill -9` costs what was done since the last.
 
 File: sha256 of the rest (32 bytes), length of the header (8 bytes little-endian), header (JSON),
-weights float32 [P], then momentum float32 [P] if the plan has it. It is replaced atomically; one
+weights float32 [P], then momentum float32 [P] if the plan has it, or what the plan's client rule
+remembers (the header's `rule` names it in order). It is replaced atomically; one
 that a power cut left damaged fails its digest and is ignored.
 """
 
@@ -71,10 +72,14 @@ class Checkpoint:
     def save(self, key: str, state: ClientState) -> None:
         """Replace the file by `state`."""
         fields = {name: getattr(state, name) for name in _COUNTERS}
-        header = json.dumps({"key": key, "momentum": state.momentum is not None, **fields}).encode()
+        fields |= {"key": key, "momentum": state.momentum is not None}
+        if state.rule_state is not None:
+            fields["rule"] = list(state.rule_state)
+        header = json.dumps(fields).encode()
         parts = [len(header).to_bytes(_LENGTH_BYTES, "little"), header, state.weights.tobytes()]
         if state.momentum is not None:
             parts.append(state.momentum.tobytes())
+        parts += [vector.tobytes() for vector in (state.rule_state or {}).values()]
         digest = hashlib.sha256()
         for part in parts:
             digest.update(part)
@@ -95,10 +100,14 @@ class Checkpoint:
         if header["key"] != key:
             return None
         vectors = np.frombuffer(body[header_end:], dtype=np.float32)
-        halves = vectors.reshape(2 if header["momentum"] else 1, -1)
+        names = header.get("rule")
+        weights, *others = vectors.reshape(1 + header["momentum"] + len(names or ()), -1)
         return ClientState(
-            weights=halves[0].copy(),
-            momentum=halves[1].copy() if header["momentum"] else None,
+            weights=weights.copy(),
+            momentum=others.pop(0).copy() if header["momentum"] else None,
+            rule_state=None
+            if names is None
+            else {name: vector.copy() for name, vector in zip(names, others, strict=True)},
             **{name: header[name] for name in _COUNTERS},
         )
 

@@ -69,6 +69,13 @@ def device(
     metered: Annotated[
         bool, typer.Option("--metered", help="Say that this machine's network is metered.")
     ] = False,
+    client_rule: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="module:name of a client rule that a server's plan may name here; again for more. "
+            "Built-in and installed ones need no mention."
+        ),
+    ] = None,
 ) -> None:
     """Run one phone's runtime against a server until the server has finished.
 
@@ -76,6 +83,7 @@ def device(
 
     Example: fedvoice device --invitation invitation.txt --data corpus --state phone-anna
     """
+    from fedvoice.algorithm.doors import CLIENT_RULES
     from fedvoice.device_runtime.blobs import BlobCache
     from fedvoice.device_runtime.calls import connect
     from fedvoice.device_runtime.conditions import LinuxConditions
@@ -121,7 +129,10 @@ def device(
         engines=EngineCache(lambda package: ExecuTorchEngine(package, threads)),
         blobs=BlobCache(state / "blobs"),
         conditions=LinuxConditions(state, unmetered=not metered),
-        settings=SessionSettings(runtime_version=_runtime_version()),
+        settings=SessionSettings(
+            runtime_version=_runtime_version(),
+            client_rules=(*CLIENT_RULES.names(), *(client_rule or ())),
+        ),
         sleep=lambda secs: _sleep(stopping, secs),
     )
 

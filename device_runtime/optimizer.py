@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fedvoice.algorithm.client_rules import PlannedRule, RuleState
 from fedvoice.device_runtime.flat import (
     add_difference,
     add_scaled,
@@ -35,7 +36,8 @@ from fedvoice.protocol.random import (
 class ClientState:
     """What changes from step to step, all of it in a checkpoint.
 
-    weights: float32 [P]. momentum: float32 [P], None without momentum.
+    weights: float32 [P]. momentum: float32 [P], None without momentum. rule_state: what the plan's
+    client rule remembers, None without a rule; with one, vectors are replaced and never written.
     """
 
     weights: FlatVector
@@ -46,25 +48,34 @@ class ClientState:
     """Sum over the examples seen of each one's loss."""
     train_secs: float = 0.0
     peak_memory_bytes: int = 0
+    rule_state: RuleState | None = None
 
     @classmethod
-    def start(cls, initial: FlatVector, plan: TrainingPlan) -> ClientState:
+    def start(
+        cls, initial: FlatVector, plan: TrainingPlan, rule: PlannedRule | None = None
+    ) -> ClientState:
         """Before the first step; `initial` is copied."""
+        weights = initial.copy()
+        if rule is not None:
+            return cls(weights=weights, momentum=None, rule_state=rule.init(weights))
         momentum = np.zeros_like(initial) if plan.client_momentum > 0 else None
-        return cls(weights=initial.copy(), momentum=momentum)
+        return cls(weights=weights, momentum=momentum)
 
 
 def optimizer_state_bytes(weights_bytes: int, plan: TrainingPlan, *, accumulates: bool) -> int:
     """Bytes beside weights, gradient and arena that local training keeps, part of mu.
 
-    One vector of the model's size for each of: momentum; the noisy weights of FVN; the sum of
+    One vector of the model's size for each of: momentum, or what the plan's client rule remembers;
+    the noisy weights of FVN; the sum of
     gradients of a batch that needs more than one call of the program; the initial weights that
     FedProx pulls to. Without FedProx those do not count: a phone reads them back from its blob
     cache when it takes the delta. Frozen parameters save nothing: the program computes the whole
     gradient.
     """
-    momentum, noise, prox = plan.client_momentum > 0, plan.fvn_std > 0, plan.prox_mu > 0
-    return weights_bytes * (momentum + noise + prox + accumulates)
+    rule = PlannedRule.of(plan)
+    remembered = int(plan.client_momentum > 0) if rule is None else rule.state_vectors
+    noise, prox = plan.fvn_std > 0, plan.prox_mu > 0
+    return weights_bytes * (remembered + noise + prox + accumulates)
 
 
 def noisy_weights(
@@ -118,6 +129,28 @@ def sgd_step(
     else:
         scale_and_add(state.momentum, plan.client_momentum, gradient, factor)
         add_scaled(state.weights, state.momentum, -plan.client_rate)
+    state.steps += 1
+
+
+def rule_step(
+    state: ClientState,
+    gradient: FlatVector,
+    gradient_norm: float,
+    plan: TrainingPlan,
+    rule: PlannedRule,
+    layers: Layers,
+) -> None:
+    """One step by the plan's rule in place of `sgd_step`, after the same clipping.
+
+    Raises:
+        FedvoiceError: `bad-plugin` if the rule fails or breaks its contract.
+    """
+    factor = 1.0 if plan.clip_per_layer else clip_factor(gradient_norm, plan.clip_norm)
+    # A vector of its own: the rule may keep it, and the engine writes into `gradient` again.
+    clipped = gradient * np.float32(factor)
+    state.weights, state.rule_state = rule.step(
+        state.weights, clipped, state.rule_state or {}, layers.frozen
+    )
     state.steps += 1
 
 

@@ -54,6 +54,8 @@ class SessionSettings:
 
     checkpoint_secs: 0: after every step; None: no checkpoints.
     recheck_secs: pause after a session that the server gave no time for.
+    client_rules: those that a server's plan may name here; None: all that have a name
+        (`CLIENT_RULES.names()`). A plan never makes a phone import anything else.
     """
 
     requirements: Requirements = field(default_factory=Requirements)
@@ -65,6 +67,7 @@ class SessionSettings:
     feature_cache_bytes: int = 32 << 20
     runtime_version: str = ""
     operators: tuple[str, ...] = ()
+    client_rules: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

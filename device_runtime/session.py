@@ -20,6 +20,7 @@ from pathlib import Path
 
 import grpc
 
+from fedvoice.algorithm.doors import CLIENT_RULES
 from fedvoice.device_runtime.blobs import (
     BlobCache,
     HeldBlobs,
@@ -198,6 +199,7 @@ class Phone:
         self, calls: ServerCalls, held: HeldAssignment, should_stop: Callable[[], bool]
     ) -> Outcome:
         assignment = held.assignment
+        self._see_that_rule_is_known(assignment.plan.client_rule)
         loaded, weights = self._install(calls, assignment)
         interruption = Interruption(
             self._conditions, self._settings.requirements, self._settings.grace_secs
@@ -310,7 +312,23 @@ class Phone:
             train_examples=self._store.count(Split.TRAIN),
             test_examples=self._store.count(Split.TEST),
             operators=self._settings.operators,
+            client_rules=self._client_rules(),
         )
+
+    def _client_rules(self) -> tuple[str, ...]:
+        told = self._settings.client_rules
+        return tuple(CLIENT_RULES.names()) if told is None else told
+
+    def _see_that_rule_is_known(self, rule: str) -> None:
+        """A name can be `module:name`: only what this phone offered is ever imported."""
+        if rule and rule not in self._client_rules():
+            raise FedvoiceError(
+                ErrorCode.BAD_PLUGIN,
+                where="the plan, client_rule",
+                got=repr(rule),
+                wanted=f"one of {', '.join(self._client_rules()) or 'none'}",
+                next_step="Name the rule to the phone, if you trust it, or correct the plan.",
+            )
 
     def _after(self, retry: pb.RetryWindow, happened: Happened) -> Outcome:
         """An outcome with the next contact drawn uniformly from the server's window."""

@@ -14,6 +14,7 @@ from enum import StrEnum
 
 import numpy as np
 
+from fedvoice.algorithm.client_rules import PlannedRule
 from fedvoice.device_runtime.batches import micro_batches
 from fedvoice.device_runtime.checkpoint import (
     Checkpoint,
@@ -31,6 +32,7 @@ from fedvoice.device_runtime.optimizer import (
     adjust_gradient,
     bound_update,
     noisy_weights,
+    rule_step,
     sgd_step,
 )
 from fedvoice.device_runtime.spec_augment import apply_masks
@@ -94,11 +96,13 @@ def train(
 
     Raises:
         FedvoiceError: `wrong-shape` if `initial` is not of the engine's task; `bad-config` if
-            the plan trains parameters that the task has not.
+            the plan trains parameters that the task has not, or if its client rule does not take
+            its options; `bad-plugin` if that rule cannot be had or fails.
     """
     manifest = engine.manifest
     manifest.parameters.check(initial, "initial weights")
     layers = layers_of(plan, manifest.parameters, initial)
+    rule = PlannedRule.of(plan)
     memory = PeakMemory(memory_baseline_bytes)
     course = draw_course(manifest, examples, plan, client_id=client_id, round_number=round_number)
     if not course.used:
@@ -117,7 +121,7 @@ def train(
             round_number=round_number,
         )
         state = checkpoint.load(key)
-    state = state or ClientState.start(initial, plan)
+    state = state or ClientState.start(initial, plan, rule)
     noisy = np.empty_like(initial) if plan.fvn_std > 0 else None
 
     status, detail = TrainingStatus.COMPLETED, ""
@@ -136,7 +140,10 @@ def train(
             status = TrainingStatus.DIVERGED
             detail = f"loss {loss}, gradient norm {gradient_norm} at step {state.steps}"
             break
-        sgd_step(state, gradient, gradient_norm, plan)
+        if rule is None:
+            sgd_step(state, gradient, gradient_norm, plan)
+        else:
+            rule_step(state, gradient, gradient_norm, plan, rule, layers)
         state.loss_sum += loss * len(members)
         state.examples_seen += len(members)
         state.train_secs += clock() - started

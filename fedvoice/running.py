@@ -14,7 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedvoice.algorithm.doors import SERVER_OPTIMIZERS, UPDATE_LINKS
+from fedvoice.algorithm.client_rules import PlannedRule
+from fedvoice.algorithm.doors import CLIENT_RULES, SERVER_OPTIMIZERS, UPDATE_LINKS
 from fedvoice.algorithm.settings import AlgorithmConfig
 from fedvoice.data.dataset import Dataset
 from fedvoice.data.memory import MappingDataset, Pair
@@ -91,6 +92,7 @@ def simulate(
     rounds: int = 100,
     cohort_size: int = 10,
     plan: TrainingPlan | Mapping[str, Any] | None = None,
+    client_rule: Plugin | None = None,
     optimizer: Plugin | None = None,
     links: Sequence[Plugin] = (),
     algorithm: Mapping[str, Any] | None = None,
@@ -112,6 +114,8 @@ def simulate(
             `loss` (`module_kind`).
         rounds: R. cohort_size: K, clients a round.
         plan: how a client trains, e.g. `{"client_rate": 0.1, "batch_size": 8}`.
+        client_rule: how a client steps in place of SGD, e.g. `{"name": "sgd", "rate": 0.1}`, or a
+            class of one's own; `plan`'s client_rate and client_momentum mean nothing to it.
         optimizer: the server's, e.g. `{"name": "adam", "rate": 0.01}`, or a class of one's own.
         links: what stands between a client's update and the sum, in order.
         algorithm: further settings of `AlgorithmConfig`, e.g. `{"evaluate_every": 10}`; by default
@@ -145,7 +149,7 @@ def simulate(
         corpus,
         export_config(corpus, {"model": _table(MODEL_KINDS, model, "kind"), **(task or {})}, name),
         _algorithm(rounds, cohort_size, optimizer, links, seed, algorithm or {}),
-        _plan(plan, seed),
+        _plan(plan, client_rule, seed),
         engine,
         dealt,
         None if out is None else Path(out),
@@ -323,16 +327,22 @@ def _algorithm(
     )
 
 
-def _plan(plan: TrainingPlan | Mapping[str, Any] | None, seed: int) -> TrainingPlan:
-    if isinstance(plan, TrainingPlan):
-        return plan.model_copy(update={"seed": seed})
-    return validated(
+def _plan(
+    plan: TrainingPlan | Mapping[str, Any] | None, client_rule: Plugin | None, seed: int
+) -> TrainingPlan:
+    fields = dict(plan.model_dump() if isinstance(plan, TrainingPlan) else plan or {})
+    if client_rule is not None:
+        rule = _optioned(CLIENT_RULES, client_rule)
+        fields |= {"client_rule": rule["name"], "client_rule_options": rule["options"]}
+    made = validated(
         TrainingPlan,
-        {**(plan or {}), "seed": seed},
+        {**fields, "seed": seed},
         "simulate, plan",
         wanted="a setting of a client's training",
         next_step="`fedvoice.TrainingPlan` lists every setting with its meaning.",
     )
+    PlannedRule.of(made)  # a rule that cannot be had says so before anything is made
+    return made
 
 
 def _callbacks(wanted: Sequence[Callback | Plugin]) -> list[Callback]:

@@ -123,6 +123,7 @@ def open_phone(
     test: Iterable[tuple[Path | str, str]] = (),
     client_id: str = "",
     engine: Callable[[TaskPackage], Engine] | None = None,
+    client_rules: Iterable[str | Callable[..., Any]] = (),
 ) -> Iterator[OpenPhone]:
     """A phone that calls a server without TLS, for one machine; others use `fedvoice device`.
 
@@ -133,17 +134,22 @@ def open_phone(
             already keeps those.
         client_id: default: drawn at the first start and kept.
         engine: makes the engine of a package; None: ExecuTorch.
+        client_rules: names `module:name` or classes that a server's plan may name, beside the
+            built-in, registered and installed ones.
 
     Raises:
         FedvoiceError: `bad-config` for an address; what adding examples raises.
     """
+    from fedvoice.algorithm.doors import CLIENT_RULES
     from fedvoice.device_runtime.blobs import BlobCache
     from fedvoice.device_runtime.calls import connect
     from fedvoice.device_runtime.conditions import always
     from fedvoice.device_runtime.engines import EngineCache
+    from fedvoice.device_runtime.outcomes import SessionSettings
     from fedvoice.device_runtime.session import Phone
     from fedvoice.device_runtime.store import ExampleStore, NewExample, Split
 
+    rules = {CLIENT_RULES.name_of(rule) for rule in client_rules}
     folder = Path(state)
     make_folder(folder)
     if not server.rpartition(":")[2].isdigit():
@@ -177,6 +183,7 @@ def open_phone(
                 engines=EngineCache(engine or _executorch),
                 blobs=BlobCache(folder / "blobs"),
                 conditions=always(),
+                settings=SessionSettings(client_rules=(*sorted({*CLIENT_RULES.names(), *rules}),)),
             ),
         )
 

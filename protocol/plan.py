@@ -6,7 +6,10 @@ configurations are read into and that trainers are given.
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Annotated, Any
 
 from google.protobuf import json_format
 from pydantic import (
@@ -14,8 +17,10 @@ from pydantic import (
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
+    field_serializer,
     field_validator,
     model_serializer,
+    model_validator,
 )
 
 from fedvoice.protocol.codec import ENCODINGS
@@ -30,8 +35,19 @@ from fedvoice.protocol.parameters import (
 )
 from fedvoice.protocol.settings import validated
 
-_LATER = frozenset({"clip_per_layer", "fvn_relative", "trainable", "prox_mu"})
+_LATER = frozenset(
+    {
+        "clip_per_layer",
+        "fvn_relative",
+        "trainable",
+        "prox_mu",
+        "client_rule",
+        "client_rule_options",
+    }
+)
 """Knobs that the first phones do not know."""
+
+RuleOption = bool | int | Annotated[float, Field(allow_inf_nan=False)] | str
 
 
 class SpecAugment(BaseModel):
@@ -75,6 +91,11 @@ class TrainingPlan(BaseModel):
     """Prefixes of the names of the parameters that train; the others stay. Empty: all train."""
     prox_mu: float = Field(default=0.0, ge=0)
     """mu of FedProx (Li et al. 2018): pulls the weights back to where the round began."""
+    client_rule: str = ""
+    """The rule (`algorithm.client_rules`) that steps in place of SGD with momentum, by name; empty:
+    none. `client_rate` means nothing to it: what it needs to know is in its options."""
+    client_rule_options: tuple[tuple[str, RuleOption], ...] = ()
+    """What the rule is made with, in order of name; read from a table and written as one."""
 
     @field_validator("update_encoding")
     @classmethod
@@ -83,16 +104,41 @@ class TrainingPlan(BaseModel):
             raise ValueError(f"must be one of {', '.join(ENCODINGS)}")
         return value
 
+    @field_validator("client_rule_options", mode="before")
+    @classmethod
+    def _pairs_of_a_table(cls, value: Any) -> Any:
+        # By the text of names: a table of a script may have others, which are refused below.
+        return tuple(sorted(value.items(), key=str)) if isinstance(value, Mapping) else value
+
+    @field_serializer("client_rule_options")
+    def _table_of_pairs(self, value: tuple[tuple[str, RuleOption], ...]) -> dict[str, RuleOption]:
+        return dict(value)
+
+    @model_validator(mode="after")
+    def _rule_alone(self) -> TrainingPlan:
+        if self.client_rule_options and not self.client_rule:
+            raise ValueError("client_rule_options need a client_rule")
+        if self.client_rule and self.client_momentum:
+            raise ValueError("client_momentum means nothing to a client_rule: use its options")
+        return self
+
     @model_serializer(mode="wrap")
     def _without_unused_knobs(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # A package that does not use them can be read by a phone that does not know them.
         usual = type(self).model_fields
         fields: dict[str, Any] = plain(self)
-        return {k: v for k, v in fields.items() if k not in _LATER or v != usual[k].default}
+        return {
+            k: v
+            for k, v in fields.items()
+            if k not in _LATER or (v != usual[k].default and v != {})
+        }
 
     def to_message(self) -> pb.Plan:
         """The wire form."""
-        return json_format.ParseDict(self.model_dump(mode="json"), pb.Plan())
+        fields = self.model_dump(mode="json")
+        if "client_rule_options" in fields:
+            fields["client_rule_options"] = json.dumps(fields["client_rule_options"])
+        return json_format.ParseDict(fields, pb.Plan())
 
     @classmethod
     def from_message(cls, message: pb.Plan) -> TrainingPlan:
@@ -105,6 +151,10 @@ class TrainingPlan(BaseModel):
             message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
         )
         fields["seed"] = int(fields["seed"])
+        options = fields["client_rule_options"]
+        # What is no JSON stays text, which is no table.
+        with suppress(ValueError):
+            fields["client_rule_options"] = json.loads(options or "{}")
         for name in ("local_epochs", "client_rate", "update_encoding"):
             if not fields[name]:
                 del fields[name]

@@ -26,6 +26,7 @@ from fedvoice.algorithm.checks import (
     check_facts,
     check_statistics,
 )
+from fedvoice.algorithm.doors import CLIENT_RULES
 from fedvoice.algorithm.links import (
     Chain,
     Spooled,
@@ -77,7 +78,11 @@ class RoundWork:
 
     def __getstate__(self) -> dict[str, Any]:
         # Whoever unpickles it may be another process: links go there by names known there too.
-        return {**self.__dict__, "links": travelling(self.links)}
+        return {**self.__dict__, "links": travelling(self.links), "plan": self._travelling_plan()}
+
+    def _travelling_plan(self) -> TrainingPlan:
+        rule = CLIENT_RULES.travelling(self.plan.client_rule)
+        return self.plan.model_copy(update={"client_rule": rule})
 
 
 @dataclass(frozen=True)

@@ -76,18 +76,20 @@ class CheckInRequest(_message.Message):
     def __init__(self, client_id: _Optional[str] = ..., capabilities: _Optional[_Union[Capabilities, _Mapping]] = ..., conditions: _Optional[_Union[Conditions, _Mapping]] = ..., cached_digests: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Capabilities(_message.Message):
-    __slots__ = ("runtime_version", "protocol_version", "train_examples", "test_examples", "operators")
+    __slots__ = ("runtime_version", "protocol_version", "train_examples", "test_examples", "operators", "client_rules")
     RUNTIME_VERSION_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
     TRAIN_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     TEST_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     OPERATORS_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_RULES_FIELD_NUMBER: _ClassVar[int]
     runtime_version: str
     protocol_version: int
     train_examples: int
     test_examples: int
     operators: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, runtime_version: _Optional[str] = ..., protocol_version: _Optional[int] = ..., train_examples: _Optional[int] = ..., test_examples: _Optional[int] = ..., operators: _Optional[_Iterable[str]] = ...) -> None: ...
+    client_rules: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, runtime_version: _Optional[str] = ..., protocol_version: _Optional[int] = ..., train_examples: _Optional[int] = ..., test_examples: _Optional[int] = ..., operators: _Optional[_Iterable[str]] = ..., client_rules: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Conditions(_message.Message):
     __slots__ = ("charging", "idle", "unmetered", "battery_percent", "free_storage_bytes", "free_memory_bytes", "overridden")
@@ -156,7 +158,7 @@ class Blob(_message.Message):
     def __init__(self, digest: _Optional[str] = ..., size_bytes: _Optional[int] = ..., encoding: _Optional[str] = ...) -> None: ...
 
 class Plan(_message.Message):
-    __slots__ = ("local_epochs", "batch_size", "data_limit", "client_rate", "client_momentum", "clip_norm", "fvn_std", "spec_augment", "seed", "update_encoding", "max_update_norm", "clip_per_layer", "fvn_relative", "trainable", "prox_mu")
+    __slots__ = ("local_epochs", "batch_size", "data_limit", "client_rate", "client_momentum", "clip_norm", "fvn_std", "spec_augment", "seed", "update_encoding", "max_update_norm", "clip_per_layer", "fvn_relative", "trainable", "prox_mu", "client_rule", "client_rule_options")
     LOCAL_EPOCHS_FIELD_NUMBER: _ClassVar[int]
     BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
     DATA_LIMIT_FIELD_NUMBER: _ClassVar[int]
@@ -172,6 +174,8 @@ class Plan(_message.Message):
     FVN_RELATIVE_FIELD_NUMBER: _ClassVar[int]
     TRAINABLE_FIELD_NUMBER: _ClassVar[int]
     PROX_MU_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_RULE_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_RULE_OPTIONS_FIELD_NUMBER: _ClassVar[int]
     local_epochs: int
     batch_size: int
     data_limit: int
@@ -187,7 +191,9 @@ class Plan(_message.Message):
     fvn_relative: bool
     trainable: _containers.RepeatedScalarFieldContainer[str]
     prox_mu: float
-    def __init__(self, local_epochs: _Optional[int] = ..., batch_size: _Optional[int] = ..., data_limit: _Optional[int] = ..., client_rate: _Optional[float] = ..., client_momentum: _Optional[float] = ..., clip_norm: _Optional[float] = ..., fvn_std: _Optional[float] = ..., spec_augment: _Optional[_Union[SpecAugment, _Mapping]] = ..., seed: _Optional[int] = ..., update_encoding: _Optional[str] = ..., max_update_norm: _Optional[float] = ..., clip_per_layer: _Optional[bool] = ..., fvn_relative: _Optional[bool] = ..., trainable: _Optional[_Iterable[str]] = ..., prox_mu: _Optional[float] = ...) -> None: ...
+    client_rule: str
+    client_rule_options: str
+    def __init__(self, local_epochs: _Optional[int] = ..., batch_size: _Optional[int] = ..., data_limit: _Optional[int] = ..., client_rate: _Optional[float] = ..., client_momentum: _Optional[float] = ..., clip_norm: _Optional[float] = ..., fvn_std: _Optional[float] = ..., spec_augment: _Optional[_Union[SpecAugment, _Mapping]] = ..., seed: _Optional[int] = ..., update_encoding: _Optional[str] = ..., max_update_norm: _Optional[float] = ..., clip_per_layer: _Optional[bool] = ..., fvn_relative: _Optional[bool] = ..., trainable: _Optional[_Iterable[str]] = ..., prox_mu: _Optional[float] = ..., client_rule: _Optional[str] = ..., client_rule_options: _Optional[str] = ...) -> None: ...
 
 class SpecAugment(_message.Message):
     __slots__ = ("time_masks", "time_mask_frames", "frequency_masks", "frequency_mask_bins")

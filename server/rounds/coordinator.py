@@ -68,7 +68,9 @@ class Coordinator:
         self._record = RoundRecord(store, job, self.traffic)
         self._sum = RoundSum(job, blobs)
         self._changed = threading.Condition(threading.RLock())
-        self._population = Population(store, job.config, job.manifest.operators, clock())
+        self._population = Population(
+            store, job.config, job.manifest.operators, clock(), job.plan.client_rule
+        )
         self._durations: dict[Work, float] = {}
         self._folding = 0  # accepted reports on their way into the accumulator
         self._stopping = False

@@ -41,7 +41,7 @@ class Job:
         Raises:
             FedvoiceError: `bad-config` for a plan or links that do not fit; `bad-plugin`.
         """
-        _ = self.algorithm.frozen
+        _ = self.algorithm.frozen, self.plan_for(1)
         if not self.algorithm.chain.exact:
             raise FedvoiceError(
                 ErrorCode.BAD_CONFIG,

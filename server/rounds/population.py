@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from fedvoice.algorithm.rounds import (
     RoundRules,
     Work,
@@ -15,14 +17,22 @@ from fedvoice.server.config import (
 from fedvoice.server.store.database import Store
 from fedvoice.server.store.tables import ClientRow
 
+log = logging.getLogger("fedvoice.server")
+
 
 class Population:
     """Not safe for several threads: the coordinator's lock guards it."""
 
     def __init__(
-        self, store: Store, config: ServerConfig, operators: tuple[str, ...], now: float
+        self,
+        store: Store,
+        config: ServerConfig,
+        operators: tuple[str, ...],
+        now: float,
+        client_rule: str = "",
     ) -> None:
         self._store, self._config, self._operators = store, config, set(operators)
+        self._client_rule = client_rule
         self._clients = {row.client_id: row for row in store.clients()}
         self._seen_secs = dict.fromkeys(self._clients, now)
         self._fresh_secs = now
@@ -31,21 +41,33 @@ class Population:
         """Note that a phone has called, durably if anything about it is new."""
         capabilities = request.capabilities
         known = self._clients.get(request.client_id)
-        operators = set(capabilities.operators)
+        lacks = self._lacks(capabilities)
         row = ClientRow(
             client_id=request.client_id,
             train_examples=capabilities.train_examples,
             test_examples=capabilities.test_examples,
             runtime_version=capabilities.runtime_version,
-            # An empty list means every stock operator.
-            capable=not operators or operators >= self._operators,
+            capable=not lacks,
             first_seen_secs=known.first_seen_secs if known else now,
         )
         if row != known:
             self._store.save_client(row)
             self._clients[row.client_id] = row
+            if lacks and (known is None or known.capable):
+                log.warning("%s gets no work: it lacks %s", row.client_id, lacks)
         self._seen_secs[row.client_id] = now
         return row
+
+    def _lacks(self, capabilities: pb.Capabilities) -> str:
+        """What the job needs and a phone has not said that it has; empty: nothing."""
+        operators = set(capabilities.operators)
+        # An empty list means every stock operator.
+        missing = self._operators - operators if operators else set()
+        if missing:
+            return f"operators {', '.join(sorted(missing))}"
+        rule = self._client_rule
+        # An empty list is also what phones say that are too old to know of rules.
+        return f"client rule {rule}" if rule and rule not in capabilities.client_rules else ""
 
     def forget_who_is_there(self, now: float) -> None:
         """After an abandoned round a new one waits until enough phones have called again."""

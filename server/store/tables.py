@@ -72,7 +72,8 @@ class MetaRow:
 
 @dataclass(frozen=True)
 class ClientRow:
-    """A phone that has checked in. `capable`: it has every operator that the program needs."""
+    """A phone that has checked in. `capable`: it has every operator that the program needs,
+    and the plan's client rule."""
 
     client_id: Annotated[str, Key]
     train_examples: int

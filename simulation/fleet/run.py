@@ -131,6 +131,14 @@ def simulate(prepared: Prepared, observe: Observer) -> Results:
     settings = server_config(prepared)
     held_out = {phone.client_id for phone in prepared.phones if phone.held_out}
     phones = set_up_phones(prepared.phones, config.fleet, directory / PHONES_DIR, config.seed)
+    if config.plan.client_rule and any(phone.kind is Kind.ANDROID for phone in phones):
+        raise FedvoiceError(
+            ErrorCode.BAD_CONFIG,
+            where=f"{config.name}, plan, client_rule",
+            got=f"{config.plan.client_rule!r} and Android phones, which have no client rules",
+            wanted="a fleet of Python phones",
+            next_step="Leave out the rule or the Android phones.",
+        )
     store_dir = directory / SERVER_DIR
     with _server(settings, prepared, store_dir) as (server, address):
         starters = _starters(prepared, phones, address)
@@ -234,9 +242,11 @@ def _starters(
     """What starts each process of phones, also again after it was killed."""
     directory, fleet = prepared.directory, prepared.config.fleet
     python = [phone for phone in phones if phone.kind is Kind.PYTHON]
+    rule = prepared.config.plan.client_rule
+    rules = (rule,) if rule else ()  # a fleet's phones are told: check-ins are in its books
     starters: list[Callable[[], Process]] = []
     for i, own in enumerate(deal_to_workers(python, fleet.processes)):
-        job = WorkerJob(tuple(own), server, directory / "blobs" / str(i), fleet.threads)
+        job = WorkerJob(tuple(own), server, directory / "blobs" / str(i), fleet.threads, rules)
         log = directory / f"phones-{i}.log"
         starters.append(partial(Child, f"phones-{i}", run_worker, (job,), log))
     android = [phone for phone in phones if phone.kind is Kind.ANDROID]

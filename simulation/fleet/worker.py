@@ -36,6 +36,8 @@ class WorkerJob:
     blob_dir: Path
     """Shared by the phones of the process; each still downloads what it does not hold."""
     threads: int
+    client_rules: tuple[str, ...] = ()
+    """What the phones say at check-in that they have."""
 
 
 def deal_to_workers(phones: Sequence[EmulatedPhone], processes: int) -> list[list[EmulatedPhone]]:
@@ -62,7 +64,9 @@ def run_worker(job: WorkerJob, stopping: threading.Event) -> None:
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     torch.set_num_threads(job.threads)
-    settings = SessionSettings(checkpoint_secs=5.0, recheck_secs=_RECHECK_SECS)
+    settings = SessionSettings(
+        checkpoint_secs=5.0, recheck_secs=_RECHECK_SECS, client_rules=job.client_rules
+    )
     engines = EngineCache(lambda package: ExecuTorchEngine(package, job.threads))
     blobs = BlobCache(job.blob_dir)
     with connect(job.server) as channel:

@@ -13,6 +13,7 @@ IDENTIFIERS = {
     "CheckInRequest.cached_digests",
     "Capabilities.runtime_version",
     "Capabilities.operators",
+    "Capabilities.client_rules",
     "FetchRequest.digest",
     "FetchRequest.client_id",
     "FetchRequest.assignment_id",

@@ -16,9 +16,11 @@ from fedvoice.model_export.kinds.char_lstm import CharLstmConfig
 from fedvoice.model_export.kinds.cnn import CnnConfig
 from fedvoice.model_export.torch_engine import TorchEngine
 from fedvoice.protocol.engine import Example
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.plan import (
     SpecAugment,
     TrainingPlan,
+    frozen_parts,
 )
 from fedvoice.protocol.task import FeatureSettings
 from fedvoice.protocol.vocabulary import TargetKind
@@ -135,6 +137,88 @@ def test_law_9_the_fast_engine_comes_to_the_reference_engines_update(kind: str) 
         assert update.statistics.loss == pytest.approx(wanted.statistics.loss, rel=1e-4)
         difference = np.linalg.norm(update.delta - wanted.delta) / np.linalg.norm(wanted.delta)
         assert difference < 1e-4
+
+
+RULES = {
+    "tests.own_rules:Anchored": {"rate": 0.3, "memory": 0.9, "decay": 0.02},
+    "sgd": {"rate": 0.3, "momentum": 0.5},
+}
+BY_RULE = {**PLAN.model_dump(exclude={"client_momentum"}), "prox_mu": 0.2, "max_update_norm": 0.5}
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize(
+    "more", [{}, {"clip_per_layer": True, "trainable": ("hidden2.",)}], ids=str
+)
+def test_law_9_a_client_rule_steps_alike_in_both_engines(
+    rule: str, more: dict[str, object]
+) -> None:
+    plan = TrainingPlan.model_validate(
+        {**BY_RULE, **more, "client_rule": rule, "client_rule_options": RULES[rule]}
+    )
+    task, clients = tiny_task("2nn"), make_clients(COUNTS)
+    weights = some_weights(task.manifest, seed=3)
+    updates = list(FastTrainer(task.manifest).train(list(clients.items()), plan, weights, 1))
+    engine = TorchEngine(task.manifest)
+    frozen = frozen_parts(plan, task.manifest.parameters)
+    for (name, data), update in zip(clients.items(), updates, strict=True):
+        wanted = train(engine, data, plan, weights, client_id=name, round_number=1)
+        assert wanted.delta is not None
+        assert update.delta is not None
+        for counted in ("steps", "planned_memory_bytes"):
+            assert getattr(update.statistics, counted) == getattr(wanted.statistics, counted)
+        difference = np.linalg.norm(update.delta - wanted.delta) / np.linalg.norm(wanted.delta)
+        assert difference < 1e-4
+        assert not any(update.delta[part].any() for part in frozen)
+
+
+def test_the_built_in_rule_comes_to_what_comes_without_a_rule() -> None:
+    task, clients = tiny_task("rnnt"), list(make_clients(COUNTS).items())
+    weights, trainer = some_weights(task.manifest, seed=3), FastTrainer(task.manifest)
+    usual = TrainingPlan.model_validate({**BY_RULE, "client_momentum": 0.5})
+    named = {"client_rule": "sgd", "client_rule_options": RULES["sgd"]}
+    by_rule = TrainingPlan.model_validate({**BY_RULE, **named})
+    for one, other in zip(
+        trainer.train(clients, usual, weights, 1),
+        trainer.train(clients, by_rule, weights, 1),
+        strict=True,
+    ):
+        assert one.delta is not None
+        assert other.delta is not None
+        np.testing.assert_allclose(other.delta, one.delta, atol=1e-6, rtol=0)
+
+
+def test_a_client_that_diverges_is_seen_whatever_the_rule_makes_of_it() -> None:
+    task, clients = tiny_task("2nn"), make_clients([3, 3, 3])
+    (good,) = make_examples(1, seed=9)
+    bad = Example(np.full_like(good.features, np.nan), good.targets)
+    clients["b"] = collate([bad, good, good])
+    named = {"client_rule": "tests.own_rules:Swallowing", "client_rule_options": {"rate": 0.01}}
+    plan = TrainingPlan.model_validate({"batch_size": 1, **named})
+    weights = some_weights(task.manifest, seed=1)
+    updates = list(FastTrainer(task.manifest).train(list(clients.items()), plan, weights, 1))
+    assert [name for name, u in zip(clients, updates, strict=True) if u.delta is None] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "options", "code"),
+    [
+        ("sgd", {"rate": -1.0}, ErrorCode.BAD_CONFIG),
+        ("tests.own_rules:Failing", {}, ErrorCode.BAD_PLUGIN),
+    ],
+)
+def test_a_rule_that_cannot_be_had_or_fails_is_named(
+    rule: str, options: dict[str, float], code: ErrorCode
+) -> None:
+    task, clients = tiny_task("2nn"), list(make_clients([4]).items())
+    plan = TrainingPlan.model_validate(
+        {"batch_size": 1, "client_rule": rule, "client_rule_options": options}
+    )
+    trainer, weights = FastTrainer(task.manifest), some_weights(task.manifest, seed=1)
+    with pytest.raises(FedvoiceError) as caught:
+        list(trainer.train(clients, plan, weights, 1))
+    assert caught.value.code is code
+    assert rule in str(caught.value)
 
 
 def test_labels_of_images_are_counted_place_by_place() -> None:

@@ -52,10 +52,58 @@ def test_unset_fields_take_safe_defaults():
 def test_later_knobs_are_written_only_where_they_are_used():
     """A package that does not use them can be read by a phone that does not know them."""
     later = {"clip_per_layer", "fvn_relative", "trainable", "prox_mu"}
+    later |= {"client_rule", "client_rule_options"}
     assert not later & set(TrainingPlan().model_dump())
     used = TrainingPlan(trainable=("joint",), prox_mu=0.1)
     assert later & set(used.model_dump()) == {"trainable", "prox_mu"}
     assert TrainingPlan.model_validate_json(used.model_dump_json()) == used
+
+
+OPTION = st.one_of(
+    st.booleans(),
+    st.integers(-(2**70), 2**70),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(),
+)
+
+
+@given(st.dictionaries(st.text(), OPTION, max_size=4))
+def test_a_client_rule_and_its_options_survive_the_wire_and_a_file(options):
+    plan = TrainingPlan(client_rule="sgd", client_rule_options=options)
+    hash(plan)
+    read = [
+        TrainingPlan.from_message(pb.Plan.FromString(plan.to_message().SerializeToString())),
+        TrainingPlan.model_validate_json(plan.model_dump_json()),
+        TrainingPlan.model_validate(plan.model_dump()),
+    ]
+    for found in read:
+        assert found == plan
+        assert [type(v) for _, v in found.client_rule_options] == [
+            type(v) for _, v in plan.client_rule_options
+        ]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"client_rule_options": {"rate": 1.0}},
+        {"client_rule": "sgd", "client_momentum": 0.5},
+        {"client_rule": "sgd", "client_rule_options": {"rate": float("nan")}},
+        {"client_rule": "sgd", "client_rule_options": {"rate": [1.0]}},
+        {"client_rule": "sgd", "client_rule_options": {1: 1.0, "a": 2}},
+    ],
+    ids=str,
+)
+def test_rules_that_mean_nothing_are_refused(fields):
+    with pytest.raises(ValueError, match="client_"):
+        TrainingPlan.model_validate(fields)
+
+
+@pytest.mark.parametrize("options", ["no JSON", "5", '{"rate": null}', "[1]"])
+def test_options_that_are_no_table_are_a_fedvoice_error(options):
+    with pytest.raises(FedvoiceError, match="client_rule_options") as caught:
+        TrainingPlan.from_message(pb.Plan(client_rule="sgd", client_rule_options=options))
+    assert caught.value.code is ErrorCode.BAD_CONFIG
 
 
 def test_a_plan_that_cannot_be_followed_is_a_fedvoice_error():

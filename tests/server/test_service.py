@@ -11,6 +11,7 @@ from fedvoice.protocol.errors import (
     FedvoiceError,
 )
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
+from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.protocol.task import (
     load_weights,
     parse_manifest,
@@ -98,6 +99,28 @@ def test_a_phone_without_the_operators_of_the_program_gets_no_work(lab):
     assert phone.stub.CheckIn(request).HasField("retry")
     request.capabilities.operators.append("aten::mm")
     assert phone.stub.CheckIn(request).HasField("assignment")
+
+
+def test_a_phone_without_the_plans_client_rule_gets_no_work(lab, caplog):
+    """Phones of before say nothing of rules; the reason is in the log, once a phone."""
+    plan = TrainingPlan(client_rule="my.rules:Mine", client_rule_options={"rate": 0.5})
+    _, address = lab.serve(lab.package(plan=plan), cohort_size=1)
+    phone = lab.phone(address, "phone")
+    for _ in range(3):
+        assert phone.check_in().HasField("retry")
+    assert [r.getMessage() for r in caplog.records if "gets no work" in r.getMessage()] == [
+        "phone gets no work: it lacks client rule my.rules:Mine"
+    ]
+    able = lab.phone(address, "able")
+    request = pb.CheckInRequest(
+        client_id="able",
+        capabilities=pb.Capabilities(train_examples=1, client_rules=["sgd"]),
+        conditions=pb.Conditions(charging=True, idle=True, unmetered=True),
+    )
+    assert able.stub.CheckIn(request).HasField("retry")
+    request.capabilities.client_rules.append("my.rules:Mine")
+    assigned = able.stub.CheckIn(request).assignment
+    assert TrainingPlan.from_message(assigned.plan) == plan
 
 
 def test_bad_identifiers_and_newer_protocols_are_refused(lab):
