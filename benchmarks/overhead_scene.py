@@ -19,7 +19,7 @@ from fedvoice.simulation.clients import ClientData
 from fedvoice.simulation.fast.trainer import FastTrainer
 from fedvoice.simulation.federation import Federation
 from fedvoice.simulation.tasks import unexported_task
-from fedvoice.simulation.workers.pool import InlineBackend
+from fedvoice.simulation.workers.pool import InlinePool
 
 RATE = 0.01
 CLIENTS_KNOWN = 100
@@ -73,9 +73,9 @@ class Scene:
         config = ServerConfig(
             rounds=1000, cohort_size=self._clients, evaluate_every=0, evaluate_first=False
         )
-        backend = InlineBackend(FastTrainer(manifest, **together), self)
+        pool = InlinePool(FastTrainer(manifest, **together), self)
         return Federation(
-            "overhead", manifest, self.client_ids, plan, config, backend, lambda weights: {}
+            "overhead", manifest, self.client_ids, plan, config, pool, lambda weights: {}
         )
 
     def rounds_of(self, federation: Federation) -> Callable[[], None]:

@@ -27,14 +27,13 @@ from fedvoice.data.partitioning import PartitionRule
 from fedvoice.data.references import References
 from fedvoice.data.speakers import PhoneData
 from fedvoice.protocol.engine import Examples, Int64Array
+from fedvoice.protocol.notes import Note
 from fedvoice.protocol.registry import Registry
 from fedvoice.protocol.utterances import Utterance
 from fedvoice.protocol.vocabulary import Vocabulary
 
 VocabularyOf = Callable[[Mapping[str, Any]], Vocabulary]
 """Builds a task's targets from its table `vocabulary`."""
-Told = Callable[[str], None]
-"""Is told, in a few words, what is being done."""
 
 
 class Clients(Protocol):
@@ -115,7 +114,7 @@ class Corpus(BaseModel):
         """Nothing: the task's file says it all."""
         return {}
 
-    def prepared(self, directory: Path, told: Told) -> Self:
+    def prepared(self, directory: Path, note: Note) -> Self:
         """The dataset once all is made in `directory` that must be made before it can be read."""
         return self
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from fedvoice.data.buckets import buckets_around
 from fedvoice.data.dataset import VocabularyOf
-from fedvoice.data.partitioning import Labels, PartitionRule, deal, numbered
+from fedvoice.data.partitioning import Labels, PartitionRule, apply_partition, numbered
 from fedvoice.data.references import HeldArray, References
 from fedvoice.data.speakers import PhoneData
 from fedvoice.protocol.engine import Example
@@ -120,7 +120,7 @@ class MappingDataset:
             np.repeat(np.arange(len(sizes), dtype=np.int64), sizes),
             tuple(self._train),
         )
-        parts = numbered(deal(partition, labels, clients=0, seed=seed), 3)
+        parts = numbered(apply_partition(partition, labels, clients=0, seed=seed), 3)
         return MemoryClients({who: [pool[i] for i in own] for who, own in parts.items()}, tests)
 
     @property

@@ -19,7 +19,13 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from fedvoice.data.dataset import ArrayClients, Corpus
-from fedvoice.data.partitioning import Labels, Partitioned, PartitionRule, deal, numbered
+from fedvoice.data.partitioning import (
+    Labels,
+    PartitionRule,
+    PartitionSettings,
+    apply_partition,
+    numbered,
+)
 from fedvoice.data.references import PackedExamples, Padded
 from fedvoice.protocol.engine import (
     Example,
@@ -97,7 +103,7 @@ class Mnist:
     test: Images
 
 
-class ImagesCorpus(Partitioned, Corpus):
+class ImagesCorpus(PartitionSettings, Corpus):
     """MNIST as a dataset (McMahan et al. 2016, section 3): the four idx files of `folder`, gzipped
     or not. One digit is one word, so the error rate is that of classification."""
 
@@ -143,9 +149,9 @@ class ImagesCorpus(Partitioned, Corpus):
             **self.partition_options,
         }
         rule = partition or self.partition
-        parts = deal(rule, labels, clients=self.client_count, seed=seed, options=options)
-        dealt = numbered(parts, 5)
-        return ArrayClients(mnist.train, list(dealt), dealt.__getitem__, {"wer": tests})
+        parts = apply_partition(rule, labels, clients=self.client_count, seed=seed, options=options)
+        indices = numbered(parts, 5)
+        return ArrayClients(mnist.train, list(indices), indices.__getitem__, {"wer": tests})
 
 
 def drawn(client_id: str, *, count: int, wanted: int, seed: int) -> Int64Array:

@@ -117,7 +117,7 @@ PARTITIONS: Registry[PartitionRule] = Registry(
 )
 
 
-class Partitioned(BaseModel):
+class PartitionSettings(BaseModel):
     """Settings that name a partition. (Where clients are counted the setting is `clients`, the
     field `client_count`: `clients` is what a dataset is asked for.)"""
 
@@ -154,7 +154,7 @@ class Partitioned(BaseModel):
         return {**state, "__dict__": {**state["__dict__"], "partition": named}}
 
 
-def deal(
+def apply_partition(
     rule: str | PartitionRule,
     labels: Labels,
     *,

@@ -80,14 +80,16 @@ def dirichlet(labels: npt.ArrayLike, clients: int, alpha: float, seed: int) -> l
     if not alpha > 0:
         raise _bad_config("alpha", str(alpha), "a number above 0")
     random = np.random.default_rng(seed)
-    dealt: list[list[Int64Array]] = [[] for _ in range(clients)]
+    of_client: list[list[Int64Array]] = [[] for _ in range(clients)]
     for label in np.unique(values):
         members = random.permutation(np.flatnonzero(values == label))
         ends = np.cumsum(random.dirichlet(np.full(clients, alpha)))[:-1] * len(members)
-        for own, part in zip(dealt, np.split(members, np.rint(ends).astype(np.int64)), strict=True):
+        for own, part in zip(
+            of_client, np.split(members, np.rint(ends).astype(np.int64)), strict=True
+        ):
             own.append(part)
     empty = np.zeros(0, dtype=np.int64)
-    return _ascending([np.concatenate([empty, *own]) for own in dealt])
+    return _ascending([np.concatenate([empty, *own]) for own in of_client])
 
 
 def by_group(groups: npt.ArrayLike) -> list[Int64Array]:

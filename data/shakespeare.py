@@ -22,7 +22,13 @@ import numpy.typing as npt
 from pydantic import Field
 
 from fedvoice.data.dataset import ArrayClients, Corpus
-from fedvoice.data.partitioning import Labels, Partitioned, PartitionRule, deal, numbered
+from fedvoice.data.partitioning import (
+    Labels,
+    PartitionRule,
+    PartitionSettings,
+    apply_partition,
+    numbered,
+)
 from fedvoice.protocol.engine import (
     Example,
     Examples,
@@ -42,7 +48,7 @@ ROLES_FILE = "roles.jsonl.gz"
 UInt8Array = npt.NDArray[np.uint8]
 
 
-class RolesCorpus(Partitioned, Corpus):
+class RolesCorpus(PartitionSettings, Corpus):
     """Shakespeare by role as a dataset: `roles.jsonl.gz` of `folder`. Any partition but `role` has
     as many clients as there are roles that speak."""
 
@@ -69,10 +75,11 @@ class RolesCorpus(Partitioned, Corpus):
         rule = partition or self.partition
         count = 0 if rule in ("role", "speaker") else len(names)
         options = self.partition_options
-        dealt = numbered(deal(rule, labels, clients=count, seed=seed, options=options), 5)
+        parts = apply_partition(rule, labels, clients=count, seed=seed, options=options)
+        indices = numbered(parts, 5)
         every = max(1, -(-int(plays.test.lengths.sum()) // self.test_characters))
         tests = plays.test.select(np.arange(0, len(plays.test), every))
-        return ArrayClients(plays.train, list(dealt), dealt.__getitem__, {"wer": tests})
+        return ArrayClients(plays.train, list(indices), indices.__getitem__, {"wer": tests})
 
 
 @lru_cache(maxsize=1)

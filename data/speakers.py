@@ -12,10 +12,10 @@ from pydantic import Field
 
 from fedvoice.data.partitioning import (
     Labels,
-    Partitioned,
     PartitionRule,
+    PartitionSettings,
+    apply_partition,
     bad_partition,
-    deal,
     numbered,
 )
 from fedvoice.protocol.errors import (
@@ -42,7 +42,7 @@ class Partition(StrEnum):
     """Each phone's mixture of transcripts is drawn from a Dirichlet of `dirichlet_alpha`."""
 
 
-class Dealing(Partitioned):
+class SpeechPartitionSettings(PartitionSettings):
     """What decides who holds what, beside the seed."""
 
     partition: str = Partition.SPEAKER.value
@@ -71,7 +71,7 @@ class PhoneData:
 
 def partition(
     utterances: Sequence[Utterance],
-    rules: Dealing,
+    rules: SpeechPartitionSettings,
     *,
     seed: int,
     rule: str | PartitionRule | None = None,
@@ -108,11 +108,11 @@ def partition(
     sizes = [len(phone.train) for phone in training.values()]
     sources = np.repeat(np.arange(len(sizes), dtype=np.int64), sizes)
     labels = Labels([utterance.text for utterance in pool], sources, tuple(training))
-    dealt = deal(
+    chosen = apply_partition(
         rule or rules.partition, labels, clients=rules.client_count, seed=seed, options=options
     )
-    parts = {who: [pool[i] for i in own] for who, own in numbered(dealt, 3).items()}
-    if isinstance(dealt, dict) and parts.keys() <= training.keys():
+    parts = {who: [pool[i] for i in own] for who, own in numbered(chosen, 3).items()}
+    if isinstance(chosen, dict) and parts.keys() <= training.keys():
         return [p if p.held_out else replace(p, train=parts.get(p.client_id, [])) for p in phones]
     tests = [utterance for phone in training.values() for utterance in phone.test]
     return [

@@ -11,15 +11,15 @@ from pydantic import model_validator
 from fedvoice.data.buckets import fit_buckets
 from fedvoice.data.dataset import (
     Corpus,
-    Told,
     UtteranceClients,
     VocabularyOf,
     content_digest,
 )
 from fedvoice.data.partitioning import PartitionRule
-from fedvoice.data.speakers import Dealing, partition
+from fedvoice.data.speakers import SpeechPartitionSettings, partition
 from fedvoice.data.synthetic import SyntheticCorpusConfig, build_synthetic_corpus
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.notes import Note
 from fedvoice.protocol.task import FeatureSettings
 from fedvoice.protocol.utterances import Utterance, read_manifest
 
@@ -27,7 +27,7 @@ DEFAULT_BUCKETS = 2
 """That a task gets whose settings name none."""
 
 
-class DataConfig(Dealing, Corpus):
+class DataConfig(SpeechPartitionSettings, Corpus):
     """Either a manifest or a synthetic corpus, and how it is dealt to phones."""
 
     sounds: ClassVar[bool] = True
@@ -51,7 +51,7 @@ class DataConfig(Dealing, Corpus):
             fields["manifest"] = content_digest(self.manifest)
         return {**fields, **self.chosen}
 
-    def prepared(self, directory: Path, told: Told) -> Self:
+    def prepared(self, directory: Path, note: Note) -> Self:
         """Synthetic voices speak first, unless an earlier start has their speech in `directory`."""
         if self.synthetic is None:
             return self
@@ -60,7 +60,7 @@ class DataConfig(Dealing, Corpus):
             build_synthetic_corpus(
                 manifest.parent,
                 self.synthetic,
-                lambda done, total: told(f"synthesise voices: {done} of {total}"),
+                lambda done, total: note(f"synthesise voices: {done} of {total}"),
             )
         return self.model_copy(update={"manifest": manifest, "synthetic": None})
 
@@ -91,7 +91,7 @@ class DataConfig(Dealing, Corpus):
         self, partition: str | PartitionRule | None = None, seed: int = 0
     ) -> UtteranceClients:
         """By speaker, or as the partition says."""
-        return deal_utterances(self.utterances(), self, partition, seed)
+        return partition_utterances(self.utterances(), self, partition, seed)
 
 
 class SpeechCorpus(DataConfig):
@@ -106,8 +106,11 @@ class SpeechCorpus(DataConfig):
         return self
 
 
-def deal_utterances(
-    utterances: Sequence[Utterance], rules: Dealing, rule: str | PartitionRule | None, seed: int
+def partition_utterances(
+    utterances: Sequence[Utterance],
+    rules: SpeechPartitionSettings,
+    rule: str | PartitionRule | None,
+    seed: int,
 ) -> UtteranceClients:
     """Utterances dealt by a dataset's own rules, or by `rule`."""
     return UtteranceClients(partition(utterances, rules, seed=seed, rule=rule))

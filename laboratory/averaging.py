@@ -55,7 +55,7 @@ from fedvoice.simulation.fast.models import OneModel
 from fedvoice.simulation.settings import EngineKind
 from fedvoice.simulation.speech import collate_arrays
 from fedvoice.simulation.tasks import (
-    LabTask,
+    TrainingTask,
     unexported_task,
 )
 
@@ -159,7 +159,7 @@ def average_models(images: Images, config: AveragingConfig) -> Averaging:
     )
 
 
-def averaging_task(batch_size: int) -> LabTask:
+def averaging_task(batch_size: int) -> TrainingTask:
     """The 2NN on MNIST, without a program."""
     names = VocabularyConfig(kind=TargetKind.WORD, as_given=True, tokens=DIGITS)
     return unexported_task(

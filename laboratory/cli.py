@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tomllib
 from enum import StrEnum
@@ -12,10 +13,12 @@ import typer
 
 from fedvoice.laboratory.experiment.places import HELP
 
+_log = logging.getLogger("fedvoice.laboratory")
+
 experiment = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="rich")
 
 
-class BackendKind(StrEnum):
+class PoolKind(StrEnum):
     """Where an experiment's trials run."""
 
     LOCAL = "local"
@@ -63,9 +66,15 @@ def run(
     workers: Annotated[
         int, typer.Option(help="Processes that share the clients of one trial's rounds.", min=1)
     ] = 1,
+    worker_pool: Annotated[
+        PoolKind | None,
+        typer.Option(
+            help="Where trials and their workers run; default: local. ray needs the extra `ray`."
+        ),
+    ] = None,
     backend: Annotated[
-        BackendKind, typer.Option(help="Where trials run; ray wants the extra `ray`.")
-    ] = BackendKind.LOCAL,
+        PoolKind | None, typer.Option(help="Old name of --worker-pool.", hidden=True)
+    ] = None,
     ray_address: Annotated[
         str | None,
         typer.Option(help="Of a Ray cluster, host:port or auto; default: one of this machine."),
@@ -109,7 +118,7 @@ def run(
     wanted = loaded.trials(str(config))
     kept = trials_folder(trials_dir, cells)
     out = out or Path("runs") / loaded.name
-    spread = Spread(workers, "ray" if backend is BackendKind.RAY else "")
+    spread = Spread(workers, pool_name(worker_pool, backend))
     at_a_time = jobs or max(1, (os.cpu_count() or 1) // workers)
     if spread.ray and not dry_run:
         from fedvoice.simulation.workers.ray_pool import (
@@ -203,6 +212,14 @@ def averaging(
         one, other, average = (found.at(theta)[place] for theta in (1.0, 0.0, 0.5))
         typer.echo(f"{name:<28} {one:>10.3f} {other:>10.3f} {average:>10.3f}")
     typer.echo(f"figure: {out / FIGURE_FILE}")
+
+
+def pool_name(given: PoolKind | None, old: PoolKind | None) -> str:
+    """The worker pool that a command uses, as `Spread` names it: `--worker-pool`, or `old`, its
+    name in 0.1.0. "": by the number of workers."""
+    if given is None and old is not None:
+        _log.warning("--backend is called --worker-pool now; the next release drops the old name")
+    return "ray" if (given or old) is PoolKind.RAY else ""
 
 
 def parse_settings(given: list[str]) -> dict[str, Any]:

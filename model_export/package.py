@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from fedvoice.model_export.lowering.program import (
 )
 from fedvoice.model_export.lowering.runtime import LoadedProgram
 from fedvoice.protocol.codec import digest_of
+from fedvoice.protocol.notes import Note
 from fedvoice.protocol.task import (
     WEIGHTS_FILE,
     Bucket,
@@ -37,8 +37,6 @@ from fedvoice.protocol.task import (
     save_weights,
     write_package,
 )
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ def export_task(
     out_dir: Path,
     *,
     weights: Path | None = None,
-    progress: Progress = lambda _: None,
+    progress: Note = lambda _: None,
 ) -> ExportSummary:
     """Build, lower, check (law 8) and write a task package.
 
@@ -124,7 +122,7 @@ def export_task(
 
 
 def check_program(
-    program: Program, checked: Checked, buckets: tuple[Bucket, ...], progress: Progress
+    program: Program, checked: Checked, buckets: tuple[Bucket, ...], progress: Note
 ) -> tuple[tuple[GradientReport, ...], float | None]:
     """Law 8 for all methods: gradient reports by bucket, and the features' error if there are any.
 

@@ -120,7 +120,7 @@ class Federation:
     client_ids: Sequence[str]
     plan: TrainingPlan
     config: AlgorithmConfig
-    backend: WorkerPool
+    pool: WorkerPool
     evaluate: Evaluate
 
     @property
@@ -188,7 +188,7 @@ class Federation:
             invited = list(state.places)[: state.goal - len(state.accepted)]
             for client_id in invited:
                 state, _ = rounds.step(state, rounds.CheckedIn(0.0, client_id))
-            part = self.backend.train(work, invited)
+            part = self.pool.train(work, invited)
             total.merge(part.total)
             reports += part.reports
             for report in part.reports:

@@ -15,6 +15,7 @@ from fedvoice.model_export.fresh import (
     parameter_table,
 )
 from fedvoice.protocol.codec import digest_of
+from fedvoice.protocol.notes import Note
 from fedvoice.protocol.parameters import FlatVector
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.protocol.task import (
@@ -27,11 +28,9 @@ from fedvoice.protocol.task import (
 )
 from fedvoice.simulation.fleet.prepare import export_key
 
-Progress = Callable[[str], None]
-
 
 @dataclass(frozen=True)
-class LabTask:
+class TrainingTask:
     """package_dir: None for a task that was not exported; its manifest has no arenas then."""
 
     export: ExportConfig
@@ -61,7 +60,7 @@ class LabTask:
         _make_whole(directory, write)
 
 
-def exported_task(export: ExportConfig, tasks_dir: Path, progress: Progress) -> LabTask:
+def exported_task(export: ExportConfig, tasks_dir: Path, progress: Note) -> TrainingTask:
     """The package of `export` below `tasks_dir`, exported if it is not there yet.
 
     Seed and plan of `export` do not matter: trials bring their own.
@@ -74,7 +73,7 @@ def exported_task(export: ExportConfig, tasks_dir: Path, progress: Progress) -> 
         )
 
         _make_whole(directory, lambda draft: export_task(export, draft, progress=progress))
-    return LabTask(export, load_package(directory).manifest, directory)
+    return TrainingTask(export, load_package(directory).manifest, directory)
 
 
 def _make_whole(directory: Path, write: Callable[[Path], object]) -> None:
@@ -91,9 +90,9 @@ def _make_whole(directory: Path, write: Callable[[Path], object]) -> None:
                 raise
 
 
-def unexported_task(export: ExportConfig) -> LabTask:
+def unexported_task(export: ExportConfig) -> TrainingTask:
     """The same task without a program: for the fast engine alone."""
     vocabulary = export.vocabulary.build()
     table = parameter_table(new_model(export, vocabulary.size))
     manifest = manifest_of(export, table, vocabulary, buckets=export.task_buckets())
-    return LabTask(export, manifest, None)
+    return TrainingTask(export, manifest, None)

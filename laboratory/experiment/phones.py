@@ -26,7 +26,7 @@ from fedvoice.simulation.fleet.prepare import (
 )
 from fedvoice.simulation.fleet.run import simulate
 from fedvoice.simulation.quality import ErrorCounts
-from fedvoice.simulation.tasks import LabTask
+from fedvoice.simulation.tasks import TrainingTask
 from fedvoice.simulation.training import rates_of
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 def simulate_trial(
     trial: Trial,
-    task: LabTask,
+    task: TrainingTask,
     directory: Path,
     observe: Callable[[Books], None],
     processes: int,

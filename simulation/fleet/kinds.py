@@ -46,7 +46,7 @@ def parse_counts(text: str) -> dict[str, int | str]:
     return counts
 
 
-def deal_kinds(counts: Counts, phones: int, seed: int) -> list[Kind]:
+def assign_kinds(counts: Counts, phones: int, seed: int) -> list[Kind]:
     """The kind of each of `phones` phones; which are which is drawn from `seed`.
 
     A kind that is not given, or given as None, takes the phones that are left.
@@ -125,8 +125,8 @@ def kind_results(
 
 
 def kinds_of(client_ids: Sequence[str], counts: Counts, seed: int) -> dict[str, Kind]:
-    """The kind of each client; see `deal_kinds`."""
-    return dict(zip(client_ids, deal_kinds(counts, len(client_ids), seed), strict=True))
+    """The kind of each client; see `assign_kinds`."""
+    return dict(zip(client_ids, assign_kinds(counts, len(client_ids), seed), strict=True))
 
 
 def _bad(got: str, wanted: str) -> FedvoiceError:

@@ -11,7 +11,6 @@ import multiprocessing
 import shutil
 import sys
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from multiprocessing.connection import Connection
@@ -23,12 +22,13 @@ from fedvoice.data.audio import (
     check_rate,
     read_facts,
 )
-from fedvoice.data.dataset import Corpus, Dataset, Spoken, Told
+from fedvoice.data.dataset import Corpus, Dataset, Spoken
 from fedvoice.data.speakers import PhoneData
 from fedvoice.protocol.errors import (
     ErrorCode,
     FedvoiceError,
 )
+from fedvoice.protocol.notes import Note
 from fedvoice.protocol.task import (
     FeatureSettings,
     TaskPackage,
@@ -37,7 +37,7 @@ from fedvoice.protocol.task import (
 from fedvoice.simulation.fleet.config import SimulationConfig
 from fedvoice.simulation.fleet.kinds import (
     Kind,
-    deal_kinds,
+    assign_kinds,
 )
 from fedvoice.simulation.processes import (
     Child,
@@ -49,8 +49,6 @@ TASK_DIR = "task"
 SERVER_DIR = "server"
 PHONES_DIR = "phones"
 _POLL_SECS = 0.1
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ def _same_run(text: str, config: SimulationConfig) -> bool:
         return False
 
 
-def prepare(config: SimulationConfig, directory: Path, progress: Progress) -> Prepared:
+def prepare(config: SimulationConfig, directory: Path, progress: Note) -> Prepared:
     """Make or read the corpus, export the task, deal the corpus to phones.
 
     Speech and task are made in a process of their own, so that the gigabyte that exporting takes
@@ -133,10 +131,10 @@ def prepare(config: SimulationConfig, directory: Path, progress: Progress) -> Pr
     return Prepared(config, directory, list(phones), load_package(directory / TASK_DIR))
 
 
-def prepared_data(config: SimulationConfig, directory: Path, told: Told) -> Dataset:
+def prepared_data(config: SimulationConfig, directory: Path, note: Note) -> Dataset:
     """The run's dataset once all is made in `directory` that it must have first."""
     if isinstance(config.data, Corpus):
-        return config.data.prepared(directory, told)
+        return config.data.prepared(directory, note)
     return config.data
 
 
@@ -155,13 +153,11 @@ def _make(
         facts = read_facts(utterance.audio_path, str(utterance.audio_path))
         check_rate(facts.sample_rate, rates, str(utterance.audio_path))
     phones = dataset.clients(seed=config.seed).phones
-    deal_kinds(config.fleet.counts, len(phones), config.seed)
+    assign_kinds(config.fleet.counts, len(phones), config.seed)
     _export(config, directory, dataset, progress)
 
 
-def _export(
-    config: SimulationConfig, directory: Path, dataset: Dataset, progress: Progress
-) -> None:
+def _export(config: SimulationConfig, directory: Path, dataset: Dataset, progress: Note) -> None:
     from fedvoice.simulation.populations import export_config  # loads the models
 
     fields = {"seed": config.seed, "plan": config.plan.model_dump(), **config.task}

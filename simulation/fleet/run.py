@@ -47,8 +47,8 @@ from fedvoice.simulation.fleet.prepare import (
 )
 from fedvoice.simulation.fleet.worker import (
     WorkerJob,
-    deal_to_workers,
     run_worker,
+    split_among_workers,
 )
 from fedvoice.simulation.processes import (
     Child,
@@ -235,14 +235,14 @@ def _starters(
     directory, fleet = prepared.directory, prepared.config.fleet
     python = [phone for phone in phones if phone.kind is Kind.PYTHON]
     starters: list[Callable[[], Process]] = []
-    for i, own in enumerate(deal_to_workers(python, fleet.processes)):
+    for i, own in enumerate(split_among_workers(python, fleet.processes)):
         job = WorkerJob(tuple(own), server, directory / "blobs" / str(i), fleet.threads)
         log = directory / f"phones-{i}.log"
         starters.append(partial(Child, f"phones-{i}", run_worker, (job,), log))
     android = [phone for phone in phones if phone.kind is Kind.ANDROID]
     if android:
         jvm = find_phone()
-        for i, own in enumerate(deal_to_workers(android, fleet.android_processes)):
+        for i, own in enumerate(split_among_workers(android, fleet.android_processes)):
             name = f"android-{i}"
             android_job = AndroidJob(tuple(own), server, directory / name, fleet.threads)
             starters.append(partial(JvmChild, name, jvm, android_job, directory / f"{name}.log"))

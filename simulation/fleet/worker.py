@@ -38,7 +38,9 @@ class WorkerJob:
     threads: int
 
 
-def deal_to_workers(phones: Sequence[EmulatedPhone], processes: int) -> list[list[EmulatedPhone]]:
+def split_among_workers(
+    phones: Sequence[EmulatedPhone], processes: int
+) -> list[list[EmulatedPhone]]:
     """Phones in turn, so that every process has about as many."""
     return [list(phones[i::processes]) for i in range(min(processes, len(phones)))]
 

@@ -44,7 +44,7 @@ class WorkerPool(Protocol):
         """Let go of processes."""
 
 
-class InlineBackend:
+class InlinePool:
     """One client after the other in this process."""
 
     def __init__(self, trainer: Trainer, population: Population) -> None:
@@ -76,7 +76,7 @@ class WorkerSpec:
 
 def here(spec: WorkerSpec, workers: int) -> WorkerPool:
     """One worker: this process."""
-    return InlineBackend(*spec.make())
+    return InlinePool(*spec.make())
 
 
 Worker = TypeVar("Worker")
@@ -140,7 +140,7 @@ def merge_parts(parts: Sequence[CohortPart], order: Sequence[str]) -> CohortPart
     return merged
 
 
-def deal(client_ids: Sequence[str], workers: int, together: int = 1) -> list[list[str]]:
+def split_cohort(client_ids: Sequence[str], workers: int, together: int = 1) -> list[list[str]]:
     """Groups of `together` neighbours, in turn to `workers` lists, none of them empty."""
     groups = [client_ids[i : i + together] for i in range(0, len(client_ids), together)]
     dealt = [groups[i::workers] for i in range(min(workers, len(groups)))]

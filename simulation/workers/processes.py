@@ -22,8 +22,8 @@ from fedvoice.simulation.cohort import (
 from fedvoice.simulation.workers.pool import (
     PoolRound,
     WorkerSpec,
-    deal,
     merge_parts,
+    split_cohort,
 )
 
 _SPAWN = multiprocessing.get_context("spawn")
@@ -38,7 +38,7 @@ class _Worker:
     connection: Connection
 
 
-class ProcessBackend:
+class ProcessPool:
     """Workers with a trainer and a population each; those that die are replaced next round.
 
     Args:
@@ -60,7 +60,7 @@ class ProcessBackend:
         """See `WorkerPool`."""
         try:
             self._fill_up()
-            shares = deal(client_ids, len(self._workers), self._together)
+            shares = split_cohort(client_ids, len(self._workers), self._together)
             return merge_parts(PoolRound(self, self._workers).train(work, shares), client_ids)
         except BaseException:
             self.close()  # answers that nobody waits for would be taken for the next round's

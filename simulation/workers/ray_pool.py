@@ -23,8 +23,8 @@ from fedvoice.simulation.cohort import (
 from fedvoice.simulation.workers.pool import (
     PoolRound,
     WorkerSpec,
-    deal,
     merge_parts,
+    split_cohort,
 )
 
 START_SECS = 120.0
@@ -35,7 +35,7 @@ _TOO_SLOW = "timed out during startup"
 T = TypeVar("T")
 
 
-class RayBackend:
+class RayPool:
     """Workers as Ray actors with a core each; those that die are replaced next round. Those for
     which no machine has room within `start_secs` are done without. `connect` comes first."""
 
@@ -58,7 +58,7 @@ class RayBackend:
         """See `WorkerPool`."""
         try:
             self._fill_up()
-            shares = deal(client_ids, len(self._workers), self._together)
+            shares = split_cohort(client_ids, len(self._workers), self._together)
             return merge_parts(PoolRound(self, self._workers).train(work, shares), client_ids)
         except BaseException:
             self.close()

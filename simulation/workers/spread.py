@@ -9,7 +9,7 @@ from fedvoice.protocol.registry import Registry
 from fedvoice.simulation.clients import Population
 from fedvoice.simulation.engines import TrainerSpec
 from fedvoice.simulation.trainers import Trainer
-from fedvoice.simulation.workers.pool import InlineBackend, PopulationSource, WorkerPool, WorkerSpec
+from fedvoice.simulation.workers.pool import InlinePool, PopulationSource, WorkerPool, WorkerSpec
 
 MakePool = Callable[[WorkerSpec, int], WorkerPool]
 """(what each worker makes for itself, number of workers) -> the pool."""
@@ -19,8 +19,8 @@ WORKER_POOLS: Registry[MakePool] = Registry(
     "fedvoice.worker_pools",
     {
         "here": "fedvoice.simulation.workers.pool:here",
-        "processes": "fedvoice.simulation.workers.processes:ProcessBackend",
-        "ray": "fedvoice.simulation.workers.ray_pool:RayBackend",
+        "processes": "fedvoice.simulation.workers.processes:ProcessPool",
+        "ray": "fedvoice.simulation.workers.ray_pool:RayPool",
     },
 )
 
@@ -38,7 +38,7 @@ class Spread:
         """Whether runs of an experiment, too, go to a Ray cluster."""
         return self.pool == "ray"
 
-    def backend(
+    def pool_for(
         self,
         spec: TrainerSpec,
         source: PopulationSource,
@@ -53,7 +53,7 @@ class Spread:
         """
         name = self.pool or ("processes" if self.workers > 1 else "here")
         if name == "here" or (name == "ray" and self.workers == 1):
-            return InlineBackend(trainer, population)
+            return InlinePool(trainer, population)
         make = WORKER_POOLS.get(name)
         with WORKER_POOLS.naming(name):
             return make(WorkerSpec(spec, source), self.workers)

@@ -73,7 +73,9 @@ def test_worker_processes_train_a_mapping_as_this_process_does() -> None:
     )
     means = []
     for workers in (1, 2):
-        with closing(Spread(workers).backend(spec, source, *WorkerSpec(spec, source).make())) as it:
+        with closing(
+            Spread(workers).pool_for(spec, source, *WorkerSpec(spec, source).make())
+        ) as it:
             part = it.train(work, source().client_ids)
         assert [report.statistics.examples for report in part.reports] == [6] * 4
         means.append(part.total.mean().tobytes())
