@@ -79,7 +79,7 @@ class Scene:
         )
 
     def rounds_of(self, federation: Federation) -> Callable[[], None]:
-        """Runs one round more each time."""
+        """Runs one more round at each call."""
         state = federation.start(self._task.initial_weights(seed=0))
 
         def one_more() -> None:
@@ -96,7 +96,7 @@ class Scene:
             self.plain_client()
 
     def plain_client(self) -> None:
-        """One client's steps: the loop that anybody would write."""
+        """One client's steps as a plain PyTorch loop."""
         for batch in self._batches:
             self._optimiser.zero_grad()
             loss_of(self._model, batch).backward()  # type: ignore[no-untyped-call]

@@ -36,14 +36,14 @@ TEST_EVERY = 10
 
 
 class FeaturesCorpus(SpeechPartitionSettings, Corpus):
-    """Utterances as features, dealt as speech is. Phones hold sounds, so this is for the engines
-    of the laboratory alone."""
+    """Utterances as features, partitioned like speech. For in-process engines only: phones store
+    sound files."""
 
     corpus: Literal["features"]
     manifest: Path
 
     def identity(self) -> dict[str, Any]:
-        """What decides the examples: the manifest's content stands for its path."""
+        """See `Dataset.identity`; the manifest is identified by its content."""
         fields = self.settings({"manifest", "partition"})
         return {**fields, **self.chosen, "manifest": content_digest(self.manifest)}
 
@@ -58,7 +58,7 @@ class FeaturesCorpus(SpeechPartitionSettings, Corpus):
     def clients(
         self, partition: str | PartitionRule | None = None, seed: int = 0
     ) -> UtteranceClients:
-        """By speaker, or as the partition says."""
+        """One client a speaker, or the partition's clients."""
         return partition_utterances(self.utterances(), self, partition, seed)
 
     def _words(self) -> dict[str, Any]:

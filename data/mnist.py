@@ -111,12 +111,12 @@ class ImagesCorpus(PartitionSettings, Corpus):
     folder: Path
     client_count: int = Field(default=100, ge=1, alias="clients")
     examples_per_client: int = Field(default=0, ge=0)
-    """With iid: so many images a client, drawn from all with repetition, however many clients; 0:
-    every image is dealt once."""
+    """With partition iid: number of images a client, drawn from all images with replacement. 0:
+    every image belongs to exactly one client."""
     shards_per_client: int = Field(default=2, ge=1)
     dirichlet_alpha: float = Field(default=0.5, gt=0)
     train_images: int = Field(default=60000, ge=1)
-    """The first so many; fewer for a quick look."""
+    """Number of training images, the first of the file; fewer for a quick look."""
     test_images: int = Field(default=10000, ge=1)
 
     @model_validator(mode="after")
@@ -126,11 +126,11 @@ class ImagesCorpus(PartitionSettings, Corpus):
         return self
 
     def identity(self) -> dict[str, Any]:
-        """Settings without the path: MNIST is MNIST."""
+        """See `Dataset.identity`; the folder is not part of it."""
         return {**self.settings({"folder", "partition"}), **self.chosen}
 
     def clients(self, partition: str | PartitionRule | None = None, seed: int = 0) -> ArrayClients:
-        """Shuffled, in shards of one digit, or as the partition says."""
+        """Partitioned IID, in shards of one digit, or by another partition."""
         mnist = _mnist(self.folder)
         count = min(self.train_images, len(mnist.train))
         tests = mnist.test.select(np.arange(min(self.test_images, len(mnist.test))))

@@ -62,11 +62,11 @@ class RolesCorpus(PartitionSettings, Corpus):
     """Of all roles' test lines together, evenly thinned: evaluating all takes minutes."""
 
     def identity(self) -> dict[str, Any]:
-        """Settings without the path."""
+        """See `Dataset.identity`; the folder is not part of it."""
         return {**self.settings({"folder", "partition"}), **self.chosen}
 
     def clients(self, partition: str | PartitionRule | None = None, seed: int = 0) -> ArrayClients:
-        """Roles, or clients that stand for nobody."""
+        """One client a role, or the partition's clients."""
         plays = _plays(self.folder, self.roles, self.unroll)
         speaking, sources = np.unique(plays.train_roles, return_inverse=True)
         names = [plays.clients[i] for i in speaking]
@@ -127,7 +127,7 @@ class Plays:
     """All roles as windows, those of a role next to each other.
 
     clients: names of the roles. train_roles, test_roles: int64, for each window its place in
-    `clients` (as groups for `dealing.by_group`).
+    `clients` (as `groups` of `partitions.by_group`).
     """
 
     clients: tuple[str, ...]

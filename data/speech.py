@@ -1,4 +1,5 @@
-"""Speech as a dataset: the utterances of a manifest, or of synthetic voices, dealt to phones."""
+"""Speech as a dataset: the utterances of a manifest, or of synthetic voices, partitioned among
+clients."""
 
 from __future__ import annotations
 
@@ -24,11 +25,11 @@ from fedvoice.protocol.task import FeatureSettings
 from fedvoice.protocol.utterances import Utterance, read_manifest
 
 DEFAULT_BUCKETS = 2
-"""That a task gets whose settings name none."""
+"""Vocabulary of a task whose settings have none."""
 
 
 class DataConfig(SpeechPartitionSettings, Corpus):
-    """Either a manifest or a synthetic corpus, and how it is dealt to phones."""
+    """Either a manifest or a synthetic corpus, and its partition among clients."""
 
     sounds: ClassVar[bool] = True
 
@@ -45,14 +46,14 @@ class DataConfig(SpeechPartitionSettings, Corpus):
         return self
 
     def identity(self) -> dict[str, Any]:
-        """What decides the examples: the manifest's content stands for its path."""
+        """See `Dataset.identity`; the manifest is identified by its content."""
         fields = self.settings({"manifest", "partition"})
         if self.manifest is not None:
             fields["manifest"] = content_digest(self.manifest)
         return {**fields, **self.chosen}
 
     def prepared(self, directory: Path, note: Note) -> Self:
-        """Synthetic voices speak first, unless an earlier start has their speech in `directory`."""
+        """Synthesise the voices into `directory`, unless an earlier start has done so."""
         if self.synthetic is None:
             return self
         manifest = directory / "corpus" / "manifest.jsonl"
@@ -65,7 +66,7 @@ class DataConfig(SpeechPartitionSettings, Corpus):
         return self.model_copy(update={"manifest": manifest, "synthetic": None})
 
     def utterances(self) -> list[Utterance]:
-        """The utterances of the kinds wanted.
+        """The utterances of the chosen kinds.
 
         Raises:
             FedvoiceError: what `read_manifest` raises; `bad-config` if none is left.
@@ -90,12 +91,12 @@ class DataConfig(SpeechPartitionSettings, Corpus):
     def clients(
         self, partition: str | PartitionRule | None = None, seed: int = 0
     ) -> UtteranceClients:
-        """By speaker, or as the partition says."""
+        """One client a speaker, or the partition's clients."""
         return partition_utterances(self.utterances(), self, partition, seed)
 
 
 class SpeechCorpus(DataConfig):
-    """Utterances of a manifest, dealt as `fedvoice simulate` deals them."""
+    """Utterances of a manifest, partitioned as in `fedvoice simulate`."""
 
     corpus: Literal["speech"] = "speech"
 
@@ -112,7 +113,7 @@ def partition_utterances(
     rule: str | PartitionRule | None,
     seed: int,
 ) -> UtteranceClients:
-    """Utterances dealt by a dataset's own rules, or by `rule`."""
+    """Partition utterances by a dataset's settings, or by `rule` instead."""
     return UtteranceClients(partition(utterances, rules, seed=seed, rule=rule))
 
 
@@ -125,8 +126,8 @@ def completed(
     """The tables vocabulary and buckets of a task of speech.
 
     Args:
-        texts: where the targets come from if the task does not say: `tokens` or `manifest`.
-        utterances: that the buckets are to hold if the task has none.
+        texts: the vocabulary's source, `tokens` or `manifest`, if the task names none.
+        utterances: the buckets are fitted to them if the task has no buckets.
     """
     vocabulary = dict(task.get("vocabulary", {}))
     if not {"tokens", "manifest"} & set(vocabulary):

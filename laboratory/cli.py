@@ -19,7 +19,7 @@ experiment = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup
 
 
 class PoolKind(StrEnum):
-    """Where an experiment's trials run."""
+    """The worker pools of an experiment."""
 
     LOCAL = "local"
     RAY = "ray"
@@ -27,11 +27,12 @@ class PoolKind(StrEnum):
 
 @experiment.callback()
 def about() -> None:
-    """Experiments on quality and cost: grids of simulated runs as TOML files.
+    """Experiments on quality and cost: grids of simulated trials as TOML files.
 
-    A file says what all runs share (corpus, model, plan, server), the arms that are compared, and
-    how many seeds. [bold]fedvoice experiment run[/bold] runs every trial once and keeps it;
-    [bold]fedvoice report[/bold] writes an experiment's tables again, or one report of several.
+    A file holds what all trials share (corpus, model, plan, server), the arms that are compared,
+    and the seeds. [bold]fedvoice experiment run[/bold] runs every trial once and stores its
+    results; [bold]fedvoice report[/bold] writes an experiment's tables again, or one report of
+    several experiments.
     docs/laboratory.md explains every table of the file.
 
     Example: fedvoice experiment run experiments/noniid-gap.toml --dry-run
@@ -77,19 +78,21 @@ def run(
     ] = None,
     ray_address: Annotated[
         str | None,
-        typer.Option(help="Of a Ray cluster, host:port or auto; default: one of this machine."),
+        typer.Option(
+            help="Address of a Ray cluster, host:port or auto; default: a new one on this machine."
+        ),
     ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", help="Only say which trials are done, and how long the rest takes."
+            "--dry-run", help="Only list which trials are done and estimate the time of the rest."
         ),
     ] = False,
 ) -> None:
     """Run an experiment's trials, in parallel where cores allow, and write its report.
 
-    Trials that are done are never run again, whatever experiment they were run for; an interrupted
-    experiment goes on where it stopped. OUT then holds report.html, summary.csv, summary.md,
+    A finished trial is never run again, whichever experiment it was run for; an interrupted
+    experiment is resumed. OUT then holds report.html, summary.csv, summary.md,
     trials.csv and figures/.
 
     Example: fedvoice experiment run experiments/noniid-gap.toml --seeds 0
@@ -132,12 +135,12 @@ def run(
     if dry_run:
         show_plan(console, look(wanted, kept), at_a_time)
         return
-    make_folder(out)  # what cannot be written is said before the long part
+    make_folder(out)  # an unwritable folder fails before the long part
     try:
         with ExperimentView(console, len({c.digest for c in wanted}), loaded.metric) as view:
             gathered = run_trials(wanted, kept, at_a_time, view, spread, loaded.callbacks)
     except KeyboardInterrupt:
-        typer.echo("stopped; the same command goes on where it stopped", err=True)
+        typer.echo("stopped; the same command resumes", err=True)
         raise typer.Exit(130) from None
     path = write_experiment(out, loaded, kept, gathered)
     show_summary(console, table_lines(loaded, gathered))
@@ -158,7 +161,7 @@ def report(
         typer.Option(help="One report of several experiments, with all their arms, goes here."),
     ] = None,
 ) -> None:
-    """Write report.html again from what each run's folder holds.
+    """Write report.html again from the results in each run's folder.
 
     Example: fedvoice report runs/noniid-gap runs/fvn --out runs/both
     """
@@ -185,10 +188,10 @@ def averaging(
         "runs/averaging"
     ),
     seed: Annotated[
-        int, typer.Option(help="Of the images dealt and the initial weights.", min=0)
+        int, typer.Option(help="Seed of the partition and the initial weights.", min=0)
     ] = 0,
     images: Annotated[
-        int, typer.Option(help="Of the training set that the loss is measured on.", min=1)
+        int, typer.Option(help="Number of training images that the loss is measured on.", min=1)
     ] = 60_000,
 ) -> None:
     """Average two models from the same and from different initial weights, and draw the loss.

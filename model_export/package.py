@@ -41,7 +41,7 @@ from fedvoice.protocol.task import (
 
 @dataclass(frozen=True)
 class ExportSummary:
-    """What was exported.
+    """Summary of an export.
 
     Attributes:
         arena_bytes: planned memory of each method.
@@ -81,7 +81,7 @@ def export_task(
 
     Raises:
         FedvoiceError: `gradient-check` if the program is not right (nothing is written then),
-            and what reading the vocabulary's manifest or the weights raises.
+            and errors of reading the vocabulary's manifest or the weights.
     """
     began = time.monotonic()
     progress("vocabulary")
@@ -91,7 +91,7 @@ def export_task(
     table = parameter_table(model)
     initial = flat_weights(model, table) if weights is None else load_weights(weights, table)
     program = lower(task_methods(config.model, table, buckets, features), progress)
-    # Always with fresh weights: trained ones say no more about the program, and may magnify
+    # Always with fresh weights: trained ones test nothing more, and may magnify
     # rounding errors.
     checked = Checked(config.model, model, table, features)
     gradients, features_error = check_program(program, checked, buckets, progress)

@@ -1,4 +1,4 @@
-"""Tasks of experiments: exported once for all trials that share them, whatever their seed."""
+"""Tasks of experiments: exported once for all trials that share them, independent of the seed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from fedvoice.simulation.fleet.prepare import export_key
 
 @dataclass(frozen=True)
 class TrainingTask:
-    """package_dir: None for a task that was not exported; its manifest has no arenas then."""
+    """A task to train. package_dir: None if not exported; its manifest then has no arenas."""
 
     export: ExportConfig
     manifest: TaskManifest
@@ -63,13 +63,13 @@ class TrainingTask:
 def exported_task(export: ExportConfig, tasks_dir: Path, progress: Note) -> TrainingTask:
     """The package of `export` below `tasks_dir`, exported if it is not there yet.
 
-    Seed and plan of `export` do not matter: trials bring their own.
+    Seed and plan of `export` are ignored: trials have their own.
     """
     export = export.model_copy(update={"seed": 0, "plan": TrainingPlan()})
     directory = tasks_dir / export_key(export)[:16]
     if not directory.is_dir():
         from fedvoice.model_export.package import (
-            export_task,  # lowering: seconds, and most trials find it
+            export_task,  # imports lowering (seconds); most trials find the package
         )
 
         _make_whole(directory, lambda draft: export_task(export, draft, progress=progress))
@@ -77,8 +77,8 @@ def exported_task(export: ExportConfig, tasks_dir: Path, progress: Note) -> Trai
 
 
 def _make_whole(directory: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` make a folder, which then is `directory`: nobody ever sees a part of it, and
-    where somebody else was faster theirs stays."""
+    """Create `directory` atomically with the content that `write` makes. If another process
+    creates it first, its version is kept."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f"{directory.name}.", dir=directory.parent) as name:
         draft = Path(name) / directory.name

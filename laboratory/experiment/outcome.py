@@ -1,4 +1,4 @@
-"""What a trial came to: its results, and the figures that tables and plots are made of."""
+"""The outcome of a trial: its results, and the figures for tables and plots."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fedvoice.simulation.training import rates_of
 
 @dataclass(frozen=True)
 class Point:
-    """An evaluation: error rates in percent, and what it had cost by then (bytes)."""
+    """An evaluation: error rates in percent, and the cumulative cost in bytes."""
 
     round: int
     rates: Mapping[str, float]

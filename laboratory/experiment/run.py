@@ -1,6 +1,6 @@
 """Run one trial to its end, in this process or with phones in processes of their own.
 
-Loads the engines and PyTorch; what a finished trial left is read without (`kept`).
+Loads the engines and PyTorch; finished trials are read without them (`kept`).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 
 def trial_task(trial: Trial, tasks_dir: Path, note: Note) -> TrainingTask:
-    """The trial's task, exported if no trial before has done it; `note` is told of the parts."""
+    """The trial's task, exported if no earlier trial has done so; `note` receives the parts."""
     export = export_config(trial.settings.data, trial.settings.task, "experiment")
     if not trial.settings.export and not ENGINES.get(trial.settings.engine).needs_package:
         return unexported_task(export)
@@ -53,8 +53,7 @@ def trial_task(trial: Trial, tasks_dir: Path, note: Note) -> TrainingTask:
 
 @dataclass(frozen=True)
 class TrialRun:
-    """A trial about to run: where its results go, where tasks are shared, who is told of it, and
-    over which processes its clients are spread."""
+    """A trial to run: its folder, the folder of shared tasks, its callbacks, and its workers."""
 
     trial: Trial
     directory: Path
@@ -63,20 +62,22 @@ class TrialRun:
     spread: Spread = HERE
 
     def run(self) -> Outcome:
-        """Run it, resuming from its checkpoint, and write its results into the directory. While
-        another process runs it wait, and take what that one comes to.
+        """Run the trial, resuming from its checkpoint, and write its results into the directory.
+        If another process is running it, wait and return that result.
 
         Raises:
             Interrupted, Pruned: by a callback.
-            FedvoiceError: `no-updates` if no round was committed; what reading, exporting or
-                training raises.
+            FedvoiceError: `no-updates` if no round was committed; errors of reading, exporting
+                and training.
         """
         finished = read_outcome(self.trial, self.directory)
         if finished is not None:
             return finished
         self.directory.mkdir(parents=True, exist_ok=True)
         with held(self.directory, lambda: self._told.noted("waits: another command runs this")):
-            finished = read_outcome(self.trial, self.directory)  # its holder may have finished it
+            finished = read_outcome(
+                self.trial, self.directory
+            )  # the other process may have finished it
             return finished if finished is not None else self._run_unfinished()
 
     @cached_property

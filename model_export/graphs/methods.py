@@ -22,7 +22,7 @@ from fedvoice.protocol.task import (
 
 FEATURES_METHOD = "features"
 LEAST_FRAMES = 2
-"""Shortest waveform of `features`, in frames (a dynamic size of one would be specialised)."""
+"""Shortest waveform of `features`, in frames (tracing specialises a dynamic size of one)."""
 
 
 def step_source(

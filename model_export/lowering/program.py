@@ -1,4 +1,4 @@
-"""Several graphs, one program: export, lower, plan, and read back what the program needs."""
+"""Several graphs to one program: export, lower, plan, and read back its requirements."""
 
 from __future__ import annotations
 

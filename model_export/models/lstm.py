@@ -34,8 +34,8 @@ class SingleBiasLSTM(nn.LSTM):
     def encode(self, x: Tensor, lengths: Tensor) -> Tensor:
         """Outputs [B, T, D*H] for padded inputs `x` [B, T, I] of `lengths` int64 [B] (frames).
 
-        What comes out for frames past a length means nothing; they touch no other frame, in
-        neither direction.
+        Outputs for frames past a length are undefined; they affect no other frame, in either
+        direction.
         """
         if not self.bidirectional:
             outputs: Tensor = self(x)[0]  # what follows a row's end cannot reach back

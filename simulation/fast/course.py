@@ -1,6 +1,6 @@
-"""What is drawn for a client's round before its first step: the same as on a phone.
+"""The random draws of a client's round, made before its first step; identical to a phone's.
 
-`device_runtime.course` draws it; only the way to the examples is shorter here.
+`device_runtime.course` makes the draws; here examples are rows of an array.
 """
 
 from __future__ import annotations

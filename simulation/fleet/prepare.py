@@ -1,6 +1,6 @@
 """What a simulation needs before its first round: speech, phones, a task package.
 
-Everything lands in the run's folder, so that an interrupted run goes on where it stopped.
+Everything is written to the run's folder, so that an interrupted run can be resumed.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def claim_directory(config: SimulationConfig, directory: Path, *, overwrite: boo
 
 
 def _same_run(text: str, config: SimulationConfig) -> bool:
-    """Whether a marker is of this configuration; earlier versions knew fewer settings."""
+    """Whether a marker is of this configuration; earlier versions had fewer settings."""
     try:
         return SimulationConfig.model_validate_json(text) == config
     except ValueError:
@@ -96,7 +96,7 @@ def _same_run(text: str, config: SimulationConfig) -> bool:
 
 
 def prepare(config: SimulationConfig, directory: Path, progress: Note) -> Prepared:
-    """Make or read the corpus, export the task, deal the corpus to phones.
+    """Make or read the corpus, export the task, partition the corpus among phones.
 
     Speech and task are made in a process of their own, so that the gigabyte that exporting takes
     is free again before the phones start. Its output is in `prepare.log`.
@@ -132,7 +132,7 @@ def prepare(config: SimulationConfig, directory: Path, progress: Note) -> Prepar
 
 
 def prepared_data(config: SimulationConfig, directory: Path, note: Note) -> Dataset:
-    """The run's dataset once all is made in `directory` that it must have first."""
+    """The run's dataset, after generating in `directory` the files that it reads."""
     if isinstance(config.data, Corpus):
         return config.data.prepared(directory, note)
     return config.data
@@ -147,7 +147,7 @@ def _make(
         reports.send(what)
 
     dataset = prepared_data(config, directory, progress)
-    # What cannot work is said before the long part.
+    # Errors are raised before the long part.
     rates = FeatureSettings.model_validate(config.task.get("features", {}))
     for utterance in dataset.utterances() if isinstance(dataset, Spoken) else ():
         facts = read_facts(utterance.audio_path, str(utterance.audio_path))
@@ -173,7 +173,7 @@ def _export(config: SimulationConfig, directory: Path, dataset: Dataset, progres
 
 
 def export_key(export: Any) -> str:
-    """What decides every byte of an exported package: settings, vocabulary, tool versions."""
+    """Digest of all that determines an exported package: settings, vocabulary, tool versions."""
     parts = {
         "export": export.model_dump(mode="json"),
         "tokens": export.vocabulary.build().model_dump(mode="json"),

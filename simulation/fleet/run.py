@@ -75,7 +75,7 @@ def server_config(prepared: Prepared) -> ServerConfig:
         FedvoiceError: `bad-config`.
     """
     config, phones = prepared.config, prepared.phones
-    # Phones whose days are scripted may stay away for good: nobody waits long for them.
+    # Phones with scripts may never return: the server does not wait long for them.
     presence: dict[str, Any] = {"lease_secs": 30.0, "evaluation_timeout_secs": 60.0}
     if not config.fleet.scripts:
         presence = {
@@ -118,8 +118,8 @@ def run_server(
 def simulate(prepared: Prepared, observe: Observer) -> Results:
     """Run all rounds and write weights and results into the run's folder.
 
-    A phone process that dies is started again and its phones go on where they were; Ctrl-C stops
-    everything, keeps what was reached, and is raised again.
+    A phone process that dies is restarted and its phones resume; Ctrl-C stops everything, keeps
+    the state, and is raised again.
 
     Args:
         observe: called with the books whenever they may have changed.
@@ -143,10 +143,10 @@ def simulate(prepared: Prepared, observe: Observer) -> Results:
                 if time.monotonic() >= next_look:
                     began = time.monotonic()
                     observe(read_books(store_dir, held_out))
-                    # Long books take long to read: looking costs the phones 5% at most.
+                    # Long books take long to read: observing costs the phones 5% at most.
                     next_look = began + max(0.5, 20 * (time.monotonic() - began))
                 if server.exit_code == 0:
-                    break  # all rounds are done, and phones that stay away need not be told
+                    break  # all rounds are done; absent phones need no answer
                 if not server.running:
                     raise server.error() or _lost(server)
                 for index, worker in enumerate(workers):
@@ -166,7 +166,7 @@ def simulate(prepared: Prepared, observe: Observer) -> Results:
 
 
 def collect(prepared: Prepared, books: Books) -> Results:
-    """Write `weights.safetensors` and `results.json` from what the server has by now."""
+    """Write `weights.safetensors` and `results.json` from the server's current state."""
     directory, settings = prepared.directory, server_config(prepared)
     weights = directory / SERVER_DIR / WEIGHTS_FILE
     if weights.is_file():
@@ -231,7 +231,7 @@ def _server(
 def _starters(
     prepared: Prepared, phones: Sequence[EmulatedPhone], server: str
 ) -> list[Callable[[], Process]]:
-    """What starts each process of phones, also again after it was killed."""
+    """Functions that start, or restart, each process of phones."""
     directory, fleet = prepared.directory, prepared.config.fleet
     python = [phone for phone in phones if phone.kind is Kind.PYTHON]
     starters: list[Callable[[], Process]] = []
@@ -255,5 +255,5 @@ def _lost(child: Process) -> FedvoiceError:
         where=child.name,
         got=f"the process ended (exit code {child.exit_code})",
         wanted="a process that runs until the last round",
-        next_step=f"See {child.log_path}; the same command goes on where the run stopped.",
+        next_step=f"See {child.log_path}; the same command resumes the run.",
     )

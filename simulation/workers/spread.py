@@ -1,4 +1,4 @@
-"""Over which processes and machines the clients of a round are spread; the door of worker pools."""
+"""The choice of a worker pool, and the registry of the group `fedvoice.worker_pools`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fedvoice.simulation.trainers import Trainer
 from fedvoice.simulation.workers.pool import InlinePool, PopulationSource, WorkerPool, WorkerSpec
 
 MakePool = Callable[[WorkerSpec, int], WorkerPool]
-"""(what each worker makes for itself, number of workers) -> the pool."""
+"""(how each worker builds its trainer and population, number of workers) -> the pool."""
 
 WORKER_POOLS: Registry[MakePool] = Registry(
     "worker pool",
@@ -27,15 +27,18 @@ WORKER_POOLS: Registry[MakePool] = Registry(
 
 @dataclass(frozen=True)
 class Spread:
-    """workers: that share the clients of one run's rounds. pool: what runs them, by name; with one
-    worker clients are trained in this process unless a pool is named. Neither changes a result."""
+    """How the clients of a round are spread over workers.
+
+    workers: number of workers that share a round. pool: name of the worker pool; "": this process
+    with one worker, processes with more. Neither changes a result.
+    """
 
     workers: int = 1
     pool: str = ""
 
     @property
     def ray(self) -> bool:
-        """Whether runs of an experiment, too, go to a Ray cluster."""
+        """Whether an experiment's trials, too, run on a Ray cluster."""
         return self.pool == "ray"
 
     def pool_for(
@@ -45,8 +48,8 @@ class Spread:
         trainer: Trainer,
         population: Population,
     ) -> WorkerPool:
-        """What trains a run's clients: `trainer` here, or workers with trainers and populations of
-        their own.
+        """The pool that trains a trial's clients: `trainer` in this process, or workers that build
+        their own trainers and populations.
 
         Raises:
             FedvoiceError: `bad-plugin`.

@@ -12,7 +12,6 @@ import pytest
 from pydantic import ValidationError
 
 from fedvoice.data.memory import MappingDataset
-from fedvoice.laboratory.experiment.run import run_trial
 from fedvoice.laboratory.experiment.trials import Trial, TrialSettings
 from fedvoice.protocol.errors import FedvoiceError
 from fedvoice.protocol.plan import TrainingPlan
@@ -25,6 +24,7 @@ from fedvoice.simulation.settings import EngineKind
 from fedvoice.simulation.tasks import unexported_task
 from fedvoice.simulation.workers.pool import WorkerSpec
 from fedvoice.simulation.workers.spread import Spread
+from tests.laboratory.running import run_trial
 
 MODEL = {"kind": "ctc", "encoder": {"layers": 1, "hidden_size": 8, "bidirectional": True}}
 
