@@ -3,10 +3,10 @@
     python -m benchmarks.noniid_gap --seeds 5 --json
 
 Trains the IID control, non-IID clients (sorted by word) on all data, and the same clients limited
-and tuned (L = 8, updates as int8, warm-up of the server's rate), on the fast engine, all with the same
-budget of CFMQ, and prints the mean word error rates (percent, all test data) and the mean CFMQ of
-the control and of the limited arm. `data_limit_alone_wer` is that of L = 8 with nothing else. The
-reference is the IID control of the run. Finished trials below --trials-dir are not run again.
+and tuned (L = 8, updates as int8, warm-up of the server's rate), on the fast engine, all with the
+same budget of CFMQ, and prints the mean word error rates (percent, all test data) and the mean CFMQ
+of the control and of the limited arm. `data_limit_alone_wer` is that of L = 8 with nothing else.
+The reference is the IID control of the run. Finished trials below --trials-dir are not run again.
 """
 
 from __future__ import annotations

@@ -194,7 +194,7 @@ class Federation:
             for report in part.reports:
                 kind = rounds.ReportRejected if report.refused else rounds.ReportAccepted
                 state, _ = rounds.step(state, kind(0.0, report.client_id))
-        if state.phase is rounds.Phase.TRAINING:  # nobody is left to invite
+        if state.phase is rounds.Phase.TRAINING:  # no client is left to invite
             state, _ = rounds.step(state, rounds.Ticked(state.deadline_secs))
         return state, total, reports
 

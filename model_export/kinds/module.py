@@ -6,8 +6,7 @@
         def decode(self, batch: TensorBatch) -> list[list[int]]: ...  # only to be evaluated
 
 is named in settings as `kind = "mypkg.spotter:Spotter"`, or registered under a name with
-`@MODEL_KINDS.register("spotter")`. `module_kind` takes the
-loss as a separate function.
+`@MODEL_KINDS.register("spotter")`. `module_kind` takes the loss as a separate function.
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ class PoolRound(Generic[Worker]):
                 self._pool.begin(worker, work, share)
                 self._at_work[worker] = share
             if not self._at_work:
-                raise _nobody_left(work.number)
+                raise _no_worker_left(work.number)
             worker, part = self._pool.next_done()
             share = self._at_work.pop(worker)
             if part is None:
@@ -143,11 +143,11 @@ def split_cohort(client_ids: Sequence[str], workers: int, together: int = 1) -> 
     """Split a cohort among workers: groups of `together` neighbours, assigned in turn to at most
     `workers` lists, none of them empty."""
     groups = [client_ids[i : i + together] for i in range(0, len(client_ids), together)]
-    dealt = [groups[i::workers] for i in range(min(workers, len(groups)))]
-    return [[client_id for group in own for client_id in group] for own in dealt]
+    shares = [groups[i::workers] for i in range(min(workers, len(groups)))]
+    return [[client_id for group in own for client_id in group] for own in shares]
 
 
-def _nobody_left(number: int) -> FedvoiceError:
+def _no_worker_left(number: int) -> FedvoiceError:
     return FedvoiceError(
         ErrorCode.CLIENT_LOST,
         where=f"the workers of round {number}",

@@ -120,7 +120,7 @@ def round_work(number=1):
 
 
 def inline_part(number=1, work=None):
-    """What every pool must come to."""
+    """The result that every pool must give."""
     trainer, population = worker_spec().make()
     return InlinePool(trainer, population).train(work or round_work(number), CLIENTS)
 

@@ -113,5 +113,5 @@ def test_a_run_of_a_version_with_fewer_settings_is_resumed(tmp_path: Path) -> No
 
 
 def test_phones_hold_sounds() -> None:
-    with pytest.raises(ValidationError, match="phones hold sounds"):
+    with pytest.raises(ValidationError, match="phones store sound files"):
         SimulationConfig(name="run", data=patterns(), task={})
