@@ -252,7 +252,7 @@ def write_job(
 
 
 class Pace:
-    """`should_stop` of the Python side: steps are taken when standard input says so."""
+    """`should_stop` of the Python side: steps are taken on commands from standard input."""
 
     def __init__(self) -> None:
         self._left = 0

@@ -91,7 +91,7 @@ class Scene:
         return one_more
 
     def plain_round(self) -> None:
-        """As many clients as a round has, one after the other."""
+        """The steps of one round's clients, one after the other."""
         for _ in range(self._clients):
             self.plain_client()
 

@@ -1,4 +1,4 @@
-"""What simulating a federation costs beyond the training itself.
+"""The overhead of simulating a federation beyond the training itself.
 
     python -m benchmarks.simulation_overhead --model mlp --json
 

@@ -44,7 +44,7 @@ class Clients(Protocol):
         """Clients that train, in a fixed order."""
 
     def train(self, client_id: str) -> References:
-        """What a client trains on."""
+        """A client's training examples."""
 
     @property
     def tests(self) -> Mapping[str, References]:

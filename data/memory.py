@@ -54,7 +54,7 @@ class MappingDataset:
 
     Args:
         train: client id -> (array, text or token ids), or `protocol.engine.Example`s.
-        test: of clients that train, by whatever name; the rate `wer`.
+        test: test examples of clients that train, under any name; the rate `wer`.
         held_out: of others; the rate `heldout_wer`.
 
     Raises:

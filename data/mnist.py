@@ -85,7 +85,7 @@ class ChosenImages(PackedExamples):
         return self.images[int(self.indices[index])]
 
     def packed(self) -> Padded:
-        """All as floats, made anew each time: those of all clients would take 190 MB."""
+        """All examples as floats, not cached: those of all clients would take 190 MB."""
         count = len(self.indices)
         return Padded(
             features=self.images.pixels[self.indices].astype(np.float32) / np.float32(255),

@@ -1,6 +1,6 @@
-"""What a dataset yields: references to sound or to arrays, never features made of sound.
+"""The examples of a dataset: references to sound files or to arrays, never features of sound.
 
-Sound: `protocol.utterances.Utterance` (a file, its transcript, its length). Arrays: whatever is an
+Sound: `protocol.utterances.Utterance` (a file, its transcript, its length). Arrays: any
 `ArrayReference`, one example each, or `PackedExamples`, many of them in memory that clients share.
 """
 

@@ -3,7 +3,7 @@
 `roles.jsonl.gz` holds one JSON object a line: client, train and test (lists of lines, the first
 80% and the last 20% of the role's lines in order of time). A role's lines are joined by line
 ends; its characters are cut into windows of `unroll` steps, in each of which the model starts
-anew. All roles' characters lie in one array of bytes which the windows share.
+anew. All windows share one array of bytes with all roles' characters.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class RolesCorpus(PartitionSettings, Corpus):
     folder: Path
     partition: str = "role"
     roles: int = Field(default=0, ge=0)
-    """The first so many roles; 0: all."""
+    """Number of roles, the first of the file; 0: all."""
     unroll: int = Field(default=80, ge=1)
     test_characters: int = Field(default=200_000, ge=1)
     """Of all roles' test lines together, evenly thinned: evaluating all takes minutes."""

@@ -88,9 +88,9 @@ class Averaging:
 
     thetas: tuple[float, ...]
     shared: tuple[float, ...]
-    """Of two models from the same initial weights."""
+    """Losses between two models from the same initial weights."""
     different: tuple[float, ...]
-    """Of two models from different ones."""
+    """Losses between two models from different initial weights."""
 
     def at(self, theta: float) -> tuple[float, float]:
         """(shared, different) at the theta nearest to this."""

@@ -58,7 +58,7 @@ from fedvoice.simulation.trainers import (
 
 @dataclass(frozen=True)
 class RoundWork:
-    """What every client of a round gets.
+    """The input of every client of a round.
 
     weights: float32 [P]. spool: folder, shared by all workers, in which updates are kept for a
     link that needs single updates; None: nothing is spooled.

@@ -1,6 +1,6 @@
 """Engines: what trains clients. The registry of the group `fedvoice.engines`.
 
-A trainer is made in the process that uses it, from data alone, so that workers can make their own.
+A trainer is built from data in the process that uses it, so that workers can build their own.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from fedvoice.simulation.trainers import (
 
 
 class Driver(StrEnum):
-    """What runs an experiment's rounds."""
+    """The ways to run an experiment's rounds."""
 
     COHORTS = "cohorts"
     """Cohorts of clients in worker pools."""

@@ -160,6 +160,6 @@ def _run(
     except (FedvoiceError, OSError) as error:
         known = error if isinstance(error, FedvoiceError) else system_error(error)
         errors.send(known)
-        with suppress(OSError):  # the log may lie on the disk that is full
+        with suppress(OSError):  # the log may be on a full disk
             traceback.print_exc()
         sys.exit(1)

@@ -58,7 +58,7 @@ def curve_points(
     rows: Sequence[RoundResult],
     evaluations: Mapping[int, Mapping[str, ErrorCounts]],
 ) -> tuple[Point, ...]:
-    """Evaluations joined with the books of their rounds."""
+    """Evaluations joined with the costs of their rounds."""
     by_round = {row.round: row for row in rows}
     secs, elapsed = 0.0, {0: 0.0}
     for row in rows:
@@ -80,7 +80,7 @@ def curve_points(
 
 
 def crossing(curve: Sequence[tuple[float, float]], target: float) -> float | None:
-    """Where a falling curve first reaches `target`, or None if it does not.
+    """The round at which a falling curve first reaches `target`, or None if it does not.
 
     McMahan et al. 2016, section 3: the curve is made monotone (the best value so far), and the
     crossing is interpolated linearly between the two evaluations around it.

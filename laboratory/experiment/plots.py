@@ -80,7 +80,7 @@ def _curves(
 
 
 def _quality_and_cost(lines: Sequence[Line], metric: Metric) -> str:
-    """A row a line: its seeds' error rates with mean and spread, and its cost in both terms."""
+    """One row a line: its seeds' error rates with mean and spread, and its cost in both terms."""
     pyplot = _pyplot()
     figure, (left, right) = pyplot.subplots(
         1, 2, sharey=True, figsize=(6.4, 1.2 + 0.26 * len(lines)), layout="constrained"

@@ -45,7 +45,7 @@ class Dimension(BaseModel):
 
 
 class SearchConfig(BaseModel):
-    """How the space is searched."""
+    """Settings of the search."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -86,7 +86,7 @@ def _within(name: str, error: ValidationError) -> ValidationError:
 
 
 ModelConfig = Annotated[SerializeAsAny[KindConfig], WrapValidator(_of_its_kind)]
-"""Settings of whatever kind they name."""
+"""Settings of the model kind that they name."""
 
 
 def to_settings(config: KindConfig) -> dict[str, Setting]:

@@ -78,7 +78,7 @@ class ModelKind(ABC, Generic[Config]):
         return None
 
     def bucket_frames(self, frames: int) -> int:
-        """Frames of a bucket that is to hold so many."""
+        """Frames of the smallest bucket that holds `frames` and suits the kind."""
         return frames
 
     def check_bucket(self, frames: int, labels: int) -> None:

@@ -10,9 +10,9 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 class SingleBiasLSTM(nn.LSTM):
     """`nn.LSTM(batch_first=True)` whose second bias is a fixed zero and not a parameter.
 
-    PyTorch adds two biases that always get the same gradient; one says the same with half the
+    PyTorch adds two biases that always get the same gradient; one is equivalent with half the
     payload, and a program in which two parameters share a gradient cannot be lowered.
-    The forget gate's bias starts at one, so that memory is kept until training says otherwise.
+    The forget gate's bias starts at one, so that an untrained cell keeps its memory.
     """
 
     def __init__(

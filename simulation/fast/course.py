@@ -45,7 +45,7 @@ def draw_client_course(
 def fitting(
     manifest: TaskManifest, data: ClientData, drawn: Sequence[int]
 ) -> tuple[list[int], list[int]]:
-    """Those of the drawn examples that fit a bucket, and the place of each one's bucket."""
+    """The drawn examples that fit a bucket, and the index of each one's bucket."""
     stacked = -(-data.frames // manifest.features.stack)
     ends = np.array([(b.frames, b.labels) for b in manifest.buckets])
     fits = (stacked[:, None] <= ends[:, 0]) & (data.target_counts[:, None] <= ends[:, 1])

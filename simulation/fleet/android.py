@@ -17,10 +17,10 @@ from fedvoice.simulation.fleet.phones import EmulatedPhone
 
 @dataclass(frozen=True)
 class AndroidJob:
-    """What one JVM of the fleet does.
+    """The job of one JVM of the fleet.
 
     Args:
-        directory: where its job file, its error and the blobs that its phones share lie.
+        directory: folder of its job file, its error file and the blobs that its phones share.
     """
 
     phones: tuple[EmulatedPhone, ...]

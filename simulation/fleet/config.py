@@ -57,7 +57,7 @@ class ConditionScript(BaseModel):
 
 
 class FleetConfig(BaseModel):
-    """How the emulated phones run."""
+    """Settings of the emulated phones."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -18,7 +18,7 @@ from fedvoice.reporting.results import KindResult
 
 
 class Kind(StrEnum):
-    """What an emulated phone runs on."""
+    """The runtime of an emulated phone."""
 
     PYTHON = "python"
     """The Python runtime on ExecuTorch's own package."""

@@ -1,4 +1,4 @@
-"""What a simulation needs before its first round: speech, phones, a task package.
+"""Preparation of a simulation: speech, phones, a task package.
 
 Everything is written to the run's folder, so that an interrupted run can be resumed.
 """
@@ -65,7 +65,7 @@ def claim_directory(config: SimulationConfig, directory: Path, *, overwrite: boo
     """Take `directory` for this run; True if it already holds an earlier part of the same run.
 
     Raises:
-        FedvoiceError: `exists` if something else lies there.
+        FedvoiceError: `exists` if it holds something else.
     """
     marker = directory / MARKER_FILE
     wanted = config.model_dump_json(indent=1)

@@ -53,7 +53,7 @@ class ProcessPool:
 
     @property
     def process_ids(self) -> list[int]:
-        """Of the workers that are running."""
+        """Process ids of the running workers."""
         return [w.process.pid for w in self._workers if w.process.pid is not None]
 
     def train(self, work: RoundWork, client_ids: Sequence[str]) -> CohortPart:
@@ -82,7 +82,7 @@ class ProcessPool:
     def begin(self, worker: _Worker, work: RoundWork, client_ids: Sequence[str]) -> None:
         """See `Workers`."""
         self._at_work.append(worker)
-        with suppress(OSError):  # a dead worker's end of the pipe says so in `next_done`, too
+        with suppress(OSError):  # `next_done` notices a dead worker by its end of the pipe, too
             worker.connection.send((work, client_ids))
 
     def next_done(self) -> tuple[_Worker, CohortPart | None]:

@@ -1,7 +1,7 @@
-"""The clients of a round on a Ray cluster: one actor a worker, on whatever machine has a core.
+"""The Ray worker pool: one actor a worker, on any machine with a free core.
 
 Needs the `ray` extra. Ray keeps a copy of the round's weights on every machine, which the
-machine's workers share. Corpora must lie at the same path on all machines.
+machine's workers share. Corpora must have the same path on all machines.
 """
 
 from __future__ import annotations
@@ -165,8 +165,8 @@ def connect(address: str | None) -> None:
 
 
 def start_patiently(start: Callable[[], T]) -> T:
-    """What `start` gives. Ray gives a node 30 s to come up, and one needs 3 s of a quiet machine
-    but 30 of one with seven programs for every core; the next try finds Ray's files in memory.
+    """Call `start`, with retries. Ray allows a node 30 s to start, which takes 3 s on an idle
+    machine and 30 s on a heavily loaded one; a retry finds Ray's files in memory.
 
     Raises:
         FedvoiceError: `server-unreachable`.
@@ -188,7 +188,7 @@ def start_patiently(start: Callable[[], T]) -> T:
 
 
 def count_cores() -> int:
-    """Of all machines of the cluster."""
+    """Number of cores of all machines of the cluster."""
     return int(load_ray().cluster_resources().get("CPU", 1))
 
 

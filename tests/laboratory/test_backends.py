@@ -1,4 +1,4 @@
-"""Law 1 across processes: how a cohort is dealt to workers changes no bit of the model."""
+"""Law 1 across processes: how a cohort is split among workers changes no bit of the model."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""One trial in this process: it goes on where it was stopped, to the bit, and is run once."""
+"""One trial in this process: it resumes where it was stopped, to the bit, and is run once."""
 
 from __future__ import annotations
 
