@@ -159,7 +159,7 @@ class ExperimentConfig(BaseModel):
 
 
 def _check_distinct(name: str, values: Sequence[Any]) -> None:
-    """The same run twice would be taken for two that agree."""
+    """Reject duplicates, which would count one trial as two that agree."""
     if any(value in values[:place] for place, value in enumerate(values)):
         raise ValueError(f"{name} has a value twice: {', '.join(map(str, values))}")
 

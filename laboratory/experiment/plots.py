@@ -129,7 +129,7 @@ def _pareto(lines: Sequence[Line], metric: Metric) -> str:
 def scatter(points: Sequence[tuple[float, float]], front: Sequence[tuple[float, float]]) -> str:
     """(CFMQ in GB, error rate) of many trials and their Pareto front, as SVG."""
     axis, finish = _axes("CFMQ (GB)", "error rate (%)")
-    axis.plot(*zip(*points, strict=True), "o", color="#1f5fa8", alpha=0.6, label="run")
+    axis.plot(*zip(*points, strict=True), "o", color="#1f5fa8", alpha=0.6, label="trial")
     axis.step(*zip(*front, strict=True), where="post", color="#d1495b", label="Pareto front")
     axis.set_ylim(bottom=0)
     return finish(2)
