@@ -1,1 +1,1 @@
-"""Measurements that stand behind fedvoice's claims; each file is a command."""
+"""Benchmarks; each file is a command."""

@@ -4,8 +4,8 @@
 
 Both phones train one client's round of the same task (rnnt-2m of `benchmarks.train_step`) with
 the same plan: FVN, SpecAugment, momentum, clipping. Each is a process of its own with one thread
-that takes its steps when it is told to; they take turns block by block, so that what else the
-machine does hits both.
+that takes its steps on command; they alternate block by block, so that other load on the machine
+affects both.
 
     step_ratio    median over the blocks of (Kotlin / Python) processor time of a block's steps.
                   Whole training steps (batch, noise, gradient, clipping, momentum, update), whole
@@ -13,7 +13,7 @@ machine does hits both.
                   on a shared machine wall time says little about one thread. The ratio of wall
                   times is printed beside it.
     heap_bytes    the JVM's used heap after garbage collection in mid-training, minus one vector of
-                  the model's size (the weights); the largest of three looks. The program is
+                  the model's size (the weights); the largest of three readings. The program is
                   mapped, not on the heap. It holds the initial weights, the gradient, the
                   momentum, the table of normals, batches, examples, classes.
     growth_bytes  resident set after the last of the measured steps (200 at least) minus that after
@@ -85,7 +85,7 @@ def main(
 
 
 def measure(directory: Path, steps: int) -> tuple[dict[str, float], dict[str, Any]]:
-    """The four numbers, and what else was seen."""
+    """The four numbers, and further measurements."""
     package = export(directory / "task")
     examples = make_examples(package)
     blocks = -(-steps // BLOCK_STEPS)
@@ -126,7 +126,7 @@ def measure(directory: Path, steps: int) -> tuple[dict[str, float], dict[str, An
 
 
 def median_ratio(times: dict[str, list[float]]) -> float:
-    """Of neighbouring blocks: what slows the machine for longer slows both."""
+    """Ratio of neighbouring blocks, so that slow phases of the machine affect both sides."""
     return statistics.median(k / p for k, p in zip(times["kotlin"], times["python"], strict=True))
 
 
@@ -174,7 +174,7 @@ class Phone:
             self._process.kill()
 
     def tell(self, line: str) -> dict[str, Any]:
-        """Give an order and wait for its answer."""
+        """Send a command and wait for its answer."""
         assert self._process.stdin is not None
         self._process.stdin.write(line + "\n")
         self._process.stdin.flush()
@@ -252,14 +252,14 @@ def write_job(
 
 
 class Pace:
-    """`should_stop` of the Python side: steps are taken when standard input says so."""
+    """`should_stop` of the Python side: steps are taken on commands from standard input."""
 
     def __init__(self) -> None:
         self._left = 0
         self._started: tuple[float, float] | None = None
 
     def __call__(self) -> bool:
-        """Wait for leave to take the next step; true: stop."""
+        """Wait for permission to take the next step; true: stop."""
         if self._left > 0:
             self._left -= 1
             return False
@@ -272,7 +272,7 @@ class Pace:
         return False
 
     def report(self) -> None:
-        """Answer the last order."""
+        """Answer the last command."""
         if self._started is not None:
             wall = time.perf_counter() - self._started[0]
             cpu = time.process_time() - self._started[1]

@@ -1,10 +1,10 @@
 """Rounds of a thousand clients out of a hundred thousand: `experiments/stress.toml`, measured.
 
-    python -m benchmarks.big_round --backend processes --workers 2
+    python -m benchmarks.big_round --worker-pool processes --workers 2
 
 Reports, after one round of warming up: wall seconds a round (median), CPU milliseconds a client of
 all processes that train or aggregate, the largest resident set of the main process and of a
-worker, and a digest of the weights, which is the same for all backends (law 1). The last line is
+worker, and a digest of the weights, which is the same for all pools (law 1). The last line is
 JSON. With --profile, where the main process's time goes in one round.
 """
 
@@ -28,7 +28,7 @@ from fedvoice.simulation.engines import TrainerSpec
 from fedvoice.simulation.federation import Federation
 from fedvoice.simulation.populations import build_population
 from fedvoice.simulation.workers.pool import (
-    Backend,
+    WorkerPool,
     WorkerSpec,
 )
 from fedvoice.simulation.workers.spread import Spread
@@ -39,8 +39,8 @@ EXPERIMENT = Path(__file__).resolve().parent.parent / "experiments" / "stress.to
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--backend", choices=("inline", "processes", "ray"), default="inline")
-    parser.add_argument("--workers", type=int, default=2, help="of the two other backends")
+    parser.add_argument("--worker-pool", choices=("inline", "processes", "ray"), default="inline")
+    parser.add_argument("--workers", type=int, default=2, help="of the two other pools")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--profile", action="store_true")
     options = parser.parse_args()
@@ -53,23 +53,23 @@ def measure(trial: Trial, options: argparse.Namespace) -> dict[str, str | int | 
     task = trial_task(trial, Path(), lambda progress: None)
     spec = TrainerSpec(trial.settings.engine, task.manifest)
     source = partial(build_population, trial.settings.data, task.manifest, trial.seed)
-    backend = make_backend(options, WorkerSpec(spec, source))
+    pool = make_pool(options, WorkerSpec(spec, source))
     config = trial.server.model_copy(update={"evaluate_every": 0})
     assert config.plan is not None
     clients = list(source().client_ids)
     federation = Federation(
-        trial.arm, task.manifest, clients, config.plan, config, backend, lambda weights: {}
+        trial.arm, task.manifest, clients, config.plan, config, pool, lambda weights: {}
     )
     state = federation.step(federation.start(task.initial_weights(trial.seed)))
-    began, secs = cpu_secs(worker_ids(options, backend)), []
+    began, secs = cpu_secs(worker_ids(options, pool)), []
     for _ in range(options.rounds - 1):
         before = time.perf_counter()
         state = federation.step(state)
         secs.append(time.perf_counter() - before)
-    cpu = cpu_secs(worker_ids(options, backend)) - began
-    workers = worker_ids(options, backend)
+    cpu = cpu_secs(worker_ids(options, pool)) - began
+    workers = worker_ids(options, pool)
     found: dict[str, str | int | float] = {
-        "backend": options.backend,
+        "worker_pool": options.worker_pool,
         "workers": len(workers),
         "clients": config.cohort_size,
         "population": len(clients),
@@ -83,32 +83,32 @@ def measure(trial: Trial, options: argparse.Namespace) -> dict[str, str | int | 
         with cProfile.Profile() as profile:
             federation.step(state)
         pstats.Stats(profile).sort_stats("tottime").print_stats(18)
-    backend.close()
+    pool.close()
     return found
 
 
-def make_backend(options: argparse.Namespace, spec: WorkerSpec) -> Backend:
+def make_pool(options: argparse.Namespace, spec: WorkerSpec) -> WorkerPool:
     """As `fedvoice experiment run` makes it."""
-    if options.backend == "ray":
+    if options.worker_pool == "ray":
         from fedvoice.simulation.workers.ray_pool import connect
 
         connect(None)
     spread = Spread(
-        1 if options.backend == "inline" else options.workers,
-        "ray" if options.backend == "ray" else "",
+        1 if options.worker_pool == "inline" else options.workers,
+        "ray" if options.worker_pool == "ray" else "",
     )
-    return spread.backend(spec.trainer, spec.population, *spec.make())
+    return spread.pool_for(spec.trainer, spec.population, *spec.make())
 
 
-def worker_ids(options: argparse.Namespace, backend: Backend) -> list[int]:
-    """Process ids of the backend's workers on this machine."""
-    if options.backend == "ray":
+def worker_ids(options: argparse.Namespace, pool: WorkerPool) -> list[int]:
+    """Process ids of the pool's workers on this machine."""
+    if options.worker_pool == "ray":
         return [
             int(path.parent.name)
             for path in Path("/proc").glob("[0-9]*/cmdline")
             if read(path).startswith("ray::_Worker")
         ]
-    return getattr(backend, "process_ids", [])
+    return getattr(pool, "process_ids", [])
 
 
 def cpu_secs(workers: list[int]) -> float:

@@ -2,11 +2,11 @@
 
     python -m benchmarks.noniid_gap --seeds 5 --json
 
-Trains the IID control, non-IID phones (sorted by word) on all data, and the same phones limited and
-tuned (L = 8, updates as int8, warm-up of the server's rate), on the fast engine, all with the same
-budget of CFMQ, and prints the mean word error rates (percent, all test data) and the mean CFMQ of
-the control and of the limited arm. `data_limit_alone_wer` is that of L = 8 with nothing else. The
-reference is the IID control of the run. Finished runs below --trials-dir are not run again.
+Trains the IID control, non-IID clients (sorted by word) on all data, and the same clients limited
+and tuned (L = 8, updates as int8, warm-up of the server's rate), on the fast engine, all with the
+same budget of CFMQ, and prints the mean word error rates (percent, all test data) and the mean CFMQ
+of the control and of the limited arm. `data_limit_alone_wer` is that of L = 8 with nothing else.
+The reference is the IID control of the run. Finished trials below --trials-dir are not run again.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ ARMS = ("iid", "noniid", "limited", "tuned")
 def main(
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 0, 1, ... of every arm.")] = 5,
     trials_dir: Annotated[Path, typer.Option(help="Folder of trials.")] = Path("runs/trials"),
-    jobs: Annotated[int | None, typer.Option(help="Runs at a time.", min=1)] = None,
+    jobs: Annotated[int | None, typer.Option(help="Trials at a time.", min=1)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print only a JSON object.")] = False,
 ) -> None:
-    """Measure the non-IID gap and what the data limit makes of it."""
+    """Measure the non-IID gap, with and without the data limit."""
     experiment = load_experiment(CONFIG).narrowed(range(seeds), ARMS, str(CONFIG))
     wanted = experiment.trials(str(CONFIG))
     console = Console(stderr=True, quiet=as_json)

@@ -19,7 +19,7 @@ from fedvoice.simulation.clients import ClientData
 from fedvoice.simulation.fast.trainer import FastTrainer
 from fedvoice.simulation.federation import Federation
 from fedvoice.simulation.tasks import unexported_task
-from fedvoice.simulation.workers.pool import InlineBackend
+from fedvoice.simulation.workers.pool import InlinePool
 
 RATE = 0.01
 CLIENTS_KNOWN = 100
@@ -73,13 +73,13 @@ class Scene:
         config = ServerConfig(
             rounds=1000, cohort_size=self._clients, evaluate_every=0, evaluate_first=False
         )
-        backend = InlineBackend(FastTrainer(manifest, **together), self)
+        pool = InlinePool(FastTrainer(manifest, **together), self)
         return Federation(
-            "overhead", manifest, self.client_ids, plan, config, backend, lambda weights: {}
+            "overhead", manifest, self.client_ids, plan, config, pool, lambda weights: {}
         )
 
     def rounds_of(self, federation: Federation) -> Callable[[], None]:
-        """Runs one round more each time."""
+        """Runs one more round at each call."""
         state = federation.start(self._task.initial_weights(seed=0))
 
         def one_more() -> None:
@@ -91,12 +91,12 @@ class Scene:
         return one_more
 
     def plain_round(self) -> None:
-        """As many clients as a round has, one after the other."""
+        """The steps of one round's clients, one after the other."""
         for _ in range(self._clients):
             self.plain_client()
 
     def plain_client(self) -> None:
-        """One client's steps: the loop that anybody would write."""
+        """One client's steps as a plain PyTorch loop."""
         for batch in self._batches:
             self._optimiser.zero_grad()
             loss_of(self._model, batch).backward()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""What simulating a federation costs beyond the training itself.
+"""The overhead of simulating a federation beyond the training itself.
 
     python -m benchmarks.simulation_overhead --model mlp --json
 
@@ -6,7 +6,7 @@
 in-process federation, less that of a plain PyTorch loop that takes the same number of steps on
 batches of the same shape: `nn.Module`, autograd, `torch.optim.SGD`, no clipping on either side.
 The federation's share has all of a round in it but the evaluation: drawing the cohort, the round's
-machine, each client's course, training, the check of its update, exact folding, the server's
+machine, each client's draws, training, the check of its update, exact folding, the server's
 optimiser, the books. Rounds of both are interleaved; figures are medians over rounds. Clients of
 the federation train together where the model has a form for that; the plain loop takes them one
 after the other. So the overhead is negative where training together saves more than all the rest
@@ -113,7 +113,7 @@ def run_fresh(options: argparse.Namespace) -> None:
 
 
 def finish() -> None:
-    """Say how large this process was; end without the interpreter's long goodbye."""
+    """Print the peak size of this process and end it without the interpreter's slow shutdown."""
     peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(json.dumps({"end": time.time(), "peak_bytes": peak_bytes}), flush=True)
     os._exit(0)

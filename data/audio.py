@@ -1,4 +1,4 @@
-"""Sound files to waveforms: what is wrong with one is said, nothing is repaired silently."""
+"""Sound files to waveforms. A faulty file raises an error; nothing is repaired silently."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fedvoice.protocol.task import FeatureSettings
 
 @dataclass(frozen=True)
 class AudioFacts:
-    """What a sound file's header says."""
+    """The header of a sound file."""
 
     sample_rate: int
     samples: int

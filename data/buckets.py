@@ -1,4 +1,4 @@
-"""Length buckets for a corpus, for those who do not choose them by hand."""
+"""Length buckets fitted to a corpus."""
 
 from __future__ import annotations
 

@@ -52,8 +52,8 @@ def synthetic_command(
 
 
 def command_of(reader: Callable[..., list[Utterance]]) -> Callable[..., None]:
-    """The command that writes what a reader finds. Arguments that are annotated with a
-    `typer.Option` are its options; several texts are separated by commas."""
+    """A command that writes a reader's utterances as a manifest. Arguments annotated with a
+    `typer.Option` are its options; lists of texts are separated by commas."""
     hints = get_type_hints(reader, include_extras=True)
     parameters, lists = [], set()
     for own in signature(reader).parameters.values():

@@ -27,96 +27,97 @@ from fedvoice.data.partitioning import PartitionRule
 from fedvoice.data.references import References
 from fedvoice.data.speakers import PhoneData
 from fedvoice.protocol.engine import Examples, Int64Array
+from fedvoice.protocol.notes import Note
 from fedvoice.protocol.registry import Registry
 from fedvoice.protocol.utterances import Utterance
 from fedvoice.protocol.vocabulary import Vocabulary
 
 VocabularyOf = Callable[[Mapping[str, Any]], Vocabulary]
 """Builds a task's targets from its table `vocabulary`."""
-Told = Callable[[str], None]
-"""Is told, in a few words, what is being done."""
 
 
 class Clients(Protocol):
-    """A corpus dealt to clients: who trains on what, and what all are judged on."""
+    """A partitioned corpus: the examples each client trains on, and the test sets."""
 
     @property
     def client_ids(self) -> Sequence[str]:
         """Clients that train, in a fixed order."""
 
     def train(self, client_id: str) -> References:
-        """What a client trains on."""
+        """A client's training examples."""
 
     @property
     def tests(self) -> Mapping[str, References]:
-        """By rate: `wer`, test examples of those that train; `heldout_wer`, of others."""
+        """Test examples by the name of their rate: `wer`, of clients that train; `heldout_wer`, of
+        clients that do not."""
 
     @property
     def phones(self) -> Sequence[PhoneData]:
-        """The same as emulated phones hold it; empty unless the dataset says `sounds`."""
+        """The same examples as sound files for emulated phones; empty unless `sounds`."""
 
 
 @runtime_checkable
 class Dataset(Protocol):
-    """A corpus, ready to be dealt. Picklable, if workers are to have it."""
+    """A corpus that can be partitioned among clients. Picklable if workers use it."""
 
     @property
     def sounds(self) -> bool:
-        """Whether it yields sound files, which phones can hold."""
+        """Whether its examples are sound files, the form that emulated phones store."""
 
     def identity(self) -> dict[str, Any]:
-        """What decides the examples and who holds them, as JSON: content for paths, nothing that
-        is left at its default. Digests of results are made of it."""
+        """Everything that determines the examples and their partition, as JSON. Paths are
+        replaced by content digests; settings at their default are left out. Digests of trials
+        are computed from it."""
 
     def task_defaults(self, task: Mapping[str, Any], vocabulary_of: VocabularyOf) -> dict[str, Any]:
-        """The tables of a task that the corpus completes (vocabulary, buckets), whole.
+        """The tables of a task that the corpus provides defaults for (vocabulary, buckets).
 
         Args:
-            task: what the settings say of the task.
+            task: the task's settings.
         """
 
     def clients(self, partition: str | PartitionRule | None = None, seed: int = 0) -> Clients:
-        """Deal it. Of one partition and seed always the same.
+        """Partition the corpus among clients. Deterministic for a partition and a seed.
 
         Args:
-            partition: instead of the one that the dataset's settings name.
+            partition: used instead of the one in the dataset's settings.
 
         Raises:
-            FedvoiceError: what reading it and dealing it raise.
+            FedvoiceError: from reading or partitioning the corpus.
         """
 
 
 @runtime_checkable
 class Spoken(Protocol):
-    """A dataset of utterances that can be looked at before they are dealt."""
+    """A dataset whose utterances can be listed before they are partitioned."""
 
     def utterances(self) -> Sequence[Utterance]:
-        """All of them."""
+        """All utterances."""
 
 
 class Corpus(BaseModel):
-    """Settings of a dataset as a table, with what most of them have in common. Paths called
-    `manifest` or `folder` are relative to the file of the table."""
+    """Base class for a dataset that is configured by a table of settings. Paths called
+    `manifest` or `folder` are relative to the file that holds the table."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     sounds: ClassVar[bool] = False
 
     def identity(self) -> dict[str, Any]:
-        """All settings that are not at their default, but for folders: the content of a public
-        corpus is known by its name."""
+        """All settings that differ from their default, except folders: a public corpus is
+        identified by its name."""
         return self.settings({"folder"})
 
     def settings(self, without: set[str]) -> dict[str, Any]:
-        """Settings that are not at their default, as JSON, `without` some."""
+        """Settings that differ from their default, as JSON, except those in `without`."""
         return self.model_dump(mode="json", by_alias=True, exclude=without, exclude_defaults=True)
 
     def task_defaults(self, task: Mapping[str, Any], vocabulary_of: VocabularyOf) -> dict[str, Any]:
-        """Nothing: the task's file says it all."""
+        """No defaults: the task's settings are complete."""
         return {}
 
-    def prepared(self, directory: Path, told: Told) -> Self:
-        """The dataset once all is made in `directory` that must be made before it can be read."""
+    def prepared(self, directory: Path, note: Note) -> Self:
+        """The dataset after generating, in `directory`, the files that it reads."""
         return self
 
 
@@ -134,13 +135,13 @@ DEFAULT_CORPUS = "speech"
 
 
 def dataset_of(table: object) -> Dataset:
-    """The dataset that a table of settings means: `corpus` names it (default: speech), the rest
-    are its settings. A dataset is taken as it is.
+    """Build the dataset that a table describes: `corpus` names it (default: speech), the other
+    entries are its settings. A dataset object is returned unchanged.
 
     Raises:
-        ValueError: for a name that nobody knows; pydantic's, its fields below the name, for wrong
-            settings.
-        FedvoiceError: `bad-plugin` for one that cannot be imported or made.
+        ValueError: for an unknown name; for wrong settings pydantic's ValidationError, its fields
+            prefixed by the name.
+        FedvoiceError: `bad-plugin` for a dataset that cannot be imported or constructed.
     """
     if not isinstance(table, Mapping):
         if isinstance(table, Dataset):
@@ -166,7 +167,7 @@ def dataset_of(table: object) -> Dataset:
 
 
 def described(dataset: Dataset, mode: str = "json") -> dict[str, Any]:
-    """A dataset for people to read: its settings, or else its identity."""
+    """A dataset as text: its settings, or its identity if it has none."""
     if isinstance(dataset, BaseModel):
         return dataset.model_dump(mode=mode, by_alias=True)
     return dataset.identity()
@@ -177,29 +178,29 @@ def _serialised(dataset: Dataset, info: SerializationInfo) -> dict[str, Any]:
 
 
 DataTable = Annotated[Dataset, PlainValidator(dataset_of), PlainSerializer(_serialised)]
-"""A field of settings that is a dataset: a table in TOML, or an object."""
+"""A settings field that holds a dataset: a table in TOML, or an object."""
 
 
 def content_digest(path: Path) -> str:
-    """sha256 of a file; of one that cannot be read its path."""
+    """sha256 of a file's content; the path itself if the file cannot be read."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:
-        return str(path)  # reading it will say what is wrong
+        return str(path)  # reading it later raises the precise error
 
 
 class Selectable(Protocol):
-    """Examples of which some can be chosen."""
+    """A sequence of examples that can be indexed by an array."""
 
     def select(self, indices: Int64Array) -> Examples:
-        """Those at indices int64 [m]."""
+        """The examples at indices int64 [m]."""
 
 
 @dataclass(frozen=True)
 class ArrayClients:
-    """Arrays that all clients share, and who holds which of them.
+    """Examples in shared arrays, partitioned among clients by index.
 
-    indices: of a client's examples, int64 [m].
+    indices: client id -> int64 [m], the indices of its examples.
     """
 
     source: Selectable
@@ -214,7 +215,7 @@ class ArrayClients:
 
 
 class UtteranceClients:
-    """Utterances as `data.speakers` deals them."""
+    """Utterances as `data.speakers` partitions them."""
 
     def __init__(self, phones: Iterable[PhoneData]) -> None:
         self.phones: Sequence[PhoneData] = list(phones)

@@ -42,8 +42,8 @@ class Voice:
 class Espeak:
     """The synthesiser. Its state is global to the process: use one, from one thread.
 
-    What it says depends a little on what it said before (phases go on): a corpus is the same for
-    the same seed when it is made first thing in a process.
+    The waveform depends slightly on what was synthesised before in the same process (phases are
+    kept), so a corpus is reproducible by its seed only if a fresh process makes it.
     """
 
     def __init__(self) -> None:

@@ -20,8 +20,8 @@ import numpy as np
 from fedvoice.data.dataset import Corpus, UtteranceClients, VocabularyOf, content_digest
 from fedvoice.data.partitioning import PartitionRule
 from fedvoice.data.references import ArrayReference
-from fedvoice.data.speakers import Dealing
-from fedvoice.data.speech import completed, deal_utterances
+from fedvoice.data.speakers import SpeechPartitionSettings
+from fedvoice.data.speech import completed, partition_utterances
 from fedvoice.protocol.engine import normalise_features
 from fedvoice.protocol.errors import (
     ErrorCode,
@@ -35,15 +35,15 @@ FRAMES_PER_SEC = 100.0
 TEST_EVERY = 10
 
 
-class FeaturesCorpus(Dealing, Corpus):
-    """Utterances as features, dealt as speech is. Phones hold sounds, so this is for the engines
-    of the laboratory alone."""
+class FeaturesCorpus(SpeechPartitionSettings, Corpus):
+    """Utterances as features, partitioned like speech. For in-process engines only: phones store
+    sound files."""
 
     corpus: Literal["features"]
     manifest: Path
 
     def identity(self) -> dict[str, Any]:
-        """What decides the examples: the manifest's content stands for its path."""
+        """See `Dataset.identity`; the manifest is identified by its content."""
         fields = self.settings({"manifest", "partition"})
         return {**fields, **self.chosen, "manifest": content_digest(self.manifest)}
 
@@ -58,8 +58,8 @@ class FeaturesCorpus(Dealing, Corpus):
     def clients(
         self, partition: str | PartitionRule | None = None, seed: int = 0
     ) -> UtteranceClients:
-        """By speaker, or as the partition says."""
-        return deal_utterances(self.utterances(), self, partition, seed)
+        """One client a speaker, or the partition's clients."""
+        return partition_utterances(self.utterances(), self, partition, seed)
 
     def _words(self) -> dict[str, Any]:
         return {"tokens": sorted({word for u in self.utterances() for word in u.text.split()})}

@@ -1,7 +1,7 @@
 """Manifests from corpora on disk: LibriSpeech, Speech Commands, or a folder of audio.
 
 Nothing is downloaded: the user points at a directory. Splits are cut within each speaker, so that
-every phone keeps some of its own speech for evaluation.
+every client keeps some of its own speech for evaluation.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A dataset from whatever one has in memory: client id -> examples."""
+"""A dataset of examples in memory: client id -> examples."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from fedvoice.data.buckets import buckets_around
 from fedvoice.data.dataset import VocabularyOf
-from fedvoice.data.partitioning import Labels, PartitionRule, deal, numbered
+from fedvoice.data.partitioning import Labels, PartitionRule, apply_partition, numbered
 from fedvoice.data.references import HeldArray, References
 from fedvoice.data.speakers import PhoneData
 from fedvoice.protocol.engine import Example
@@ -22,7 +22,7 @@ from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.task import FeatureSettings
 
 Target = str | Sequence[int]
-"""What is to be learnt: a text, or token ids from 1 on (0 is the blank)."""
+"""A target: a text, or token ids from 1 on (0 is the blank)."""
 Pair = tuple[npt.ArrayLike, Target]
 """An array float32, a waveform [samples] in +-1 or features [frames, bins], and its target."""
 DEFAULT_BUCKETS = 2
@@ -54,11 +54,11 @@ class MappingDataset:
 
     Args:
         train: client id -> (array, text or token ids), or `protocol.engine.Example`s.
-        test: of clients that train, by whatever name; the rate `wer`.
+        test: test examples of clients that train, under any name; the rate `wer`.
         held_out: of others; the rate `heldout_wer`.
 
     Raises:
-        FedvoiceError: `bad-config` naming client and place, for an example that is none.
+        FedvoiceError: `bad-config` naming client and index, for an invalid example.
     """
 
     sounds = False
@@ -105,7 +105,7 @@ class MappingDataset:
         return {**found, "buckets": buckets}
 
     def clients(self, partition: str | PartitionRule | None = None, seed: int = 0) -> MemoryClients:
-        """As the mapping says, or dealt anew."""
+        """The clients of the mapping, or of `partition` if one is given."""
         tests: dict[str, References] = {
             rate: together
             for rate, by_client in self._tests.items()
@@ -120,7 +120,7 @@ class MappingDataset:
             np.repeat(np.arange(len(sizes), dtype=np.int64), sizes),
             tuple(self._train),
         )
-        parts = numbered(deal(partition, labels, clients=0, seed=seed), 3)
+        parts = numbered(apply_partition(partition, labels, clients=0, seed=seed), 3)
         return MemoryClients({who: [pool[i] for i in own] for who, own in parts.items()}, tests)
 
     @property

@@ -19,7 +19,13 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from fedvoice.data.dataset import ArrayClients, Corpus
-from fedvoice.data.partitioning import Labels, Partitioned, PartitionRule, deal, numbered
+from fedvoice.data.partitioning import (
+    Labels,
+    PartitionRule,
+    PartitionSettings,
+    apply_partition,
+    numbered,
+)
 from fedvoice.data.references import PackedExamples, Padded
 from fedvoice.protocol.engine import (
     Example,
@@ -79,7 +85,7 @@ class ChosenImages(PackedExamples):
         return self.images[int(self.indices[index])]
 
     def packed(self) -> Padded:
-        """All as floats, made anew each time: those of all clients would take 190 MB."""
+        """All examples as floats, not cached: those of all clients would take 190 MB."""
         count = len(self.indices)
         return Padded(
             features=self.images.pixels[self.indices].astype(np.float32) / np.float32(255),
@@ -97,7 +103,7 @@ class Mnist:
     test: Images
 
 
-class ImagesCorpus(Partitioned, Corpus):
+class ImagesCorpus(PartitionSettings, Corpus):
     """MNIST as a dataset (McMahan et al. 2016, section 3): the four idx files of `folder`, gzipped
     or not. One digit is one word, so the error rate is that of classification."""
 
@@ -105,12 +111,12 @@ class ImagesCorpus(Partitioned, Corpus):
     folder: Path
     client_count: int = Field(default=100, ge=1, alias="clients")
     examples_per_client: int = Field(default=0, ge=0)
-    """With iid: so many images a client, drawn from all with repetition, however many clients; 0:
-    every image is dealt once."""
+    """With partition iid: number of images a client, drawn from all images with replacement. 0:
+    every image belongs to exactly one client."""
     shards_per_client: int = Field(default=2, ge=1)
     dirichlet_alpha: float = Field(default=0.5, gt=0)
     train_images: int = Field(default=60000, ge=1)
-    """The first so many; fewer for a quick look."""
+    """Number of training images, the first of the file; fewer for a quick look."""
     test_images: int = Field(default=10000, ge=1)
 
     @model_validator(mode="after")
@@ -120,11 +126,11 @@ class ImagesCorpus(Partitioned, Corpus):
         return self
 
     def identity(self) -> dict[str, Any]:
-        """Settings without the path: MNIST is MNIST."""
+        """See `Dataset.identity`; the folder is not part of it."""
         return {**self.settings({"folder", "partition"}), **self.chosen}
 
     def clients(self, partition: str | PartitionRule | None = None, seed: int = 0) -> ArrayClients:
-        """Shuffled, in shards of one digit, or as the partition says."""
+        """Partitioned IID, in shards of one digit, or by another partition."""
         mnist = _mnist(self.folder)
         count = min(self.train_images, len(mnist.train))
         tests = mnist.test.select(np.arange(min(self.test_images, len(mnist.test))))
@@ -143,9 +149,9 @@ class ImagesCorpus(Partitioned, Corpus):
             **self.partition_options,
         }
         rule = partition or self.partition
-        parts = deal(rule, labels, clients=self.client_count, seed=seed, options=options)
-        dealt = numbered(parts, 5)
-        return ArrayClients(mnist.train, list(dealt), dealt.__getitem__, {"wer": tests})
+        parts = apply_partition(rule, labels, clients=self.client_count, seed=seed, options=options)
+        indices = numbered(parts, 5)
+        return ArrayClients(mnist.train, list(indices), indices.__getitem__, {"wer": tests})
 
 
 def drawn(client_id: str, *, count: int, wanted: int, seed: int) -> Int64Array:

@@ -1,4 +1,4 @@
-"""The door for partitions: a named, pure function from labels to who holds which examples.
+"""The registry of partitions: pure functions from labels to the example indices of each client.
 
 A partition of one's own is a function of the same form (`PartitionRule`), registered by the
 decorator `PARTITIONS.register(name)`, by an entry point of the group `fedvoice.partitions`, or
@@ -23,11 +23,11 @@ from fedvoice.protocol.registry import Registry, reference_of
 
 @dataclass(frozen=True)
 class Labels:
-    """All that a partition may look at, one entry a training example.
+    """The input of a partition, one entry a training example.
 
-    targets: [n] what is to be learnt: a transcript, a digit. sources: int64 [n], who it is from,
-    as a place in `names`. names: of the speakers or roles that train, some perhaps without an
-    example; empty for a corpus of nobody's.
+    targets: [n], the label: a transcript, a digit. sources: int64 [n], index into `names` of the
+    speaker or role. names: the speakers or roles that train, some perhaps without an example;
+    empty for a corpus without speakers.
     """
 
     targets: npt.ArrayLike
@@ -43,24 +43,24 @@ Parts = list[Int64Array] | dict[str, Int64Array]
 
 
 class PartitionRule(Protocol):
-    """A partition. The same arguments give the same parts, in every process."""
+    """A partition. Deterministic: the same arguments give the same parts in every process."""
 
     def __call__(
         self, labels: Labels, *, clients: int, seed: int, options: Mapping[str, Any]
     ) -> Parts:
-        """Which examples each client holds.
+        """The indices of each client's examples.
 
         Args:
-            clients: how many; 0: as many as `labels.names`.
-            seed: of everything that is drawn.
-            options: the settings beside, such as `dirichlet_alpha`, and `partition_options`.
+            clients: number of clients; 0: as many as `labels.names`.
+            seed: of all random draws.
+            options: further settings such as `dirichlet_alpha`, and `partition_options`.
         """
 
 
 def by_source(labels: Labels, *, clients: int, seed: int, options: Mapping[str, Any]) -> Parts:
-    """Every speaker (or role) is a client of its name."""
+    """Each speaker (or role) is one client, with the speaker's name."""
     if clients:
-        raise bad_partition("clients", f"{clients} with partition speaker", "0: a phone a speaker")
+        raise bad_partition("clients", f"{clients} with partition speaker", "0: a client a speaker")
     if not labels.names:
         raise bad_partition("partition", "by speaker, of a corpus without speakers", "another one")
     ends = np.cumsum(_sizes(labels))[:-1]
@@ -117,7 +117,7 @@ PARTITIONS: Registry[PartitionRule] = Registry(
 )
 
 
-class Partitioned(BaseModel):
+class PartitionSettings(BaseModel):
     """Settings that name a partition. (Where clients are counted the setting is `clients`, the
     field `client_count`: `clients` is what a dataset is asked for.)"""
 
@@ -126,7 +126,7 @@ class Partitioned(BaseModel):
     partition: str = "iid"
     """A name of `PARTITIONS`, or `module:function`."""
     partition_options: dict[str, Any] = {}
-    """Handed to the partition: for those of one's own."""
+    """Passed to the partition as `options`; for user-defined partitions."""
 
     @field_validator("partition")
     @classmethod
@@ -139,7 +139,7 @@ class Partitioned(BaseModel):
 
     @property
     def chosen(self) -> dict[str, str]:
-        """The partition by what it is, not by how it was named here: what decides the result."""
+        """The partition's entry in `identity`: independent of the alias it was registered under."""
         rule = PARTITIONS.get(self.partition)
         reference = reference_of(rule)
         built_in = reference.startswith(f"{__name__}:")
@@ -148,13 +148,13 @@ class Partitioned(BaseModel):
         return {} if named == default else {"partition": named}
 
     def __getstate__(self) -> dict[Any, Any]:
-        """What a decorator registered here is found by its module in other processes."""
+        """Pickle the partition by its module, since other processes lack this one's registry."""
         state = super().__getstate__()
         named = PARTITIONS.travelling(self.partition)
         return {**state, "__dict__": {**state["__dict__"], "partition": named}}
 
 
-def deal(
+def apply_partition(
     rule: str | PartitionRule,
     labels: Labels,
     *,

@@ -1,7 +1,7 @@
-"""Who holds which examples: pure functions from labels to lists of index arrays.
+"""Partitions: pure functions from labels to one index array a client.
 
-Every function deals every index 0..n-1 to exactly one client, in arrays int64 of ascending
-indices, one a client, and gives the same deal for the same seed.
+Every function assigns each index 0..n-1 to exactly one client, returns ascending int64 arrays, one
+a client, and is deterministic for a seed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from fedvoice.protocol.errors import (
 
 
 def iid(examples: int, clients: int, seed: int) -> list[Int64Array]:
-    """Shuffled and cut into parts that differ by one example at most.
+    """Shuffle, then split into parts whose sizes differ by one at most.
 
     Raises:
         FedvoiceError: `bad-config` if there are more clients than examples.
@@ -53,7 +53,7 @@ def shards(
 
 
 def sorted_by(keys: npt.ArrayLike, clients: int) -> list[Int64Array]:
-    """Sorted by key (ties keep their order) and cut into equal contiguous parts: no chance.
+    """Sort by key (stable) and split into equal contiguous parts. Nothing is random.
 
     Raises:
         FedvoiceError: `bad-config` if there are more clients than examples.
@@ -64,7 +64,7 @@ def sorted_by(keys: npt.ArrayLike, clients: int) -> list[Int64Array]:
 
 
 def dirichlet(labels: npt.ArrayLike, clients: int, alpha: float, seed: int) -> list[Int64Array]:
-    """Each label's examples dealt in proportions drawn from Dirichlet(alpha, ..., alpha).
+    """Split each label's examples in proportions drawn from Dirichlet(alpha, ..., alpha).
 
     Small alpha: nearly every label belongs to one client; large alpha: nearly IID. Parts differ
     in size and may be empty. (Yurochkin et al. 2019, arXiv 1905.12022, section 4.)
@@ -80,14 +80,16 @@ def dirichlet(labels: npt.ArrayLike, clients: int, alpha: float, seed: int) -> l
     if not alpha > 0:
         raise _bad_config("alpha", str(alpha), "a number above 0")
     random = np.random.default_rng(seed)
-    dealt: list[list[Int64Array]] = [[] for _ in range(clients)]
+    of_client: list[list[Int64Array]] = [[] for _ in range(clients)]
     for label in np.unique(values):
         members = random.permutation(np.flatnonzero(values == label))
         ends = np.cumsum(random.dirichlet(np.full(clients, alpha)))[:-1] * len(members)
-        for own, part in zip(dealt, np.split(members, np.rint(ends).astype(np.int64)), strict=True):
+        for own, part in zip(
+            of_client, np.split(members, np.rint(ends).astype(np.int64)), strict=True
+        ):
             own.append(part)
     empty = np.zeros(0, dtype=np.int64)
-    return _ascending([np.concatenate([empty, *own]) for own in dealt])
+    return _ascending([np.concatenate([empty, *own]) for own in of_client])
 
 
 def by_group(groups: npt.ArrayLike) -> list[Int64Array]:

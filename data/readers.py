@@ -1,4 +1,4 @@
-"""All readers of corpora on disk, in one place: what `fedvoice data` lists.
+"""The registry of readers of corpora on disk, which `fedvoice data` lists.
 
 A reader of one's own is a function `(root, **options) -> list[Utterance]`, registered by
 `READERS.register(name)` or by an entry point of the group `fedvoice.readers`; its keyword options

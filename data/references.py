@@ -1,6 +1,6 @@
-"""What a dataset yields: references to sound or to arrays, never features made of sound.
+"""The examples of a dataset: references to sound files or to arrays, never features of sound.
 
-Sound: `protocol.utterances.Utterance` (a file, its transcript, its length). Arrays: whatever is an
+Sound: `protocol.utterances.Utterance` (a file, its transcript, its length). Arrays: any
 `ArrayReference`, one example each, or `PackedExamples`, many of them in memory that clients share.
 """
 
@@ -16,7 +16,7 @@ from fedvoice.protocol.utterances import Utterance
 
 
 class ArrayReference(ABC):
-    """One example that is an array, with what is to be learnt of it: a text or token ids."""
+    """One example that is an array, with its target: a text or token ids."""
 
     text: str
     duration_secs: float
@@ -69,8 +69,8 @@ class Padded:
 
 
 class PackedExamples(Examples):
-    """Examples that can be had all at once, faster than one by one."""
+    """Examples that can be packed into arrays at once, faster than one by one."""
 
     @abstractmethod
     def packed(self) -> Padded:
-        """All of them."""
+        """All examples."""

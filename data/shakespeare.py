@@ -3,7 +3,7 @@
 `roles.jsonl.gz` holds one JSON object a line: client, train and test (lists of lines, the first
 80% and the last 20% of the role's lines in order of time). A role's lines are joined by line
 ends; its characters are cut into windows of `unroll` steps, in each of which the model starts
-anew. All roles' characters lie in one array of bytes which the windows share.
+anew. All windows share one array of bytes with all roles' characters.
 """
 
 from __future__ import annotations
@@ -22,7 +22,13 @@ import numpy.typing as npt
 from pydantic import Field
 
 from fedvoice.data.dataset import ArrayClients, Corpus
-from fedvoice.data.partitioning import Labels, Partitioned, PartitionRule, deal, numbered
+from fedvoice.data.partitioning import (
+    Labels,
+    PartitionRule,
+    PartitionSettings,
+    apply_partition,
+    numbered,
+)
 from fedvoice.protocol.engine import (
     Example,
     Examples,
@@ -42,7 +48,7 @@ ROLES_FILE = "roles.jsonl.gz"
 UInt8Array = npt.NDArray[np.uint8]
 
 
-class RolesCorpus(Partitioned, Corpus):
+class RolesCorpus(PartitionSettings, Corpus):
     """Shakespeare by role as a dataset: `roles.jsonl.gz` of `folder`. Any partition but `role` has
     as many clients as there are roles that speak."""
 
@@ -50,17 +56,17 @@ class RolesCorpus(Partitioned, Corpus):
     folder: Path
     partition: str = "role"
     roles: int = Field(default=0, ge=0)
-    """The first so many roles; 0: all."""
+    """Number of roles, the first of the file; 0: all."""
     unroll: int = Field(default=80, ge=1)
     test_characters: int = Field(default=200_000, ge=1)
     """Of all roles' test lines together, evenly thinned: evaluating all takes minutes."""
 
     def identity(self) -> dict[str, Any]:
-        """Settings without the path."""
+        """See `Dataset.identity`; the folder is not part of it."""
         return {**self.settings({"folder", "partition"}), **self.chosen}
 
     def clients(self, partition: str | PartitionRule | None = None, seed: int = 0) -> ArrayClients:
-        """Roles, or clients that stand for nobody."""
+        """One client a role, or the partition's clients."""
         plays = _plays(self.folder, self.roles, self.unroll)
         speaking, sources = np.unique(plays.train_roles, return_inverse=True)
         names = [plays.clients[i] for i in speaking]
@@ -69,10 +75,11 @@ class RolesCorpus(Partitioned, Corpus):
         rule = partition or self.partition
         count = 0 if rule in ("role", "speaker") else len(names)
         options = self.partition_options
-        dealt = numbered(deal(rule, labels, clients=count, seed=seed, options=options), 5)
+        parts = apply_partition(rule, labels, clients=count, seed=seed, options=options)
+        indices = numbered(parts, 5)
         every = max(1, -(-int(plays.test.lengths.sum()) // self.test_characters))
         tests = plays.test.select(np.arange(0, len(plays.test), every))
-        return ArrayClients(plays.train, list(dealt), dealt.__getitem__, {"wer": tests})
+        return ArrayClients(plays.train, list(indices), indices.__getitem__, {"wer": tests})
 
 
 @lru_cache(maxsize=1)
@@ -120,7 +127,7 @@ class Plays:
     """All roles as windows, those of a role next to each other.
 
     clients: names of the roles. train_roles, test_roles: int64, for each window its place in
-    `clients` (as groups for `dealing.by_group`).
+    `clients` (as `groups` of `partitions.by_group`).
     """
 
     clients: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Who holds which speech: a corpus dealt out to phones."""
+"""Partitioning a corpus of speech among clients."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pydantic import Field
 
 from fedvoice.data.partitioning import (
     Labels,
-    Partitioned,
     PartitionRule,
+    PartitionSettings,
+    apply_partition,
     bad_partition,
-    deal,
     numbered,
 )
 from fedvoice.protocol.errors import (
@@ -29,39 +29,39 @@ class Partition(StrEnum):
     """Names of the partitions that are built in for speech (`data.partitioning` has all)."""
 
     SPEAKER = "speaker"
-    """Each phone holds one speaker's speech: what real phones are like."""
+    """One client a speaker, as with real phones."""
     IID = "iid"
-    """The utterances of all speakers shuffled: among phones of the speakers' sizes, or, with
-    `clients`, among that many phones of equal size."""
+    """The utterances of all speakers shuffled: split among clients of the speakers' sizes or, with
+    `clients`, among that many clients of equal size."""
     WORD = "word"
-    """Sorted by transcript (then speaker) and cut into equal stretches: the hardest non-IID."""
+    """Sorted by transcript (then speaker) and split into equal parts: the hardest non-IID case."""
     SHARDS = "shards"
-    """Sorted by transcript, cut into shards, `shards_per_client` of them to a phone (McMahan et
-    al. 2016)."""
+    """Sorted by transcript and split into shards, `shards_per_client` a client (McMahan et al.
+    2016)."""
     DIRICHLET = "dirichlet"
-    """Each phone's mixture of transcripts is drawn from a Dirichlet of `dirichlet_alpha`."""
+    """Each client's mixture of transcripts is drawn from a Dirichlet of `dirichlet_alpha`."""
 
 
-class Dealing(Partitioned):
-    """What decides who holds what, beside the seed."""
+class SpeechPartitionSettings(PartitionSettings):
+    """Settings of the partition of a speech corpus."""
 
     partition: str = Partition.SPEAKER.value
     holdout_speakers: int = Field(default=0, ge=0)
-    """Speakers, spread evenly over the sorted list, whose phones only evaluate: all their
-    utterances are test utterances. 8 of 40 are those with index % 5 == 4."""
+    """Number of speakers held out, spread evenly over the sorted list: they never train, and all
+    their utterances are test utterances. 8 of 40 are those with index % 5 == 4."""
     client_count: int = Field(default=0, ge=0, alias="clients")
-    """Phones that train; 0: as many as speakers that train. Not with `speaker`."""
+    """Number of clients that train; 0: as many as speakers that train. Not with `speaker`."""
     shards_per_client: int = Field(default=2, ge=1)
     dirichlet_alpha: float = Field(default=0.5, gt=0)
-    """Small: a phone says few of the words; large: near IID."""
+    """Small: a client has few of the words; large: near IID."""
     development: bool = False
-    """Plans are chosen here: held-out speakers and test utterances are left away, and a part of
-    what the others train on takes their place (`development_split`)."""
+    """Use the development split, on which plans are chosen: held-out speakers and test utterances
+    are left out and replaced by part of the training data (`development_split`)."""
 
 
 @dataclass(frozen=True)
 class PhoneData:
-    """Speech of one phone. A held-out phone never trains; it only evaluates."""
+    """Speech of one client. A held-out client never trains; it only evaluates."""
 
     client_id: str
     train: list[Utterance] = field(default_factory=list)
@@ -71,19 +71,19 @@ class PhoneData:
 
 def partition(
     utterances: Sequence[Utterance],
-    rules: Dealing,
+    rules: SpeechPartitionSettings,
     *,
     seed: int,
     rule: str | PartitionRule | None = None,
 ) -> list[PhoneData]:
-    """Deal a corpus to phones.
+    """Partition a corpus among clients.
 
-    A part that has a speaker's name keeps that speaker's test utterances; otherwise phones are
-    called client000 and so on and the speakers' test utterances are dealt to them in turn.
+    A part named after a speaker keeps that speaker's test utterances. Otherwise clients are called
+    client000 and so on, and the speakers' test utterances are assigned to them in turn.
 
     Args:
-        seed: of everything that is drawn.
-        rule: takes the place of the partition that `rules` names.
+        seed: of all random draws.
+        rule: used instead of the partition that `rules` names.
 
     Raises:
         FedvoiceError: `bad-manifest` without speakers; `bad-config` if none is left to train, or
@@ -97,8 +97,8 @@ def partition(
     if rules.client_count > len(pool):
         raise bad_partition(
             "clients",
-            f"{rules.client_count} phones for {len(pool)} training utterances",
-            "at least one utterance a phone, or a shard",
+            f"{rules.client_count} clients for {len(pool)} training utterances",
+            "at least one utterance a client, or a shard",
         )
     options = {
         "shards_per_client": rules.shards_per_client,
@@ -108,11 +108,11 @@ def partition(
     sizes = [len(phone.train) for phone in training.values()]
     sources = np.repeat(np.arange(len(sizes), dtype=np.int64), sizes)
     labels = Labels([utterance.text for utterance in pool], sources, tuple(training))
-    dealt = deal(
+    chosen = apply_partition(
         rule or rules.partition, labels, clients=rules.client_count, seed=seed, options=options
     )
-    parts = {who: [pool[i] for i in own] for who, own in numbered(dealt, 3).items()}
-    if isinstance(dealt, dict) and parts.keys() <= training.keys():
+    parts = {who: [pool[i] for i in own] for who, own in numbered(chosen, 3).items()}
+    if isinstance(chosen, dict) and parts.keys() <= training.keys():
         return [p if p.held_out else replace(p, train=parts.get(p.client_id, [])) for p in phones]
     tests = [utterance for phone in training.values() for utterance in phone.test]
     return [
@@ -127,8 +127,8 @@ def partition(
 def development_split(utterances: Sequence[Utterance], holdout_speakers: int) -> list[Utterance]:
     """A smaller corpus for choosing plans, cut from the speakers that would train.
 
-    Held-out speakers and all test utterances are gone; of every speaker's training utterances the
-    last of each five become test utterances.
+    Held-out speakers and all test utterances are removed; every fifth training utterance of each
+    remaining speaker becomes a test utterance.
     """
     by_speaker = _speakers(utterances)
     held_out = held_out_speakers(sorted(by_speaker), holdout_speakers)
@@ -159,7 +159,7 @@ def _by_speaker(utterances: Sequence[Utterance], holdout_speakers: int) -> list[
             ErrorCode.BAD_MANIFEST,
             where=f"utterance {by_speaker[''][0].audio_path}",
             got="no speaker",
-            wanted="a speaker for every utterance: each becomes a phone",
+            wanted="a speaker for every utterance: each becomes a client",
             next_step="Add the field speaker to every line of the manifest.",
         )
     if not 0 <= holdout_speakers < len(speakers):

@@ -1,4 +1,5 @@
-"""Speech as a dataset: the utterances of a manifest, or of synthetic voices, dealt to phones."""
+"""Speech as a dataset: the utterances of a manifest, or of synthetic voices, partitioned among
+clients."""
 
 from __future__ import annotations
 
@@ -11,24 +12,24 @@ from pydantic import model_validator
 from fedvoice.data.buckets import fit_buckets
 from fedvoice.data.dataset import (
     Corpus,
-    Told,
     UtteranceClients,
     VocabularyOf,
     content_digest,
 )
 from fedvoice.data.partitioning import PartitionRule
-from fedvoice.data.speakers import Dealing, partition
+from fedvoice.data.speakers import SpeechPartitionSettings, partition
 from fedvoice.data.synthetic import SyntheticCorpusConfig, build_synthetic_corpus
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.notes import Note
 from fedvoice.protocol.task import FeatureSettings
 from fedvoice.protocol.utterances import Utterance, read_manifest
 
 DEFAULT_BUCKETS = 2
-"""That a task gets whose settings name none."""
+"""Vocabulary of a task whose settings have none."""
 
 
-class DataConfig(Dealing, Corpus):
-    """Either a manifest or a synthetic corpus, and how it is dealt to phones."""
+class DataConfig(SpeechPartitionSettings, Corpus):
+    """Either a manifest or a synthetic corpus, and its partition among clients."""
 
     sounds: ClassVar[bool] = True
 
@@ -45,14 +46,14 @@ class DataConfig(Dealing, Corpus):
         return self
 
     def identity(self) -> dict[str, Any]:
-        """What decides the examples: the manifest's content stands for its path."""
+        """See `Dataset.identity`; the manifest is identified by its content."""
         fields = self.settings({"manifest", "partition"})
         if self.manifest is not None:
             fields["manifest"] = content_digest(self.manifest)
         return {**fields, **self.chosen}
 
-    def prepared(self, directory: Path, told: Told) -> Self:
-        """Synthetic voices speak first, unless an earlier start has their speech in `directory`."""
+    def prepared(self, directory: Path, note: Note) -> Self:
+        """Synthesise the voices into `directory`, unless an earlier start has done so."""
         if self.synthetic is None:
             return self
         manifest = directory / "corpus" / "manifest.jsonl"
@@ -60,12 +61,12 @@ class DataConfig(Dealing, Corpus):
             build_synthetic_corpus(
                 manifest.parent,
                 self.synthetic,
-                lambda done, total: told(f"synthesise voices: {done} of {total}"),
+                lambda done, total: note(f"synthesise voices: {done} of {total}"),
             )
         return self.model_copy(update={"manifest": manifest, "synthetic": None})
 
     def utterances(self) -> list[Utterance]:
-        """The utterances of the kinds wanted.
+        """The utterances of the chosen kinds.
 
         Raises:
             FedvoiceError: what `read_manifest` raises; `bad-config` if none is left.
@@ -90,12 +91,12 @@ class DataConfig(Dealing, Corpus):
     def clients(
         self, partition: str | PartitionRule | None = None, seed: int = 0
     ) -> UtteranceClients:
-        """By speaker, or as the partition says."""
-        return deal_utterances(self.utterances(), self, partition, seed)
+        """One client a speaker, or the partition's clients."""
+        return partition_utterances(self.utterances(), self, partition, seed)
 
 
 class SpeechCorpus(DataConfig):
-    """Utterances of a manifest, dealt as `fedvoice simulate` deals them."""
+    """Utterances of a manifest, partitioned as in `fedvoice simulate`."""
 
     corpus: Literal["speech"] = "speech"
 
@@ -106,10 +107,13 @@ class SpeechCorpus(DataConfig):
         return self
 
 
-def deal_utterances(
-    utterances: Sequence[Utterance], rules: Dealing, rule: str | PartitionRule | None, seed: int
+def partition_utterances(
+    utterances: Sequence[Utterance],
+    rules: SpeechPartitionSettings,
+    rule: str | PartitionRule | None,
+    seed: int,
 ) -> UtteranceClients:
-    """Utterances dealt by a dataset's own rules, or by `rule`."""
+    """Partition utterances by a dataset's settings, or by `rule` instead."""
     return UtteranceClients(partition(utterances, rules, seed=seed, rule=rule))
 
 
@@ -122,8 +126,8 @@ def completed(
     """The tables vocabulary and buckets of a task of speech.
 
     Args:
-        texts: where the targets come from if the task does not say: `tokens` or `manifest`.
-        utterances: that the buckets are to hold if the task has none.
+        texts: the vocabulary's source, `tokens` or `manifest`, if the task names none.
+        utterances: the buckets are fitted to them if the task has no buckets.
     """
     vocabulary = dict(task.get("vocabulary", {}))
     if not {"tokens", "manifest"} & set(vocabulary):

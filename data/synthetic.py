@@ -48,7 +48,7 @@ SAMPLE_RATE = 16000
 
 
 class SyntheticCorpusConfig(BaseModel):
-    """What to synthesise."""
+    """Settings of a synthetic corpus."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -1,8 +1,7 @@
-"""The root command: its subcommands live in the package they belong to and load lazily.
+"""The root command. Subcommands are defined in the rooms they belong to and imported lazily.
 
 A machine that only runs the server needs neither torch nor executorch: a subcommand's module is
-imported when it is called (or when its help is asked for), and imports what is heavy inside its
-function.
+imported when it is called or its help is shown, and heavy imports are inside its function.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ from fedvoice.protocol.errors import ErrorCode, FedvoiceError, is_full, system_e
 
 
 class Subcommand(NamedTuple):
-    """Where a subcommand lives, what the list says of it, and the extra that brings what it needs
-    beyond the plain installation: modules that tell whether the extra is there."""
+    """A subcommand: its module, its line in the list, and the extra that it requires with modules
+    by which to check that the extra is installed."""
 
     target: str
     help: str
@@ -74,7 +73,7 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     ),
     "experiment": Subcommand(
         "fedvoice.laboratory.cli:experiment",
-        "Experiments on quality and cost: grids of simulated runs as TOML files.",
+        "Experiments on quality and cost: grids of simulated trials as TOML files.",
         "fleet",
         ("soundfile", "matplotlib"),
     ),
@@ -93,7 +92,7 @@ SUBCOMMANDS: dict[str, Subcommand] = {
         "Make manifests (NeMo style) from corpora on disk, or synthesise a corpus.",
     ),
 }
-"""In the order in which a newcomer meets them."""
+"""In the order of first use."""
 
 
 def load_subcommand(name: str) -> Any:
@@ -114,7 +113,7 @@ class LazyCommand(TyperCommand):
         super().__init__(name, help=SUBCOMMANDS[name].help, short_help=SUBCOMMANDS[name].help)
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
-        """The context of the real command, whose own it is from here on."""
+        """The context of the imported command."""
         name = str(self.name)
         for module in SUBCOMMANDS[name].modules:
             if find_spec(module) is None and "--help" not in sys.argv:
@@ -123,10 +122,10 @@ class LazyCommand(TyperCommand):
 
 
 class LazyGroup(TyperGroup):
-    """A group that knows its subcommands' names and imports each when it is called."""
+    """A group that lists its subcommands and imports each when it is called."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Names in the order in which a newcomer meets them."""
+        """Names in the order of first use."""
         return list(SUBCOMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:

@@ -1,4 +1,4 @@
-"""`fedvoice doctor`: what this machine can do, and why not."""
+"""`fedvoice doctor`: which jobs this machine supports, and what is missing for the others."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _APT = "On Debian: apt install {}."
 
 @dataclass(frozen=True)
 class Check:
-    """One thing looked for.
+    """One requirement.
 
     Args:
-        job: what it is needed for. found: what is there, or why it does not do.
+        job: the job that needs it. found: what was found, or why it is insufficient.
         next_step: what to do if it is missing.
     """
 
@@ -50,7 +50,7 @@ SHAPING = "emulated bandwidth"
 
 
 def examine() -> list[Check]:
-    """Everything that jobs of this house need, looked for now."""
+    """Check all requirements of all jobs."""
     return [
         *_python(),
         *_android_phones(),
@@ -67,7 +67,7 @@ def examine() -> list[Check]:
 
 
 def possible(checks: Sequence[Check]) -> dict[str, bool]:
-    """Each job, and whether all it needs is there."""
+    """Each job, and whether all its requirements are met."""
     jobs = dict.fromkeys(check.job for check in checks)
     return {job: all(check.ok for check in checks if check.job == job) for job in jobs}
 

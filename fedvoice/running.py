@@ -45,7 +45,7 @@ from fedvoice.simulation.engines import ENGINES, Driver, TrainerSpec
 from fedvoice.simulation.federation import Federation, FederationState
 from fedvoice.simulation.populations import build_population, export_config
 from fedvoice.simulation.quality import judged
-from fedvoice.simulation.tasks import LabTask, exported_task, unexported_task
+from fedvoice.simulation.tasks import TrainingTask, exported_task, unexported_task
 from fedvoice.simulation.training import rates_of, run_rounds
 from fedvoice.simulation.workers.spread import Spread
 
@@ -163,7 +163,7 @@ def simulate(
     source = partial(build_population, corpus, made.manifest, seed, partition=dealt)
     trainer, population = spec.make(), source()
     judge = partial(judged, trainer, made.manifest, population)
-    with closing(Spread(workers).backend(spec, source, trainer, population)) as pool:
+    with closing(Spread(workers).pool_for(spec, source, trainer, population)) as pool:
         federation = Federation(
             name, made.manifest, population.client_ids, run.plan, run.algorithm, pool, judge
         )
@@ -213,7 +213,7 @@ class _Run:
         weights = load_weights(self.folder / WEIGHTS_FILE, manifest.parameters)
         return Simulation(results, weights, manifest, results.final["rates"])
 
-    def make_task(self, told: Callback) -> LabTask:
+    def make_task(self, told: Callback) -> TrainingTask:
         """The task: exported where the engine runs programs."""
         if not ENGINES.get(self.engine).needs_package:
             return unexported_task(self.export)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError, make_folder
+from fedvoice.protocol.notes import Note
 from fedvoice.protocol.task import TaskManifest, TaskPackage, load_package
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def export_task(
     out: Path | str,
     *,
     dataset: Dataset | None = None,
-    progress: Callable[[str], None] = lambda what: None,
+    progress: Note = lambda what: None,
 ) -> TaskManifest:
     """Export a model as a task package that phones can train; its manifest.
 

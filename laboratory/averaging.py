@@ -1,9 +1,9 @@
-"""What averaging two models comes to (McMahan et al. 2016, figure 1).
+"""Averaging two models (McMahan et al. 2016, figure 1).
 
 Two copies of the 2NN learn disjoint IID parts of MNIST, until each overfits its own; then the loss
 on the whole training set is drawn along the line theta w + (1 - theta) w'. From different initial
 weights the models between the two are worse than both; from shared ones the average is better
-than either, which is what federated averaging rests on.
+than either, the basis of federated averaging.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ from fedvoice.simulation.fast.models import OneModel
 from fedvoice.simulation.settings import EngineKind
 from fedvoice.simulation.speech import collate_arrays
 from fedvoice.simulation.tasks import (
-    LabTask,
+    TrainingTask,
     unexported_task,
 )
 
@@ -72,12 +72,12 @@ class AveragingConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     images: int = Field(default=600, ge=1)
-    """That each model learns."""
+    """Number of images that each model learns."""
     epochs: int = Field(default=20, ge=1)
     batch_size: int = Field(default=50, ge=1)
     rate: float = Field(default=0.1, gt=0)
     loss_images: int = Field(default=60_000, ge=1)
-    """The first so many images of the training set are those that the loss is measured on."""
+    """Number of training images, the first of the set, that the loss is measured on."""
     thetas: tuple[float, ...] = tuple(round(-0.2 + 0.05 * i, 2) for i in range(29))
     seed: int = Field(default=0, ge=0)
 
@@ -88,9 +88,9 @@ class Averaging:
 
     thetas: tuple[float, ...]
     shared: tuple[float, ...]
-    """Of two models from the same initial weights."""
+    """Losses between two models from the same initial weights."""
     different: tuple[float, ...]
-    """Of two models from different ones."""
+    """Losses between two models from different initial weights."""
 
     def at(self, theta: float) -> tuple[float, float]:
         """(shared, different) at the theta nearest to this."""
@@ -159,7 +159,7 @@ def average_models(images: Images, config: AveragingConfig) -> Averaging:
     )
 
 
-def averaging_task(batch_size: int) -> LabTask:
+def averaging_task(batch_size: int) -> TrainingTask:
     """The 2NN on MNIST, without a program."""
     names = VocabularyConfig(kind=TargetKind.WORD, as_given=True, tokens=DIGITS)
     return unexported_task(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tomllib
 from enum import StrEnum
@@ -12,11 +13,13 @@ import typer
 
 from fedvoice.laboratory.experiment.places import HELP
 
+_log = logging.getLogger("fedvoice.laboratory")
+
 experiment = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="rich")
 
 
-class BackendKind(StrEnum):
-    """Where an experiment's trials run."""
+class PoolKind(StrEnum):
+    """The worker pools of an experiment."""
 
     LOCAL = "local"
     RAY = "ray"
@@ -24,11 +27,12 @@ class BackendKind(StrEnum):
 
 @experiment.callback()
 def about() -> None:
-    """Experiments on quality and cost: grids of simulated runs as TOML files.
+    """Experiments on quality and cost: grids of simulated trials as TOML files.
 
-    A file says what all runs share (corpus, model, plan, server), the arms that are compared, and
-    how many seeds. [bold]fedvoice experiment run[/bold] runs every trial once and keeps it;
-    [bold]fedvoice report[/bold] writes an experiment's tables again, or one report of several.
+    A file holds what all trials share (corpus, model, plan, server), the arms that are compared,
+    and the seeds. [bold]fedvoice experiment run[/bold] runs every trial once and stores its
+    results; [bold]fedvoice report[/bold] writes an experiment's tables again, or one report of
+    several experiments.
     docs/laboratory.md explains every table of the file.
 
     Example: fedvoice experiment run experiments/noniid-gap.toml --dry-run
@@ -63,24 +67,32 @@ def run(
     workers: Annotated[
         int, typer.Option(help="Processes that share the clients of one trial's rounds.", min=1)
     ] = 1,
+    worker_pool: Annotated[
+        PoolKind | None,
+        typer.Option(
+            help="Where trials and their workers run; default: local. ray needs the extra `ray`."
+        ),
+    ] = None,
     backend: Annotated[
-        BackendKind, typer.Option(help="Where trials run; ray wants the extra `ray`.")
-    ] = BackendKind.LOCAL,
+        PoolKind | None, typer.Option(help="Old name of --worker-pool.", hidden=True)
+    ] = None,
     ray_address: Annotated[
         str | None,
-        typer.Option(help="Of a Ray cluster, host:port or auto; default: one of this machine."),
+        typer.Option(
+            help="Address of a Ray cluster, host:port or auto; default: a new one on this machine."
+        ),
     ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", help="Only say which trials are done, and how long the rest takes."
+            "--dry-run", help="Only list which trials are done and estimate the time of the rest."
         ),
     ] = False,
 ) -> None:
     """Run an experiment's trials, in parallel where cores allow, and write its report.
 
-    Trials that are done are never run again, whatever experiment they were run for; an interrupted
-    experiment goes on where it stopped. OUT then holds report.html, summary.csv, summary.md,
+    A finished trial is never run again, whichever experiment it was run for; an interrupted
+    experiment is resumed. OUT then holds report.html, summary.csv, summary.md,
     trials.csv and figures/.
 
     Example: fedvoice experiment run experiments/noniid-gap.toml --seeds 0
@@ -109,7 +121,7 @@ def run(
     wanted = loaded.trials(str(config))
     kept = trials_folder(trials_dir, cells)
     out = out or Path("runs") / loaded.name
-    spread = Spread(workers, "ray" if backend is BackendKind.RAY else "")
+    spread = Spread(workers, pool_name(worker_pool, backend))
     at_a_time = jobs or max(1, (os.cpu_count() or 1) // workers)
     if spread.ray and not dry_run:
         from fedvoice.simulation.workers.ray_pool import (
@@ -123,12 +135,12 @@ def run(
     if dry_run:
         show_plan(console, look(wanted, kept), at_a_time)
         return
-    make_folder(out)  # what cannot be written is said before the long part
+    make_folder(out)  # an unwritable folder fails before the long part
     try:
         with ExperimentView(console, len({c.digest for c in wanted}), loaded.metric) as view:
             gathered = run_trials(wanted, kept, at_a_time, view, spread, loaded.callbacks)
     except KeyboardInterrupt:
-        typer.echo("stopped; the same command goes on where it stopped", err=True)
+        typer.echo("stopped; the same command resumes", err=True)
         raise typer.Exit(130) from None
     path = write_experiment(out, loaded, kept, gathered)
     show_summary(console, table_lines(loaded, gathered))
@@ -149,7 +161,7 @@ def report(
         typer.Option(help="One report of several experiments, with all their arms, goes here."),
     ] = None,
 ) -> None:
-    """Write report.html again from what each run's folder holds.
+    """Write report.html again from the results in each run's folder.
 
     Example: fedvoice report runs/noniid-gap runs/fvn --out runs/both
     """
@@ -176,10 +188,10 @@ def averaging(
         "runs/averaging"
     ),
     seed: Annotated[
-        int, typer.Option(help="Of the images dealt and the initial weights.", min=0)
+        int, typer.Option(help="Seed of the partition and the initial weights.", min=0)
     ] = 0,
     images: Annotated[
-        int, typer.Option(help="Of the training set that the loss is measured on.", min=1)
+        int, typer.Option(help="Number of training images that the loss is measured on.", min=1)
     ] = 60_000,
 ) -> None:
     """Average two models from the same and from different initial weights, and draw the loss.
@@ -203,6 +215,14 @@ def averaging(
         one, other, average = (found.at(theta)[place] for theta in (1.0, 0.0, 0.5))
         typer.echo(f"{name:<28} {one:>10.3f} {other:>10.3f} {average:>10.3f}")
     typer.echo(f"figure: {out / FIGURE_FILE}")
+
+
+def pool_name(given: PoolKind | None, old: PoolKind | None) -> str:
+    """The worker pool that a command uses, as `Spread` names it: `--worker-pool`, or `old`, its
+    name in 0.1.0. "": by the number of workers."""
+    if given is None and old is not None:
+        _log.warning("--backend is called --worker-pool now; the next release drops the old name")
+    return "ray" if (given or old) is PoolKind.RAY else ""
 
 
 def parse_settings(given: list[str]) -> dict[str, Any]:

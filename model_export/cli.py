@@ -1,4 +1,4 @@
-"""`fedvoice export`: a configuration in, a checked task package out."""
+"""`fedvoice export`: a checked task package from a configuration."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def export(
     """Export a model as a task package that phones can train.
 
     Gradients, decoders and features of the finished program are checked against eager PyTorch
-    on the ExecuTorch runtime first: what is not right is not written.
+    on the ExecuTorch runtime first; a faulty program is not written.
 
     Example: fedvoice export --config experiments/export-words.toml --out task
     """
@@ -53,7 +53,7 @@ def export(
 
 
 def summary_table(summary: ExportSummary) -> Table:
-    """The export as a table for people."""
+    """The export as a printed table."""
     manifest = summary.package.manifest
     worst = summary.worst_gradient
     table = Table(title=f"task {manifest.name}", show_header=False)

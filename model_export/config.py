@@ -1,4 +1,4 @@
-"""What `fedvoice export` is told: model, targets, features, buckets, default plan."""
+"""The settings of `fedvoice export`: model, targets, features, buckets, default plan."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class BucketConfig(BaseModel):
 class VocabularyConfig(BaseModel):
     """Targets: either a list of `tokens` (words or characters) or a `manifest` with texts.
 
-    Tokens are normalised and sorted as texts are, unless they are to be taken `as_given`: with
-    their order and their capitals, which a task needs whose examples are not made from texts.
+    Tokens are normalised and sorted like texts, unless `as_given`, which keeps their order and case
+    for tasks whose targets are not texts.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -85,7 +85,7 @@ class ExportConfig(BaseModel):
 
     name: str = Field(min_length=1)
     seed: int = 0
-    """Of the initial weights."""
+    """Seed of the initial weights."""
     model: ModelConfig
     features: FeatureSettings = FeatureSettings()
     vocabulary: VocabularyConfig
@@ -124,8 +124,8 @@ def read_config(path: Path, manifest: Path | None = None) -> ExportConfig:
     """Read a TOML file; a relative vocabulary.manifest is relative to the file.
 
     Args:
-        manifest: takes the place of the file's vocabulary.tokens or vocabulary.manifest; buckets
-            are fitted to it where the file has none.
+        manifest: used instead of the file's vocabulary.tokens or vocabulary.manifest; buckets
+            are fitted to it if the file has none.
 
     Raises:
         FedvoiceError: `not-found`, `bad-config` naming the field.
@@ -146,7 +146,7 @@ def read_config(path: Path, manifest: Path | None = None) -> ExportConfig:
 
 
 def vocabulary_of(fields: Mapping[str, Any]) -> Vocabulary:
-    """The targets that a task's table `vocabulary` means."""
+    """The vocabulary of a task's table `vocabulary`."""
     return VocabularyConfig.model_validate(fields).build()
 
 

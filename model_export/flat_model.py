@@ -24,8 +24,8 @@ class FlatModel:
         weights, gradient: float32 [P].
 
     Raises:
-        FedvoiceError: `bad-package` if the manifest's model settings or parameter table are not
-            those of a model that this version knows.
+        FedvoiceError: `bad-package` if this version has no model with the manifest's settings and
+            parameter table.
     """
 
     def __init__(self, manifest: TaskManifest) -> None:
@@ -48,8 +48,8 @@ class FlatModel:
             parameters[spec.name].grad = self.gradient[spec.place].view(spec.shape)
 
     def compute_gradient(self, batch: TensorBatch, *, add: bool) -> Tensor:
-        """The weighted loss []; its gradient takes the place of what is in `gradient`, or with
-        `add` is added to it."""
+        """The weighted loss []; its gradient replaces the content of `gradient`, or with `add` is
+        added to it."""
         if not add:
             self.gradient.zero_()
         loss = loss_of(self.module, batch)

@@ -1,6 +1,6 @@
 """A configuration's model before any training, its weights as one flat vector, its manifest.
 
-Apart from `package`, which loads all that lowering needs: whoever only trains needs none of it.
+Separate from `package`, which imports the lowering; training does not need it.
 """
 
 from __future__ import annotations

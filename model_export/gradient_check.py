@@ -1,4 +1,4 @@
-"""Law 8: a lowered program is right, or it is not packaged.
+"""Law 8: a lowered program is checked before it is packaged.
 
 Every method is run on the real ExecuTorch runtime and compared with eager PyTorch: gradients
 parameter by parameter against autograd through torchaudio's and PyTorch's own losses, tokens
@@ -208,7 +208,7 @@ def _reference(
 
 
 def _restless_copy(checked: Checked) -> Checked:
-    """The same model, emitting now and then."""
+    """The same model, changed so that it emits tokens occasionally."""
     model = copy.deepcopy(checked.model)
     with torch.no_grad():
         model.make_restless()

@@ -1,4 +1,4 @@
-"""Log-mel by torchaudio: what `features` of a program is checked against."""
+"""Log-mel by torchaudio: the reference of a program's `features`."""
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from fedvoice.model_export.lowering.program import (
 )
 from fedvoice.model_export.lowering.runtime import LoadedProgram
 from fedvoice.protocol.codec import digest_of
+from fedvoice.protocol.notes import Note
 from fedvoice.protocol.task import (
     WEIGHTS_FILE,
     Bucket,
@@ -38,12 +38,10 @@ from fedvoice.protocol.task import (
     write_package,
 )
 
-Progress = Callable[[str], None]
-
 
 @dataclass(frozen=True)
 class ExportSummary:
-    """What was exported.
+    """Summary of an export.
 
     Attributes:
         arena_bytes: planned memory of each method.
@@ -73,7 +71,7 @@ def export_task(
     out_dir: Path,
     *,
     weights: Path | None = None,
-    progress: Progress = lambda _: None,
+    progress: Note = lambda _: None,
 ) -> ExportSummary:
     """Build, lower, check (law 8) and write a task package.
 
@@ -83,7 +81,7 @@ def export_task(
 
     Raises:
         FedvoiceError: `gradient-check` if the program is not right (nothing is written then),
-            and what reading the vocabulary's manifest or the weights raises.
+            and errors of reading the vocabulary's manifest or the weights.
     """
     began = time.monotonic()
     progress("vocabulary")
@@ -93,7 +91,7 @@ def export_task(
     table = parameter_table(model)
     initial = flat_weights(model, table) if weights is None else load_weights(weights, table)
     program = lower(task_methods(config.model, table, buckets, features), progress)
-    # Always with fresh weights: trained ones say no more about the program, and may magnify
+    # Always with fresh weights: trained ones test nothing more, and may magnify
     # rounding errors.
     checked = Checked(config.model, model, table, features)
     gradients, features_error = check_program(program, checked, buckets, progress)
@@ -124,7 +122,7 @@ def export_task(
 
 
 def check_program(
-    program: Program, checked: Checked, buckets: tuple[Bucket, ...], progress: Progress
+    program: Program, checked: Checked, buckets: tuple[Bucket, ...], progress: Note
 ) -> tuple[tuple[GradientReport, ...], float | None]:
     """Law 8 for all methods: gradient reports by bucket, and the features' error if there are any.
 

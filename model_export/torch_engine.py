@@ -1,7 +1,7 @@
 """The reference engine: a task in eager PyTorch, with autograd and the libraries' own losses.
 
 Same interface as the phone's ExecuTorch engine (`protocol.engine.Engine`), none of its code:
-conformance tests and `fedvoice evaluate --engine torch` hold one against the other.
+conformance tests and `fedvoice evaluate --engine torch` compare the two.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class TorchEngine:
 
     @property
     def manifest(self) -> TaskManifest:
-        """The task that this engine was made for."""
+        """The engine's task."""
         return self._manifest
 
     def features(self, waveform: Float32Array) -> Float32Array:

@@ -1,4 +1,4 @@
-"""What a run measured and how it is shown: results, tables, figures, `report.html`.
+"""Results of a run, and their presentation: tables, figures, `report.html`.
 
 Imports `protocol` and `algorithm`; simulations, experiments and the command call it.
 """

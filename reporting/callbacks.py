@@ -1,7 +1,7 @@
-"""What is told of a run while it goes on, and who listens: one hook interface for all runs.
+"""Callbacks: one hook interface for all runs.
 
-A callback is told of the run's beginning, of the long parts before its first round, of each round
-before and after it, and of the end. Pruning, progress, logging and trackers are callbacks. They
+Hooks are called at the start of a run, at each long part before the first round, before and after
+each round, and at the end. Pruning, progress, logging and trackers are callbacks. They
 run in the process that drives the rounds.
 """
 
@@ -23,8 +23,8 @@ log = logging.getLogger("fedvoice.run")
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What is known of a run before its first round. rounds: as many as it would take to its end;
-    done: rounds that an earlier part of it has done."""
+    """A run before its first round. rounds: number of rounds of the whole run; done: rounds already
+    done, if it is resumed."""
 
     name: str
     rounds: int
@@ -47,24 +47,24 @@ class RoundEnd:
 
 
 class Callback:
-    """Hears of one run; a subclass overrides what it wants to hear. What a method raises ends the
-    run: a checkpoint keeps what was reached."""
+    """The hooks of one run; subclasses override those that they need. An exception ends the run,
+    after a checkpoint."""
 
     def began(self, run: RunInfo) -> None:
-        """The run has begun, or is resumed."""
+        """The run has started, or is resumed."""
 
     def noted(self, what: str) -> None:
-        """A long part before the first round, in a few words."""
+        """A long part before the first round starts; `what` describes it in a few words."""
 
     def round_begins(self, number: int) -> None:
-        """Round `number`, from 1, is the next."""
+        """Round `number` (from 1) starts."""
 
     def round_ended(self, end: RoundEnd) -> bool:
-        """A round has ended; True ends the run here, as a result."""
+        """A round has ended. True ends the run here, as a regular result."""
         return False
 
     def ended(self, results: Results) -> None:
-        """The run has come to its end."""
+        """The run has ended."""
 
 
 CALLBACKS: Registry[Callable[..., Callback]] = Registry(
@@ -80,17 +80,17 @@ CallbackSpec = str | Mapping[str, Any]
 
 
 def travelling(wanted: Iterable[CallbackSpec]) -> tuple[CallbackSpec, ...]:
-    """The same callbacks by names that other processes know.
+    """The same callbacks by names that other processes can import.
 
     Raises:
-        FedvoiceError: `bad-plugin` for one that can be imported nowhere else.
+        FedvoiceError: `bad-plugin` for one that cannot be imported elsewhere.
     """
     tables = [{"name": one} if isinstance(one, str) else dict(one) for one in wanted]
     return tuple({**one, "name": CALLBACKS.travelling(str(one.get("name", "")))} for one in tables)
 
 
 def make_callbacks(wanted: Iterable[CallbackSpec]) -> list[Callback]:
-    """The callbacks that are so specified.
+    """Build callbacks from their specifications.
 
     Raises:
         FedvoiceError: `bad-plugin`.
@@ -105,7 +105,7 @@ def make_callbacks(wanted: Iterable[CallbackSpec]) -> list[Callback]:
 
 
 class Named(Callback):
-    """A plugged-in callback: what it raises names it."""
+    """A plug-in's callback: its exceptions name it."""
 
     def __init__(self, inner: Callback, name: str) -> None:
         self._inner, self._name = inner, name
@@ -137,8 +137,8 @@ class Named(Callback):
 
 
 class Callbacks(Callback):
-    """Several as one, told in their order; a run ends when one of them says so, and the others
-    have heard of the round."""
+    """Several callbacks as one, called in order. The run ends if one of them returns True; the
+    others are called for that round nonetheless."""
 
     def __init__(self, inner: Sequence[Callback]) -> None:
         self._inner = list(inner)
@@ -169,7 +169,7 @@ class Callbacks(Callback):
 
 
 class Log(Callback):
-    """A line a round to Python's logging, as `fedvoice.run`."""
+    """Logs a line a round to the logger `fedvoice.run`."""
 
     def round_ended(self, end: RoundEnd) -> bool:
         """See `Callback`."""

@@ -1,4 +1,4 @@
-"""`results.json`: what a simulation measured, round by round."""
+"""`results.json`: the measurements of a run, round by round."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ RESULTS_FILE = "results.json"
 class RoundResult:
     """One committed round.
 
-    loss: mean training loss, weighted by examples. wer, heldout_wer: percent, of the model that
-    the round ended with, or None when it was not evaluated. clients, examples, steps, bytes_*,
+    loss: mean training loss, weighted by examples. wer, heldout_wer: percent, of the model
+    after the round, or None when it was not evaluated. clients, examples, steps, bytes_*,
     wall_secs: of this round. cfmq_*: cumulative, the cost of the quality reached by now;
     measured on the wire and from the steps taken. analytic_cfmq_bytes: the paper's formula for
     the same rounds. peak_memory_bytes: largest measured growth of a phone's resident set,
@@ -48,7 +48,7 @@ class RoundResult:
 
 @dataclass(frozen=True)
 class KindResult:
-    """What the phones of one kind did over a whole run.
+    """Totals of the phones of one kind over a whole run.
 
     updates: accepted ones; examples, steps, train_secs: their sums. bytes_*: all messages of these
     phones. wer, heldout_wer: percent, at the last evaluation; None: not measured.
@@ -75,7 +75,7 @@ class Results:
     final: dict[str, Any]
     config: dict[str, Any] = field(default_factory=dict)
     kinds: list[KindResult] = field(default_factory=list)
-    """What each kind of phone did."""
+    """Totals of each kind of phone."""
 
     def write(self, directory: Path) -> Path:
         """Write `directory/results.json`, replacing an older one in one step."""

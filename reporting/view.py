@@ -21,7 +21,7 @@ _COLUMNS += ["CFMQ comm.", "CFMQ comp.", "secs"]
 
 
 class PreparationView:
-    """Says what is being prepared: a line that changes on a terminal, a line a part elsewhere."""
+    """Shows the part being prepared: one changing line on a terminal, else a line a part."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -42,7 +42,7 @@ class PreparationView:
         self._status.stop()
 
     def show(self, what: str) -> None:
-        """`what`: words, and after a colon what changes often."""
+        """`what`: the part, and after a colon its progress."""
         if self._console.is_terminal:
             self._status.update(what)
         elif (part := what.partition(":")[0]) not in self._printed:
@@ -98,7 +98,7 @@ class RoundTable:
         self._printed = max(self._printed, len(rounds))
 
     def _table(self, books: Books) -> Table:
-        # Whatever a terminal's width, 80 too: no number is cut.
+        # At any width, 80 columns too, no number is cut.
         roomy = self._console.width >= _ROOMY_COLUMNS
         table = Table() if roomy else Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
         for name in _COLUMNS:
@@ -121,7 +121,7 @@ class RoundTable:
         elapsed = time.monotonic() - self._started
         text = f"round {done} of {self._rounds}, {elapsed:.0f} s"
         if fresh > 0 and done < self._rounds:
-            text += f", about {elapsed / fresh * (self._rounds - done):.0f} s to go"
+            text += f", about {elapsed / fresh * (self._rounds - done):.0f} s left"
         elif not done:
             text += ", phones are checking in"
         return Text(text)

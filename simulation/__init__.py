@@ -1,4 +1,4 @@
-"""Drives `algorithm` without phones, or with a fleet of emulated ones.
+"""Simulation: drives `algorithm` in process, or with a fleet of emulated phones.
 
-Engines, featurising, worker pools, the fleet; experiments and the public API call it.
+Engines, featurising, worker pools and the fleet. Experiments and the public API call it.
 """

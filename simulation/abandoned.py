@@ -1,5 +1,5 @@
-"""Rounds of which nothing came: a run that has none but those is no result, and one that comes to
-have none but those ends."""
+"""Abandoned rounds: a run in which every round was abandoned fails, and a run in which no update
+counts any more ends early."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from fedvoice.protocol.errors import (
 from fedvoice.reporting.results import RoundResult
 
 _WAYS_OUT = {
-    "no usable example": "Let the task have the corpus's words, and buckets as long as it.",
+    "no usable example": "Give the task the corpus's vocabulary, and buckets of its lengths.",
     "too many examples": "Set plan.data_limit, or raise server.max_client_examples.",
-    "nobody": "Let somebody train: deal to more clients, or hold fewer speakers out.",
+    "nobody": "Partition the corpus among more clients, or hold fewer speakers out.",
 }
-"""By what was the matter most often; the way out of the rest is gentler training."""
+"""The next step by the most frequent reason; for all others it is gentler training."""
 
 STUCK_ROUNDS = 10
 
 
 def stuck(rows: Sequence[RoundResult]) -> bool:
-    """Whether no update counted in any of the last STUCK_ROUNDS: every client was asked each time,
-    and each next round would ask all of them again with the same weights."""
+    """Whether no update was accepted in any of the last STUCK_ROUNDS rounds. Each round invited
+    every client, so the next one would invite the same clients with the same weights."""
     last = rows[-STUCK_ROUNDS:]
     return len(last) == STUCK_ROUNDS and all(
         row.end.startswith(Phase.ABANDONED) and not row.clients for row in last
@@ -34,11 +34,11 @@ def stuck(rows: Sequence[RoundResult]) -> bool:
 def see_that_updates_count(
     where: str, rows: Sequence[RoundResult], refused: Mapping[str, int]
 ) -> None:
-    """Abandoned rounds are fine as long as one at least was committed.
+    """Check that at least one round was committed.
 
     Args:
-        rows: those of a federated run that has come to its end; row 0 has no round.
-        refused: updates that did not count, by reason; empty where only a server knows.
+        rows: the results of a finished federated run; row 0 has no round.
+        refused: number of rejected updates by reason; empty where only a server knows.
 
     Raises:
         FedvoiceError: `no-updates`.
@@ -55,8 +55,8 @@ def see_that_updates_count(
     raise FedvoiceError(
         ErrorCode.NO_UPDATES,
         where=where,
-        got=f"{len(ends)} rounds, 0 updates that counted; {told}",
-        wanted="one round at least that moved the model",
+        got=f"{len(ends)} rounds, 0 updates accepted; {told}",
+        wanted="at least one committed round",
         next_step=_WAYS_OUT.get(
             why,
             "Lower plan.client_rate, set plan.clip_norm, or look at server.min_fraction and at the "

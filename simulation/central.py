@@ -1,8 +1,8 @@
-"""Central training: all clients' examples in one place, shuffled, with Adam. What federated
-training is held against.
+"""Central training: all clients' examples in one place, shuffled, with Adam. The baseline of
+federated training.
 
-A row of its results is an epoch; nothing is communicated, and mu counts Adam's two vectors. Its
-state between two epochs is a federation's, Adam's vectors in the place of the server optimiser's.
+A row of its results is an epoch. Nothing is communicated, and mu counts Adam's two vectors. Its
+state is a `FederationState` whose server-optimiser slots hold Adam's vectors.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class CentralRun:
 
     @property
     def rounds(self) -> int:
-        """Epochs, which are its rounds."""
+        """Number of epochs, counted as rounds."""
         return self.config.epochs
 
     def start(self, weights: FlatVector) -> FederationState:
@@ -70,7 +70,7 @@ class CentralRun:
         return FederationState(AlgorithmState(weights, OptimizerState()))
 
     def step(self, state: FederationState) -> FederationState:
-        """The state after one more epoch: shuffled anew, Adam's rate falling with a cosine.
+        """The state after one more epoch: reshuffled, Adam's rate decayed by a cosine.
 
         Raises:
             FedvoiceError: `bad-config` if no example can be used.
@@ -120,13 +120,13 @@ class CentralRun:
                 ErrorCode.BAD_CONFIG,
                 where="central training",
                 got=f"none of {len(self._data)} examples fits a bucket of the task",
-                wanted="one at least to learn from",
-                next_step="Let the task have the corpus's words, and buckets as long as it.",
+                wanted="at least one example",
+                next_step="Give the task the corpus's vocabulary, and buckets of its lengths.",
             )
         return np.array(used, dtype=np.int64)
 
     def _gradient(self, model: OneModel, rows: Int64Array, number: int) -> float:
-        """Put a batch's gradient into the model; its mean loss. `number` names the masks."""
+        """The mean loss of a batch; leaves its gradient in the model. `number` seeds the masks."""
         policy, masks = self.plan.spec_augment, None
         if policy.time_masks + policy.frequency_masks:
             plan = self.plan.model_copy(update={"local_epochs": 1})
@@ -171,7 +171,7 @@ class CentralRun:
 def _restore(
     adam: torch.optim.Adam, flat: torch.nn.Parameter, slots: OptimizerState, steps: int
 ) -> None:
-    """Go on after `steps` steps with the vectors that `_vectors` took."""
+    """Resume after `steps` steps from the vectors that `_vectors` returned."""
     if steps:
         adam.state[flat] = {
             "step": torch.tensor(float(steps)),

@@ -1,4 +1,4 @@
-"""A run's state between two rounds, on disk: a killed trial goes on where it was, to the bit."""
+"""Checkpoints: a run's state between two rounds, on disk. A resumed run gives the same bits."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SLOT = "slot."
 
 
 def save_state(directory: Path, state: FederationState) -> None:
-    """Replace the state below `directory` in one step."""
+    """Replace the state below `directory` atomically."""
     rest = {
         "number": state.number,
         "rows": [asdict(row) for row in state.rows],
@@ -60,7 +60,7 @@ def load_state(directory: Path) -> FederationState | None:
             ),
             rows=tuple(RoundResult(**row) for row in rest["rows"]),
             evaluations=evaluations_from_json(rest["evaluations"]),
-            refused=rest.get("refused", {}),  # states of versions before have none
+            refused=rest.get("refused", {}),  # absent in states of earlier versions
         )
 
 

@@ -10,7 +10,7 @@ import typer
 
 def simulate(
     config: Annotated[Path, typer.Option(help="The run's TOML file, e.g. experiments/demo.toml.")],
-    out: Annotated[Path, typer.Option(help="Folder of the run. An interrupted run in it goes on.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run; an interrupted run is resumed.")],
     manifest: Annotated[
         Path | None, typer.Option(help="Speech to use instead of the file's: JSON lines.")
     ] = None,
@@ -18,17 +18,15 @@ def simulate(
     cohort_size: Annotated[int | None, typer.Option(help="Updates a round (K).", min=1)] = None,
     partition: Annotated[
         str | None,
-        typer.Option(
-            help="Who holds what: speaker, iid, word, shards, dirichlet, or module:function."
-        ),
+        typer.Option(help="Partition: speaker, iid, word, shards, dirichlet, or module:function."),
     ] = None,
     holdout_speakers: Annotated[
         int | None, typer.Option(help="Speakers that never train, for the held-out WER.")
     ] = None,
     data_limit: Annotated[
-        int | None, typer.Option(help="Examples of a phone in a round at most (L); 0: all.")
+        int | None, typer.Option(help="Data limit L: most examples of a client a round; 0: all.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of weights, cohorts and phones.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of weights, cohorts and clients.")] = None,
     processes: Annotated[
         int | None, typer.Option(help="Processes that the phones share.", min=1)
     ] = None,
@@ -81,7 +79,7 @@ def simulate(
         },
     )
     if claim_directory(settings, out, overwrite=overwrite):
-        console.print(f"going on with the run in {out}")
+        console.print(f"resuming the run in {out}")
     try:
         with PreparationView(console) as view:
             prepared = prepare(settings, out, view.show)
@@ -135,7 +133,7 @@ def evaluate(
 
 
 def _stopped(out: Path) -> typer.Exit:
-    typer.echo(f"stopped; the same command goes on with the run in {out}", err=True)
+    typer.echo(f"stopped; the same command resumes the run in {out}", err=True)
     return typer.Exit(130)
 
 

@@ -1,4 +1,4 @@
-"""What the clients of an experiment hold: examples collated once, so that a batch is an index."""
+"""The data of clients: examples collated once into arrays, so that a batch is an index array."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class ClientData(Examples):
 
 
 class Population(Protocol):
-    """Who takes part in an experiment and on what it is judged."""
+    """The clients of a simulation and its test sets."""
 
     @property
     def client_ids(self) -> Sequence[str]:

@@ -1,8 +1,9 @@
-"""The work of some of a round's clients in one process: trained, checked, folded into a part sum.
+"""The share of a round in one process: clients are trained, updates checked and folded into a
+partial sum.
 
-Part sums are exact (law 1): dealt to processes or machines in whole groups of clients that train
-together, a cohort comes to the same model to the bit. (Beside other clients one's own delta differs
-in the last bits: matrix products of another size round differently.)
+Partial sums are exact (law 1). A cohort that is split among processes or machines in whole groups
+of clients that train together gives the same model, to the bit. (In a group of another size a
+client's delta differs in the last bits: matrix products of other sizes round differently.)
 """
 
 from __future__ import annotations
@@ -58,10 +59,10 @@ from fedvoice.simulation.trainers import (
 
 @dataclass(frozen=True)
 class RoundWork:
-    """What every client of a round gets.
+    """The input of every client of a round.
 
-    weights: float32 [P]. spool: where updates wait for a cohort rule, a folder that all workers
-    reach; None: nothing is spooled.
+    weights: float32 [P]. spool: folder, shared by all workers, in which updates are kept for a
+    link that needs single updates; None: nothing is spooled.
     """
 
     number: int
@@ -77,7 +78,7 @@ class RoundWork:
         return make_chain(self.links, max_weight=self.limits.max_client_examples)
 
     def __getstate__(self) -> dict[str, Any]:
-        # Whoever unpickles it may be another process: links go there by names known there too.
+        # Another process may unpickle it: plug-ins travel under names that can be imported there.
         return {**self.__dict__, "links": travelling(self.links), "plan": self._travelling_plan()}
 
     def _travelling_plan(self) -> TrainingPlan:
@@ -87,7 +88,7 @@ class RoundWork:
 
 @dataclass(frozen=True)
 class ClientReport:
-    """What a client did. `refused`: why its update does not count (a `Reason`), or empty."""
+    """A client's result. `refused`: why its update was rejected (a `Reason`), or empty."""
 
     client_id: str
     statistics: pb.Statistics
@@ -107,7 +108,7 @@ __all__ = [
 
 @dataclass
 class CohortPart:
-    """Reports in the order of the clients, and the sum of the updates that count."""
+    """Reports in the order of the clients, and the sum of the accepted updates."""
 
     total: Accumulator
     reports: list[ClientReport] = field(default_factory=list)
@@ -116,8 +117,8 @@ class CohortPart:
 def train_cohort(
     trainer: Trainer, population: Population, work: RoundWork, client_ids: Sequence[str]
 ) -> CohortPart:
-    """Train these clients, as many together as the trainer likes; updates are folded as they come
-    (law 3)."""
+    """Train these clients, in groups of the trainer's preferred size; updates are folded as they
+    arrive (law 3)."""
     part = CohortPart(Accumulator(work.weights.size, grid_bits=work.limits.grid_bits))
     chain = work.chain
     for start in range(0, len(client_ids), trainer.clients_together):
@@ -132,7 +133,7 @@ def train_cohort(
 def _fold(
     update: LocalUpdate, work: RoundWork, chain: Chain, client_id: str, total: Accumulator
 ) -> ClientReport:
-    """Check an update as the server does, and add it to the sum if it counts."""
+    """Check an update as the server does, and add it to the sum if it is accepted."""
     delta, statistics = update.delta, update.statistics
     if delta is None:
         why = Reason.DIVERGED if statistics.steps else Reason.NO_EXAMPLE
@@ -194,7 +195,7 @@ def _told(work: RoundWork, client_id: str, s: pb.Statistics) -> Told:
 
 
 def _spooled_path(spool: Path, client_id: str) -> Path:
-    # Names of clients are the corpus's; a digest is a file name everywhere.
+    # Client ids come from the corpus; a digest is a valid file name everywhere.
     return spool / f"{digest_of(client_id.encode())}.npy"
 
 

@@ -1,6 +1,6 @@
-"""The engines that train, behind the door `fedvoice.engines`.
+"""Engines: what trains clients. The registry of the group `fedvoice.engines`.
 
-A trainer is made in the process that uses it, from data alone, so that workers can make their own.
+A trainer is built from data in the process that uses it, so that workers can build their own.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from fedvoice.simulation.trainers import (
 
 
 class Driver(StrEnum):
-    """What runs an experiment's rounds."""
+    """The ways to run an experiment's rounds."""
 
     COHORTS = "cohorts"
     """Cohorts of clients in worker pools."""
@@ -38,10 +38,10 @@ class Driver(StrEnum):
 
 
 class TrainingEngine(ABC):
-    """An engine, as settings name it: how clients are trained, and what it takes.
+    """An engine, as named in settings: how clients are trained, and what that requires.
 
-    One that drives itself (emulated phones, central training) takes no cohorts: whoever runs an
-    experiment does so by `driver`.
+    An engine that runs whole trials by itself (emulated phones, central training) trains no
+    cohorts; `driver` says which.
     """
 
     needs_package: ClassVar[bool] = False
@@ -86,7 +86,7 @@ class TrainerSpec:
         return ENGINES.get(self.kind).trainer(self)
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Elsewhere a plug-in is known by its module and name alone.
+        """Pickle a plug-in by its module and name.
 
         Raises:
             FedvoiceError: `bad-plugin` for one that cannot be imported elsewhere.

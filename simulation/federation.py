@@ -1,8 +1,8 @@
 """Federated rounds in one process: drives `algorithm` without sockets and stores.
 
 `algorithm.rounds` decides who trains and when a round ends, `algorithm.federated` does the rest, as
-in the server; clients come from a worker pool. The books count the payloads alone: what check-ins
-and framing add is measured on the wire by `fedvoice simulate`.
+in the server; a worker pool trains the clients. Costs count payloads only: the overhead of
+check-ins and framing is measured on the wire by `fedvoice simulate`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class FederationState:
     """Everything that a run needs to resume after a round.
 
     rows: one a closed round. evaluations: errors by round (0: before the first) and test set.
-    refused: updates that did not count, by reason.
+    refused: number of rejected updates by reason.
     """
 
     algorithm: AlgorithmState
@@ -88,7 +88,7 @@ class FederationState:
 
 
 class Training(Protocol):
-    """What goes from state to state: a federation by rounds, central training by epochs."""
+    """Training as state transitions: a federation by rounds, central training by epochs."""
 
     @property
     def rounds(self) -> int:
@@ -98,16 +98,16 @@ class Training(Protocol):
         """Before the first step, at `weights` float32 [P]."""
 
     def step(self, state: FederationState) -> FederationState:
-        """The state after one more; the same state always gives the same one."""
+        """The state after one more step; deterministic."""
 
     def finish(self, state: FederationState) -> FederationState:
-        """`state` with an evaluation of its weights: a run that ends early may lack the last one.
-        Without one where none is wanted at all."""
+        """`state` with an evaluation of its weights, which a run that ends early may lack.
+        Unchanged where the settings ask for no evaluations."""
 
 
 @dataclass(frozen=True)
 class Federation:
-    """What stays the same from round to round.
+    """The part of a simulation that is constant from round to round.
 
     Args:
         client_ids: all clients that may train.
@@ -120,7 +120,7 @@ class Federation:
     client_ids: Sequence[str]
     plan: TrainingPlan
     config: AlgorithmConfig
-    backend: WorkerPool
+    pool: WorkerPool
     evaluate: Evaluate
 
     @property
@@ -130,7 +130,7 @@ class Federation:
 
     @cached_property
     def algorithm(self) -> FederatedAlgorithm:
-        """The pure part."""
+        """The algorithm, as pure functions."""
         return FederatedAlgorithm(self.config, self.manifest.parameters, self.plan)
 
     def start(self, weights: FlatVector) -> FederationState:
@@ -167,7 +167,7 @@ class Federation:
 
     @contextmanager
     def _work(self, number: int, weights: FlatVector) -> Iterator[RoundWork]:
-        """What the round's clients get; updates are spooled where a link needs them."""
+        """The input of the round's clients; updates are spooled where a link needs them."""
         own = self.algorithm
         work = RoundWork(number, own.plan_for(number), weights, own.limits, self.config.links)
         if not own.chain.needs_updates:
@@ -177,24 +177,24 @@ class Federation:
             yield replace(work, spool=Path(spool))
 
     def _train(self, work: RoundWork) -> tuple[RoundState, Accumulator, list[ClientReport]]:
-        """Step the round's machine to its end; a place that is refused goes to the next client."""
+        """Step the round machine to its end; a rejected update is replaced by the next client's."""
         candidates = rounds.draw_cohort(self.config.seed, work.number, self.client_ids)
         state = RoundState(rules_for(self.config, self.name, work.number, Work.TRAIN))
         state, _ = rounds.step(state, rounds.Started(0.0, candidates))
         total = self.algorithm.accumulator()
         reports: list[ClientReport] = []
         while state.phase is rounds.Phase.TRAINING and state.places:
-            # What is asked beyond the goal covers phones that drop out, and none does here.
+            # Over-selection covers clients that drop out, and none does here.
             invited = list(state.places)[: state.goal - len(state.accepted)]
             for client_id in invited:
                 state, _ = rounds.step(state, rounds.CheckedIn(0.0, client_id))
-            part = self.backend.train(work, invited)
+            part = self.pool.train(work, invited)
             total.merge(part.total)
             reports += part.reports
             for report in part.reports:
                 kind = rounds.ReportRejected if report.refused else rounds.ReportAccepted
                 state, _ = rounds.step(state, kind(0.0, report.client_id))
-        if state.phase is rounds.Phase.TRAINING:  # nobody is left to invite
+        if state.phase is rounds.Phase.TRAINING:  # no client is left to invite
             state, _ = rounds.step(state, rounds.Ticked(state.deadline_secs))
         return state, total, reports
 

@@ -1,4 +1,4 @@
-"""From a dataset to its task and its population."""
+"""The task and the population of a dataset."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ from fedvoice.simulation.speech import (
 )
 
 SHARED_LIBRARIES = 2
-"""Feature settings whose features a process keeps: each up to `speech.HELD_BYTES`."""
+"""Number of feature settings whose features a process caches, each up to
+`speech.HELD_BYTES`."""
 
 
 def export_config(dataset: Dataset, task: Mapping[str, Any], name: str) -> ExportConfig:
-    """The task's settings, completed by the dataset: targets, and buckets that hold it.
+    """The task's settings, completed by the dataset: vocabulary and buckets.
 
     Raises:
         FedvoiceError: `bad-config`, and what reading the corpus raises.
@@ -38,7 +39,7 @@ def export_config(dataset: Dataset, task: Mapping[str, Any], name: str) -> Expor
 
 @lru_cache(maxsize=SHARED_LIBRARIES)
 def shared_library(settings: FeatureSettings) -> FeatureLibrary:
-    """Shared by all trials that a process runs: features cost more than a short run."""
+    """Shared by all trials of a process: computing features takes longer than a short trial."""
     return FeatureLibrary(settings)
 
 
@@ -49,10 +50,10 @@ def build_population(
     library: FeatureLibrary | None = None,
     partition: str | None = None,
 ) -> Population:
-    """The clients of one run. `seed` decides whatever the partition draws.
+    """The clients of one run. `seed` is that of the partition.
 
     Args:
-        library: keeps features of sound; None: the one that this process shares.
+        library: cache of features; None: the one shared in this process.
         partition: instead of the dataset's own.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Child processes of a simulation: their output goes to a file, their errors come home.
+"""Child processes of a simulation: output goes to a file, errors are raised in the parent.
 
 Children ignore Ctrl-C: the parent decides, and stops them with SIGTERM. A child whose parent has
 gone stops by itself.
@@ -65,7 +65,7 @@ class Child:
         return self._process.exitcode
 
     def error(self) -> FedvoiceError | None:
-        """What it failed with, if it ended with an error of its own (not by a signal)."""
+        """The error that ended it; None if it succeeded or a signal ended it."""
         if self.exit_code in (None, 0):
             return None
         try:
@@ -82,11 +82,11 @@ class Child:
             where=self.name,
             got=f"exit code {self.exit_code}",
             wanted="a process that runs to the end",
-            next_step=f"Its last words are in {self.log_path}.",
+            next_step=f"Its last output is in {self.log_path}.",
         )
 
     def wait(self) -> None:
-        """Until it ends by itself."""
+        """Wait until it ends by itself."""
         self._process.join()
 
     def ask_to_stop(self) -> None:
@@ -104,7 +104,7 @@ class Child:
 
 
 class Stoppable(Protocol):
-    """A process that can be told to end."""
+    """A process that can be stopped."""
 
     def ask_to_stop(self) -> None:
         """SIGTERM."""
@@ -124,7 +124,7 @@ def stop_all(children: Iterable[Stoppable]) -> None:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """No Ctrl-C: an impatient second one must not leave processes behind or results unwritten."""
+    """Ignore Ctrl-C: a second one must not leave processes behind or results unwritten."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -160,6 +160,6 @@ def _run(
     except (FedvoiceError, OSError) as error:
         known = error if isinstance(error, FedvoiceError) else system_error(error)
         errors.send(known)
-        with suppress(OSError):  # the log may lie on the disk that is full
+        with suppress(OSError):  # the log may be on a full disk
             traceback.print_exc()
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""Error rates of transcripts against what was said."""
+"""Error rates of transcripts against the references."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings of simulations that are read without loading an engine."""
+"""Settings of simulations, readable without loading an engine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 
 class EngineKind(StrEnum):
-    """What a trial of an experiment runs on."""
+    """The built-in engines."""
 
     FAST = "fast"
     """Eager PyTorch in this process."""

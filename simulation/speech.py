@@ -1,4 +1,4 @@
-"""What datasets yield as populations: features are made when a client first needs them."""
+"""Datasets as populations: features are computed when a client first needs them."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ from fedvoice.protocol.utterances import Utterance
 from fedvoice.simulation.clients import ClientData
 
 TESTED_TOGETHER = 2048
-"""Utterances of a test set collated at once: twenty minutes of words, eight hours of sentences."""
+"""Most utterances of a test set collated at once."""
 LEFT_OUT = UNUSABLE - {ErrorCode.MISSING_AUDIO, ErrorCode.WRONG_SAMPLE_RATE}
-"""Like a phone, but a whole corpus in the wrong place or at the wrong rate is no experiment: a
-simulation looks for these before it begins."""
+"""Errors for which an example is skipped, as on a phone. A missing file or a wrong sample rate is
+not one of them: it usually concerns the whole corpus, so a simulation fails before it begins."""
 HELD_BYTES = 1 << 30
-"""Features kept in memory by one process; a corpus beyond that is read again and again."""
+"""Most bytes of features cached by one process; beyond that files are read again."""
 
 
 class FeatureLibrary:
-    """Normalised log-mel of sound, the most recently used kept in memory."""
+    """Normalised log-mel features of sound files, with an LRU cache."""
 
     def __init__(self, settings: FeatureSettings, max_bytes: int = HELD_BYTES) -> None:
         self._settings, self._max_bytes = settings, max_bytes
@@ -101,7 +101,7 @@ class FeatureLibrary:
 
 
 class TestSet:
-    """References in parts, collated anew at every pass unless all of them are one part."""
+    """References in parts, collated at every pass unless they fit one part."""
 
     def __init__(
         self,
@@ -124,11 +124,11 @@ class TestSet:
 
 
 class DatasetPopulation:
-    """A dataset dealt to clients, ready to train on.
+    """A partitioned dataset, ready to train on.
 
     Utterances that the task cannot use (unknown words, longer than every bucket) are left out, as
-    a phone leaves them out. What they come to is kept, up to `HELD_BYTES`; arrays that lie in
-    memory anyway are collated each time.
+    on a phone. Collated clients are cached up to `HELD_BYTES`; arrays that are in memory anyway
+    are collated each time.
     """
 
     def __init__(self, clients: Clients, manifest: TaskManifest, library: FeatureLibrary) -> None:
@@ -173,7 +173,7 @@ class DatasetPopulation:
         try:
             targets = targets_of(reference, manifest)
             if isinstance(reference, Utterance):
-                # By the manifest's word, before anything is decoded.
+                # By the durations in the manifest, before anything is decoded.
                 samples = round(reference.duration_secs * manifest.features.sample_rate)
                 stacked = manifest.features.stacked_frames(manifest.features.frames(samples))
                 if manifest.bucket_for(max(1, stacked - 1), len(targets)) is None:
@@ -190,10 +190,10 @@ class DatasetPopulation:
 
 
 def targets_of(reference: Reference, manifest: TaskManifest) -> Sequence[int]:
-    """Token ids that are to be learnt of an example.
+    """The target token ids of an example.
 
     Raises:
-        FedvoiceError: `unknown-token`, also for ids that the task has not; `empty-transcript`.
+        FedvoiceError: `unknown-token`, also for ids outside the vocabulary; `empty-transcript`.
     """
     ids = reference.targets if isinstance(reference, ArrayReference) else None
     if ids is None:

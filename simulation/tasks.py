@@ -1,4 +1,4 @@
-"""Tasks of experiments: exported once for all trials that share them, whatever their seed."""
+"""Tasks of experiments: exported once for all trials that share them, independent of the seed."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from fedvoice.model_export.fresh import (
     parameter_table,
 )
 from fedvoice.protocol.codec import digest_of
+from fedvoice.protocol.notes import Note
 from fedvoice.protocol.parameters import FlatVector
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.protocol.task import (
@@ -27,12 +28,10 @@ from fedvoice.protocol.task import (
 )
 from fedvoice.simulation.fleet.prepare import export_key
 
-Progress = Callable[[str], None]
-
 
 @dataclass(frozen=True)
-class LabTask:
-    """package_dir: None for a task that was not exported; its manifest has no arenas then."""
+class TrainingTask:
+    """A task to train. package_dir: None if not exported; its manifest then has no arenas."""
 
     export: ExportConfig
     manifest: TaskManifest
@@ -61,25 +60,25 @@ class LabTask:
         _make_whole(directory, write)
 
 
-def exported_task(export: ExportConfig, tasks_dir: Path, progress: Progress) -> LabTask:
+def exported_task(export: ExportConfig, tasks_dir: Path, progress: Note) -> TrainingTask:
     """The package of `export` below `tasks_dir`, exported if it is not there yet.
 
-    Seed and plan of `export` do not matter: trials bring their own.
+    Seed and plan of `export` are ignored: trials have their own.
     """
     export = export.model_copy(update={"seed": 0, "plan": TrainingPlan()})
     directory = tasks_dir / export_key(export)[:16]
     if not directory.is_dir():
         from fedvoice.model_export.package import (
-            export_task,  # lowering: seconds, and most trials find it
+            export_task,  # imports lowering (seconds); most trials find the package
         )
 
         _make_whole(directory, lambda draft: export_task(export, draft, progress=progress))
-    return LabTask(export, load_package(directory).manifest, directory)
+    return TrainingTask(export, load_package(directory).manifest, directory)
 
 
 def _make_whole(directory: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` make a folder, which then is `directory`: nobody ever sees a part of it, and
-    where somebody else was faster theirs stays."""
+    """Create `directory` atomically with the content that `write` makes. If another process
+    creates it first, its version is kept."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f"{directory.name}.", dir=directory.parent) as name:
         draft = Path(name) / directory.name
@@ -91,9 +90,9 @@ def _make_whole(directory: Path, write: Callable[[Path], object]) -> None:
                 raise
 
 
-def unexported_task(export: ExportConfig) -> LabTask:
+def unexported_task(export: ExportConfig) -> TrainingTask:
     """The same task without a program: for the fast engine alone."""
     vocabulary = export.vocabulary.build()
     table = parameter_table(new_model(export, vocabulary.size))
     manifest = manifest_of(export, table, vocabulary, buckets=export.task_buckets())
-    return LabTask(export, manifest, None)
+    return TrainingTask(export, manifest, None)

@@ -1,4 +1,4 @@
-"""What trains a client of the laboratory, as whoever uses it sees it."""
+"""The interface of trainers: an engine in the process that trains clients."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Trainer(Protocol):
 
     @property
     def clients_together(self) -> int:
-        """Clients that it trains at once: whoever asks for fewer at a time wastes some speed."""
+        """Number of clients that it trains at once; smaller groups are slower a client."""
 
     def train(
         self,

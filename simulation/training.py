@@ -1,4 +1,4 @@
-"""Rounds from a state to the end, whatever trains: told to callbacks, kept by checkpoints."""
+"""The loop over rounds, with callbacks and checkpoints, for every kind of `Training`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ TEST_SETS = ("wer", "heldout_wer")
 
 
 class Interrupted(Exception):  # noqa: N818
-    """Stopped on request; the checkpoint holds what was reached."""
+    """Stopped on request; the checkpoint holds the last state."""
 
 
 class Interruption(Callback):
-    """Stops a run before its next round, or between two of the parts before, when asked to."""
+    """Stops a run on request: before its next round, or between two parts of the preparation."""
 
     def __init__(self, should_stop: Callable[[], bool]) -> None:
         self._should_stop = should_stop
@@ -45,10 +45,10 @@ def run_rounds(
     is_over: Callable[[FederationState], bool] = lambda state: False,
     save: Callable[[FederationState], None] = lambda state: None,
 ) -> FederationState:
-    """All rounds of `training` from `state` on, or as many as callbacks and `is_over` ask for.
+    """Run the rounds of `training` from `state` on, until a callback or `is_over` ends the run.
 
     Args:
-        save: keeps a state; called every CHECKPOINT_SECS, and when anything is raised.
+        save: stores a state; called every CHECKPOINT_SECS and when anything is raised.
 
     Raises:
         Interrupted: by a callback; like all that is raised, after `save`.
@@ -67,12 +67,12 @@ def run_rounds(
         if time.monotonic() - saved > CHECKPOINT_SECS:
             save(state)
             saved = time.monotonic()
-    # A run that ends between two evaluations: its figure is that of what it paid for.
+    # A run that ended between two evaluations: evaluate the model that its cost paid for.
     return training.finish(state) if 0 < state.number < rounds else state
 
 
 def round_end(state: FederationState, rounds: int) -> RoundEnd:
-    """The last round of `state` as callbacks are told of it."""
+    """The last round of `state`, as passed to callbacks."""
     rates = rates_of(state.evaluations.get(state.number, {}))
     return RoundEnd(state.rows[-1], rounds, rates, state.weights)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fedvoice.data.speakers import (
-    Dealing,
+    SpeechPartitionSettings,
     partition,
 )
 from fedvoice.device_runtime.evaluation import evaluate
@@ -75,7 +75,7 @@ def test_law_9_one_phones_speech_gives_the_same_update_on_both_engines(kind, tmp
         "buckets": [{"frames": 30, "labels": 1}, {"frames": 210, "labels": 7}],
     }
     package = export_task(parse_config(task, "test"), tmp_path / "task").package
-    phone = partition(read_manifest(MANIFEST), Dealing(), seed=0)[0]
+    phone = partition(read_manifest(MANIFEST), SpeechPartitionSettings(), seed=0)[0]
     store = ExampleStore(tmp_path / "examples.sqlite")
     for split, own in ((Split.TRAIN, phone.train), (Split.TEST, phone.test)):
         store.add_all(NewExample(u.audio_path, u.text, split=split) for u in own)

@@ -1,4 +1,4 @@
-"""Experiments that were run before: their reports once more, or one report of several."""
+"""Reports of experiments that were run earlier: one each, or one of several."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def combine(folders: Sequence[Path], out: Path) -> Path:
 
 
 def read_experiment(folder: Path) -> tuple[ExperimentConfig, Gathered]:
-    """What an experiment's folder and its trials hold; trials that are not done are left out.
+    """Read an experiment's folder and its trials; unfinished trials are left out.
 
     Raises:
         FedvoiceError: `not-found`, `bad-config`.
@@ -67,9 +67,9 @@ def read_experiment(folder: Path) -> tuple[ExperimentConfig, Gathered]:
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
         config = ExperimentConfig.model_validate(fields["config"])
-        trials_dir = Path(fields.get("trials_dir") or fields["cells_dir"])  # 0.1.0 called it so
+        trials_dir = Path(fields.get("trials_dir") or fields["cells_dir"])  # its name in 0.1.0
         trials = config.trials(str(path))
-        digests = fields.get("digests") or [""] * len(trials)  # versions before had none
+        digests = fields.get("digests") or [""] * len(trials)  # absent in earlier versions
         trials = [replace(trial, kept_as=kept) for trial, kept in zip(trials, digests, strict=True)]
     except OSError as error:
         raise FedvoiceError(

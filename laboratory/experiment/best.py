@@ -1,4 +1,4 @@
-"""Of settings that are tuned, the best value for every line of a table.
+"""The best values of tuned settings, for every line of a table.
 
 McMahan et al. 2016 (section 3) choose the learning rate anew for every entry of their tables: the
 one that reaches the target in the fewest rounds.
@@ -17,8 +17,8 @@ from fedvoice.laboratory.experiment.trials import Metric
 def best_lines(lines: Sequence[Line], tuned: Sequence[str], metric: Metric) -> list[Line]:
     """For each arm and each point of the rest of the grid, the line of the best tuned values.
 
-    A value that more of its seeds reach the target with is better, then one that takes fewer
-    rounds on average, then one with the lower error rate; among equals the first.
+    The best value is the one with which most seeds reach the target, then the one that takes the
+    fewest rounds on average, then the one with the lowest error rate, then the first.
 
     Args:
         tuned: settings of the grid; none: every line stays.
@@ -35,5 +35,5 @@ def best_lines(lines: Sequence[Line], tuned: Sequence[str], metric: Metric) -> l
 def _rank(line: Line, metric: Metric) -> tuple[float, float, float]:
     rate = line.rates[metric][0] if metric in line.rates else math.inf
     rounds, reached = line.rounds_to_target or (math.inf, 0)
-    # Without any seed that got there the mean is not a number, which sorts nowhere.
+    # If no seed reached the target the mean is NaN, which does not sort.
     return -reached / line.seeds, rounds if reached else math.inf, rate

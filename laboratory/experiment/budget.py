@@ -1,4 +1,4 @@
-"""How long a trial runs: rounds that its CFMQ budget pays for, and when it is over."""
+"""The length of a trial: the rounds that its CFMQ budget pays for, and when it ends."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _CLIENTS_PRICED = 64
 
 
 def within_budget(trial: Trial, manifest: TaskManifest, population: Population) -> ServerConfig:
-    """The trial's server settings with as many rounds as its CFMQ budget pays for, where it names a
-    budget and no rounds: schedules that fall to the last round need to know it beforehand.
+    """The trial's server settings. If it names a budget and no rounds, the rounds are computed from
+    the budget: schedules that decay to the last round need their number in advance.
 
     The cost of a round is K (weights + update + alpha mu steps), steps and mu those of the clients'
     first round on average.
@@ -34,7 +34,7 @@ def within_budget(trial: Trial, manifest: TaskManifest, population: Population) 
     clients = min(server.cohort_size, len(population.client_ids))
     mean = sum(byte_steps) / max(1, len(byte_steps))
     table = manifest.parameters
-    # What compression saves is left over.
+    # Savings by compression are not spent.
     up = plain_bytes(trial.plan.update_encoding, table.total_size)
     round_bytes = clients * (table.weights_bytes + up + server.alpha * mean)
     rounds = max(1, int(settings.cfmq_budget_bytes / round_bytes))
@@ -42,8 +42,8 @@ def within_budget(trial: Trial, manifest: TaskManifest, population: Population) 
 
 
 def is_over(trial: Trial, state: FederationState) -> bool:
-    """Whether the trial's target or its budget is reached, or no update counts any more (which a
-    plan that changes with the rounds may yet mend)."""
+    """Whether the trial's target or its budget is reached, or no update is accepted any more
+    (unless the trial has a plan schedule, which may change that)."""
     settings = trial.settings
     if stuck(state.rows) and not settings.server.get("plan_schedule"):
         return True

@@ -3,13 +3,13 @@
 name = "noniid-gap"
 extends = "x.toml"     a file whose [base] is taken first, and this one's laid over it
 seeds = [0, 1, 2]
-[base.data]    which corpus, and how it is dealt to clients
+[base.data]    which corpus, and its partition among clients
 [base.task]    the model (`fedvoice export` takes the same table)
 [base.plan]    how a client trains
 [base.server]  rounds, cohort, server optimiser
 [[arms]]       name, label, and `set`: dotted settings that differ from the base
 [grid]         dotted setting = list of values; every arm is run at every combination
-tuned          settings of the grid of which the tables show the best value alone
+tuned          settings of the grid of which the tables show only the best value
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class ExperimentConfig(BaseModel):
     metric: Metric = "pooled"
     """The error rate of figures and of `tuned`: tables have all three."""
     callbacks: tuple[str | dict[str, Any], ...] = ()
-    """Told of every run, in the process that runs it: names, or tables `{ name, ...options }`."""
+    """Callbacks of every trial: names, or tables `{ name, ...options }`."""
     base: dict[str, Any]
     arms: tuple[Arm, ...] = Field(default=(Arm(name="all"),), min_length=1)
     grid: dict[str, tuple[Any, ...]] = {}
@@ -101,7 +101,7 @@ class ExperimentConfig(BaseModel):
 
     @property
     def references(self) -> dict[str, float]:
-        """What a paper reports, by arm."""
+        """`reference` by arm."""
         return {arm.name: arm.reference for arm in self.arms if arm.reference is not None}
 
     def trials(self, where: str) -> list[Trial]:
@@ -116,7 +116,7 @@ class ExperimentConfig(BaseModel):
         """The same experiment with other seeds (all arms) or fewer arms; empty: as it is.
 
         Raises:
-            FedvoiceError: `bad-config` for an arm that is not there, or a seed that is there twice.
+            FedvoiceError: `bad-config` for an unknown arm or a duplicate seed.
         """
         unknown = set(arms) - {arm.name for arm in self.arms}
         if unknown:
@@ -132,8 +132,8 @@ class ExperimentConfig(BaseModel):
                 ErrorCode.BAD_CONFIG,
                 where=f"{where}, --seeds",
                 got=", ".join(map(str, seeds)),
-                wanted="every seed once: spreads are those of independent runs",
-                next_step="Leave out what is there twice.",
+                wanted="distinct seeds: spreads are those of independent trials",
+                next_step="Remove the duplicates.",
             )
         kept = [arm for arm in self.arms if not arms or arm.name in arms]
         if seeds:
@@ -159,7 +159,7 @@ class ExperimentConfig(BaseModel):
 
 
 def _check_distinct(name: str, values: Sequence[Any]) -> None:
-    """The same run twice would be taken for two that agree."""
+    """Reject duplicates, which would count one trial as two that agree."""
     if any(value in values[:place] for place, value in enumerate(values)):
         raise ValueError(f"{name} has a value twice: {', '.join(map(str, values))}")
 
@@ -168,17 +168,17 @@ def load_experiment(path: Path, overrides: Mapping[str, Any] | None = None) -> E
     """Read an experiment's TOML file; see `read_fields`.
 
     Raises:
-        FedvoiceError: `not-found`, `bad-config` with the field that is wrong.
+        FedvoiceError: `not-found`, `bad-config` naming the wrong field.
     """
     fields = read_fields(path, overrides)
     return checked(ExperimentConfig, fields, str(path))
 
 
 def checked(model: type[M], fields: object, where: str) -> M:
-    """`fields` as settings of an experiment.
+    """Validate `fields` as settings of an experiment.
 
     Raises:
-        FedvoiceError: `bad-config` that names the first field that is wrong.
+        FedvoiceError: `bad-config` naming the first wrong field.
     """
     return validated(
         model,

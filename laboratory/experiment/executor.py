@@ -1,4 +1,4 @@
-"""What runs an experiment's jobs somewhere: worker processes of this machine, or a Ray cluster."""
+"""The interface of executors, which run an experiment's jobs: worker processes, or Ray."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from fedvoice.simulation.workers.spread import HERE, Spread
 
 @dataclass(frozen=True, eq=False)
 class TrialJob:
-    """One thing to do; picklable, and known by its identity. export_only: make the trial's task,
-    and no more. callbacks: made anew where the job runs."""
+    """One trial to run; picklable, compared by identity. export_only: only export the trial's task.
+    callbacks: specifications, from which callbacks are built where the job runs."""
 
     trial: Trial
     trials_dir: Path
@@ -28,12 +28,12 @@ class TrialJob:
 
 
 Work = Callable[[TrialJob, Sequence[Callback]], Outcome | None]
-"""Does a job where it runs; a module's function, so that processes can import it."""
+"""Runs a job in the process at hand; a module-level function, so that processes can import it."""
 
 
 @dataclass(frozen=True)
 class Said:
-    """A job has come so far."""
+    """Progress of a job."""
 
     job: TrialJob
     progress: TrialProgress
@@ -41,9 +41,8 @@ class Said:
 
 @dataclass(frozen=True)
 class Ended:
-    """A job is done. outcome: None of an export, of one that was stopped, and of one that failed.
-    error: what it raised, as it was raised. lost: its worker died, as out-of-memory processes do;
-    it may be begun again."""
+    """A job has ended. outcome: None for an export and for a job that was stopped or failed. error:
+    the exception it raised. lost: its worker died, e.g. of lack of memory; it may be retried."""
 
     job: TrialJob
     outcome: Outcome | None = None
@@ -52,17 +51,17 @@ class Ended:
 
 
 class Executor(Protocol):
-    """Runs jobs, some at a time."""
+    """Runs jobs, several at a time."""
 
     @property
     def free(self) -> int:
-        """Jobs that may be begun now."""
+        """Number of jobs that may be started now."""
 
     def begin(self, job: TrialJob) -> None:
-        """Give a free place this job."""
+        """Start this job in a free place."""
 
     def events(self) -> list[Said | Ended]:
-        """What has happened, after a moment at most; every job begun ends once."""
+        """Events since the last call, after a short wait; every started job ends exactly once."""
 
     def close(self) -> None:
-        """Stop what runs; trials that can keep their checkpoints."""
+        """Stop all running jobs; local trials write checkpoints first."""

@@ -1,5 +1,4 @@
-"""An experiment's file as tables, before they are validated: what it extends, and where its paths
-lead."""
+"""An experiment's file as unvalidated tables: `extends` applied, relative paths resolved."""
 
 from __future__ import annotations
 
@@ -20,12 +19,12 @@ _FILE = "an experiment's TOML file"
 
 
 def read_fields(path: Path, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """A TOML file's tables, its `base` laid over that of the file that it extends. Paths of
-    corpora and of vocabularies, also in arms and grids, are relative to the folder of the file that
-    says them.
+    """A TOML file's tables, its `base` merged over that of the file that it extends. Paths of
+    corpora and of vocabularies, also in arms and grids, are relative to the folder of the file
+    that holds them.
 
     Args:
-        overrides: dotted settings of `base` that the command line gives.
+        overrides: dotted settings of `base` from the command line.
 
     Raises:
         FedvoiceError: `not-found`, `bad-config`.
@@ -38,10 +37,10 @@ def read_fields(path: Path, overrides: Mapping[str, Any] | None = None) -> dict[
 
 
 def set_dotted(fields: dict[str, Any], name: str, value: Any) -> None:
-    """fields["a"]["b"] = value for name "a.b"; tables on the way are made.
+    """fields["a"]["b"] = value for name "a.b"; intermediate tables are created.
 
     Raises:
-        FedvoiceError: `bad-config` if something on the way is not a table.
+        FedvoiceError: `bad-config` if an intermediate value is not a table.
     """
     *tables, last = name.split(".")
     for table in tables:
@@ -55,12 +54,12 @@ def set_dotted(fields: dict[str, Any], name: str, value: Any) -> None:
                 next_step="Correct the setting's name.",
             )
         fields = inner
-    # A table that an arm sets is changed further by points of the grid: each needs its own.
+    # Points of the grid modify a table that an arm sets: each needs its own copy.
     fields[last] = copy.deepcopy(value)
 
 
 def laid_over(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Both tables as one: tables within are merged alike, all else of `over` replaces its like."""
+    """Merge two tables recursively; other values of `over` replace those of the first."""
     merged = dict(under)
     for name, value in over.items():
         below = merged.get(name)
@@ -83,7 +82,7 @@ def _extended(fields: dict[str, Any], path: Path, chain: tuple[Path, ...]) -> di
     base = fields["base"]
     if "extends" in fields:
         under = _base_of_extended(fields.pop("extends"), path, chain)
-        if isinstance(base, dict):  # else validation will say so
+        if isinstance(base, dict):  # otherwise validation raises
             fields["base"] = laid_over(under, base)
     return fields
 

@@ -1,4 +1,4 @@
-"""What an experiment still has to do, and how long that takes, from the trials that are done."""
+"""The unfinished trials of an experiment, and their expected time from finished ones."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from fedvoice.simulation.checkpoint import STATE_FILE
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a trial stands.
+    """The state of a trial.
 
-    secs: what it took; expected_secs: what it will take, None if nothing like it is done. A trial
-    that is done has the first, another at most the second.
+    secs: time it took, if it is finished. expected_secs: estimated time, if it is not; None if no
+    similar trial is finished.
     """
 
     trial: Trial
@@ -29,7 +29,7 @@ class Standing:
 
 
 def look(trials: Sequence[Trial], trials_dir: Path) -> list[Standing]:
-    """Where the trials stand on disk, equal ones once; nothing is run."""
+    """The state of the trials on disk, equal ones once; nothing is run."""
     distinct = list({trial.digest: trial for trial in reversed(trials)}.values())[::-1]
     found = {trial.digest: read_outcome(trial, trial_dir(trials_dir, trial)) for trial in distinct}
     outcomes = [outcome for outcome in found.values() if outcome is not None]
@@ -47,14 +47,14 @@ def look(trials: Sequence[Trial], trials_dir: Path) -> list[Standing]:
 
 
 def took_secs(outcome: Outcome) -> float:
-    """Seconds of a trial: the last command's, or of all its rounds if it was interrupted before."""
+    """Seconds of a trial: the last command's, or of all its rounds if it was resumed."""
     rounds_secs = sum(row.wall_secs for row in outcome.results.rounds)
     return max(float(outcome.results.final.get("secs") or 0.0), rounds_secs)
 
 
 def expected_secs(trial: Trial, outcomes: Sequence[Outcome]) -> float | None:
-    """The mean over other seeds of the same arm and point; without any over the arm's trials, and
-    then over all."""
+    """The mean over other seeds of the same arm and point; without any, over the arm's trials;
+    without any, over all trials."""
     nearest = [o for o in outcomes if (o.trial.arm, o.trial.point) == (trial.arm, trial.point)]
     own_arm = [o for o in outcomes if o.trial.arm == trial.arm]
     for kin in (nearest, own_arm, outcomes):
@@ -64,8 +64,8 @@ def expected_secs(trial: Trial, outcomes: Sequence[Outcome]) -> float | None:
 
 
 def remaining_secs(standings: Sequence[Standing], jobs: int) -> float | None:
-    """Until the last of the trials is done, `jobs` at a time and in order; None if that of a trial
-    is not known. What a begun trial has done already is not deducted."""
+    """Seconds until all trials are finished, `jobs` at a time and in order; None if a trial's time
+    is unknown. Progress of interrupted trials is not deducted."""
     free_at = [0.0] * jobs
     for standing in standings:
         if standing.done:

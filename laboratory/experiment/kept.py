@@ -1,6 +1,6 @@
-"""A finished trial on disk: `results.json`, and `trial.json`, which says that it is finished.
+"""A finished trial on disk: `results.json`, and `trial.json`, which marks it as finished.
 
-Free of the engines and of PyTorch: looking at an experiment that was run takes no seconds.
+Imports neither engines nor PyTorch, so that reading an experiment is fast.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Evaluations = Mapping[int, Mapping[str, ErrorCounts]]
 def write_outcome(
     trial: Trial, directory: Path, results: Results, evaluations: Evaluations
 ) -> Outcome:
-    """`results.json`, then `trial.json`, whose presence says that the trial is done."""
+    """Write `results.json`, then `trial.json`, whose presence marks the trial as finished."""
     results.write(directory)
     fields = {
         "arm": trial.arm,
@@ -68,7 +68,7 @@ def read_outcome(trial: Trial, directory: Path) -> Outcome | None:
 
 
 def final_rates(state: FederationState) -> dict[str, Any]:
-    """What `results.json` says of the last evaluation and of the whole run."""
+    """The `final` part of a trial's results: last evaluation and totals."""
     numbers = sorted(state.evaluations)
     last = rates_of(state.evaluations[numbers[-1]]) if numbers else {}
     first = rates_of(state.evaluations[0]) if 0 in state.evaluations else {}

@@ -1,8 +1,8 @@
 """Jobs in worker processes of this machine, each with a pipe to the parent.
 
-Workers start at once, load PyTorch side by side and ignore Ctrl-C: the parent decides. One that
-dies is replaced, and only its own job is lost. One whose parent has gone keeps its checkpoint and
-ends.
+Workers start at once, load PyTorch in parallel and ignore Ctrl-C, which the parent handles. A
+worker that dies is replaced; only its job is lost. A worker whose parent has died writes a
+checkpoint and ends.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SPAWN = multiprocessing.get_context("spawn")
 _POLL_SECS = 0.2
 _GRACE_SECS = 10.0
 _STOP_SECS = 600.0
-"""A worker that is told to stop ends its round and keeps its checkpoint within this time."""
+"""Time for a stopped worker to end its round and write a checkpoint."""
 
 
 @dataclass(eq=False)
@@ -41,8 +41,12 @@ class _Worker:
 
 
 class LocalExecutor:
-    """`workers` processes. Args: log_path: what they print, appended; None: where this one prints.
-    work: what is done with a job; None: `work.work_on`."""
+    """An executor of `workers` processes.
+
+    Args:
+        log_path: file to which their output is appended; None: this process's output.
+        work: how a job is run; None: `work.work_on`.
+    """
 
     def __init__(
         self, workers: int, log_path: Path | None = None, work: Work | None = None
@@ -52,7 +56,7 @@ class LocalExecutor:
         self._log_path, self._work = log_path, work
         self._stopping = _SPAWN.Event()
         self._workers: list[_Worker] = []
-        with undisturbed():  # inherited: none falls over Ctrl-C while it still imports
+        with undisturbed():  # inherited, so that Ctrl-C cannot interrupt a worker's imports
             self._workers += [self._start() for _ in range(workers)]
 
     @property
@@ -131,14 +135,14 @@ def _serve(
     log_path: Path | None,
     work: Work | None,
 ) -> None:
-    """Do what the parent sends, one job after the other, until it closes the pipe or is gone."""
+    """Run the jobs that the parent sends, one after the other, until it closes the pipe or dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if log_path is not None:
         log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         for stream in (1, 2):
             os.dup2(log, stream)
     threading.Thread(target=_leave_with, args=(parent_pid,), daemon=True).start()
-    # PyTorch takes seconds: all workers load it side by side, and their parent never does.
+    # PyTorch takes seconds to load: workers load it in parallel, the parent never.
     from fedvoice.laboratory.experiment.work import work_on
 
     def should_stop() -> bool:
@@ -154,7 +158,7 @@ def _serve(
             connection.send(answer)
         except OSError:
             return
-        except Exception as error:  # what cannot be pickled must not be taken for a death
+        except Exception as error:  # an unpicklable answer must not look like a dead worker
             traceback.print_exc()
             connection.send(Ended(job, error=RuntimeError(f"{type(error).__name__}: {error}")))
 
@@ -180,8 +184,8 @@ def _do(
 
 
 def _leave_with(parent_pid: int) -> None:
-    """End this process some time after its parent: a worker that waits for work does not see that
-    nobody will bring any, and one at work keeps its checkpoint first."""
+    """End this process some time after its parent has died. An idle worker would wait for ever; a
+    busy one has time to write a checkpoint first."""
     while os.getppid() == parent_pid:
         time.sleep(1.0)
     time.sleep(_GRACE_SECS)

@@ -1,4 +1,4 @@
-"""A trial is run by one process at a time, whatever command wants it."""
+"""A file lock: a trial is run by one process at a time, of whatever command."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pathlib import Path
 from fedvoice.protocol.files import take_lock
 
 LOCK_FILE = "trial.lock"
-"""Empty, and never removed: whoever waits for it has it open."""
+"""Empty, and never removed: waiting processes hold it open."""
 _POLL_SECS = 0.2
 
 
 @contextmanager
 def held(directory: Path, wait: Callable[[], None]) -> Iterator[None]:
-    """Hold a trial's folder, which exists. The kernel lets go of it when this process dies, however
-    it does; processes that it starts do not inherit it.
+    """Lock a trial's existing folder. The kernel releases the lock when this process dies; child
+    processes do not inherit it.
 
     Args:
-        wait: called again and again while another process has it; what it raises ends the waiting.
+        wait: called repeatedly while another process holds the lock; an exception ends the wait.
     """
     with (directory / LOCK_FILE).open("ab") as file:
         while not take_lock(file):

@@ -1,4 +1,4 @@
-"""What a trial came to: its results, and the figures that tables and plots are made of."""
+"""The outcome of a trial: its results, and the figures for tables and plots."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fedvoice.simulation.training import rates_of
 
 @dataclass(frozen=True)
 class Point:
-    """An evaluation: error rates in percent, and what it had cost by then (bytes)."""
+    """An evaluation: error rates in percent, and the cumulative cost in bytes."""
 
     round: int
     rates: Mapping[str, float]
@@ -58,7 +58,7 @@ def curve_points(
     rows: Sequence[RoundResult],
     evaluations: Mapping[int, Mapping[str, ErrorCounts]],
 ) -> tuple[Point, ...]:
-    """Evaluations joined with the books of their rounds."""
+    """Evaluations joined with the costs of their rounds."""
     by_round = {row.round: row for row in rows}
     secs, elapsed = 0.0, {0: 0.0}
     for row in rows:
@@ -80,7 +80,7 @@ def curve_points(
 
 
 def crossing(curve: Sequence[tuple[float, float]], target: float) -> float | None:
-    """Where a falling curve first reaches `target`, or None if it does not.
+    """The round at which a falling curve first reaches `target`, or None if it does not.
 
     McMahan et al. 2016, section 3: the curve is made monotone (the best value so far), and the
     crossing is interpolated linearly between the two evaluations around it.

@@ -26,7 +26,7 @@ from fedvoice.simulation.fleet.prepare import (
 )
 from fedvoice.simulation.fleet.run import simulate
 from fedvoice.simulation.quality import ErrorCounts
-from fedvoice.simulation.tasks import LabTask
+from fedvoice.simulation.tasks import TrainingTask
 from fedvoice.simulation.training import rates_of
 
 if TYPE_CHECKING:
@@ -37,27 +37,27 @@ if TYPE_CHECKING:
 
 def simulate_trial(
     trial: Trial,
-    task: LabTask,
+    task: TrainingTask,
     directory: Path,
     observe: Callable[[Books], None],
     processes: int,
 ) -> tuple[Results, dict[int, dict[str, ErrorCounts]]]:
-    """Run all rounds of a trial, going on where its server's store stands.
+    """Run all rounds of a trial, resuming from its server's store.
 
     Args:
-        observe: called with the books as they grow; what it raises stops everything.
-        processes: that the phones share.
+        observe: called with the books as they grow; an exception stops the run.
+        processes: number of processes that the phones share.
 
     Returns:
         Results, and errors by round and test set.
 
     Raises:
-        FedvoiceError: `bad-config` for what phones cannot do; what the simulation fails with.
+        FedvoiceError: `bad-config` for settings that phones lack; errors of the simulation.
     """
     settings = trial.settings
     if not settings.data.sounds:
         corpus = described(settings.data).get("corpus", "in memory")
-        raise _not_for_phones(trial, f"corpus {corpus}", "speech: phones hold sounds")
+        raise _not_for_phones(trial, f"corpus {corpus}", "speech: phones store sound files")
     if settings.target is not None or settings.cfmq_budget_bytes is not None:
         raise _not_for_phones(trial, "a target or a budget", "a number of rounds")
     package_dir = directory / TASK_DIR

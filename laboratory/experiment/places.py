@@ -1,4 +1,4 @@
-"""Where trials are kept, also by the names of 0.1.0."""
+"""The folder of trials, also by its names of 0.1.0."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def trials_folder(given: Path | None, old: Path | None) -> Path:
     if given is not None:
         return given
     if old is not None:
-        _log.warning("--cells is called --trials-dir now; the old name goes with the next release")
+        _log.warning("--cells is called --trials-dir now; the next release drops the old name")
         return old
     if OLD_TRIALS_DIR.is_dir() and not TRIALS_DIR.is_dir():
         _log.warning(

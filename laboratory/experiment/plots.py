@@ -43,7 +43,7 @@ def figures(lines: Sequence[Line], metric: Metric) -> dict[str, str]:
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Places of the (cost, error) points that no other beats in both, by rising cost."""
+    """Indices of the Pareto-optimal (cost, error) points, by rising cost."""
     front: list[int] = []
     best = float("inf")
     for place in sorted(range(len(points)), key=lambda i: points[i]):
@@ -80,12 +80,12 @@ def _curves(
 
 
 def _quality_and_cost(lines: Sequence[Line], metric: Metric) -> str:
-    """A row a line: its seeds' error rates with mean and spread, and its cost in both terms."""
+    """One row a line: its seeds' error rates with mean and spread, and its cost in both terms."""
     pyplot = _pyplot()
     figure, (left, right) = pyplot.subplots(
         1, 2, sharey=True, figsize=(6.4, 1.2 + 0.26 * len(lines)), layout="constrained"
     )
-    places = range(len(lines))  # two lines may have one name
+    places = range(len(lines))  # names of lines need not be unique
     for place, line in enumerate(lines):
         if metric in line.rates:
             seeds = [o.figure(metric) for o in line.outcomes]
@@ -127,9 +127,9 @@ def _pareto(lines: Sequence[Line], metric: Metric) -> str:
 
 
 def scatter(points: Sequence[tuple[float, float]], front: Sequence[tuple[float, float]]) -> str:
-    """(CFMQ in GB, error rate) of many runs and their Pareto front, as SVG."""
+    """(CFMQ in GB, error rate) of many trials and their Pareto front, as SVG."""
     axis, finish = _axes("CFMQ (GB)", "error rate (%)")
-    axis.plot(*zip(*points, strict=True), "o", color="#1f5fa8", alpha=0.6, label="run")
+    axis.plot(*zip(*points, strict=True), "o", color="#1f5fa8", alpha=0.6, label="trial")
     axis.step(*zip(*front, strict=True), where="post", color="#d1495b", label="Pareto front")
     axis.set_ylim(bottom=0)
     return finish(2)

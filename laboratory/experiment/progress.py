@@ -1,4 +1,4 @@
-"""What is told of a trial while it runs, and the ways in which it ends early."""
+"""Progress of a running trial, and early ends by pruning."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fedvoice.reporting.callbacks import Callback, RoundEnd
 
 @dataclass(frozen=True)
 class TrialProgress:
-    """Where a trial stands. `rounds`: as many as it would take to the end; `note`: a few words."""
+    """How far a trial is. `rounds`: of the whole trial; `note`: a few words."""
 
     done: int
     rounds: int
@@ -21,11 +21,11 @@ class TrialProgress:
 
 
 PruneRule = Callable[[Point], bool]
-"""Whether a run that has come to this evaluation is not worth going on with; picklable."""
+"""Whether to prune a trial at this evaluation; picklable."""
 
 
 class Pruned(Exception):  # noqa: N818
-    """A prune rule said so. `round_number`: that of the evaluation it judged."""
+    """A prune rule ended the trial. `round_number`: of the evaluation that it judged."""
 
     def __init__(self, round_number: int) -> None:
         super().__init__(round_number)
@@ -33,7 +33,7 @@ class Pruned(Exception):  # noqa: N818
 
 
 class Prune(Callback):
-    """Gives a run up as soon as a rule says so."""
+    """Prunes a trial at the first evaluation at which a rule says so."""
 
     def __init__(self, rule: PruneRule) -> None:
         self._rule, self._secs = rule, 0.0
@@ -42,7 +42,7 @@ class Prune(Callback):
         """See `Callback`.
 
         Raises:
-            Pruned: when the rule says so of an evaluation.
+            Pruned: when the rule says so.
         """
         row = end.result
         self._secs += row.wall_secs
@@ -59,7 +59,7 @@ class Prune(Callback):
 
 
 class Tell(Callback):
-    """Hands a run's progress on, as a number of rounds and a few words."""
+    """Reports a trial's progress as a number of rounds and a few words."""
 
     def __init__(self, report: Callable[[TrialProgress], None], rounds: int) -> None:
         self._report, self._rounds, self._rate = report, rounds, ""
@@ -77,5 +77,5 @@ class Tell(Callback):
 
 
 def trial_dir(trials_dir: Path, trial: Trial) -> Path:
-    """Where a trial's results lie."""
+    """The folder of a trial's results."""
     return trials_dir / trial.digest[:20]

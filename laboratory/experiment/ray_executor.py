@@ -1,9 +1,9 @@
 """Jobs as tasks of a Ray cluster.
 
-A trial runs in a folder of its own on whatever machine takes it, and its files come back when it is
-done. So machines need no disk in common, an interrupted or lost trial begins again, and commands
-that want the same trial do not wait for each other. Corpora must lie at the same path on all
-machines. Tasks are exported by a process of this machine.
+A trial runs in a temporary folder of any machine, and its files are returned at its end. So
+machines need no shared disk, an interrupted or lost trial starts again, and two commands that run
+the same trial do not wait for each other. Corpora must have the same path on all machines. Tasks
+are exported by a process of this machine.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Files = Mapping[str, bytes]
 
 @dataclass(frozen=True)
 class RemoteJob:
-    """A job for another machine. task: its package's folder name and files; "" if it has none."""
+    """A job for another machine. task: folder name and files of its package; "" without one."""
 
     job: TrialJob
     task_name: str
@@ -69,7 +69,7 @@ class RayExecutor:
         package_dir = trial_task(job.trial, job.trials_dir / "tasks", lambda what: None).package_dir
         name, files = ("", {}) if package_dir is None else (package_dir.name, _read(package_dir))
         remote = RemoteJob(job, name, files, os.getcwd())
-        # With workers of its own a trial only waits and evaluates: the cores are for them.
+        # With several workers a trial itself only waits and evaluates: it needs no core.
         cores = 1 if job.spread.workers == 1 else 0
         run = self._ray.remote(num_cpus=cores, max_retries=_TRIES)(run_remote)
         self._at_work[run.remote(remote, self._messages)] = job
@@ -89,7 +89,7 @@ class RayExecutor:
         return found + [self._ended(self._at_work.pop(reference), reference) for reference in done]
 
     def close(self) -> None:
-        """See `Executor`; what is not finished is lost."""
+        """See `Executor`; unfinished trials are lost."""
         for reference in self._at_work:
             self._ray.cancel(reference, force=True)
         self._messages.shutdown()
@@ -111,7 +111,7 @@ class RayExecutor:
 
 
 def run_remote(remote: RemoteJob, messages: Any) -> Files:
-    """On any machine: run the trial from its beginning; the files of its folder."""
+    """Run the trial from its beginning, on any machine; returns the files of its folder."""
     from fedvoice.laboratory.experiment.work import work_on
 
     go_to(remote.folder)
@@ -131,9 +131,9 @@ def run_remote(remote: RemoteJob, messages: Any) -> Files:
 
 
 def write_files(directory: Path, files: Files) -> None:
-    """Into a folder, the one last whose presence says that a trial is done.
+    """Write files into a folder, `trial.json` last, since it marks the trial as finished.
 
-    Each is replaced in one step: another command may have run the same trial, and read it now.
+    Each is replaced atomically: another command may be reading the same trial.
     """
     directory.mkdir(parents=True, exist_ok=True)
     for name in sorted(files, key=lambda name: name == TRIAL_FILE):
@@ -151,5 +151,5 @@ def _lost(error: Exception) -> FedvoiceError:
         where="a trial on the Ray cluster",
         got=str(error).splitlines()[0][:200],
         wanted=f"a machine that finishes it within {_TRIES + 1} tries",
-        next_step="See that the cluster's machines live and have memory; run it again.",
+        next_step="Check that the cluster's machines are up and have memory; run it again.",
     )

@@ -46,7 +46,7 @@ td:first-child, th:first-child {{ text-align: left; }}
 details {{ margin: 1rem 0; }} pre {{ background: #f6f6f6; padding: 1rem; overflow: auto; }}
 </style></head><body>
 <h1>{title}</h1>
-<p>{trials} runs; error rates are mean &plusmn; standard deviation over seeds. CFMQ =
+<p>{trials} trials; error rates are mean &plusmn; standard deviation over seeds. CFMQ =
 R&middot;K&middot;(P + &alpha;&middot;&nu;), &nu; = local steps &times; training memory (Guliani,
 Beaufays, Motta 2020, arXiv 2010.15965).{tuned}</p>
 {failed}{table}
@@ -59,12 +59,12 @@ Beaufays, Motta 2020, arXiv 2010.15965).{tuned}</p>
 def write_experiment(
     out: Path, config: ExperimentConfig, trials_dir: Path, gathered: Gathered
 ) -> Path:
-    """Write everything that is known of an experiment below `out`; the report's path."""
+    """Write an experiment's tables, figures and report below `out`; the report's path."""
     out.mkdir(parents=True, exist_ok=True)
     fields = {
         "config": config.model_dump(mode="json"),
         "trials_dir": str(trials_dir.absolute()),
-        # For reports on other days and from other folders: corpora move, and PyTorch is replaced.
+        # So that later reports need neither the corpora nor the same PyTorch.
         "digests": [trial.digest for trial in config.trials(str(out))],
     }
     (out / EXPERIMENT_FILE).write_text(json.dumps(fields, indent=1), encoding="utf-8")
@@ -114,7 +114,7 @@ def _tuned(config: ExperimentConfig) -> str:
     if not config.tuned:
         return ""
     names = html.escape(", ".join(config.tuned))
-    return f" Every line has its own best value of {names}; trials.csv has all that were tried."
+    return f" Every line has its own best value of {names}; trials.csv has all values."
 
 
 def _table(lines: Sequence[Line]) -> str:

@@ -1,12 +1,12 @@
 """Run one trial to its end, in this process or with phones in processes of their own.
 
-Loads the engines and PyTorch; what a finished trial left is read without (`kept`).
+Loads the engines and PyTorch; finished trials are read without them (`kept`).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -24,6 +24,7 @@ from fedvoice.laboratory.experiment.kept import (
 from fedvoice.laboratory.experiment.lock import held
 from fedvoice.laboratory.experiment.outcome import Outcome
 from fedvoice.laboratory.experiment.trials import Trial
+from fedvoice.protocol.notes import Note
 from fedvoice.protocol.task import WEIGHTS_FILE, save_weights
 from fedvoice.reporting.callbacks import Callback, Callbacks, RoundEnd, RunInfo
 from fedvoice.reporting.results import Results
@@ -34,7 +35,7 @@ from fedvoice.simulation.engines import ENGINES, Driver, TrainerSpec
 from fedvoice.simulation.federation import Federation, FederationState, Training
 from fedvoice.simulation.populations import build_population, export_config
 from fedvoice.simulation.quality import judged
-from fedvoice.simulation.tasks import LabTask, exported_task, unexported_task
+from fedvoice.simulation.tasks import TrainingTask, exported_task, unexported_task
 from fedvoice.simulation.training import run_rounds
 from fedvoice.simulation.workers.spread import HERE, Spread
 
@@ -42,8 +43,8 @@ if TYPE_CHECKING:
     from fedvoice.reporting.results import Books
 
 
-def trial_task(trial: Trial, tasks_dir: Path, note: Callable[[str], None]) -> LabTask:
-    """The trial's task, exported if no trial before has done it; `note` is told of the parts."""
+def trial_task(trial: Trial, tasks_dir: Path, note: Note) -> TrainingTask:
+    """The trial's task, exported if no earlier trial has done so; `note` receives the parts."""
     export = export_config(trial.settings.data, trial.settings.task, "experiment")
     if not trial.settings.export and not ENGINES.get(trial.settings.engine).needs_package:
         return unexported_task(export)
@@ -52,8 +53,7 @@ def trial_task(trial: Trial, tasks_dir: Path, note: Callable[[str], None]) -> La
 
 @dataclass(frozen=True)
 class TrialRun:
-    """A trial about to run: where its results go, where tasks are shared, who is told of it, and
-    over which processes its clients are spread."""
+    """A trial to run: its folder, the folder of shared tasks, its callbacks, and its workers."""
 
     trial: Trial
     directory: Path
@@ -62,20 +62,22 @@ class TrialRun:
     spread: Spread = HERE
 
     def run(self) -> Outcome:
-        """Run it, resuming from its checkpoint, and write its results into the directory. While
-        another process runs it wait, and take what that one comes to.
+        """Run the trial, resuming from its checkpoint, and write its results into the directory.
+        If another process is running it, wait and return that result.
 
         Raises:
             Interrupted, Pruned: by a callback.
-            FedvoiceError: `no-updates` if no round was committed; what reading, exporting or
-                training raises.
+            FedvoiceError: `no-updates` if no round was committed; errors of reading, exporting
+                and training.
         """
         finished = read_outcome(self.trial, self.directory)
         if finished is not None:
             return finished
         self.directory.mkdir(parents=True, exist_ok=True)
-        with held(self.directory, lambda: self._told.noted("waits: another command runs this")):
-            finished = read_outcome(self.trial, self.directory)  # its holder may have finished it
+        with held(self.directory, lambda: self._told.noted("waits: another command is running this trial")):
+            finished = read_outcome(
+                self.trial, self.directory
+            )  # the other process may have finished it
             return finished if finished is not None else self._run_unfinished()
 
     @cached_property
@@ -92,7 +94,7 @@ class TrialRun:
             return self._run_on_phones(task)
         return self._run_here(task)
 
-    def _run_here(self, task: LabTask) -> Outcome:
+    def _run_here(self, task: TrainingTask) -> Outcome:
         trial, began = self.trial, time.monotonic()
         spec = TrainerSpec(trial.settings.engine, task.manifest, task.package_dir)
         source = partial(build_population, trial.settings.data, task.manifest, trial.seed)
@@ -112,14 +114,14 @@ class TrialRun:
             )
         else:
             config = within_budget(trial, task.manifest, population)
-            with closing(self.spread.backend(spec, source, trainer, population)) as backend:
+            with closing(self.spread.pool_for(spec, source, trainer, population)) as pool:
                 federation = Federation(
                     trial.arm,
                     task.manifest,
                     population.client_ids,
                     trial.plan,
                     config,
-                    backend,
+                    pool,
                     judge,
                 )
                 state = self._train(federation, task)
@@ -135,7 +137,7 @@ class TrialRun:
         (self.directory / STATE_FILE).unlink(missing_ok=True)
         return outcome
 
-    def _train(self, training: Training, task: LabTask) -> FederationState:
+    def _train(self, training: Training, task: TrainingTask) -> FederationState:
         self._told.noted("read the corpus")
         state = load_state(self.directory)
         if state is None:
@@ -149,7 +151,7 @@ class TrialRun:
             save=partial(save_state, self.directory),
         )
 
-    def _run_on_phones(self, task: LabTask) -> Outcome:
+    def _run_on_phones(self, task: TrainingTask) -> Outcome:
         from fedvoice.laboratory.experiment.phones import (
             simulate_trial,  # a server's and a phone's modules
         )

@@ -1,11 +1,11 @@
-"""Run an experiment's trials by an executor, those that are done already left alone.
+"""Run an experiment's unfinished trials by an executor.
 
-    TRIALS/<digest>/       one folder a trial, whatever experiment asked for it
+    TRIALS/<digest>/       one folder a trial, shared by all experiments
     TRIALS/tasks/<key>/    exported tasks
-    TRIALS/worker.log      what the runtime and the exporter print
+    TRIALS/worker.log      output of the runtime and the exporter
 
-A trial that fails does not stop the others. Ctrl-C, a killed worker or a killed parent cost at most
-what was trained since the last checkpoint: the same command resumes.
+A trial that fails does not stop the others. Ctrl-C, a killed worker or a killed parent lose at most
+the training since the last checkpoint: the same command resumes.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ _DEATHS_AT_MOST = 3
 
 
 class Observer(Protocol):
-    """Hears how trials come on."""
+    """Receives the progress and the ends of trials."""
 
     def progressed(self, trial: Trial, progress: TrialProgress) -> None:
-        """A trial has come so far."""
+        """A trial made progress."""
 
     def finished(self, trial: Trial, outcome: Outcome | None, error: FedvoiceError | None) -> None:
-        """A trial is done, now or earlier, or has failed."""
+        """A trial is finished, now or earlier, or has failed."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A trial that could not be run."""
+    """A trial that failed."""
 
     trial: Trial
     error: FedvoiceError
@@ -65,15 +65,15 @@ def run_trials(
     spread: Spread = HERE,
     callbacks: Sequence[CallbackSpec] = (),
 ) -> Gathered:
-    """Run what is not done yet, `jobs` trials at a time; equal trials once.
+    """Run the unfinished trials, `jobs` at a time; equal trials once.
 
     Args:
         spread: with `ray` trials run on the cluster that this process is connected to.
-        callbacks: told of every trial, in the process that runs it.
+        callbacks: of every trial, called in the process that runs it.
 
     Raises:
-        KeyboardInterrupt: after the workers have kept their checkpoints.
-        FedvoiceError: `client-lost` if workers die again and again at the same trial.
+        KeyboardInterrupt: after the workers have written checkpoints.
+        FedvoiceError: `client-lost` if workers die repeatedly at the same trial.
     """
     batch = _Batch(trials_dir, observer, spread, travelling(callbacks))
     batch.take(trials)
@@ -109,7 +109,7 @@ class _Batch:
     deaths: Counter[str] = field(default_factory=Counter)
 
     def take(self, trials: Sequence[Trial]) -> None:
-        """Find what is done; the rest waits."""
+        """Load finished trials; queue the others."""
         for trial in trials:
             if trial.digest in self.outcomes:
                 continue
@@ -121,13 +121,13 @@ class _Batch:
                 self.observer.finished(trial, done, None)
 
     def run(self, executor: Executor) -> None:
-        """Tasks one after the other, before any trial: two trials must not export the same one."""
+        """Export tasks one by one before any trial: two trials must not export the same one."""
         exported: set[str] = set()
         for trial in list(self.waiting.values()):
             settings = trial.settings
             key = repr((settings.data.identity(), settings.task, settings.export, settings.engine))
             if key not in exported:
-                # Where it fails the next one that shares it meets the error, too.
+                # If it fails, other trials that share it fail with the same error.
                 done = self._drain(executor, iter([self._job(trial, export_only=True)]))
                 exported |= {key for ended in done if ended.error is None}
         self._drain(executor, (self._job(trial) for trial in list(self.waiting.values())))
@@ -142,7 +142,7 @@ class _Batch:
         )
 
     def _drain(self, executor: Executor, jobs: Iterator[TrialJob]) -> list[Ended]:
-        """Begin these jobs as places come free, until all have ended."""
+        """Start these jobs as places become free, until all have ended."""
         ended: list[Ended] = []
         at_work = 0
         again: list[TrialJob] = []
@@ -174,7 +174,7 @@ class _Batch:
         raise FedvoiceError(
             ErrorCode.CLIENT_LOST,
             where="the worker processes of an experiment",
-            got=f"they ended again and again at {job.trial.name}, as out-of-memory processes do",
+            got=f"they ended repeatedly at {job.trial.name}; the usual cause is lack of memory",
             wanted="workers that finish their trials",
             next_step=f"See {self.trials_dir / WORKER_LOG}; run with fewer --jobs: finished "
             "trials are kept.",

@@ -1,4 +1,4 @@
-"""From outcomes to the lines of a table: mean and spread over seeds of each arm and grid point."""
+"""The lines of a table: mean and spread over seeds of each arm and grid point."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ class Line:
 def summarise(
     outcomes: Sequence[Outcome], references: Mapping[str, float] | None = None
 ) -> list[Line]:
-    """Lines in the order in which arms and points first come.
+    """Lines in the order of the first trial of each arm and point.
 
     Args:
-        references: what a paper reports, by arm.
+        references: rounds that a paper reports, by arm.
     """
     groups: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
@@ -143,7 +143,7 @@ def trials_csv(outcomes: Sequence[Outcome]) -> str:
 
 
 TABLE_HEADS = ["arm", "seeds", "own test %", "held out %", "pooled %", "rounds", "steps"]
-TABLE_HEADS += ["CFMQ GB: bytes", "memory x steps", "total", "secs a run"]
+TABLE_HEADS += ["CFMQ GB: bytes", "memory x steps", "total", "secs a trial"]
 _PAPER_PLACE = TABLE_HEADS.index("rounds") + 1
 
 
@@ -158,7 +158,7 @@ def _has_reference(lines: Sequence[Line]) -> bool:
 
 
 def table_rows(lines: Sequence[Line]) -> list[list[str]]:
-    """Trials of the summary table as text, in the order of `table_heads`."""
+    """Cells of the summary table as text, in the order of `table_heads`."""
     referred = _has_reference(lines)
     return [
         [

@@ -1,4 +1,4 @@
-"""A trial of an experiment: one arm, one point of the grid, one seed; known by what decides it."""
+"""A trial of an experiment: one arm, one point of the grid, one seed; identified by a digest."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from fedvoice.server.config import ServerConfig, parse_config
 from fedvoice.simulation.settings import CentralConfig, EngineKind, EngineName
 
 ALGORITHM = 1
-"""Raised when the same settings would give other results than before, or a default changes."""
+"""Incremented when the same settings give other results than before, or a default changes."""
 
 Metric = Literal["wer", "heldout_wer", "pooled"]
 """Own test speech of the clients that train, held-out speakers, or the words of both."""
 
 
 class TrialSettings(BaseModel):
-    """One run, whatever its seed."""
+    """The settings of a trial, without its seed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -36,13 +36,13 @@ class TrialSettings(BaseModel):
     server: dict[str, Any] = {}
     engine: EngineName = EngineKind.FAST.value
     export: bool = True
-    """Export the task, so that mu is a phone's; without it mu has no arena in it."""
+    """Export the task, so that mu includes the phone's arena."""
     central: CentralConfig = CentralConfig()
-    """Of engine central."""
+    """Settings of engine central."""
     average_last: int = Field(default=1, ge=1)
-    """The figure of a trial is the mean over so many of its last evaluations."""
+    """The figure of a trial is the mean over its last `average_last` evaluations."""
     target: float | None = Field(default=None, ge=0)
-    """Stop at the first evaluation whose `target_metric` (percent) is as low."""
+    """Stop at the first evaluation whose `target_metric` (percent) is at most this."""
     target_metric: Metric = "pooled"
     cfmq_budget_bytes: float | None = Field(default=None, gt=0)
     """Stop after the round in which CFMQ reaches this."""
@@ -50,8 +50,8 @@ class TrialSettings(BaseModel):
 
 @dataclass(frozen=True)
 class Trial:
-    """point: the grid's dotted settings and values that this trial has. kept_as: the digest it was
-    run under; without it the digest is worked out."""
+    """point: dotted settings and values of the grid. kept_as: the digest it was run under; "":
+    computed."""
 
     arm: str
     label: str
@@ -62,17 +62,17 @@ class Trial:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of all that decides the result: settings, seed, corpus, versions. Of the corpus
-        as it was when first asked."""
+        """sha256 of all that determines the result: settings, seed, corpus, versions. Computed
+        once, from the corpus as it is then."""
         if self.kept_as:
             return self.kept_as
         settings = self.settings
-        # Without what is left at its default: a new setting leaves old results as they are.
+        # Defaults are excluded: a new setting leaves old digests unchanged.
         fields = settings.model_dump(mode="json", exclude={"data"}, exclude_defaults=True)
         vocabulary = fields["task"].get("vocabulary")
         if isinstance(vocabulary, dict) and "manifest" in vocabulary:  # it is checked later
             vocabulary["manifest"] = content_digest(Path(str(vocabulary["manifest"])))
-        # A program's memory is the exporter's doing.
+        # mu depends on the exporter.
         libraries = ["torch", "numpy", *(["executorch"] if settings.export else [])]
         parts = {
             "algorithm": ALGORITHM,
@@ -105,6 +105,6 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """For people: arm, point, seed."""
+        """Arm, point and seed, as text."""
         point = "".join(f" {key.rpartition('.')[2]}={value}" for key, value in self.point.items())
         return f"{self.arm}{point} seed {self.seed}"

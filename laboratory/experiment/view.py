@@ -1,6 +1,6 @@
-"""What `fedvoice experiment` prints: progress, what is left to do, the table.
+"""The output of `fedvoice experiment`: progress, the unfinished trials, the table.
 
-On a terminal progress is bars with the remaining time, elsewhere a line a trial.
+On a terminal progress is shown as bars with the remaining time, elsewhere as a line a trial.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ from fedvoice.protocol.errors import FedvoiceError
 from fedvoice.simulation.abandoned import stuck
 
 _WIDE = 120
-_ONLY_WHEN_WIDE = {"steps", "CFMQ GB: bytes", "memory x steps", "secs a run"}
+_ONLY_WHEN_WIDE = {"steps", "CFMQ GB: bytes", "memory x steps", "secs a trial"}
 
 
 class ExperimentView:
-    """An `Observer` for people. A context manager."""
+    """An `Observer` that prints. A context manager."""
 
     def __init__(self, console: Console, trials: int, metric: Metric) -> None:
         self._console, self._metric, self._trials = console, metric, trials
@@ -109,7 +109,7 @@ class ExperimentView:
         rate = outcome.figure(self._metric)
         rounds = len(outcome.results.rounds)
         shown = "not evaluated" if rate is None else f"{rate:.2f} %"
-        end = ", of the last of which no update counted" if stuck(outcome.results.rounds) else ""
+        end = ", no update accepted in the last ones" if stuck(outcome.results.rounds) else ""
         return f"{shown} after {rounds} rounds{end}, {took_secs(outcome):.0f} s"
 
 
@@ -149,7 +149,9 @@ def show_plan(console: Console, standings: Sequence[Standing], jobs: int) -> Non
     if not left:
         told = "all of them are done"
     elif remaining is None:
-        told = f"{len(left)} of {len(standings)} to do; how long that takes the first one will tell"
+        told = (
+            f"{len(left)} of {len(standings)} to do; their time is unknown until one has finished"
+        )
     else:
         duration = timedelta(seconds=round(remaining))
         told = f"{len(left)} of {len(standings)} to do: about {duration} with {jobs} at a time"

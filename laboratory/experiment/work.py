@@ -1,4 +1,4 @@
-"""A job where it runs: loads the engines and PyTorch."""
+"""Running a job in a worker; loads the engines and PyTorch."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from fedvoice.reporting.callbacks import Callback, Callbacks, make_callbacks
 
 
 def work_on(job: TrialJob, callbacks: Sequence[Callback]) -> Outcome | None:
-    """The trial's outcome, or None of an export.
+    """The trial's outcome; None for an export.
 
     Raises:
         Interrupted, Pruned: by a callback.
-        FedvoiceError: what running the trial raises.
+        FedvoiceError: errors of the trial.
     """
     told = [*callbacks, *make_callbacks(job.callbacks)]
     tasks_dir = job.trials_dir / "tasks"

@@ -1,4 +1,4 @@
-"""Trials at work, and those whose worker died."""
+"""Running trials, and trials whose worker died."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from fedvoice.protocol.errors import (
 )
 
 DEATHS_AT_MOST = 3
-"""Of workers, while the same trial was at work."""
+"""Deaths of workers that end the attempts at one trial."""
 
 
 @dataclass
 class Attempt:
-    """A trial at work. deaths: workers that have died at it."""
+    """A running trial. deaths: number of workers that died at it."""
 
     proposal: Proposal
     trial: Trial
@@ -31,16 +31,16 @@ class Attempt:
 
     @property
     def hopeless(self) -> bool:
-        """Whether it is not tried again."""
+        """Whether it is not retried."""
         return self.deaths >= DEATHS_AT_MOST
 
 
 def worker_lost(what: str) -> FedvoiceError:
-    """Workers died again and again at `what`."""
+    """The error for workers that died repeatedly at `what`."""
     return FedvoiceError(
         ErrorCode.CLIENT_LOST,
         where=what,
-        got=f"{DEATHS_AT_MOST} worker processes that ended, as out-of-memory processes do",
+        got=f"{DEATHS_AT_MOST} worker processes ended; the usual cause is lack of memory",
         wanted="a worker that finishes it",
-        next_step="Run with fewer --jobs, or narrow the search's space: finished runs are kept.",
+        next_step="Run with fewer --jobs, or narrow the search's space: finished trials are kept.",
     )

@@ -24,7 +24,7 @@ def tune(
         int | None, typer.Option(help="Trials in all, those already done included.", min=1)
     ] = None,
     jobs: Annotated[
-        int | None, typer.Option(help="Runs at a time; default: one a core.", min=1)
+        int | None, typer.Option(help="Trials at a time; default: one a core.", min=1)
     ] = None,
     verify: Annotated[
         bool, typer.Option(help="In the end compare best and hand-set plan on fresh seeds.")
@@ -32,8 +32,8 @@ def tune(
 ) -> None:
     """Search for plans with two objectives, error rate and CFMQ, with Optuna.
 
-    Runs that are worse than half of the others at the same cost are given up early. The study is a
-    SQLite file: the same command goes on with it, with more --trials too. OUT then holds
+    Trials that are worse than half of the others at the same cost are pruned. The study is a SQLite
+    file: the same command resumes it, also with more --trials. OUT then holds
     report.html with the Pareto plot, trials.csv, best.json and study.db.
 
     Example: fedvoice tune experiments/tune-words.toml --trials 20
@@ -63,7 +63,7 @@ def tune(
 
             def progressed(progress: TrialProgress) -> None:
                 note = f": {progress.note}" if progress.note else ""
-                status.update(f"a run is at round {progress.done} of {progress.rounds}{note}")
+                status.update(f"a trial is at round {progress.done} of {progress.rounds}{note}")
 
             search.run(
                 workers,
@@ -75,7 +75,7 @@ def tune(
             status.update("comparing on fresh seeds")
             verdict = compare(search, loaded, kept, workers) if verify else None
     except KeyboardInterrupt:
-        typer.echo("stopped; the same command goes on where it stopped", err=True)
+        typer.echo("stopped; the same command resumes", err=True)
         raise typer.Exit(130) from None
     path = write_search(out, search, loaded, verdict)
     if verdict is not None:

@@ -45,22 +45,22 @@ class Dimension(BaseModel):
 
 
 class SearchConfig(BaseModel):
-    """How the space is searched."""
+    """Settings of the search."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     trials: int = Field(default=40, ge=1)
     seed: int = 0
-    """Of the sampler."""
+    """Seed of the sampler."""
     trial_seed: int = 100
-    """Every trial's own seed: plans are compared on the same weights, cohorts and deals."""
+    """Every trial's own seed: plans are compared on the same weights, cohorts and partitions."""
     verify_seeds: tuple[int, ...] = Field(default=(200, 201, 202), min_length=1)
     """Seeds on which the best plan and the first known one are compared in the end."""
     space: dict[str, Dimension] = Field(min_length=1)
     known: tuple[dict[str, Any], ...] = ()
     """Hand-set plans, tried first. Each names every dimension of the space."""
     prune_after: int = Field(default=8, ge=1)
-    """Finished trials before any is given up early."""
+    """Finished trials before any is pruned."""
 
     @model_validator(mode="after")
     def _known_points(self) -> SearchConfig:
@@ -93,10 +93,10 @@ def load_tuning(path: Path, trials: int | None = None) -> TuningConfig:
     """Read a search's TOML file.
 
     Args:
-        trials: takes the place of the file's.
+        trials: used instead of the file's number.
 
     Raises:
-        FedvoiceError: `not-found`, `bad-config` with the field that is wrong.
+        FedvoiceError: `not-found`, `bad-config` naming the wrong field.
     """
     fields = read_fields(path)
     if trials is not None and isinstance(fields.get("search"), dict):

@@ -1,4 +1,4 @@
-"""Which runs of a search are given up before their end."""
+"""The rule by which trials of a search are pruned."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _LEAST_SHARE = 0.3
 
 @dataclass(frozen=True)
 class MedianRule:
-    """Give a run up whose error is above the median of finished runs at the same cost.
+    """Prune a trial whose error is above the median of finished trials at the same cost.
 
-    curves: for each finished run (CFMQ in bytes, lowest error rate so far in percent) by rising
-    cost. Nothing is given up below least_bytes of CFMQ: 30% of the dearest run's, where all are on
-    the blank plateau.
+    curves: for each finished trial (CFMQ in bytes, lowest error rate so far in percent) by rising
+    cost. Nothing is pruned below least_bytes of CFMQ, 30% of the most expensive trial's: up to
+    there all are on the blank plateau.
     """
 
     metric: Metric
@@ -28,7 +28,7 @@ class MedianRule:
     least_bytes: float
 
     def __call__(self, point: Point) -> bool:
-        """Whether a run that has come to `point` is to be given up."""
+        """Whether to prune a trial at the evaluation `point`."""
         if point.cfmq_bytes < self.least_bytes or self.metric not in point.rates:
             return False
         others = sorted(
@@ -40,7 +40,7 @@ class MedianRule:
 
 
 def median_rule(outcomes: Sequence[Outcome], metric: Metric) -> MedianRule | None:
-    """The rule that finished runs make; None without any."""
+    """The rule from the finished trials; None if there are none."""
     curves = []
     for outcome in outcomes:
         best, curve = float("inf"), []

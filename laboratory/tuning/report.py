@@ -1,4 +1,4 @@
-"""What a search found: trials.csv, the Pareto plot, the chosen plan, report.html."""
+"""The results of a search: trials.csv, the Pareto plot, the chosen plan, report.html."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ th, td {{ padding: .15rem .6rem; text-align: right; border-bottom: 1px solid #ee
 pre {{ background: #f6f6f6; padding: 1rem; overflow: auto; }}
 </style></head><body>
 <h1>{title}</h1>
-<p>{counts}. Error rates are of one seed a trial; seeds differ, so trust the comparison below.</p>
+<p>{counts}. Error rates are of one seed a trial; the comparison below is over several seeds.</p>
 <p><b>{verdict}</b></p>
 {plot}
 <h2>Trials</h2>{table}
@@ -46,7 +46,7 @@ pre {{ background: #f6f6f6; padding: 1rem; overflow: auto; }}
 
 @dataclass(frozen=True)
 class Verdict:
-    """The best plan against the hand-set one on seeds that no trial saw.
+    """The best plan against the hand-set one on fresh seeds.
 
     best, known: error rates in percent, one a seed; `known` is empty without a hand-set plan.
     """
@@ -89,7 +89,7 @@ def write_search(out: Path, search: Search, config: TuningConfig, verdict: Verdi
     page = _PAGE.format(
         title=html.escape(config.title or config.name),
         counts=f"{states.count(TrialState.COMPLETE)} trials finished, "
-        f"{states.count(TrialState.PRUNED)} given up early, "
+        f"{states.count(TrialState.PRUNED)} pruned, "
         f"{states.count(TrialState.FAIL)} failed or interrupted",
         verdict=html.escape(str(verdict) if verdict else "not compared yet"),
         plot=plot,

@@ -1,7 +1,7 @@
-"""The search: Optuna proposes plans, worker processes try them, two figures come back.
+"""The search: Optuna proposes plans, worker processes run them and return two objectives.
 
-The study lies in a SQLite file and every trial's run among the trials, so an interrupted search
-goes on: what was running is tried again, what is done is not run again.
+The study is a SQLite file, and its trials are stored among those of experiments. An interrupted
+search resumes: running trials are started again, finished ones are not.
 """
 
 from __future__ import annotations
@@ -46,34 +46,34 @@ from fedvoice.protocol.errors import (
 
 STUDY_FILE = "study.db"
 _OF = "search"
-"""What a study says of the search that it is of."""
+"""The study's attribute that identifies its search."""
 _FAILURES_AT_MOST = 10
-"""In a row: failed trials do not count as tried, and a search has to end."""
+"""Failed trials in a row that end a search; failed trials do not count as tried."""
 
 
 def figure_of(outcome: Outcome, metric: Metric) -> float:
-    """A run's error rate in percent.
+    """A trial's error rate in percent.
 
     Raises:
-        FedvoiceError: `bad-config` without one: no other run of the search would have one either.
+        FedvoiceError: `bad-config` if it has none, since then no trial of the search has one.
     """
     figure = outcome.figure(metric)
     if figure is None:
         raise FedvoiceError(
             ErrorCode.BAD_CONFIG,
             where=f"search, metric {metric}",
-            got=f"a run without an evaluation that has it: {outcome.trial.name}",
-            wanted="an error rate of every run",
+            got=f"a trial without an evaluation of it: {outcome.trial.name}",
+            wanted="an error rate of every trial",
             next_step="Set server.evaluate_every, and for heldout_wer hold speakers out.",
         )
     return figure
 
 
 class Search:
-    """One search below `out`; its runs lie among the trials.
+    """One search below `out`; its trials are stored among those of experiments.
 
     Raises:
-        FedvoiceError: `bad-config` if another search lies there.
+        FedvoiceError: `bad-config` if another search is there.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Search:
             for point in search.known:
                 self.study.enqueue_trial(dict(point))
         for proposal in self.study.get_trials(states=(TrialState.RUNNING,)):
-            # Its process is gone: whoever resumes tries the same point again.
+            # Its process has died: the same point is tried again.
             self.study.enqueue_trial(proposal.params)
             self.study.tell(proposal.number, state=TrialState.FAIL)
         self.outcomes: dict[int, Outcome] = {}
@@ -115,7 +115,7 @@ class Search:
                 self.outcomes[proposal.number] = outcome
 
     def trial(self, point: dict[str, Any], seed: int, arm: str = "trial") -> Trial:
-        """The run that tries `point`.
+        """The trial of `point`.
 
         Raises:
             FedvoiceError: `bad-config` naming the setting.
@@ -132,22 +132,22 @@ class Search:
         tell: Callable[[int, str], None],
         progressed: Callable[[TrialProgress], None],
     ) -> None:
-        """Try points until the study has as many finished trials as wanted.
+        """Run trials until the study has the wanted number of finished ones.
 
-        A trial whose worker died is tried again, with another.
+        A trial whose worker died is retried by another.
 
         Raises:
-            KeyboardInterrupt: after workers have kept their checkpoints.
-            FedvoiceError: what the first run fails with, and the last one of many in a row; other
-                failures count as failed trials. `client-lost` of runs whose workers die again and
-                again. `bad-config` for runs that are not evaluated on what the search ranks by.
+            KeyboardInterrupt: after workers have written checkpoints.
+            FedvoiceError: the error of the first trial, or of the last of many that fail in a row;
+                other failures count as failed trials. `client-lost` for a trial whose workers die
+                repeatedly. `bad-config` for trials without the metric of the search.
         """
         with closing(LocalExecutor(jobs, work=self._work)) as executor:
             self._export(executor)
             self._try_points(executor, tell, progressed)
 
     def _export(self, executor: Executor) -> None:
-        """The task that all points share, before any of them."""
+        """Export the task that all points share, before any of them."""
         first = self.trial(self._some_point(), self.config.search.trial_seed)
         for _ in range(DEATHS_AT_MOST):
             executor.begin(TrialJob(first, self._trials_dir, export_only=True))
@@ -191,7 +191,7 @@ class Search:
                     begin(attempt)
 
     def best(self) -> FrozenTrial | None:
-        """The finished trial with the lowest error; the cheaper one of equals."""
+        """The finished trial with the lowest error; the cheaper of equals."""
         done = self.study.get_trials(states=(TrialState.COMPLETE,))
         return min(done, key=lambda t: (t.values[0], t.values[1])) if done else None
 
@@ -205,7 +205,7 @@ class Search:
                 where=str(out / STUDY_FILE),
                 got="trials of another corpus, base, metric, hand-set plan or version",
                 wanted="those of this search, or none",
-                next_step="Choose another --out, or delete the study: finished runs are kept.",
+                next_step="Choose another --out, or delete the study: finished trials are kept.",
             )
         self.study.set_user_attr(_OF, mine)
 
@@ -221,17 +221,17 @@ class Search:
         proposal, error = attempt.proposal, event.error
         if isinstance(error, Pruned):
             self.study.tell(proposal, state=TrialState.PRUNED)
-            return f"given up after round {error.round_number}"
+            return f"pruned after round {error.round_number}"
         if isinstance(error, FedvoiceError) and error.code is ErrorCode.NO_UPDATES:
-            # That is news of the point and not a mishap: the sampler keeps away from it.
+            # A result of the point, not an accident: the sampler learns to avoid it.
             self.study.tell(proposal, state=TrialState.PRUNED)
-            return f"came to nothing, {error}"
+            return f"pruned, {error}"
         if isinstance(error, FedvoiceError):
             return self._failed(proposal, error)
         if error is not None:
             raise error
         outcome = event.outcome
-        assert outcome is not None, "only an interrupt stops a run"
+        assert outcome is not None, "only an interrupt stops a trial"
         figure = figure_of(outcome, self.config.metric)
         cost = outcome.points[-1].cfmq_bytes
         self.outcomes[proposal.number] = outcome
@@ -254,7 +254,7 @@ class Search:
 
     @property
     def finished(self) -> int:
-        """Trials that are done, those given up early among them."""
+        """Number of finished trials, pruned ones included."""
         states = (TrialState.COMPLETE, TrialState.PRUNED)
         return len(self.study.get_trials(deepcopy=False, states=states))
 
@@ -269,7 +269,7 @@ class Search:
 
     @staticmethod
     def _tried(out: Path) -> int:
-        # A resumed sampler that drew the same numbers again would propose the same points.
+        # A resumed sampler must not draw the same numbers: it would propose the same points.
         path = out / STUDY_FILE
         return path.stat().st_size if path.is_file() else 0
 

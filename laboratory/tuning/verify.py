@@ -1,4 +1,4 @@
-"""Was it luck? The best plan of a search and the hand-set one on seeds that no trial saw."""
+"""The best plan of a search and the hand-set one, compared on fresh seeds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fedvoice.protocol.errors import FedvoiceError
 
 
 class _Silent:
-    """An `Observer` that keeps what it hears to itself."""
+    """An `Observer` that reports progress only."""
 
     def progressed(self, trial: Trial, progress: TrialProgress) -> None:
         """See `runner.Observer`."""
@@ -32,7 +32,7 @@ def compare(search: Search, config: TuningConfig, trials_dir: Path, jobs: int) -
     """Run both plans on `verify_seeds`; None if no trial has finished.
 
     Raises:
-        FedvoiceError: what a run fails with.
+        FedvoiceError: the error of a failed trial.
     """
     best = search.best()
     if best is None:

@@ -1,4 +1,4 @@
-"""How many frames the joint works on at a time."""
+"""The number of frames that the joint processes at a time."""
 
 from __future__ import annotations
 

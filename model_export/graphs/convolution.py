@@ -1,9 +1,9 @@
 """Convolution and max-pooling as gathers and products, with their gradients.
 
-Stock kernels train no convolution well (its gradient is slow, that of max-pooling wrong), but
-they gather rows and multiply matrices. Activations are [channels, places, images]: a gather
-moves whole rows of images, and what it gives is a matrix already. Places of an image that is to be
-pooled stand window by window (`pool_order`), so that pooling takes the largest of four blocks.
+The stock kernels' gradient of a convolution is slow and that of max-pooling wrong, so both are
+expressed by gathers of rows and matrix products. Activations are [channels, places, images]: a
+gather moves whole rows of images, and its result is already a matrix. Places of an image to be
+pooled are ordered window by window (`pool_order`), so that pooling is the maximum of four blocks.
 """
 
 from __future__ import annotations

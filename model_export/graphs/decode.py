@@ -1,4 +1,4 @@
-"""Greedy decoding as one call, so that no host needs a decoder loop of its own."""
+"""Greedy decoding as one call, so that hosts need no decoder loop."""
 
 from __future__ import annotations
 

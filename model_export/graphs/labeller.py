@@ -1,7 +1,6 @@
 """Frame labellers as graphs: one label for each frame (`models.labeller`).
 
-A net gives logits and knows its own gradient; loss, training step and decoder are the same for
-all nets.
+A net provides logits and their gradient; loss, training step and decoder are shared.
 """
 
 from __future__ import annotations

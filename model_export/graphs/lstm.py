@@ -38,7 +38,7 @@ class LstmWeights(NamedTuple):
 
 
 class LstmTrace(NamedTuple):
-    """What the gradient needs, in scan order.
+    """The values saved for the gradient, in scan order.
 
     hidden [T, H, B] after each step; cell_before [T, H, B] before it (the cell after it is two
     products away); gates [T, 4H, B].

@@ -22,7 +22,7 @@ from fedvoice.protocol.task import (
 
 FEATURES_METHOD = "features"
 LEAST_FRAMES = 2
-"""Shortest waveform of `features`, in frames (a dynamic size of one would be specialised)."""
+"""Shortest waveform of `features`, in frames (tracing specialises a dynamic size of one)."""
 
 
 def step_source(
@@ -72,8 +72,8 @@ def task_methods(
     settings: FeatureSettings,
 ) -> dict[str, MethodSource]:
     """All methods of a task, by name."""
-    heard = kind_of(config).takes_audio
-    methods = {FEATURES_METHOD: features_source(settings)} if heard else {}
+    takes_audio = kind_of(config).takes_audio
+    methods = {FEATURES_METHOD: features_source(settings)} if takes_audio else {}
     for bucket in buckets:
         methods[bucket.step_method] = step_source(config, table, bucket, settings)
         methods[bucket.decode_method] = decode_source(config, table, bucket, settings)

@@ -1,4 +1,4 @@
-"""What every training step shares: named parameters in, loss and one flat gradient out."""
+"""The base of training steps: named parameters in, loss and one flat gradient out."""
 
 from __future__ import annotations
 

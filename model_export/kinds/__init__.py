@@ -1,4 +1,4 @@
-"""Model kinds, each one object in a file of its own; the door `fedvoice.model_kinds`.
+"""Model kinds, one object a file; the registry of the group `fedvoice.model_kinds`.
 
 Settings name a kind: one that is built in, registered or installed, or `module:name`.
 """
@@ -32,14 +32,14 @@ MODEL_KINDS: Registry[Any] = Registry(
         "char-lstm": "fedvoice.model_export.kinds.char_lstm:CHAR_LSTM",
     },
 )
-"""By name: a `ModelKind`, or what `kinds.module.as_kind` makes one of."""
+"""By name: a `ModelKind`, or an object that `kinds.module.as_kind` converts to one."""
 
 
 def kind_named(name: str) -> ModelKind[Any]:
     """The kind that `name` means.
 
     Raises:
-        FedvoiceError: `bad-plugin` if nobody knows it, if importing it fails or it is no kind.
+        FedvoiceError: `bad-plugin` if it is unknown, cannot be imported or is no model kind.
     """
     found = MODEL_KINDS.get(name)
     if isinstance(found, ModelKind):
@@ -86,7 +86,7 @@ def _within(name: str, error: ValidationError) -> ValidationError:
 
 
 ModelConfig = Annotated[SerializeAsAny[KindConfig], WrapValidator(_of_its_kind)]
-"""Settings of whatever kind they name."""
+"""Settings of the model kind that they name."""
 
 
 def to_settings(config: KindConfig) -> dict[str, Setting]:

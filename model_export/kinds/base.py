@@ -1,6 +1,6 @@
-"""What a model kind is: all that the rest of the house asks of one, in one object.
+"""The interface of a model kind: everything that depends on the model, in one object.
 
-Nothing here loads torch: settings are read without a runtime. Methods import what they need.
+This module does not import torch, so that settings are read without a runtime; methods import it.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ Setting = int | float | bool | str
 
 
 class KindConfig(BaseModel):
-    """Sizes of a model, as data; `kind` names the model kind that they are of.
+    """Sizes of a model, as data; `kind` names the model kind.
 
-    Fields are numbers, flags, texts, or one more level of such.
+    Fields are numbers, flags, texts, or one level of nested settings.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,14 +42,14 @@ Config = TypeVar("Config", bound=KindConfig)
 
 
 class ModelKind(ABC, Generic[Config]):
-    """One kind of model. A kind that is trained in simulations alone needs `build` and no more."""
+    """One kind of model. A kind for simulations only needs nothing but `build`."""
 
     config: type[Config]
     """Its settings."""
     takes_audio: bool = True
     """Whether examples are made from recordings: the program then has `features`."""
     scoring: Scoring = Scoring.WORDS
-    """What its errors are counted in."""
+    """The unit of its errors: words or labels."""
     vmaps: bool = False
     """Whether many clients are tried by `torch.func.vmap` where there is no batched loss."""
 
@@ -74,11 +74,11 @@ class ModelKind(ABC, Generic[Config]):
         not_exportable(config.kind)
 
     def batched_loss(self, config: Config) -> Losses | None:
-        """The loss for many clients at once, written by hand; None: see `vmaps`."""
+        """The hand-written loss of many clients at once; None: see `vmaps`."""
         return None
 
     def bucket_frames(self, frames: int) -> int:
-        """Frames of a bucket that is to hold so many."""
+        """Frames of the smallest bucket that holds `frames` and suits the kind."""
         return frames
 
     def check_bucket(self, frames: int, labels: int) -> None:

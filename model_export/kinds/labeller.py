@@ -1,4 +1,4 @@
-"""What kinds that give one label a frame share: inputs that are no recordings, step and decoder."""
+"""Base of kinds with one label a frame: inputs without recordings, step and decoder."""
 
 from __future__ import annotations
 

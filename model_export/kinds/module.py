@@ -1,4 +1,4 @@
-"""A model kind of anybody's `nn.Module` with a loss, for the fast engine.
+"""Model kinds of user-defined `nn.Module`s with a loss, for the fast engine.
 
     class Spotter(nn.Module):
         def __init__(self, input_size: int, vocabulary_size: int, hidden: int = 64): ...
@@ -6,7 +6,7 @@
         def decode(self, batch: TensorBatch) -> list[list[int]]: ...  # only to be evaluated
 
 is named in settings as `kind = "mypkg.spotter:Spotter"`, or registered under a name with
-`@MODEL_KINDS.register("spotter")`. `module_kind` makes a kind of modules whose loss stands apart.
+`@MODEL_KINDS.register("spotter")`. `module_kind` takes the loss as a separate function.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     Decode = Callable[[Any, TensorBatch], list[list[int]]]
 
 GIVEN = ("input_size", "vocabulary_size")
-"""What a factory is told if it names it: I, values a frame, and V, tokens with the blank."""
+"""Optional arguments of a factory: I, values a frame, and V, tokens with the blank."""
 
 
 def module_kind(
@@ -54,13 +54,13 @@ def module_kind(
 
     Args:
         factory: its keyword arguments are the model's settings (numbers, flags, texts);
-            `input_size` and `vocabulary_size` are given if it names them.
-        loss: (module, batch) -> loss of each row [B], differentiable, each row's by itself; what
-            lies beyond a row's counts must not matter. None: `module.loss(batch)`.
+            `input_size` and `vocabulary_size` are passed if it names them.
+        loss: (module, batch) -> loss of each row [B], differentiable, independent of other
+            rows and of padding beyond a row's counts. None: `module.loss(batch)`.
         decode: (module, batch without targets) -> token ids, a list a row. None:
-            `module.decode(batch)`, without which nothing can be evaluated.
+            `module.decode(batch)`, which evaluation requires.
         takes_audio: whether examples are made from recordings. None: `factory.takes_audio`, or no.
-        scoring: words or labels, what errors are counted in. None: `factory.scoring`, or labels.
+        scoring: unit of errors, words or labels. None: `factory.scoring`, or labels.
     """
     if takes_audio is None:
         takes_audio = bool(getattr(factory, "takes_audio", False))
@@ -73,7 +73,7 @@ def as_kind(name: str, plugin: Any) -> ModelKind[Any]:
     """The kind of a registered or named module class or factory.
 
     Raises:
-        FedvoiceError: `bad-plugin` for what is neither.
+        FedvoiceError: `bad-plugin` for anything else.
     """
     if not callable(plugin):
         raise FedvoiceError(
@@ -123,7 +123,7 @@ _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_O
 
 
 def _config_class(allowed: frozenset[str] | None) -> type[KindConfig]:
-    """Settings by any name, or by those that the factory takes."""
+    """Settings of any name, or only those that the factory accepts."""
 
     class ModuleConfig(KindConfig):
         model_config = ConfigDict(frozen=True, extra="allow")

@@ -2,6 +2,6 @@
 
 import logging
 
-# executorch's import registers an enum in a way that torch calls deprecated: not the reader's
-# business, and it lands in the middle of progress displays.
+# executorch's import registers an enum in a way that torch calls deprecated: of no use
+# to users, and it would disturb progress displays.
 logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Memory planning that makes the flat gradient free.
+"""Memory planning in which the flat gradient takes no extra space.
 
 Three things are done to a graph before tensors are given their places:
 

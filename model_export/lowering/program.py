@@ -1,9 +1,9 @@
-"""Several graphs, one program: export, lower, plan, and read back what the program needs."""
+"""Several graphs to one program: export, lower, plan, and read back its requirements."""
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +20,7 @@ from torch.export import ExportedProgram
 
 from fedvoice.model_export.lowering.memory import FlatGradientPlan
 from fedvoice.model_export.lowering.partitioner import RuntimeWeightPartitioner
+from fedvoice.protocol.notes import Note
 
 Inputs = tuple[Tensor | tuple[Tensor, ...], ...]
 
@@ -49,9 +50,7 @@ class Program:
     delegates: tuple[str, ...]
 
 
-def lower(
-    methods: dict[str, MethodSource], report: Callable[[str], None] = lambda _: None
-) -> Program:
+def lower(methods: dict[str, MethodSource], report: Note = lambda _: None) -> Program:
     """Lower graphs to one program of as many methods; `report` is called before each part.
 
     Raises:
@@ -72,9 +71,7 @@ def _operator_name(operator: Any) -> str:
     return f"{operator.name}.{operator.overload}" if operator.overload else str(operator.name)
 
 
-def _lower(
-    methods: dict[str, MethodSource], report: Callable[[str], None]
-) -> ExecutorchProgramManager:
+def _lower(methods: dict[str, MethodSource], report: Note) -> ExecutorchProgramManager:
     exported: dict[str, ExportedProgram] = {}
     for name, source in methods.items():
         report(f"trace {name}")

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class LoadedProgram:
-    """A program in the runtime. Load only bytes that you have just made or digested."""
+    """A program in the runtime. Load only bytes just made or verified by digest."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data  # the runtime reads from these bytes as long as it lives

@@ -1,4 +1,4 @@
-"""What every model does, whatever its task: loss of a row, greedy tokens, inputs to check with."""
+"""The interface of eager models: loss of a row, greedy tokens, inputs for checks."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class TaskModel(nn.Module, ABC):
         return torch.full_like(x_lens, torch.iinfo(torch.int64).max)
 
     def random_inputs(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        """Inputs float32 of `shape` for checks: of the kind that real ones are."""
+        """Random inputs float32 of `shape` for checks, distributed like real ones."""
         return torch.randn(shape, generator=generator)
 
     def make_restless(self) -> None:
-        """Change weights so that tokens are emitted now and then: fresh ones hardly ever do."""
+        """Change weights so that tokens are emitted occasionally; fresh models emit hardly any."""
         for name, parameter in self.named_parameters():
             if name.startswith(("joint_", "output.")):
                 parameter.mul_(6.0)

@@ -1,7 +1,7 @@
-"""Losses of many clients' batches at once: every client has its own weights, all one form.
+"""Losses of many clients' batches at once, each client with its own weights.
 
-What a model's `nll` computes, with a leading axis K for the clients: matrix products become batched
-ones, so that the cost of calling an operation is shared by K clients.
+The computation of a model's `nll` with a leading axis K for the clients: matrix products become
+batched ones, so that K clients share the overhead of each operation.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def encode(
 
 
 def _turned_places(x_lens: Tensor, frames: int) -> Tensor:
-    """[K, B, T]: for every frame its place when the row's first x_lens frames are turned round."""
+    """[K, B, T]: index of every frame when each row's first x_lens frames are reversed."""
     places = torch.arange(frames).expand(*x_lens.shape, frames)
     turned = x_lens[..., None] - 1 - places
     return torch.where(turned >= 0, turned, places)

@@ -1,8 +1,7 @@
 """Layers for many clients at once, each with weights of its own.
 
-A weight's gradient is written where it belongs by the product that finds it: gradients that
-autograd hands on are copied once more, which is a tenth of a step's time. So no weight may be used
-twice.
+The product that computes a weight's gradient writes it directly to its place in the flat gradient:
+autograd would copy it once more, a tenth of a step's time. So no weight may be used twice.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ _tanh_slope = torch.ops.aten.tanh_backward
 
 @dataclass(frozen=True)
 class Weight:
-    """A parameter of K clients. value, gradient: [K, *shape]. add: to what is in `gradient`, which
-    is written over otherwise."""
+    """A parameter of K clients. value, gradient: [K, *shape]. add: to the content of
+    `gradient`, which is overwritten otherwise."""
 
     value: Tensor
     gradient: Tensor
@@ -41,7 +40,7 @@ class Weight:
 
     @property
     def turned(self) -> Weight:
-        """[K, I, O] of the same numbers as this one's [K, O, I]."""
+        """This parameter [K, O, I] transposed to [K, I, O]."""
         return Weight(self.value.transpose(1, 2), self.gradient.transpose(1, 2), self.add)
 
 
@@ -69,7 +68,7 @@ class LstmLayer(torch.autograd.Function):
         raw_at = projected.view(clients, batch, frames, -1).unbind(2)
         cells, tanh_cells, hidden = x.new_empty(3, clients, batch, frames, hidden_size).unbind(0)
         c_at, tanh_at, h_at = cells.unbind(2), tanh_cells.unbind(2), hidden.unbind(2)
-        turned = recurrent.value.transpose(1, 2).contiguous()  # T products are the faster for it
+        turned = recurrent.value.transpose(1, 2).contiguous()  # makes the T products faster
         cell_gate = slice(2 * hidden_size, 3 * hidden_size)
         for t in range(frames):
             raw = torch.baddbmm(raw_at[t], h_at[t - 1], turned) if t else raw_at[0].clone()
@@ -120,7 +119,7 @@ class LstmLayer(torch.autograd.Function):
 
 
 def _one_later(frames: Tensor) -> Tensor:
-    """[K, B, T, H]: at each frame what was at the one before, zeros at the first."""
+    """[K, B, T, H] shifted one frame later, zeros at the first."""
     return torch.cat([torch.zeros_like(frames[:, :, :1]), frames[:, :, :-1]], 2)
 
 
@@ -151,7 +150,7 @@ class Affine(torch.autograd.Function):
 
 
 _ANCHOR = torch.zeros((), requires_grad=True)
-"""What makes autograd come to the backward passes: the weights take no gradient from it."""
+"""A tensor that makes autograd run the backward passes; weights get no gradient by autograd."""
 
 
 def lstm_layer(x: Tensor, inputs: Weight, recurrent: Weight, bias: Weight) -> Tensor:

@@ -1,4 +1,4 @@
-"""Greedy decoding on the host: what the programs' decoders are held against."""
+"""Greedy decoding on the host: the reference of the programs' decoders."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class FrameLabeller(TaskModel):
 def frame_nll(logits: Tensor, y: Tensor, y_lens: Tensor) -> Tensor:
     """Mean cross-entropy over each row's labels [B]; 0 for a row without labels.
 
-    Nothing here depends on values of lengths, so that it may be mapped over many clients at once.
+    Control flow does not depend on lengths, so that it can be vmapped over many clients.
 
     Args:
         logits: [B, T, C] for tokens 1..C. y: int64 [B, U], U <= T. y_lens: int64 [B].

@@ -10,9 +10,9 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 class SingleBiasLSTM(nn.LSTM):
     """`nn.LSTM(batch_first=True)` whose second bias is a fixed zero and not a parameter.
 
-    PyTorch adds two biases that always get the same gradient; one says the same with half the
+    PyTorch adds two biases that always get the same gradient; one is equivalent with half the
     payload, and a program in which two parameters share a gradient cannot be lowered.
-    The forget gate's bias starts at one, so that memory is kept until training says otherwise.
+    The forget gate's bias starts at one, so that an untrained cell keeps its memory.
     """
 
     def __init__(
@@ -34,8 +34,8 @@ class SingleBiasLSTM(nn.LSTM):
     def encode(self, x: Tensor, lengths: Tensor) -> Tensor:
         """Outputs [B, T, D*H] for padded inputs `x` [B, T, I] of `lengths` int64 [B] (frames).
 
-        What comes out for frames past a length means nothing; they touch no other frame, in
-        neither direction.
+        Outputs for frames past a length are undefined; they affect no other frame, in either
+        direction.
         """
         if not self.bidirectional:
             outputs: Tensor = self(x)[0]  # what follows a row's end cannot reach back

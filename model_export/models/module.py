@@ -1,4 +1,4 @@
-"""Anybody's `nn.Module` as a model of the house."""
+"""User-defined `nn.Module`s as models."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from fedvoice.protocol.errors import (
 
 
 class ModuleModel(TaskModel):
-    """A module, and functions that give its loss and its tokens.
+    """A module, and functions for its loss and its tokens.
 
     Its parameters are the module's that take gradients, by the module's own names. Buffers and
-    parameters that take none are no part of the flat vector: every process has those that `make`
-    gives from seed 0, and a loss may not change them.
+    parameters without gradients are not part of the flat vector: every process builds them by
+    `make` from seed 0, and a loss may not change them.
     """
 
     def __init__(
@@ -67,10 +67,10 @@ class ModuleModel(TaskModel):
         return loss
 
     def nll(self, batch: TensorBatch) -> Tensor:
-        """See `TaskModel`. The first call sees that the loss draws nothing and changes nothing.
+        """See `TaskModel`. The first call checks that the loss is deterministic and has no effects.
 
         Raises:
-            FedvoiceError: `bad-config` for a loss that does, or is of another shape.
+            FedvoiceError: `bad-config` for a loss that is not, or has another shape.
         """
         if self._checked:
             found: Tensor = self(batch)
@@ -81,13 +81,13 @@ class ModuleModel(TaskModel):
         if not torch.equal(random, torch.get_rng_state()):
             raise self._refused(
                 "a loss that draws random numbers (dropout?)",
-                "one that weights and batch decide alone, so that a round can be repeated",
+                "a function of weights and batch alone, so that a round can be repeated",
             )
         for name, tensor in self._fixed().items():
             if not torch.equal(before[name], tensor):
                 raise self._refused(
                     f"a loss that changes {name} (batch norm?)",
-                    "one that changes nothing: only parameters travel to the server",
+                    "a loss without side effects: only parameters travel to the server",
                 )
         self._checked = True
         return found
@@ -112,7 +112,7 @@ class ModuleModel(TaskModel):
                 yield name, parameter
 
     def make_restless(self) -> None:
-        """Not for programs."""
+        """Not supported: for programs only."""
         not_exportable(self.kind)
 
     def _fixed(self) -> dict[str, Tensor]:
@@ -126,7 +126,7 @@ class ModuleModel(TaskModel):
             where=f"model kind {self.kind}",
             got=got,
             wanted=wanted,
-            next_step="Change the module; `.eval()` in its factory stills dropout and batch norm.",
+            next_step="Change the module; `.eval()` in its factory stops dropout and batch norm.",
         )
 
 

@@ -46,8 +46,8 @@ class RnntModel(TaskModel):
         self.joint_encoder = nn.Linear(encoder.output_size, config.joint_size)
         self.joint_predictor = nn.Linear(config.predictor_size, config.joint_size, bias=False)
         self.output = nn.Linear(config.joint_size, vocabulary_size)
-        # Most steps of an alignment are blanks. A model that starts with that prior does not
-        # spend its first rounds on learning it (nor emit a token a frame until it has).
+        # Most steps of an alignment are blanks. A model that starts with that prior need not
+        # learn it in its first rounds (and emit a token a frame until then).
         with torch.no_grad():
             self.output.bias[BLANK] += math.log(
                 BLANK_PRIOR / (1 - BLANK_PRIOR) * (vocabulary_size - 1)

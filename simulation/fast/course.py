@@ -1,6 +1,6 @@
-"""What is drawn for a client's round before its first step: the same as on a phone.
+"""The random draws of a client's round, made before its first step; identical to a phone's.
 
-`device_runtime.course` draws it; only the way to the examples is shorter here.
+`device_runtime.course` makes the draws; here examples are rows of an array.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def draw_client_course(
 def fitting(
     manifest: TaskManifest, data: ClientData, drawn: Sequence[int]
 ) -> tuple[list[int], list[int]]:
-    """Those of the drawn examples that fit a bucket, and the place of each one's bucket."""
+    """The drawn examples that fit a bucket, and the index of each one's bucket."""
     stacked = -(-data.frames // manifest.features.stack)
     ends = np.array([(b.frames, b.labels) for b in manifest.buckets])
     fits = (stacked[:, None] <= ends[:, 0]) & (data.target_counts[:, None] <= ends[:, 1])

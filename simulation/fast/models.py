@@ -16,9 +16,9 @@ from fedvoice.protocol.task import TaskManifest
 from fedvoice.simulation.fast.vmapped import VmappedModel
 
 MOST_CLIENTS = 8
-"""Trained together at most: beyond that nothing is gained by sharing the cost of calls."""
+"""Most clients trained together: larger groups save no more call overhead."""
 GROUP_WEIGHTS_BYTES = 4 << 20
-"""The weights of clients that train together take no more than this, or leave a core's cache.
+"""Most bytes of weights of clients that train together; more do not fit a core's cache.
 
 Measured on a core with 2 MB of second-level cache, with CTC and RNN-T models of 64 to 320 units
 and the 2NN (0.4 to 6.6 MB): a step of 10 rows takes at most a tenth longer than with the best of
@@ -74,7 +74,7 @@ class ManyModel:
         return losses.detach()
 
     def _weight(self, spec: ParameterSpec, active: int, add: bool) -> Weight:
-        """A parameter where it lies, and its gradient where it belongs."""
+        """A parameter as a view of the weights, its gradient as a view of the flat gradient."""
         value, gradient = (
             flat[:active, spec.place].view(active, *spec.shape)
             for flat in (self.weights, self.gradient)

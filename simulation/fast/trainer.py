@@ -33,10 +33,10 @@ TRANSCRIBED_ROWS = 256
 
 
 class FastTrainer:
-    """Clients in groups that train together, where the model has a form for that.
+    """Trains clients in groups, where the model has a batched form.
 
     Args:
-        clients_together: at most so many, 1: one after the other; None: `best_group`.
+        clients_together: largest group; 1: one after the other; None: `best_group`.
     """
 
     def __init__(self, manifest: TaskManifest, clients_together: int | None = None) -> None:

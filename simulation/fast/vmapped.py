@@ -1,7 +1,7 @@
 """Many clients at once for models without a batched loss of their own, by `torch.func.vmap`.
 
-Where vmap cannot (a loss that reads values, an operation without a rule), or where it comes to
-other gradients than autograd does, clients are computed one after the other.
+Where vmap fails (a loss that reads values, an operation without a batching rule) or disagrees with
+autograd, clients are computed one after the other.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fedvoice.model_export.models.base import TaskModel
 from fedvoice.protocol.task import TaskManifest
 
 TOLERANCE = 1e-4
-"""Largest difference of a client's gradient by vmap to autograd's, relative to its norm."""
+"""Tolerance between a client's gradient by vmap and by autograd, relative to its norm."""
 
 
 class _Nll(nn.Module):
@@ -81,13 +81,13 @@ class VmappedModel:
         return losses
 
     def _first(self, clients: Sequence[int], batch: TensorBatch) -> Tensor:
-        """Both ways; what autograd finds counts."""
+        """Compute both ways and compare; the results are autograd's."""
         before = self.gradient[clients]
         losses = self._one_by_one(clients, batch)
         found = self.gradient[clients] - before
         try:
             gradients, again = self._together(clients, batch)
-        except Exception:  # autograd has just done the same: whatever it is, it is vmap's
+        except Exception:  # autograd has just succeeded on the same batch, so any error is vmap's
             self.vmaps = False
             return losses
         flat = torch.zeros_like(found)

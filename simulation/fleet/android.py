@@ -17,10 +17,10 @@ from fedvoice.simulation.fleet.phones import EmulatedPhone
 
 @dataclass(frozen=True)
 class AndroidJob:
-    """What one JVM of the fleet does.
+    """The job of one JVM of the fleet.
 
     Args:
-        directory: where its job file, its error and the blobs that its phones share lie.
+        directory: folder of its job file, its error file and the blobs that its phones share.
     """
 
     phones: tuple[EmulatedPhone, ...]
@@ -30,7 +30,7 @@ class AndroidJob:
 
     @property
     def error_path(self) -> Path:
-        """Where the process says what ended it."""
+        """The file to which the process writes the error that ended it."""
         return self.directory / "error.json"
 
     def write(self) -> Path:
@@ -61,7 +61,7 @@ class AndroidJob:
 
 class JvmChild:
     """A JVM of phones with the contract of `processes.Child`: its output goes to a file, SIGTERM
-    stops it after the current step, its error comes home."""
+    stops it after the current step, its error is raised in the parent."""
 
     def __init__(self, name: str, phone: JvmPhone, job: AndroidJob, log_path: Path) -> None:
         self.name, self.log_path = name, log_path
@@ -91,7 +91,7 @@ class JvmChild:
         return self._process.poll()
 
     def error(self) -> FedvoiceError | None:
-        """What it failed with, if it ended with an error of its own (not by a signal)."""
+        """The error that ended it; None if it succeeded or a signal ended it."""
         code = self.exit_code
         if code is None or code <= 0:
             return None
@@ -104,11 +104,11 @@ class JvmChild:
                 where=self.name,
                 got=f"exit code {code}",
                 wanted="a process that runs to the end",
-                next_step=f"Its last words are in {self.log_path}.",
+                next_step=f"Its last output is in {self.log_path}.",
             )
 
     def wait(self) -> None:
-        """Until it ends by itself."""
+        """Wait until it ends by itself."""
         self._process.wait()
 
     def ask_to_stop(self) -> None:

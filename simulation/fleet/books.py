@@ -1,4 +1,4 @@
-"""From the server's books to a simulation's results; readable while the server runs."""
+"""The results of a simulation, read from the server's books; also while the server runs."""
 
 from __future__ import annotations
 

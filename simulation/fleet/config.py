@@ -2,7 +2,7 @@
 
 name = "words"
 seed = 0
-[data]    which speech, and who holds it
+[data]    which speech, and its partition
 [task]    the model to export (`fedvoice export` takes the same table)
 [plan]    how a phone trains
 [server]  rounds, cohort, server optimiser
@@ -48,7 +48,7 @@ class ConditionStep(BaseModel):
 
 
 class ConditionScript(BaseModel):
-    """A script that a share of the phones follows."""
+    """A script of conditions that a share of the phones follows."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -57,12 +57,12 @@ class ConditionScript(BaseModel):
 
 
 class FleetConfig(BaseModel):
-    """How the emulated phones run."""
+    """Settings of the emulated phones."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     processes: int = Field(default=2, ge=1)
-    """Phones are multiplexed over so many processes."""
+    """Number of processes that the Python phones share."""
     threads: int = Field(default=1, ge=1)
     """Threads of the ExecuTorch runtime in each process."""
     phones: dict[Kind, Annotated[int, Field(ge=0)] | Literal["*"]] = {}
@@ -109,7 +109,7 @@ class SimulationConfig(BaseModel):
     @classmethod
     def _sounds(cls, data: Dataset) -> Dataset:
         if not data.sounds:
-            raise ValueError("phones hold sounds: a corpus of speech, please")
+            raise ValueError("emulated phones store sound files: name a corpus of speech")
         return data
 
 

@@ -1,4 +1,4 @@
-"""Kinds of emulated phones: which client is which, and what each kind did, from the books."""
+"""Kinds of emulated phones: the kind of each client, and the totals of each kind."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fedvoice.reporting.results import KindResult
 
 
 class Kind(StrEnum):
-    """What an emulated phone runs on."""
+    """The runtime of an emulated phone."""
 
     PYTHON = "python"
     """The Python runtime on ExecuTorch's own package."""
@@ -46,8 +46,8 @@ def parse_counts(text: str) -> dict[str, int | str]:
     return counts
 
 
-def deal_kinds(counts: Counts, phones: int, seed: int) -> list[Kind]:
-    """The kind of each of `phones` phones; which are which is drawn from `seed`.
+def assign_kinds(counts: Counts, phones: int, seed: int) -> list[Kind]:
+    """Assign a kind to each of `phones` phones, at random by `seed`.
 
     A kind that is not given, or given as None, takes the phones that are left.
 
@@ -61,9 +61,9 @@ def deal_kinds(counts: Counts, phones: int, seed: int) -> list[Kind]:
         given = ", ".join(f"{kind}={number}" for kind, number in asked.items())
         raise _bad(
             f"{given}: {sum(asked.values())} phones",
-            f"{phones} phones, as many as the speech is dealt to",
+            f"{phones} phones, as many as the partition has clients",
         )
-    # Nobody said how many Android phones: none, unless they were asked for with *.
+    # Android phones that are not mentioned: none, unless requested with *.
     if open_kinds:
         starred = [kind for kind in counts if counts[kind] is None]
         asked[(starred or open_kinds)[0]] = left
@@ -75,13 +75,13 @@ def deal_kinds(counts: Counts, phones: int, seed: int) -> list[Kind]:
 def kind_results(
     store_dir: Path, kinds: Mapping[str, Kind], held_out: Collection[str]
 ) -> list[KindResult]:
-    """What each kind did, from the server's books.
+    """The totals of each kind, from the server's books.
 
     Args:
         kinds: by client id. held_out: clients whose word errors count as `heldout_wer`.
     """
     from fedvoice.server.store.database import (
-        open_read_only,  # SQL: whoever only reads results needs none
+        open_read_only,  # SQL; reading results does not need it
     )
 
     store = open_read_only(store_dir)
@@ -125,8 +125,8 @@ def kind_results(
 
 
 def kinds_of(client_ids: Sequence[str], counts: Counts, seed: int) -> dict[str, Kind]:
-    """The kind of each client; see `deal_kinds`."""
-    return dict(zip(client_ids, deal_kinds(counts, len(client_ids), seed), strict=True))
+    """The kind of each client; see `assign_kinds`."""
+    return dict(zip(client_ids, assign_kinds(counts, len(client_ids), seed), strict=True))
 
 
 def _bad(got: str, wanted: str) -> FedvoiceError:
@@ -135,5 +135,5 @@ def _bad(got: str, wanted: str) -> FedvoiceError:
         where="fleet.phones (--phones)",
         got=got,
         wanted=wanted,
-        next_step="Leave one kind out or give it as *: it takes the phones that are left.",
+        next_step="Leave one kind out or give it as *: it takes the remaining phones.",
     )

@@ -34,7 +34,7 @@ STORE_FILE = "examples.sqlite"
 
 @dataclass(frozen=True)
 class EmulatedPhone:
-    """Where a phone keeps its things, the script of its day, and what it runs on."""
+    """An emulated phone: its folder, its script of conditions, and its kind."""
 
     client_id: str
     state_dir: Path
@@ -47,7 +47,7 @@ class EmulatedPhone:
         return ExampleStore(self.state_dir / STORE_FILE)
 
     def conditions(self) -> ConditionSource:
-        """The phone's day, starting now."""
+        """The phone's conditions, its script starting now."""
         return ScriptedConditions(self.script) if self.script else always()
 
 
@@ -56,7 +56,7 @@ def set_up_phones(
 ) -> list[EmulatedPhone]:
     """Give each phone its folder and speech (by reference to the audio files).
 
-    Phones that have their speech from an earlier start keep it.
+    Phones that have their speech from an interrupted run keep it.
 
     Raises:
         FedvoiceError: `bad-config` if the numbers of the kinds do not add up.
@@ -101,7 +101,7 @@ _EXAMPLES: dict[Kind, Callable[[Sequence[Utterance], Split], list[NewExample]]] 
 def _scripts(
     count: int, fleet: FleetConfig, seed: int
 ) -> list[tuple[tuple[float, Conditions], ...]]:
-    """A script for each phone; who gets which is drawn from `seed`."""
+    """A script for each phone, assigned at random by `seed`."""
     scripts: list[tuple[tuple[float, Conditions], ...]] = [()] * count
     order = list(range(count))
     random.Random(seed).shuffle(order)

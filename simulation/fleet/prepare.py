@@ -1,6 +1,6 @@
-"""What a simulation needs before its first round: speech, phones, a task package.
+"""Preparation of a simulation: speech, phones, a task package.
 
-Everything lands in the run's folder, so that an interrupted run goes on where it stopped.
+Everything is written to the run's folder, so that an interrupted run can be resumed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import multiprocessing
 import shutil
 import sys
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from multiprocessing.connection import Connection
@@ -23,12 +22,13 @@ from fedvoice.data.audio import (
     check_rate,
     read_facts,
 )
-from fedvoice.data.dataset import Corpus, Dataset, Spoken, Told
+from fedvoice.data.dataset import Corpus, Dataset, Spoken
 from fedvoice.data.speakers import PhoneData
 from fedvoice.protocol.errors import (
     ErrorCode,
     FedvoiceError,
 )
+from fedvoice.protocol.notes import Note
 from fedvoice.protocol.task import (
     FeatureSettings,
     TaskPackage,
@@ -37,7 +37,7 @@ from fedvoice.protocol.task import (
 from fedvoice.simulation.fleet.config import SimulationConfig
 from fedvoice.simulation.fleet.kinds import (
     Kind,
-    deal_kinds,
+    assign_kinds,
 )
 from fedvoice.simulation.processes import (
     Child,
@@ -49,8 +49,6 @@ TASK_DIR = "task"
 SERVER_DIR = "server"
 PHONES_DIR = "phones"
 _POLL_SECS = 0.1
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ def claim_directory(config: SimulationConfig, directory: Path, *, overwrite: boo
     """Take `directory` for this run; True if it already holds an earlier part of the same run.
 
     Raises:
-        FedvoiceError: `exists` if something else lies there.
+        FedvoiceError: `exists` if it holds something else.
     """
     marker = directory / MARKER_FILE
     wanted = config.model_dump_json(indent=1)
@@ -90,15 +88,15 @@ def claim_directory(config: SimulationConfig, directory: Path, *, overwrite: boo
 
 
 def _same_run(text: str, config: SimulationConfig) -> bool:
-    """Whether a marker is of this configuration; earlier versions knew fewer settings."""
+    """Whether a marker is of this configuration; earlier versions had fewer settings."""
     try:
         return SimulationConfig.model_validate_json(text) == config
     except ValueError:
         return False
 
 
-def prepare(config: SimulationConfig, directory: Path, progress: Progress) -> Prepared:
-    """Make or read the corpus, export the task, deal the corpus to phones.
+def prepare(config: SimulationConfig, directory: Path, progress: Note) -> Prepared:
+    """Make or read the corpus, export the task, partition the corpus among phones.
 
     Speech and task are made in a process of their own, so that the gigabyte that exporting takes
     is free again before the phones start. Its output is in `prepare.log`.
@@ -133,10 +131,10 @@ def prepare(config: SimulationConfig, directory: Path, progress: Progress) -> Pr
     return Prepared(config, directory, list(phones), load_package(directory / TASK_DIR))
 
 
-def prepared_data(config: SimulationConfig, directory: Path, told: Told) -> Dataset:
-    """The run's dataset once all is made in `directory` that it must have first."""
+def prepared_data(config: SimulationConfig, directory: Path, note: Note) -> Dataset:
+    """The run's dataset, after generating in `directory` the files that it reads."""
     if isinstance(config.data, Corpus):
-        return config.data.prepared(directory, told)
+        return config.data.prepared(directory, note)
     return config.data
 
 
@@ -149,19 +147,17 @@ def _make(
         reports.send(what)
 
     dataset = prepared_data(config, directory, progress)
-    # What cannot work is said before the long part.
+    # Errors are raised before the long part.
     rates = FeatureSettings.model_validate(config.task.get("features", {}))
     for utterance in dataset.utterances() if isinstance(dataset, Spoken) else ():
         facts = read_facts(utterance.audio_path, str(utterance.audio_path))
         check_rate(facts.sample_rate, rates, str(utterance.audio_path))
     phones = dataset.clients(seed=config.seed).phones
-    deal_kinds(config.fleet.counts, len(phones), config.seed)
+    assign_kinds(config.fleet.counts, len(phones), config.seed)
     _export(config, directory, dataset, progress)
 
 
-def _export(
-    config: SimulationConfig, directory: Path, dataset: Dataset, progress: Progress
-) -> None:
+def _export(config: SimulationConfig, directory: Path, dataset: Dataset, progress: Note) -> None:
     from fedvoice.simulation.populations import export_config  # loads the models
 
     fields = {"seed": config.seed, "plan": config.plan.model_dump(), **config.task}
@@ -177,7 +173,7 @@ def _export(
 
 
 def export_key(export: Any) -> str:
-    """What decides every byte of an exported package: settings, vocabulary, tool versions."""
+    """Digest of all that determines an exported package: settings, vocabulary, tool versions."""
     parts = {
         "export": export.model_dump(mode="json"),
         "tokens": export.vocabulary.build().model_dump(mode="json"),

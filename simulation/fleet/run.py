@@ -47,8 +47,8 @@ from fedvoice.simulation.fleet.prepare import (
 )
 from fedvoice.simulation.fleet.worker import (
     WorkerJob,
-    deal_to_workers,
     run_worker,
+    split_among_workers,
 )
 from fedvoice.simulation.processes import (
     Child,
@@ -75,7 +75,7 @@ def server_config(prepared: Prepared) -> ServerConfig:
         FedvoiceError: `bad-config`.
     """
     config, phones = prepared.config, prepared.phones
-    # Phones whose days are scripted may stay away for good: nobody waits long for them.
+    # Phones with scripts may never return: the server does not wait long for them.
     presence: dict[str, Any] = {"lease_secs": 30.0, "evaluation_timeout_secs": 60.0}
     if not config.fleet.scripts:
         presence = {
@@ -118,8 +118,8 @@ def run_server(
 def simulate(prepared: Prepared, observe: Observer) -> Results:
     """Run all rounds and write weights and results into the run's folder.
 
-    A phone process that dies is started again and its phones go on where they were; Ctrl-C stops
-    everything, keeps what was reached, and is raised again.
+    A phone process that dies is restarted and its phones resume; Ctrl-C stops everything, keeps
+    the state, and is raised again.
 
     Args:
         observe: called with the books whenever they may have changed.
@@ -151,10 +151,10 @@ def simulate(prepared: Prepared, observe: Observer) -> Results:
                 if time.monotonic() >= next_look:
                     began = time.monotonic()
                     observe(read_books(store_dir, held_out))
-                    # Long books take long to read: looking costs the phones 5% at most.
+                    # Long books take long to read: observing costs the phones 5% at most.
                     next_look = began + max(0.5, 20 * (time.monotonic() - began))
                 if server.exit_code == 0:
-                    break  # all rounds are done, and phones that stay away need not be told
+                    break  # all rounds are done; absent phones need no answer
                 if not server.running:
                     raise server.error() or _lost(server)
                 for index, worker in enumerate(workers):
@@ -174,7 +174,7 @@ def simulate(prepared: Prepared, observe: Observer) -> Results:
 
 
 def collect(prepared: Prepared, books: Books) -> Results:
-    """Write `weights.safetensors` and `results.json` from what the server has by now."""
+    """Write `weights.safetensors` and `results.json` from the server's current state."""
     directory, settings = prepared.directory, server_config(prepared)
     weights = directory / SERVER_DIR / WEIGHTS_FILE
     if weights.is_file():
@@ -239,20 +239,20 @@ def _server(
 def _starters(
     prepared: Prepared, phones: Sequence[EmulatedPhone], server: str
 ) -> list[Callable[[], Process]]:
-    """What starts each process of phones, also again after it was killed."""
+    """Functions that start, or restart, each process of phones."""
     directory, fleet = prepared.directory, prepared.config.fleet
     python = [phone for phone in phones if phone.kind is Kind.PYTHON]
     rule = prepared.config.plan.client_rule
     rules = (rule,) if rule else ()  # a fleet's phones are told: check-ins are in its books
     starters: list[Callable[[], Process]] = []
-    for i, own in enumerate(deal_to_workers(python, fleet.processes)):
+    for i, own in enumerate(split_among_workers(python, fleet.processes)):
         job = WorkerJob(tuple(own), server, directory / "blobs" / str(i), fleet.threads, rules)
         log = directory / f"phones-{i}.log"
         starters.append(partial(Child, f"phones-{i}", run_worker, (job,), log))
     android = [phone for phone in phones if phone.kind is Kind.ANDROID]
     if android:
         jvm = find_phone()
-        for i, own in enumerate(deal_to_workers(android, fleet.android_processes)):
+        for i, own in enumerate(split_among_workers(android, fleet.android_processes)):
             name = f"android-{i}"
             android_job = AndroidJob(tuple(own), server, directory / name, fleet.threads)
             starters.append(partial(JvmChild, name, jvm, android_job, directory / f"{name}.log"))
@@ -265,5 +265,5 @@ def _lost(child: Process) -> FedvoiceError:
         where=child.name,
         got=f"the process ended (exit code {child.exit_code})",
         wanted="a process that runs until the last round",
-        next_step=f"See {child.log_path}; the same command goes on where the run stopped.",
+        next_step=f"See {child.log_path}; the same command resumes the run.",
     )

@@ -29,7 +29,7 @@ _RECHECK_SECS = 1.0
 
 @dataclass(frozen=True)
 class WorkerJob:
-    """What one process of the fleet does."""
+    """The job of one process of the fleet."""
 
     phones: tuple[EmulatedPhone, ...]
     server: str
@@ -40,15 +40,17 @@ class WorkerJob:
     """What the phones say at check-in that they have."""
 
 
-def deal_to_workers(phones: Sequence[EmulatedPhone], processes: int) -> list[list[EmulatedPhone]]:
-    """Phones in turn, so that every process has about as many."""
+def split_among_workers(
+    phones: Sequence[EmulatedPhone], processes: int
+) -> list[list[EmulatedPhone]]:
+    """Split phones among processes in turn, so that sizes differ by one at most."""
     return [list(phones[i::processes]) for i in range(min(processes, len(phones)))]
 
 
 def run_worker(job: WorkerJob, stopping: threading.Event) -> None:
-    """Run all phones of `job` until the server has said to each that it is finished.
+    """Run all phones of `job` until the server has told each that the task is finished.
 
-    A phone that fails several times in a row is lost, and the others go on.
+    A phone that fails several times in a row is given no more turns; the others continue.
 
     Raises:
         FedvoiceError: the last failure, if every phone was lost.
@@ -121,5 +123,5 @@ def _take_turns(phones: Sequence[Phone], stopping: threading.Event) -> None:
             where=f"all {len(phones)} phones of a process",
             got=str(lost),
             wanted="phones that reach the server and train",
-            next_step="Mend the cause and run the same command again: the run goes on.",
+            next_step="Remove the cause and run the same command again: the run is resumed.",
         )

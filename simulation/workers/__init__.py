@@ -1,1 +1,1 @@
-"""Worker pools: clients are trained in this process, in others, or on a Ray cluster."""
+"""Worker pools: clients are trained in this process, in processes, or on a Ray cluster."""

@@ -1,8 +1,8 @@
-"""Where the clients of a round are trained: here, in worker processes, or on a Ray cluster.
+"""The interface of worker pools, and the pool of this process.
 
-Workers get the round's weights once and give one partial sum back, whatever the number of their
-clients. Sums are exact (law 1), and clients are dealt in the groups in which they train together,
-so that every backend comes to the same model, to the bit, on machines that compute alike.
+A worker receives the round's weights once and returns one partial sum, whatever the number of its
+clients. Sums are exact (law 1), and the cohort is split in whole groups of clients that train
+together, so every pool gives the same model, to the bit, on machines that round alike.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from fedvoice.simulation.engines import TrainerSpec
 from fedvoice.simulation.trainers import Trainer
 
 PopulationSource = Callable[[], Population]
-"""Makes the population in the process that needs it; picklable."""
+"""Builds the population in the process that needs it; picklable."""
 
 
 class WorkerPool(Protocol):
     """Trains part of a population."""
 
     def train(self, work: RoundWork, client_ids: Sequence[str]) -> CohortPart:
-        """Train these clients; reports come in their order, whatever ran where.
+        """Train these clients; reports are in their order.
 
         Raises:
-            FedvoiceError: `client-lost` if no worker is left; what training raises.
+            FedvoiceError: `client-lost` if no worker is left; errors of training.
         """
 
     def close(self) -> None:
-        """Let go of processes."""
+        """End the pool's processes."""
 
 
-class InlineBackend:
+class InlinePool:
     """One client after the other in this process."""
 
     def __init__(self, trainer: Trainer, population: Population) -> None:
@@ -60,7 +60,7 @@ class InlineBackend:
 
 @dataclass(frozen=True)
 class WorkerSpec:
-    """What a worker makes for itself before its first round; picklable."""
+    """How a worker builds its trainer and population before its first round; picklable."""
 
     trainer: TrainerSpec
     population: PopulationSource
@@ -75,21 +75,21 @@ class WorkerSpec:
 
 
 def here(spec: WorkerSpec, workers: int) -> WorkerPool:
-    """One worker: this process."""
-    return InlineBackend(*spec.make())
+    """The pool of this process, whatever the number of workers."""
+    return InlinePool(*spec.make())
 
 
 Worker = TypeVar("Worker")
 
 
 class Workers(Protocol[Worker]):
-    """Workers of a backend, each with one share at a time."""
+    """The workers of a pool, each with one share at a time."""
 
     def begin(self, worker: Worker, work: RoundWork, client_ids: Sequence[str]) -> None:
-        """Give an idle worker a share; one that has died may take it without a word."""
+        """Send a share to an idle worker; that it has died may show only in `next_done`."""
 
     def next_done(self) -> tuple[Worker, CohortPart | None]:
-        """Wait for any of those at work; None: it has died.
+        """Wait for any busy worker; None: it has died.
 
         Raises:
             FedvoiceError: what training raised in the worker.
@@ -97,18 +97,17 @@ class Workers(Protocol[Worker]):
 
 
 class PoolRound(Generic[Worker]):
-    """One round's shares among the workers of a pool."""
+    """Distributes one round's shares among the workers of a pool."""
 
     def __init__(self, pool: Workers[Worker], workers: Sequence[Worker]) -> None:
         self._pool, self._idle = pool, list(workers)
         self._at_work: dict[Worker, Sequence[str]] = {}
 
     def train(self, work: RoundWork, shares: Sequence[Sequence[str]]) -> list[CohortPart]:
-        """All shares, each by one worker. The share of a worker that dies goes to another, and
-        the dead get no more.
+        """Run all shares. The share of a worker that dies goes to another worker.
 
         Raises:
-            FedvoiceError: `client-lost` when the last worker has died; what training raises.
+            FedvoiceError: `client-lost` when the last worker has died; errors of training.
         """
         waiting, parts = deque(shares), list[CohortPart]()
         while waiting or self._at_work:
@@ -117,7 +116,7 @@ class PoolRound(Generic[Worker]):
                 self._pool.begin(worker, work, share)
                 self._at_work[worker] = share
             if not self._at_work:
-                raise _nobody_left(work.number)
+                raise _no_worker_left(work.number)
             worker, part = self._pool.next_done()
             share = self._at_work.pop(worker)
             if part is None:
@@ -129,7 +128,7 @@ class PoolRound(Generic[Worker]):
 
 
 def merge_parts(parts: Sequence[CohortPart], order: Sequence[str]) -> CohortPart:
-    """A new part of one or more, which stay as they are; reports in `order`."""
+    """Merge parts into a new one, reports in `order`; the arguments are unchanged."""
     size, grid_bits = parts[0].total.size, parts[0].total.grid_bits
     merged = CohortPart(Accumulator(size, grid_bits=grid_bits))
     for part in parts:
@@ -140,18 +139,19 @@ def merge_parts(parts: Sequence[CohortPart], order: Sequence[str]) -> CohortPart
     return merged
 
 
-def deal(client_ids: Sequence[str], workers: int, together: int = 1) -> list[list[str]]:
-    """Groups of `together` neighbours, in turn to `workers` lists, none of them empty."""
+def split_cohort(client_ids: Sequence[str], workers: int, together: int = 1) -> list[list[str]]:
+    """Split a cohort among workers: groups of `together` neighbours, assigned in turn to at most
+    `workers` lists, none of them empty."""
     groups = [client_ids[i : i + together] for i in range(0, len(client_ids), together)]
-    dealt = [groups[i::workers] for i in range(min(workers, len(groups)))]
-    return [[client_id for group in own for client_id in group] for own in dealt]
+    shares = [groups[i::workers] for i in range(min(workers, len(groups)))]
+    return [[client_id for group in own for client_id in group] for own in shares]
 
 
-def _nobody_left(number: int) -> FedvoiceError:
+def _no_worker_left(number: int) -> FedvoiceError:
     return FedvoiceError(
         ErrorCode.CLIENT_LOST,
         where=f"the workers of round {number}",
-        got="all of them ended; what they had to say is above",
-        wanted="one worker at least that finishes its share",
-        next_step="Where nothing is said memory was short: run with fewer --workers.",
+        got="all of them ended; their messages are above",
+        wanted="at least one worker that finishes its share",
+        next_step="Without a message the cause is lack of memory: run with fewer --workers.",
     )

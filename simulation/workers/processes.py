@@ -22,8 +22,8 @@ from fedvoice.simulation.cohort import (
 from fedvoice.simulation.workers.pool import (
     PoolRound,
     WorkerSpec,
-    deal,
     merge_parts,
+    split_cohort,
 )
 
 _SPAWN = multiprocessing.get_context("spawn")
@@ -32,13 +32,13 @@ _CLOSE_SECS = 5.0
 
 @dataclass(frozen=True, eq=False)
 class _Worker:
-    """A process, and the pipe through which it is told what to do and answers."""
+    """A worker process and the pipe to it."""
 
     process: SpawnProcess
     connection: Connection
 
 
-class ProcessBackend:
+class ProcessPool:
     """Workers with a trainer and a population each; those that die are replaced next round.
 
     Args:
@@ -53,23 +53,23 @@ class ProcessBackend:
 
     @property
     def process_ids(self) -> list[int]:
-        """Of the workers that are running."""
+        """Process ids of the running workers."""
         return [w.process.pid for w in self._workers if w.process.pid is not None]
 
     def train(self, work: RoundWork, client_ids: Sequence[str]) -> CohortPart:
         """See `WorkerPool`."""
         try:
             self._fill_up()
-            shares = deal(client_ids, len(self._workers), self._together)
+            shares = split_cohort(client_ids, len(self._workers), self._together)
             return merge_parts(PoolRound(self, self._workers).train(work, shares), client_ids)
         except BaseException:
-            self.close()  # answers that nobody waits for would be taken for the next round's
+            self.close()  # pending answers would be taken for the next round's
             raise
 
     def close(self) -> None:
         """See `WorkerPool`. Processes that do not end by themselves are killed."""
         for worker in self._workers:
-            worker.connection.close()  # the worker ends when it next looks
+            worker.connection.close()  # the worker ends at its next read
         for worker in self._workers:
             if worker in self._at_work:
                 worker.process.kill()
@@ -82,7 +82,7 @@ class ProcessBackend:
     def begin(self, worker: _Worker, work: RoundWork, client_ids: Sequence[str]) -> None:
         """See `Workers`."""
         self._at_work.append(worker)
-        with suppress(OSError):  # a dead worker's end of the pipe says so in `next_done`, too
+        with suppress(OSError):  # `next_done` notices a dead worker by its end of the pipe, too
             worker.connection.send((work, client_ids))
 
     def next_done(self) -> tuple[_Worker, CohortPart | None]:
@@ -118,10 +118,10 @@ def _start(spec: WorkerSpec) -> _Worker:
 
 
 def _answer(worker: _Worker) -> CohortPart | int | None:
-    """What the worker has sent; None: it has died.
+    """The worker's answer; None: it has died.
 
     Raises:
-        Exception: what was raised in the worker.
+        Exception: raised in the worker.
     """
     try:
         answer: CohortPart | int | Exception = worker.connection.recv()
@@ -139,7 +139,7 @@ def _not_started(worker: _Worker) -> FedvoiceError:
         where="a worker process",
         got=f"it ended with exit code {worker.process.exitcode} before its first round",
         wanted="a worker that starts",
-        next_step="Its message is above; with too little memory, run with fewer --workers.",
+        next_step="Its message is above; if memory is short, run with fewer --workers.",
     )
 
 
@@ -161,7 +161,7 @@ def _serve(connection: Connection, spec: WorkerSpec) -> None:
 def _exchange(
     connection: Connection, answer: CohortPart | int | FedvoiceError
 ) -> tuple[RoundWork, Sequence[str]] | None:
-    """Send an answer and wait for the next share; None: the parent wants no more, or is gone."""
+    """Send an answer and wait for the next share; None: the parent closed the pipe or died."""
     try:
         connection.send(answer)
         share: tuple[RoundWork, Sequence[str]] = connection.recv()

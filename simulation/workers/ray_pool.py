@@ -1,7 +1,7 @@
-"""The clients of a round on a Ray cluster: one actor a worker, on whatever machine has a core.
+"""The Ray worker pool: one actor a worker, on any machine with a free core.
 
 Needs the `ray` extra. Ray keeps a copy of the round's weights on every machine, which the
-machine's workers share. Corpora must lie at the same path on all machines.
+machine's workers share. Corpora must have the same path on all machines.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from fedvoice.simulation.cohort import (
 from fedvoice.simulation.workers.pool import (
     PoolRound,
     WorkerSpec,
-    deal,
     merge_parts,
+    split_cohort,
 )
 
 START_SECS = 120.0
-"""Workers that have not started by then are done without: somebody else has their cores."""
+"""Time for workers to start; the pool then works without those that the cluster has no core for."""
 
 START_TRIES = 3
 _TOO_SLOW = "timed out during startup"
 T = TypeVar("T")
 
 
-class RayBackend:
-    """Workers as Ray actors with a core each; those that die are replaced next round. Those for
-    which no machine has room within `start_secs` are done without. `connect` comes first."""
+class RayPool:
+    """Workers as Ray actors with a core each; those that die are replaced in the next round. The
+    pool works without those that have not started within `start_secs`. Call `connect` first."""
 
     def __init__(self, spec: WorkerSpec, workers: int, start_secs: float = START_SECS) -> None:
         self._ray = load_ray()
@@ -45,7 +45,7 @@ class RayBackend:
         self._wanted, self._start_secs = workers, start_secs
         self._workers: list[Any] = []
         self._at_work: dict[Any, Any] = {}
-        """Ray's reference of an answer, and who gives it."""
+        """Ray's reference of an answer -> the worker that computes it."""
         self._sent: tuple[RoundWork, Any] | None = None
         self._together = 1
 
@@ -58,7 +58,7 @@ class RayBackend:
         """See `WorkerPool`."""
         try:
             self._fill_up()
-            shares = deal(client_ids, len(self._workers), self._together)
+            shares = split_cohort(client_ids, len(self._workers), self._together)
             return merge_parts(PoolRound(self, self._workers).train(work, shares), client_ids)
         except BaseException:
             self.close()
@@ -71,7 +71,7 @@ class RayBackend:
         self._workers, self._at_work, self._sent = [], {}, None
 
     def begin(self, worker: Any, work: RoundWork, client_ids: Sequence[str]) -> None:
-        """See `Workers`. The weights are handed to Ray once, whatever the number of workers."""
+        """See `Workers`. The weights are put into Ray once, whatever the number of workers."""
         if self._sent is None or self._sent[0] is not work:
             self._sent = work, self._ray.put(work)
         self._at_work[worker.train.remote(self._sent[1], list(client_ids))] = worker
@@ -117,19 +117,19 @@ class _Worker:
     """An actor: its own trainer and population."""
 
     def start(self, spec: WorkerSpec, folder: str) -> int:
-        """Not in the constructor: what that raises does not come back whole."""
+        """Not in the constructor: Ray does not return its exceptions whole."""
         go_to(folder)
         self._trainer, self._population = spec.make()
         return self._trainer.clients_together
 
     def train(self, work: RoundWork, client_ids: Sequence[str]) -> CohortPart:
-        # Ray's copy may not be written to, and torch has no tensors of that kind.
+        # Ray's copy is read-only, which torch does not support.
         own = replace(work, weights=work.weights.copy())
         return train_cohort(self._trainer, self._population, own, client_ids)
 
 
 def go_to(folder: str) -> None:
-    """Where relative paths mean what they mean to the driver, if this machine has the folder."""
+    """Use the driver's working directory for relative paths, if this machine has it."""
     if os.path.isdir(folder):
         os.chdir(folder)
 
@@ -165,8 +165,8 @@ def connect(address: str | None) -> None:
 
 
 def start_patiently(start: Callable[[], T]) -> T:
-    """What `start` gives. Ray gives a node 30 s to come up, and one needs 3 s of a quiet machine
-    but 30 of one with seven programs for every core; the next try finds Ray's files in memory.
+    """Call `start`, with retries. Ray allows a node 30 s to start, which takes 3 s on an idle
+    machine and 30 s on a heavily loaded one; a retry finds Ray's files in memory.
 
     Raises:
         FedvoiceError: `server-unreachable`.
@@ -182,13 +182,13 @@ def start_patiently(start: Callable[[], T]) -> T:
         ErrorCode.SERVER_UNREACHABLE,
         where="Ray on this machine",
         got=f"not up after {START_TRIES} tries of half a minute",
-        wanted="a machine with time to start Ray's processes",
-        next_step="Try again when it is less busy, or do without Ray: --workers alone.",
+        wanted="a machine that is idle enough to start Ray's processes",
+        next_step="Try again when it is less busy, or use --workers without Ray.",
     ) from slow
 
 
 def count_cores() -> int:
-    """Of all machines of the cluster."""
+    """Number of cores of all machines of the cluster."""
     return int(load_ray().cluster_resources().get("CPU", 1))
 
 
@@ -203,7 +203,7 @@ def load_ray() -> Any:
     except ImportError as error:
         raise FedvoiceError(
             ErrorCode.MISSING_EXTRA,
-            where="the Ray backend",
+            where="the Ray worker pool",
             got="no module ray",
             wanted="the extra `ray`",
             next_step="Install it: pip install 'fedvoice[ray]'.",
@@ -212,7 +212,7 @@ def load_ray() -> Any:
 
 
 def cause_of(error: Exception) -> Exception:
-    """What was raised on the other machine, without Ray's wrapping."""
+    """The exception raised on the other machine, without Ray's wrapper."""
     cause = getattr(error, "cause", None)
     return cause if isinstance(cause, FedvoiceError) else error
 
@@ -222,6 +222,6 @@ def _none_started(secs: float, cores: float) -> FedvoiceError:
         ErrorCode.CLIENT_LOST,
         where="the workers of a Ray cluster",
         got=f"none has started within {secs:.0f} s on a cluster with {cores:.0f} cores",
-        wanted="a free core for one worker at least",
+        wanted="a free core for at least one worker",
         next_step="See what occupies the cluster (`ray status`), or add machines to it.",
     )

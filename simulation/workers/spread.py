@@ -1,4 +1,4 @@
-"""Over which processes and machines the clients of a round are spread; the door of worker pools."""
+"""The choice of a worker pool, and the registry of the group `fedvoice.worker_pools`."""
 
 from __future__ import annotations
 
@@ -9,51 +9,54 @@ from fedvoice.protocol.registry import Registry
 from fedvoice.simulation.clients import Population
 from fedvoice.simulation.engines import TrainerSpec
 from fedvoice.simulation.trainers import Trainer
-from fedvoice.simulation.workers.pool import InlineBackend, PopulationSource, WorkerPool, WorkerSpec
+from fedvoice.simulation.workers.pool import InlinePool, PopulationSource, WorkerPool, WorkerSpec
 
 MakePool = Callable[[WorkerSpec, int], WorkerPool]
-"""(what each worker makes for itself, number of workers) -> the pool."""
+"""(how each worker builds its trainer and population, number of workers) -> the pool."""
 
 WORKER_POOLS: Registry[MakePool] = Registry(
     "worker pool",
     "fedvoice.worker_pools",
     {
         "here": "fedvoice.simulation.workers.pool:here",
-        "processes": "fedvoice.simulation.workers.processes:ProcessBackend",
-        "ray": "fedvoice.simulation.workers.ray_pool:RayBackend",
+        "processes": "fedvoice.simulation.workers.processes:ProcessPool",
+        "ray": "fedvoice.simulation.workers.ray_pool:RayPool",
     },
 )
 
 
 @dataclass(frozen=True)
 class Spread:
-    """workers: that share the clients of one run's rounds. pool: what runs them, by name; with one
-    worker clients are trained in this process unless a pool is named. Neither changes a result."""
+    """How the clients of a round are spread over workers.
+
+    workers: number of workers that share a round. pool: name of the worker pool; "": this process
+    with one worker, processes with more. Neither changes a result.
+    """
 
     workers: int = 1
     pool: str = ""
 
     @property
     def ray(self) -> bool:
-        """Whether runs of an experiment, too, go to a Ray cluster."""
+        """Whether an experiment's trials, too, run on a Ray cluster."""
         return self.pool == "ray"
 
-    def backend(
+    def pool_for(
         self,
         spec: TrainerSpec,
         source: PopulationSource,
         trainer: Trainer,
         population: Population,
     ) -> WorkerPool:
-        """What trains a run's clients: `trainer` here, or workers with trainers and populations of
-        their own.
+        """The pool that trains a trial's clients: `trainer` in this process, or workers that build
+        their own trainers and populations.
 
         Raises:
             FedvoiceError: `bad-plugin`.
         """
         name = self.pool or ("processes" if self.workers > 1 else "here")
         if name == "here" or (name == "ray" and self.workers == 1):
-            return InlineBackend(trainer, population)
+            return InlinePool(trainer, population)
         make = WORKER_POOLS.get(name)
         with WORKER_POOLS.naming(name):
             return make(WorkerSpec(spec, source), self.workers)

@@ -10,7 +10,7 @@ import pytest
 
 from fedvoice.data.audio import read_waveform
 from fedvoice.data.speakers import (
-    Dealing,
+    SpeechPartitionSettings,
     partition,
 )
 from fedvoice.device_runtime.evaluation import evaluate
@@ -45,7 +45,7 @@ def test_law_9_one_phones_speech_gives_the_same_update_in_kotlin(tmp_path: Path)
     }
     package = export_task(parse_config(task, "test"), tmp_path / "task").package
     settings = package.manifest.features
-    phone = partition(read_manifest(MANIFEST), Dealing(), seed=0)[0]
+    phone = partition(read_manifest(MANIFEST), SpeechPartitionSettings(), seed=0)[0]
     store = ExampleStore(tmp_path / "examples.sqlite")
     store.add_all(NewExample(u.audio_path, u.text, split=Split.TRAIN) for u in phone.train)
     engine = load_engine("executorch", package, threads=1)

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from fedvoice.data.dataset import DATASETS, Dataset, dataset_of
 from fedvoice.data.memory import MappingDataset
 from fedvoice.data.mnist import ImagesCorpus
-from fedvoice.data.partitioning import PARTITIONS, Labels, deal
-from fedvoice.data.speakers import Dealing, partition
+from fedvoice.data.partitioning import PARTITIONS, Labels, apply_partition
+from fedvoice.data.speakers import SpeechPartitionSettings, partition
 from fedvoice.data.speech import SpeechCorpus
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from tests.data.my_dealing import Ramps, alternating
@@ -37,15 +37,17 @@ def test_speech_is_the_corpus_that_nobody_names(tmp_path):
 
 @pytest.mark.parametrize("how", [f"{MINE}:alternating", "alternating"])
 def test_a_partition_of_ones_own_is_named_like_the_built_in_ones(how):
-    rules = Dealing(partition=how, clients=3, partition_options={"first": 1})
+    rules = SpeechPartitionSettings(partition=how, clients=3, partition_options={"first": 1})
     phones = partition(corpus(4, each=4), rules, seed=0)
     assert [phone.client_id for phone in phones] == ["client000", "client001", "client002"]
     assert [len(phone.train) for phone in phones] == [4, 4, 3]  # of twelve, from the second on
 
 
 def test_a_function_does_as_well():
-    dealt = deal(alternating, Labels(["a"] * 4, np.zeros(4, np.int64)), clients=2, seed=0)
-    assert [own.tolist() for own in dealt] == [[0, 2], [1, 3]]
+    parts = apply_partition(
+        alternating, Labels(["a"] * 4, np.zeros(4, np.int64)), clients=2, seed=0
+    )
+    assert [own.tolist() for own in parts] == [[0, 2], [1, 3]]
 
 
 def test_results_know_a_partition_by_what_it_is_and_not_by_how_it_was_named(tmp_path):
@@ -58,14 +60,14 @@ def test_results_know_a_partition_by_what_it_is_and_not_by_how_it_was_named(tmp_
 
 
 def test_settings_travel_to_processes_that_know_no_decorator():
-    there = pickle.loads(pickle.dumps(Dealing(**ALTERNATING)))
+    there = pickle.loads(pickle.dumps(SpeechPartitionSettings(**ALTERNATING)))
     assert there.partition == f"{MINE}:alternating"
     assert there.client_count == 3
 
 
 def test_what_is_defined_where_no_other_process_looks_is_refused_there_by_name():
     PARTITIONS.register("passing")(lambda labels, *, clients, seed, options: [])
-    rules = Dealing(partition="passing")
+    rules = SpeechPartitionSettings(partition="passing")
     with pytest.raises(FedvoiceError, match="passing") as caught:
         pickle.dumps(rules)
     assert caught.value.code is ErrorCode.BAD_PLUGIN
@@ -73,7 +75,7 @@ def test_what_is_defined_where_no_other_process_looks_is_refused_there_by_name()
 
 def test_a_partition_that_deals_what_is_not_there_names_itself():
     with pytest.raises(FedvoiceError, match=f"{MINE}:beyond") as caught:
-        partition(corpus(4), Dealing(partition=f"{MINE}:beyond"), seed=0)
+        partition(corpus(4), SpeechPartitionSettings(partition=f"{MINE}:beyond"), seed=0)
     assert caught.value.code is ErrorCode.BAD_PLUGIN
 
 
@@ -115,10 +117,10 @@ def test_what_is_no_example_is_named_by_client_and_place(example):
 def test_a_corpus_in_memory_is_dealt_anew_on_request():
     pairs = [(np.full(4, i), "ab"[i % 2]) for i in range(6)]
     dataset = MappingDataset({"x": pairs[:3], "y": pairs[3:]}, held_out={"z": pairs[:1]})
-    dealt = dataset.clients("word")
-    assert dealt.client_ids == ["client000", "client001"]
-    assert [[own.text for own in dealt.train(who)] for who in dealt.client_ids] == [
+    anew = dataset.clients("word")
+    assert anew.client_ids == ["client000", "client001"]
+    assert [[own.text for own in anew.train(who)] for who in anew.client_ids] == [
         ["a", "a", "a"],
         ["b", "b", "b"],
     ]
-    assert list(dealt.tests) == ["heldout_wer"]
+    assert list(anew.tests) == ["heldout_wer"]

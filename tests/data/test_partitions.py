@@ -1,4 +1,4 @@
-"""Dealing examples to clients: nothing is lost, and each deal is what its name says."""
+"""Partitions: every example has one client, and each rule does what its name says."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ labels_of = st.lists(st.integers(0, 4), min_size=1, max_size=60)
 
 
 def demand_each_once(parts: Sequence[Int64Array], count: int) -> None:
-    dealt = np.concatenate([np.zeros(0, np.int64), *parts])
-    assert sorted(dealt.tolist()) == list(range(count))
+    indices = np.concatenate([np.zeros(0, np.int64), *parts])
+    assert sorted(indices.tolist()) == list(range(count))
     assert all(part.dtype == np.int64 and (np.diff(part) > 0).all() for part in parts)
 
 
@@ -37,17 +37,17 @@ def test_every_example_is_dealt_once_and_the_seed_decides(
 ) -> None:
     clients = data.draw(st.integers(1, len(labels)))
     each = data.draw(st.integers(1, len(labels) // clients))
-    deals = (
+    rules = (
         lambda: iid(len(labels), clients, seed),
         lambda: shards(labels, clients, each, seed),
         lambda: sorted_by(labels, clients),
         lambda: dirichlet(labels, clients, 0.5, seed),
     )
-    for deal in deals:
-        parts = deal()
+    for rule in rules:
+        parts = rule()
         assert len(parts) == clients
         demand_each_once(parts, len(labels))
-        assert [p.tolist() for p in parts] == [p.tolist() for p in deal()]
+        assert [p.tolist() for p in parts] == [p.tolist() for p in rule()]
     groups = by_group(labels)
     assert len(groups) == len(set(labels))
     demand_each_once(groups, len(labels))
@@ -55,12 +55,12 @@ def test_every_example_is_dealt_once_and_the_seed_decides(
 
 def test_another_seed_deals_otherwise() -> None:
     labels = np.arange(100) % 10
-    for deal in (
+    for rule in (
         lambda seed: iid(100, 5, seed),
         lambda seed: shards(labels, 5, 2, seed),
         lambda seed: dirichlet(labels, 5, 1.0, seed),
     ):
-        assert any(a.tolist() != b.tolist() for a, b in zip(deal(0), deal(1), strict=True))
+        assert any(a.tolist() != b.tolist() for a, b in zip(rule(0), rule(1), strict=True))
 
 
 def test_two_shards_a_client_are_at_most_two_labels() -> None:
@@ -98,7 +98,7 @@ def test_alpha_turns_the_dial_from_one_label_to_all() -> None:
 
 
 def test_impossible_deals_are_refused() -> None:
-    deals = (
+    rules = (
         lambda: iid(3, 4, 0),
         lambda: iid(3, 0, 0),
         lambda: shards([1, 2, 3], 2, 2, 0),
@@ -106,7 +106,7 @@ def test_impossible_deals_are_refused() -> None:
         lambda: dirichlet([1], 0, 1.0, 0),
         lambda: dirichlet([1], 1, 0.0, 0),
     )
-    for deal in deals:
+    for rule in rules:
         with pytest.raises(FedvoiceError) as caught:
-            deal()
+            rule()
         assert caught.value.code is ErrorCode.BAD_CONFIG

@@ -1,4 +1,4 @@
-"""Dealing a corpus to phones keeps every utterance and every promise about who trains on it."""
+"""Partitioning a corpus among phones: no utterance is lost, and held-out speakers never train."""
 
 from collections import Counter
 from pathlib import Path
@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from fedvoice.data.buckets import fit_buckets
 from fedvoice.data.speakers import (
-    Dealing,
     Partition,
+    SpeechPartitionSettings,
     held_out_speakers,
     partition,
 )
@@ -31,14 +31,16 @@ def corpus(speakers, each=4):
 
 
 def rules(how, holdout=0, **more):
-    return Dealing(partition=how, holdout_speakers=holdout, **more)
+    return SpeechPartitionSettings(partition=how, holdout_speakers=holdout, **more)
 
 
 @given(st.integers(2, 30), st.data(), st.sampled_from(Partition), st.integers(0, 5))
 def test_no_utterance_is_lost_doubled_or_leaked_from_held_out_speakers(speakers, data, how, seed):
     holdout = data.draw(st.integers(0, speakers - 1))
     utterances = corpus(speakers)
-    phones = partition(utterances, Dealing(partition=how, holdout_speakers=holdout), seed=seed)
+    phones = partition(
+        utterances, SpeechPartitionSettings(partition=how, holdout_speakers=holdout), seed=seed
+    )
     held = {p.client_id for p in phones if p.held_out}
     assert len(held) == holdout
     assert Counter(u for p in phones for u in p.train + p.test) == Counter(utterances)
@@ -49,11 +51,11 @@ def test_no_utterance_is_lost_doubled_or_leaked_from_held_out_speakers(speakers,
 
 def test_iid_keeps_the_sizes_and_mixes_the_speakers():
     speakers = partition(corpus(10), rules(Partition.SPEAKER, 0), seed=0)
-    dealt = partition(corpus(10), rules(Partition.IID, 0), seed=0)
-    assert [len(p.train) for p in dealt] == [len(p.train) for p in speakers]
-    assert max(len({u.speaker for u in p.train}) for p in dealt) > 1
-    assert dealt == partition(corpus(10), rules(Partition.IID, 0), seed=0)
-    assert dealt != partition(corpus(10), rules(Partition.IID, 0), seed=1)
+    shuffled = partition(corpus(10), rules(Partition.IID, 0), seed=0)
+    assert [len(p.train) for p in shuffled] == [len(p.train) for p in speakers]
+    assert max(len({u.speaker for u in p.train}) for p in shuffled) > 1
+    assert shuffled == partition(corpus(10), rules(Partition.IID, 0), seed=0)
+    assert shuffled != partition(corpus(10), rules(Partition.IID, 0), seed=1)
 
 
 def test_eight_of_forty_held_out_are_every_fifth():
@@ -119,7 +121,7 @@ def test_a_development_split_shows_nothing_of_what_is_tested_later():
 
 
 def test_more_phones_than_utterances_or_clients_by_speaker_are_refused():
-    with pytest.raises(FedvoiceError, match="99 phones for 30 training"):
+    with pytest.raises(FedvoiceError, match="99 clients for 30 training"):
         partition(corpus(10), rules(Partition.IID, clients=99), seed=0)
-    with pytest.raises(FedvoiceError, match="a phone a speaker"):
+    with pytest.raises(FedvoiceError, match="a client a speaker"):
         partition(corpus(10), rules(Partition.SPEAKER, clients=5), seed=0)

@@ -25,7 +25,7 @@ from fedvoice.simulation.engines import TrainerSpec
 from fedvoice.simulation.settings import EngineKind
 from fedvoice.simulation.tasks import unexported_task
 from fedvoice.simulation.workers.pool import (
-    InlineBackend,
+    InlinePool,
     WorkerSpec,
 )
 
@@ -120,9 +120,9 @@ def round_work(number=1):
 
 
 def inline_part(number=1, work=None):
-    """What every backend must come to."""
+    """The result that every pool must give."""
     trainer, population = worker_spec().make()
-    return InlineBackend(trainer, population).train(work or round_work(number), CLIENTS)
+    return InlinePool(trainer, population).train(work or round_work(number), CLIENTS)
 
 
 def assert_same(part, wanted):

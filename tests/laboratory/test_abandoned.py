@@ -55,7 +55,7 @@ def test_a_run_without_a_committed_round_says_what_was_the_matter_and_the_way_ou
     with pytest.raises(FedvoiceError) as caught:
         see_that_updates_count("trial x", abandoned, refused)
     assert caught.value.code is ErrorCode.NO_UPDATES
-    assert "2 rounds, 0 updates that counted" in caught.value.got
+    assert "2 rounds, 0 updates accepted" in caught.value.got
     assert told in caught.value.got
     assert way_out in caught.value.next_step
 

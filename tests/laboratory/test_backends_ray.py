@@ -15,7 +15,7 @@ from fedvoice.protocol.errors import (
 from fedvoice.protocol.task import WEIGHTS_FILE
 from fedvoice.simulation.workers.ray_pool import (
     START_TRIES,
-    RayBackend,
+    RayPool,
     connect,
     start_patiently,
 )
@@ -63,49 +63,49 @@ def cluster():
 
 
 @pytest.fixture
-def backend_of(cluster):
+def pool_of(cluster):
     made = []
 
     def make(workers=2, start_secs=60.0, **mishap):
-        made.append(RayBackend(worker_spec(**mishap), workers, start_secs))
+        made.append(RayPool(worker_spec(**mishap), workers, start_secs))
         return made[-1]
 
     yield make
-    for backend in made:
-        backend.close()
+    for pool in made:
+        pool.close()
 
 
-def test_law_1_two_machines_come_to_the_same_model(backend_of):
-    backend = backend_of()
+def test_law_1_two_machines_come_to_the_same_model(pool_of):
+    pool = pool_of()
     for number in (1, 2):
-        assert_same(backend.train(round_work(number), CLIENTS), inline_part(number))
-    assert len(backend.actors) == 2
+        assert_same(pool.train(round_work(number), CLIENTS), inline_part(number))
+    assert len(pool.actors) == 2
 
 
-def test_the_share_of_a_killed_worker_is_done_again_by_another(backend_of, tmp_path):
-    backend = backend_of(mishap="killed", at="client09", marker=tmp_path / "killed")
-    assert_same(backend.train(round_work(), CLIENTS), inline_part())
+def test_the_share_of_a_killed_worker_is_done_again_by_another(pool_of, tmp_path):
+    pool = pool_of(mishap="killed", at="client09", marker=tmp_path / "killed")
+    assert_same(pool.train(round_work(), CLIENTS), inline_part())
     assert (tmp_path / "killed").exists()
-    assert len(backend.actors) == 1
+    assert len(pool.actors) == 1
 
 
-def test_when_every_worker_is_killed_the_error_says_so(backend_of):
+def test_when_every_worker_is_killed_the_error_says_so(pool_of):
     with pytest.raises(FedvoiceError, match="all of them ended") as failed:
-        backend_of(mishap="killed", at="client09").train(round_work(), CLIENTS)
+        pool_of(mishap="killed", at="client09").train(round_work(), CLIENTS)
     assert failed.value.code is ErrorCode.CLIENT_LOST
 
 
-def test_what_a_worker_cannot_do_is_told_as_it_would_be_here(backend_of):
+def test_what_a_worker_cannot_do_is_told_as_it_would_be_here(pool_of):
     with pytest.raises(FedvoiceError, match="the corpus") as failed:
-        backend_of(mishap="unreadable").train(round_work(), CLIENTS)
+        pool_of(mishap="unreadable").train(round_work(), CLIENTS)
     assert type(failed.value) is FedvoiceError
     assert failed.value.code is ErrorCode.NOT_FOUND
 
 
-def test_more_workers_than_cores_are_done_without(backend_of):
-    backend = backend_of(workers=3, start_secs=30.0)
-    assert_same(backend.train(round_work(), CLIENTS), inline_part())
-    assert len(backend.actors) == 2
+def test_more_workers_than_cores_are_done_without(pool_of):
+    pool = pool_of(workers=3, start_secs=30.0)
+    assert_same(pool.train(round_work(), CLIENTS), inline_part())
+    assert len(pool.actors) == 2
 
 
 SLOW = Exception("The current node timed out during startup. This could happen because ...")
@@ -170,10 +170,10 @@ def test_a_trial_that_cannot_be_run_there_is_told_as_one_here(cluster, experimen
     assert failure.error.code is ErrorCode.NOT_FOUND
 
 
-def test_a_machine_that_is_lost_costs_its_share_alone(backend_of, cluster):
+def test_a_machine_that_is_lost_costs_its_share_alone(pool_of, cluster):
     # The last test: the machine does not come back.
-    backend = backend_of()
-    backend.train(round_work(), CLIENTS)
+    pool = pool_of()
+    pool.train(round_work(), CLIENTS)
     cluster.remove_node(cluster.worker_nodes.copy().pop(), allow_graceful=False)
-    assert_same(backend.train(round_work(2), CLIENTS), inline_part(2))
-    assert len(backend.actors) == 1
+    assert_same(pool.train(round_work(2), CLIENTS), inline_part(2))
+    assert len(pool.actors) == 1

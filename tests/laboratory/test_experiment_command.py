@@ -29,6 +29,15 @@ def trials_of(folder: Path) -> dict[str, float]:
     return {path.parent.name: path.stat().st_mtime for path in found}
 
 
+def test_the_worker_pool_has_its_old_name_for_one_release(experiment: Path, fedvoice: Run) -> None:
+    plan = fedvoice("experiment", "run", experiment, "--dry-run", "--backend", "local")
+    assert plan.returncode == 0, plan.stderr
+    assert "--worker-pool" in plan.stderr
+    assert (
+        fedvoice("experiment", "run", experiment, "--dry-run", "--worker-pool", "ray").stderr == ""
+    )
+
+
 def test_an_experiment_leaves_tables_and_a_report_and_runs_no_trial_twice(
     experiment: Path, tmp_path: Path, fedvoice: Run
 ) -> None:

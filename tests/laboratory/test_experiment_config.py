@@ -114,7 +114,7 @@ def test_fewer_arms_or_other_seeds_may_be_run() -> None:
 
 
 def test_a_seed_that_is_named_twice_would_be_two_runs_that_agree() -> None:
-    with pytest.raises(FedvoiceError, match=r"--seeds: got 4, 4, wanted every seed once"):
+    with pytest.raises(FedvoiceError, match=r"--seeds: got 4, 4, wanted distinct seeds"):
         make().narrowed([4, 4], [], "file.toml")
 
 

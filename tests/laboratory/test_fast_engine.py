@@ -33,7 +33,7 @@ from fedvoice.simulation.quality import (
 )
 from fedvoice.simulation.settings import EngineKind
 from fedvoice.simulation.tasks import (
-    LabTask,
+    TrainingTask,
     unexported_task,
 )
 from tests.laboratory.tiny import (
@@ -58,7 +58,7 @@ PLAN = TrainingPlan(
 )
 
 
-def labeller(model: ModelConfig, features: FeatureSettings, frames: int) -> LabTask:
+def labeller(model: ModelConfig, features: FeatureSettings, frames: int) -> TrainingTask:
     vocabulary = VocabularyConfig(
         kind=TargetKind.WORD, tokens=("a", "b", "c", "d", "e"), as_given=True
     )
@@ -73,7 +73,7 @@ def labeller(model: ModelConfig, features: FeatureSettings, frames: int) -> LabT
     )
 
 
-def characters(counts: list[int]) -> tuple[LabTask, dict[str, ClientData]]:
+def characters(counts: list[int]) -> tuple[TrainingTask, dict[str, ClientData]]:
     """Windows of ids, each with its next ids as targets; the last ones are shorter."""
     task = labeller(
         CharLstmConfig(embedding_size=3, hidden_size=4, layers=2),
@@ -93,7 +93,7 @@ def characters(counts: list[int]) -> tuple[LabTask, dict[str, ClientData]]:
     return task, clients
 
 
-def images(counts: list[int]) -> tuple[LabTask, dict[str, ClientData]]:
+def images(counts: list[int]) -> tuple[TrainingTask, dict[str, ClientData]]:
     """Eight by eight pixels, one frame, one label."""
     task = labeller(
         CnnConfig(channels1=2, channels2=3, dense_size=4),

@@ -35,9 +35,9 @@ from fedvoice.simulation.federation import (
 )
 from fedvoice.simulation.quality import ErrorCounts
 from fedvoice.simulation.workers.pool import (
-    InlineBackend,
-    deal,
+    InlinePool,
     merge_parts,
+    split_cohort,
 )
 from tests.laboratory.tiny import (
     Clients,
@@ -65,9 +65,9 @@ def federation(
     settings["optimizer"] = {"name": "sgd", "rate": 1.0, "momentum": 0.0}
     config = ServerConfig(insecure=True, **{**settings, **server})
     population = Clients(clients)
-    backend = InlineBackend(FastTrainer(MANIFEST, together), population)
+    pool = InlinePool(FastTrainer(MANIFEST, together), population)
     return Federation(
-        "tiny", MANIFEST, population.client_ids, plan, config, backend, lambda _: NO_ERRORS
+        "tiny", MANIFEST, population.client_ids, plan, config, pool, lambda _: NO_ERRORS
     )
 
 
@@ -99,7 +99,7 @@ def test_law_1_how_a_cohort_is_dealt_to_workers_changes_no_bit(workers: int) -> 
     whole = train_cohort(FastTrainer(MANIFEST, 1), clients, work, clients.client_ids)
     parts = [
         train_cohort(FastTrainer(MANIFEST, 1), clients, work, own)
-        for own in deal(clients.client_ids, workers)
+        for own in split_cohort(clients.client_ids, workers)
     ]
     merged = merge_parts(parts[::-1], clients.client_ids)
     assert merged.total.mean().tobytes() == whole.total.mean().tobytes()

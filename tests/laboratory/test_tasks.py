@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from fedvoice.simulation.tasks import (
-    LabTask,
+    TrainingTask,
     exported_task,
 )
 from tests.laboratory.tiny import export_config, tiny_task
@@ -43,7 +43,7 @@ def test_two_experiments_that_export_one_task_do_not_disturb_each_other(
 def test_a_package_of_which_a_part_was_written_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task = LabTask(export_config("rnnt"), tiny_task().manifest, tmp_path / "exported")
+    task = TrainingTask(export_config("rnnt"), tiny_task().manifest, tmp_path / "exported")
 
     def killed(*anything: object) -> None:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""One trial in this process: it goes on where it was stopped, to the bit, and is run once."""
+"""One trial in this process: it resumes where it was stopped, to the bit, and is run once."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ def test_a_trial_of_which_no_update_counts_is_no_result(experiment: Path, tmp_pa
             with pytest.raises(FedvoiceError, match=f"trial all seed 0.*: {reason}") as caught:
                 run(trial, folder)
             assert caught.value.code is ErrorCode.NO_UPDATES
-            assert caught.value.got.startswith("4 rounds, 0 updates that counted; 24 were refused")
+            assert caught.value.got.startswith("4 rounds, 0 updates accepted; 24 were refused")
             assert "client_rate" in caught.value.next_step
             state = load_state(folder)
             assert state is not None
@@ -205,10 +205,10 @@ def test_a_trial_of_which_no_update_counts_is_no_result(experiment: Path, tmp_pa
 
 def test_a_trial_of_which_no_update_counts_any_more_ends(experiment: Path, tmp_path: Path) -> None:
     settings: dict[str, Any] = {"server.max_update_abs": 1e-9, "server.rounds": 50}
-    with pytest.raises(FedvoiceError, match=f"got {STUCK_ROUNDS} rounds, 0 updates that counted"):
+    with pytest.raises(FedvoiceError, match=f"got {STUCK_ROUNDS} rounds, 0 updates accepted"):
         run(the_trial(experiment, **settings), tmp_path / "ends")
     settings["server.plan_schedule"] = {"local_epochs_halve_every": 20}
-    with pytest.raises(FedvoiceError, match="got 50 rounds, 0 updates that counted"):
+    with pytest.raises(FedvoiceError, match="got 50 rounds, 0 updates accepted"):
         run(the_trial(experiment, **settings), tmp_path / "goes on")
 
 

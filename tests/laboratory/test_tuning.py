@@ -125,7 +125,7 @@ def test_a_plan_of_which_no_update_counts_is_a_trial_given_up(search_file, tmp_p
     search = Search(load_tuning(path), tmp_path / "out", tmp_path / "trials", str(path))
     search.run(1, lambda number, words: told.append(words), lambda progress: None)
     assert [t.state for t in search.study.get_trials()] == [TrialState.PRUNED, TrialState.COMPLETE]
-    assert "came to nothing" in told[0]
+    assert "pruned, " in told[0]
     assert "no-updates" in told[0]
 
 

@@ -96,7 +96,7 @@ def test_a_trial_that_ended_because_nothing_counted_any_more_says_so() -> None:
     outcome = replace(moved, results=replace(moved.results, rounds=rows))
     with ExperimentView(console, 1, "wer") as view:
         view.finished(outcome.trial, outcome, None)
-    told = "50.00 % after 12 rounds, of the last of which no update counted, 60 s"
+    told = "50.00 % after 12 rounds, no update accepted in the last ones, 60 s"
     assert text.getvalue().strip() == f"[1/1] a seed 0: {told}"
 
 

@@ -25,7 +25,7 @@ from fedvoice.protocol.task import (
 )
 from fedvoice.simulation.clients import ClientData
 from fedvoice.simulation.tasks import (
-    LabTask,
+    TrainingTask,
     unexported_task,
 )
 
@@ -70,7 +70,7 @@ def export_config(kind: str) -> ExportConfig:
     )
 
 
-def tiny_task(kind: str = "rnnt") -> LabTask:
+def tiny_task(kind: str = "rnnt") -> TrainingTask:
     """Without a program: for the fast engine alone."""
     return unexported_task(export_config(kind))
 

@@ -28,7 +28,7 @@ from fedvoice.simulation.clients import ClientData
 from fedvoice.simulation.cohort import RoundWork, train_cohort
 from fedvoice.simulation.federation import Federation, FederationState
 from fedvoice.simulation.trainers import LocalUpdate
-from fedvoice.simulation.workers.pool import InlineBackend
+from fedvoice.simulation.workers.pool import InlinePool
 from tests.server.support import Lab, make_package, statistics
 
 SIZE, ROUNDS = 8, 3
@@ -77,9 +77,9 @@ def simulate(package: TaskPackage, plan: TrainingPlan, **config: Any) -> Federat
     settings = AlgorithmConfig.model_validate(
         {"rounds": ROUNDS, "cohort_size": len(CLIENTS), **config}
     )
-    backend = InlineBackend(scripted, scripted)  # type: ignore[arg-type]
+    pool = InlinePool(scripted, scripted)  # type: ignore[arg-type]
     federation = Federation(
-        "t", package.manifest, list(CLIENTS), plan, settings, backend, lambda _: {}
+        "t", package.manifest, list(CLIENTS), plan, settings, pool, lambda _: {}
     )
     state = federation.start(package.weights())
     for _ in range(ROUNDS):

@@ -12,7 +12,6 @@ import pytest
 from pydantic import ValidationError
 
 from fedvoice.data.memory import MappingDataset
-from fedvoice.laboratory.experiment.run import run_trial
 from fedvoice.laboratory.experiment.trials import Trial, TrialSettings
 from fedvoice.protocol.errors import FedvoiceError
 from fedvoice.protocol.plan import TrainingPlan
@@ -25,6 +24,7 @@ from fedvoice.simulation.settings import EngineKind
 from fedvoice.simulation.tasks import unexported_task
 from fedvoice.simulation.workers.pool import WorkerSpec
 from fedvoice.simulation.workers.spread import Spread
+from tests.laboratory.running import run_trial
 
 MODEL = {"kind": "ctc", "encoder": {"layers": 1, "hidden_size": 8, "bidirectional": True}}
 
@@ -73,7 +73,9 @@ def test_worker_processes_train_a_mapping_as_this_process_does() -> None:
     )
     means = []
     for workers in (1, 2):
-        with closing(Spread(workers).backend(spec, source, *WorkerSpec(spec, source).make())) as it:
+        with closing(
+            Spread(workers).pool_for(spec, source, *WorkerSpec(spec, source).make())
+        ) as it:
             part = it.train(work, source().client_ids)
         assert [report.statistics.examples for report in part.reports] == [6] * 4
         means.append(part.total.mean().tobytes())
@@ -111,5 +113,5 @@ def test_a_run_of_a_version_with_fewer_settings_is_resumed(tmp_path: Path) -> No
 
 
 def test_phones_hold_sounds() -> None:
-    with pytest.raises(ValidationError, match="phones hold sounds"):
+    with pytest.raises(ValidationError, match="phones store sound files"):
         SimulationConfig(name="run", data=patterns(), task={})

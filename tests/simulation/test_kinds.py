@@ -8,7 +8,7 @@ from fedvoice.protocol.errors import (
 )
 from fedvoice.simulation.fleet.kinds import (
     Kind,
-    deal_kinds,
+    assign_kinds,
     kinds_of,
     parse_counts,
 )
@@ -31,14 +31,14 @@ P, A = Kind.PYTHON, Kind.ANDROID
     ],
 )
 def test_numbers_given_and_the_rest(counts, android):
-    kinds = deal_kinds(counts, 10, seed=1)
+    kinds = assign_kinds(counts, 10, seed=1)
     assert (len(kinds), kinds.count(A)) == (10, android)
 
 
 @pytest.mark.parametrize("counts", [{P: 6, A: 5}, {P: 6, A: 3}, {A: 11}])
 def test_numbers_that_do_not_add_up_are_named(counts):
     with pytest.raises(FedvoiceError, match="10 phones") as caught:
-        deal_kinds(counts, 10, seed=1)
+        assign_kinds(counts, 10, seed=1)
     assert caught.value.code is ErrorCode.BAD_CONFIG
     assert "*" in caught.value.next_step
 

@@ -26,7 +26,7 @@ from fedvoice.simulation.fast.trainer import FastTrainer
 from fedvoice.simulation.fast.vmapped import VmappedModel
 from fedvoice.simulation.quality import evaluate
 from fedvoice.simulation.settings import EngineKind
-from fedvoice.simulation.tasks import LabTask, unexported_task
+from fedvoice.simulation.tasks import TrainingTask, unexported_task
 from tests.simulation.module_kinds import APART, Pooled
 
 HERE = "tests.simulation.module_kinds"
@@ -44,7 +44,7 @@ def export(kind: str, **model: Any) -> ExportConfig:
     return parse_config(fields, "a test")
 
 
-def task_of(name: str = "Pooled", **model: Any) -> LabTask:
+def task_of(name: str = "Pooled", **model: Any) -> TrainingTask:
     return unexported_task(export(f"{HERE}:{name}", **model))
 
 
@@ -63,7 +63,7 @@ def client(count: int, seed: int) -> ClientData:
 CLIENTS = [(f"c{i}", client(count, i)) for i, count in enumerate([7, 7, 4, 1, 9, 3])]
 
 
-def updates(trainer: FastTrainer, task: LabTask) -> list[np.ndarray[Any, Any]]:
+def updates(trainer: FastTrainer, task: TrainingTask) -> list[np.ndarray[Any, Any]]:
     found = trainer.train(CLIENTS, PLAN, task.initial_weights(1), 1)
     deltas = [update.delta for update in found]
     assert all(delta is not None and np.linalg.norm(delta) > 0 for delta in deltas)

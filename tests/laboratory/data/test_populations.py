@@ -1,4 +1,4 @@
-"""The paper's corpora dealt to clients: shuffled, in shards of one digit, by speaking role."""
+"""The paper's corpora as clients: shuffled, in shards of one digit, by speaking role."""
 
 from __future__ import annotations
 

@@ -1,0 +1,6 @@
+"""Notes: a few words on the part of a long job that begins now, for people who wait."""
+
+from collections.abc import Callable
+
+Note = Callable[[str], None]
+"""Receives such words, e.g. `synthesise voices: 3 of 60`."""
