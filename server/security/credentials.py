@@ -1,7 +1,7 @@
 """Who may call: invitations and certificates, in the store's tables.
 
 A token is kept as its sha256 alone, so that a copy of the store lets nobody in. Every certificate
-issued has a row; a call is answered only while the row of the certificate shown says so.
+issued has a row; a call is answered only while the certificate's row is not revoked.
 """
 
 from __future__ import annotations
