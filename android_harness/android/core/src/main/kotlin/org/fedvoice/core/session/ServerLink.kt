@@ -32,13 +32,13 @@ interface ServerLink {
 
 /** What a failed call means for the phone. */
 enum class FailureKind {
-    /** The way or the server is disturbed: the same call may work later. */
+    /** The connection or the server is disturbed: the same call may work later. */
     TRANSIENT,
 
-    /** The server answered that it will not do this. */
+    /** The server refused the call. */
     REJECTED,
 
-    /** The server does not accept who the phone is, or is not who the phone was told. */
+    /** The server does not accept the phone's identity, or its own is not the expected one. */
     CREDENTIALS,
 }
 
