@@ -61,7 +61,7 @@ class LinkConfig(BaseModel):
 
 
 class AlgorithmConfig(BaseModel):
-    """One federated job, whoever drives it: rounds, cohorts, bounds, server optimiser."""
+    """One federated job, whatever drives it: rounds, cohorts, bounds, server optimiser."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -195,7 +195,7 @@ def describe(row: RoundRow, work: str) -> str:
 
 
 def _write_ready(path: Path, *addresses: str) -> None:
-    # Renamed into place: whoever waits for the file never reads half an address.
+    # Renamed into place: a reader never finds half an address.
     path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, "".join(f"{address}\n" for address in addresses if address))
 

@@ -25,7 +25,7 @@ import kotlin.coroutines.resume
 import kotlin.coroutines.resumeWithException
 
 /**
- * The service's calls over one gRPC channel; whoever made the channel shuts it down.
+ * The service's calls over one gRPC channel; the channel's creator shuts it down.
  *
  * @param shown the certificate that the channel shows now, for errors; null: none
  */

@@ -10,7 +10,7 @@ import org.fedvoice.wire.ReportStatusReply
 import org.fedvoice.wire.ReportStatusRequest
 
 /**
- * The four calls of the service, each made once: retries are [ServerCalls]' business.
+ * The four calls of the service, each made once; [ServerCalls] retries.
  *
  * Every call ends within `timeoutSecs`, throws [CallFailure] when it fails, and is broken off when
  * its coroutine is cancelled. Phones of one process may share a link.
