@@ -7,10 +7,10 @@ on a restart. The mean is sum(n_k q) / (2^g sum(n_k)) in float64, then float32; 
 the round's accepted clients (McMahan et al. 2016, algorithm 1).
 
 No sum can overflow: |delta| <= max_update_abs and n_k <= max_client_examples are checked, and
-`AlgorithmConfig` refuses settings where max_update_abs * max_client_examples * phones * 2^g > 2^62.
-delta * 2^g and rint of it are exact in float32: a power of two scales a 24-bit significand. The
-rounding to the grid changes an update's element by at most 2^-(g+1), and so does it the mean's,
-before float32.
+`AlgorithmConfig` refuses settings where max_update_abs * max_client_examples * clients * 2^g is
+above 2^62. delta * 2^g and rint of it are exact in float32: a power of two scales a 24-bit
+significand. The rounding to the grid changes an update's element, and the mean's, by at most
+2^-(g+1) before the conversion to float32.
 
 Folding needs memory for one chunk; the accumulator holds 8 bytes a parameter, however many
 updates there are.
@@ -41,7 +41,7 @@ CHUNK_ELEMENTS = 64 * 1024
 
 @dataclass(frozen=True)
 class UpdateFacts:
-    """What one pass over an update tells. With NaN or infinity inside, `max_abs` is not finite."""
+    """Facts from one pass over an update. With NaN or infinity inside, `max_abs` is not finite."""
 
     max_abs: float
     norm: float
@@ -115,7 +115,7 @@ class Accumulator:
             self.count += 1
 
     def merge(self, other: Accumulator) -> None:
-        """Add another accumulator's updates: the tree's inner node."""
+        """Add another accumulator's updates, as an inner node of an aggregation tree does."""
         if other.size != self.size or other.grid_bits != self.grid_bits:
             raise self._wrong_size(other.size)
         with self._lock:

@@ -1,4 +1,4 @@
-"""The cost books (law 7): the one place where CFMQ is folded, round by round.
+"""The cost books (law 7): the one place where CFMQ is added up, round by round.
 
 CFMQ = R K (P + alpha nu), nu = e N / (b K) mu (arXiv 2010.15965). Measured: R K P is the bytes that
 the driver saw move, R K nu the sum over accepted reports of steps * mu, mu as the client planned
@@ -91,16 +91,16 @@ def account(
     alpha: float,
     formula: FormulaTerms | None,
 ) -> RoundAccount:
-    """Fold a closed round into the books.
+    """Add a finished round to the books.
 
     Args:
         before: the costs of the rounds before.
-        accepted: what the reports that count said.
+        accepted: statistics of the accepted reports.
         bytes_down: moved to clients for this round's training, refused ones included.
         bytes_up: moved from them.
         alpha: weight of computation.
-        formula: None: the formula describes no such training (central); then analytic stays
-            what is measured.
+        formula: None for central training, which the paper's formula does not describe: analytic
+            then equals measured.
     """
     examples = sum(counts.examples for counts in accepted)
     measured = Cfmq(

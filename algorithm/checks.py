@@ -1,7 +1,7 @@
 """What an update must satisfy before it is folded: pure functions; every driver calls these.
 
-A `Refusal` has a verdict of the protocol, and a short `reason` under which drivers count what did
-not count.
+A `Refusal` has a verdict of the protocol, and a short `reason` under which drivers count refused
+updates.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.plan import TrainingPlan
 
 PLAN_NORM_SLACK = 1.001
-"""Phones scale to the plan's norm in float32; the server's sum may differ in the last digits."""
+"""Clients scale to the plan's norm in float32; the server's sum may differ in the last digits."""
 INT8_NORM_SLACK = 1.07
 """Rounding to int8 may lengthen an update. The worst block has one value of 127 scales and 1023 of
 3.5, rounded up to 4: sqrt((127^2 + 1023 * 16) / (127^2 + 1023 * 12.25)) = 1.065."""
 
 
 class Reason(StrEnum):
-    """Why an update does not count, in few words."""
+    """Why an update is refused, in a few words."""
 
     DIVERGED = "diverged"
     NO_EXAMPLE = "no usable example"
@@ -47,7 +47,7 @@ class Refusal:
     detail: str
     final: bool = False
     reason: Reason | None = None
-    """Of a refusal for what an update is; what goes wrong on the way has a verdict alone."""
+    """Set if the update itself is bad; transfer errors have a verdict alone."""
 
 
 class Bounds(Protocol):
@@ -79,7 +79,7 @@ class UpdateLimits:
 def check_statistics(
     statistics: pb.Statistics, work: Work, plan: TrainingPlan, bounds: Bounds
 ) -> Refusal | None:
-    """Counts that the average and the books can use."""
+    """The refusal of statistics that the mean or the books cannot use; None: they are good."""
     found = _wrong_statistics(statistics, work, plan, bounds)
     if found is None:
         return None

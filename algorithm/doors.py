@@ -1,4 +1,4 @@
-"""The registries of what people plug into the algorithm; what is built in comes through them."""
+"""The algorithm's plug-in registries; built-in objects are registered in the same way."""
 
 from __future__ import annotations
 

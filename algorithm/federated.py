@@ -1,4 +1,4 @@
-"""The federated algorithm: its state, and the pure functions that lead from round to round.
+"""The federated algorithm: its state, and the pure functions that advance it by a round.
 
     state = algorithm.init(weights)
     plan = algorithm.plan_for(state.number + 1)
@@ -6,8 +6,8 @@
     state = algorithm.apply(state, algorithm.delta(total, spooled), number)
     state, row = algorithm.account(state, number, accepted, ...)
 
-Drivers (the server, the simulation in one process) bring clients, clocks and stores; what changes
-a model or its books is here, so that law 9 holds by construction.
+Drivers (the server, the in-process simulation) supply clients, clocks and stores. Everything that
+changes a model or its costs is here, so that all drivers agree (law 9).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from fedvoice.protocol.plan import TrainingPlan, frozen_parts
 
 @dataclass(frozen=True)
 class AlgorithmState:
-    """All that a round changes.
+    """The state that rounds change.
 
     weights: float32 [P]. number: the last closed round, 0 before the first. costs: CFMQ of all
     rounds so far (a server folds it from its store when asked and leaves it empty here).
@@ -44,7 +44,7 @@ class AlgorithmState:
 
 @dataclass(frozen=True)
 class FederatedAlgorithm:
-    """What stays the same from a job's first round to its last. `plan`: as configured, before
+    """A job's configuration and its pure functions. `plan`: as configured, before
     the schedule."""
 
     config: AlgorithmConfig
@@ -52,15 +52,15 @@ class FederatedAlgorithm:
     plan: TrainingPlan
 
     def init(self, weights: FlatVector) -> AlgorithmState:
-        """Before round 1, at `weights` float32 [P].
+        """The state before round 1, with `weights` float32 [P].
 
         Raises:
-            FedvoiceError: `bad-plugin` for an optimiser that cannot be had.
+            FedvoiceError: `bad-plugin` for an optimiser that cannot be loaded.
         """
         return AlgorithmState(weights, optimizers.init(self.config.optimizer, self.table))
 
     def plan_for(self, number: int) -> TrainingPlan:
-        """What the clients of round `number` are given."""
+        """The plan of round `number` (from 1)."""
         return plan_for_round(self.config.plan_schedule, self.plan, number, self.config.rounds)
 
     @cached_property
@@ -76,17 +76,17 @@ class FederatedAlgorithm:
 
     @cached_property
     def frozen(self) -> tuple[slice, ...]:
-        """Parts of the vector that the plan does not train: a client that is too old to know of it
-        is not let to move them.
+        """Slices of the vector that the plan does not train. Their delta is set to 0, for clients
+        of releases that do not know `trainable`.
 
         Raises:
-            FedvoiceError: `bad-config` if the plan names what no parameter is called.
+            FedvoiceError: `bad-config` if a prefix of `trainable` matches no parameter.
         """
         return frozen_parts(self.plan, self.table)
 
     @property
     def limits(self) -> UpdateLimits:
-        """What updates are checked against."""
+        """The bounds that updates are checked against."""
         config = self.config
         return UpdateLimits(
             config.grid_bits,
@@ -100,7 +100,7 @@ class FederatedAlgorithm:
         return Accumulator(self.table.total_size, grid_bits=self.config.grid_bits)
 
     def delta(self, total: Accumulator, spooled: Sequence[Spooled] = ()) -> FlatVector:
-        """The round's delta float32 [P]: the weighted mean, or what a cohort rule makes of the
+        """The round's delta float32 [P]: the weighted mean, or the cohort rule's result on the
         updates."""
         if self.chain.needs_updates:
             return self.chain.combine(spooled, self.table.total_size)
@@ -131,8 +131,8 @@ class FederatedAlgorithm:
         bytes_down: int,
         bytes_up: int,
     ) -> tuple[AlgorithmState, RoundAccount]:
-        """Close the books of round `number`, committed or abandoned. Bytes are those of all its
-        clients; each accepted one is charged an equal share of them by the formula."""
+        """Finalise round `number`, committed or abandoned: add its costs. Bytes are those of all
+        its clients; the formula charges each accepted client an equal share of them."""
         plan = self.plan_for(number)
         row = books.account(
             state.costs,

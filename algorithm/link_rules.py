@@ -12,10 +12,10 @@ from fedvoice.protocol.parameters import Float32Array
 
 
 class Weight:
-    """How much an update counts.
+    """Sets an update's weight.
 
     Args:
-        by: `examples`: n_k, as without any link; `uniform`: every client alike.
+        by: `examples`: n_k, as without any link; `uniform`: the same for every client.
     """
 
     def __init__(self, by: str = "examples") -> None:

@@ -1,13 +1,13 @@
-"""Update links: what stands between a checked update and the exact sum (a door).
+"""Update links: steps between a checked update and the exact sum (an extension point).
 
     update -> link -> link -> ... -> fold into the sum        (streaming; memory O(model))
     update -> link -> ... -> spool -> cohort rule on tiles    (rules that need single updates)
 
-An `UpdateLink` sees one update and says how much it weighs and by what it is scaled. A `CohortRule`
-can only be the last link: it takes the place of the weighted mean and is given all updates of the
-round, tile by tile. Each states its `Contract`; the chain shows a link what its contract names, and
-nothing else, and holds results to the bounds under which sums are exact. Links keep no state: what
-they say of an update depends on that update alone, so a restarted server says it again (law 4).
+An `UpdateLink` sees one update and returns its weight and scale. A `CohortRule` can only be the
+last link: it replaces the weighted mean and reads all updates of the round, tile by tile. Each
+states its `Contract`; the chain shows a link the fields that its contract names, nothing else, and
+enforces the bounds under which sums are exact. Links keep no state: a result depends on its update
+alone, so a restarted server gets the same one (law 4).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from fedvoice.protocol.parameters import FlatVector, Float32Array
 from fedvoice.protocol.plan import TrainingPlan
 
 MOST_SPOOLED_UPDATES = 512
-"""A cohort rule reads its updates side by side: one open file, and one tile, a client."""
+"""Most clients of a cohort rule: it opens one file, and holds one tile, for each."""
 
 Pieces = Callable[[], Iterable[Float32Array]]
 """Reads an update from its beginning, as consecutive pieces of `CHUNK_ELEMENTS`, the last one
@@ -51,7 +51,7 @@ class Sees(StrEnum):
 
 
 class Memory(StrEnum):
-    """What a link needs beside one piece of one update."""
+    """Memory that a link needs besides one piece of one update."""
 
     CONSTANT = "constant"
     TILE = "one piece of every update of the round"
@@ -59,7 +59,7 @@ class Memory(StrEnum):
 
 @dataclass(frozen=True)
 class Contract:
-    """What a link states of itself.
+    """The declared properties of a link.
 
     sees: what it may look at. exact: the round's result depends only on the set of updates, not on
     order, threads, tree or restarts (law 1). needs_updates: it is a `CohortRule`.
@@ -88,7 +88,7 @@ class Told:
 
 @dataclass(frozen=True)
 class Seen:
-    """What one link is shown of one update: the fields that its contract names; others raise."""
+    """One update as one link sees it: the fields that its contract names; others raise."""
 
     name: str
     contract: Contract
@@ -118,7 +118,7 @@ class UpdateLink(Protocol):
 
     @property
     def contract(self) -> Contract:
-        """What it states of itself."""
+        """The link's declared properties."""
 
     def __call__(self, seen: Seen) -> Verdict:
         """Weight and scale of one update; a pure function."""
@@ -129,7 +129,7 @@ class CohortRule(Protocol):
 
     @property
     def contract(self) -> Contract:
-        """What it states of itself."""
+        """The rule's declared properties."""
 
     def combine(self, tile: Float32Array, weights: npt.NDArray[np.int64]) -> Float32Array:
         """The round's delta in one tile, float32 [n], of all updates' values there.
@@ -158,7 +158,7 @@ class Chain:
 
     @property
     def exact(self) -> bool:
-        """Whether all of it is."""
+        """Whether every link is exact."""
         contracts = [link.contract for _, link in self.links]
         if self.rule is not None:
             contracts.append(self.rule[1].contract)
@@ -203,7 +203,7 @@ class Chain:
         """The cohort rule's delta, float32 [P], of the round's accepted updates.
 
         Raises:
-            FedvoiceError: `bad-plugin` if the rule fails or gives what is no vector.
+            FedvoiceError: `bad-plugin` if the rule fails or its result is not a finite vector.
         """
         assert self.rule is not None, "only a cohort rule combines"
         name, rule = self.rule
@@ -223,7 +223,7 @@ class Chain:
                 found = rule.combine(tile, weights)
                 wrong = found.dtype != np.float32 or found.shape != tile.shape[1:]
                 if wrong or not np.isfinite(found).all():
-                    got = f"{found.dtype} {found.shape}, or what is not finite"
+                    got = f"{found.dtype} {found.shape}, or values that are not finite"
                     raise _bad(name, got, f"finite float32 {tile.shape[1:]}")
             delta[start : start + found.size] = found
         return delta
@@ -242,8 +242,8 @@ def make_chain(configs: Sequence[LinkConfig], *, max_weight: int) -> Chain:
     """The chain that the settings name.
 
     Raises:
-        FedvoiceError: `bad-plugin` if a link cannot be had or made; `bad-config` for options that
-            a built-in link does not take, and for a cohort rule that is not the last link.
+        FedvoiceError: `bad-plugin` if a link cannot be loaded or made; `bad-config` for options
+            that a built-in link does not take, and for a cohort rule that is not the last link.
     """
     links: list[tuple[str, UpdateLink]] = []
     rule: tuple[str, CohortRule] | None = None
@@ -253,8 +253,8 @@ def make_chain(configs: Sequence[LinkConfig], *, max_weight: int) -> Chain:
                 ErrorCode.BAD_CONFIG,
                 where="links",
                 got=f"{config.name} after {rule[0]}, which needs single updates",
-                wanted="such a link as the last one",
-                next_step="Put it last, and have one of its kind alone.",
+                wanted="such a link only as the last one",
+                next_step="Put it last; a chain has at most one.",
             )
         made = _made(config)
         if made.contract.needs_updates:
@@ -265,7 +265,7 @@ def make_chain(configs: Sequence[LinkConfig], *, max_weight: int) -> Chain:
 
 
 def check_spooled(chain: Chain, clients: int) -> None:
-    """Refuse a cohort whose updates cannot be read side by side.
+    """Refuse a cohort that is too large for the chain's cohort rule.
 
     Raises:
         FedvoiceError: `bad-config`.
@@ -281,7 +281,7 @@ def check_spooled(chain: Chain, clients: int) -> None:
 
 
 def travelling(configs: Iterable[LinkConfig]) -> tuple[LinkConfig, ...]:
-    """The same links by names that other processes know.
+    """The same links, by names that other processes can import.
 
     Raises:
         FedvoiceError: `bad-plugin` for one that can be imported nowhere else.
@@ -294,7 +294,7 @@ def travelling(configs: Iterable[LinkConfig]) -> tuple[LinkConfig, ...]:
 
 def pieces_of(vector: FlatVector) -> Iterator[Float32Array]:
     """A vector [P] in the pieces in which payloads are read: norms are sums by piece, so that all
-    drivers come to the same bits."""
+    drivers compute the same bits."""
     for start in range(0, vector.size, CHUNK_ELEMENTS):
         yield vector[start : start + CHUNK_ELEMENTS]
 

@@ -15,7 +15,7 @@ a norm of 0 in it is 1), and s_t is the schedule's multiplier in round t (`algor
 in FedOpt nothing has a bias correction, LAMB neither, and v starts at epsilon^2.
 
 All vectors are float32 [P], all arithmetic elementwise and in a fixed order, norms apart: those
-are float64 sums of one parameter, in numpy's own order. So a restart goes on bitwise.
+are float64 sums of one parameter, in numpy's own order. So a resumed run has the same bits.
 
 `init` and `apply` find the optimiser that the settings name, built in or plugged in, and call it.
 """
@@ -53,7 +53,7 @@ class OptimizerState:
 
 
 class ServerOptimiser(Protocol):
-    """The door's contract: pure functions on flat vectors. All that it remembers lies in its
+    """A server optimiser: pure functions on flat vectors. Its whole state lies in its
     slots, which the store and checkpoints keep; a class is made without arguments."""
 
     def init(self, config: OptimizerConfig, table: ParameterTable) -> OptimizerState:
@@ -72,7 +72,7 @@ class ServerOptimiser(Protocol):
         """New weights [P] and state for the round's mean delta [P]; arguments stay as they are.
 
         Args:
-            config: the settings, `options` with what is this optimiser's own.
+            config: the settings, with this optimiser's own in `options`.
             rate: the settings' rate by the schedule's multiplier in this round.
         """
 
@@ -81,7 +81,7 @@ def init(config: OptimizerConfig, table: ParameterTable) -> OptimizerState:
     """The state before the first round.
 
     Raises:
-        FedvoiceError: `bad-plugin` if the optimiser cannot be had, or fails.
+        FedvoiceError: `bad-plugin` if the optimiser cannot be loaded, or fails.
     """
     optimiser = _named(config.name)
     with SERVER_OPTIMIZERS.naming(config.name):
@@ -102,11 +102,11 @@ def apply(
 ) -> tuple[FlatVector, OptimizerState]:
     """New weights [P] and state after round `number` with mean delta [P]; inputs stay as they are.
 
-    A state that has not this optimiser's slots is dropped: the setting was changed between two
+    A state without this optimiser's slots is dropped: the setting was changed between two
     runs. Between Adam, Yogi and LAMB it is taken over, as their slots mean the same.
 
     Raises:
-        FedvoiceError: `bad-plugin` if the optimiser cannot be had, or fails.
+        FedvoiceError: `bad-plugin` if the optimiser cannot be loaded, or fails.
     """
     optimiser = _named(config.name)
     fresh = init(config, table)
@@ -207,7 +207,7 @@ def _summed(second: FlatVector, square: FlatVector, b2: np.float32) -> FlatVecto
 SGD = _Sgd()
 ADAM = _Adaptive("second", _decayed)
 YOGI = _Adaptive("second", _towards)
-# Another slot: a sum over all rounds would be a wrong start for a running mean, and back.
+# A separate slot: a sum over rounds and a running mean cannot continue each other.
 ADAGRAD = _Adaptive("sum", _summed)
 LAMB = _Adaptive("second", _decayed, by_layer=True)
 

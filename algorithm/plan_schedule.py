@@ -1,4 +1,4 @@
-"""How the plan changes from round to round. The server decides, so phones need to know nothing."""
+"""The plan of each round. The server computes it, so clients need no schedule."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from fedvoice.protocol.plan import RuleOption, TrainingPlan
 
 
 class PlanSchedule(BaseModel):
-    """What `plan_for_round` varies; as it stands: nothing."""
+    """What `plan_for_round` varies; by default nothing."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     fvn_ramp_rounds: int = Field(default=0, ge=0)
-    """Rounds in which FVN's noise grows from nothing to the plan's `fvn_std`; 0: no ramp."""
+    """FVN's noise grows linearly to the plan's `fvn_std` over so many rounds; 0: no ramp."""
     client_rate: RateSchedule = RateSchedule()
     """Warm-up and decay of the plan's `client_rate`."""
     local_epochs_halve_every: int = Field(default=0, ge=0)
-    """Rounds after which the local epochs are halved, and again and again; 0: never."""
+    """Halve the local epochs after every so many rounds; 0: never."""
 
 
 def plan_for_round(
@@ -32,8 +32,8 @@ def plan_for_round(
 
     fvn_std grows linearly: 0 in round 1, whole after `fvn_ramp_rounds` (Guliani et al. 2020,
     section 4.2.2, ramps it so). local_epochs is halved, rounded down to at least 1, every
-    `local_epochs_halve_every` rounds: many local epochs help early and hold convergence up late
-    (McMahan et al. 2017, section 3). It depends on nothing but its arguments, so a restarted
+    `local_epochs_halve_every` rounds: many local epochs help early and slow convergence later
+    (McMahan et al. 2017, section 3). A function of its arguments alone, so a restarted
     server gives the same plan. A client rule's rate is its option `rate`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""How a rate changes from round to round: warm-up, then decay. One vocabulary for every rate.
+"""The schedule of a rate over rounds: warm-up, then decay; the same for every rate.
 
 With W warm-up rounds of R in all, round t multiplies the rate by
 
@@ -7,8 +7,8 @@ With W warm-up rounds of R in all, round t multiplies the rate by
 
     constant 1,   linear 1 - p,   cosine (1 + cos(pi p)) / 2;   exponential: floor^p alone
 
-so the first round after the warm-up has the whole rate, and the floor would be reached by a round
-after the last: none is spent on a rate of 0.
+so the first round after the warm-up has the full rate, and the floor would be reached one round
+after the last: no round runs at a rate of 0.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class RateSchedule(BaseModel):
     warm_up_rounds: int = Field(default=0, ge=0)
     """W; 0: no warm-up."""
     floor: float = Field(default=0.0, ge=0, le=1)
-    """Part of the rate that the decay ends at; a constant rate does not use it."""
+    """Fraction of the rate at which the decay ends; unused by a constant rate."""
 
     @model_validator(mode="after")
     def _exponential_needs_a_floor(self) -> RateSchedule:
@@ -48,7 +48,7 @@ class RateSchedule(BaseModel):
 def rate_multiplier(schedule: RateSchedule, number: int, rounds: int) -> float:
     """What the rate is multiplied by in round `number` (from 1) of `rounds`; above 0, at most 1.
 
-    Rounds before the first and after the last are taken for those.
+    Numbers before the first round or after the last are clamped.
     """
     warm_up = schedule.warm_up_rounds
     number = max(1, number)

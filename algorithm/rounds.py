@@ -3,13 +3,14 @@
     selecting -> training -> committing -> committed
                      \\-> abandoned
 
-No I/O and no clock: events carry the time. Whoever runs the machine keeps the events that changed
-the state; stepping through them again gives the state back after a crash.
+No I/O and no clock: events carry the time. The driver journals the events that changed the state;
+replaying them restores the state after a crash.
 
-A round has a fixed number of places. A phone is invited to a place (sampled rounds) or takes one
+A round has a fixed number of places. A client is invited to a place (sampled rounds) or takes one
 at check-in (rounds open to all). Both an invitation and an assignment are leases: when one runs
-out the place goes to the next phone of the queue, and the phone that lost it goes to the queue's
-end. A round ends by goal, by timeout with enough updates, or is abandoned, and says which (law 5).
+out the place goes to the next client of the queue, and the client that lost it goes to the queue's
+end. A round ends by goal, by timeout with enough updates, or is abandoned, and its state
+records which (law 5).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from fedvoice.protocol.random import (
 
 
 class Work(StrEnum):
-    """What the phones of a round do."""
+    """What the clients of a round do."""
 
     TRAIN = "train"
     EVALUATE = "evaluate"
@@ -54,7 +55,7 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True)
 class RoundRules:
-    """Settings of one round; counts are phones."""
+    """Settings of one round; counts are clients."""
 
     job: str
     number: int
@@ -62,7 +63,7 @@ class RoundRules:
     goal: int
     """Accepted reports that end the round."""
     places: int
-    """Phones that work at once or have reported."""
+    """Clients that work at once or have reported."""
     min_fraction: float
     lease_secs: float
     timeout_secs: float
@@ -71,7 +72,7 @@ class RoundRules:
 
 @dataclass(frozen=True)
 class Place:
-    """A lease. `assignment_id` is empty until the invited phone checks in."""
+    """A lease. `assignment_id` is empty until the invited client checks in."""
 
     assignment_id: str
     expires_secs: float
@@ -79,30 +80,30 @@ class Place:
 
 @dataclass(frozen=True)
 class RoundState:
-    """Everything a round knows."""
+    """The state of one round."""
 
     rules: RoundRules
     phase: Phase = Phase.SELECTING
     started_secs: float = 0.0
     goal: int = 0
-    """The rules' goal, or as many phones as there are."""
+    """The rules' goal, or as many clients as there are."""
     queue: tuple[str, ...] = ()
-    """Phones next in line for a free place."""
+    """Clients next in line for a free place."""
     places: Mapping[str, Place] = field(default_factory=dict)
     accepted: frozenset[str] = frozenset()
     excluded: frozenset[str] = frozenset()
-    """Phones whose report was refused for good."""
+    """Clients whose report was refused for good."""
     grants: int = 0
     ending: Ending | None = None
 
     @property
     def deadline_secs(self) -> float:
-        """When the round is closed whatever has come."""
+        """When the round ends with the reports it has."""
         return self.started_secs + self.rules.timeout_secs
 
     @property
     def minimum(self) -> int:
-        """Accepted reports that are enough at the deadline."""
+        """Accepted reports that suffice at the deadline."""
         return max(1, math.ceil(self.rules.min_fraction * self.goal - 1e-9))
 
     @property
@@ -116,7 +117,7 @@ class RoundState:
 
 @dataclass(frozen=True)
 class Started:
-    """Enough phones are known. `candidates`: those to invite, in the order drawn."""
+    """Enough clients are known. `candidates`: those to invite, in the order drawn."""
 
     time_secs: float
     candidates: tuple[str, ...] = ()
@@ -124,7 +125,7 @@ class Started:
 
 @dataclass(frozen=True)
 class CheckedIn:
-    """A phone that may work asks for work."""
+    """A client that may work asks for work."""
 
     time_secs: float
     client_id: str
@@ -132,7 +133,7 @@ class CheckedIn:
 
 @dataclass(frozen=True)
 class ReportAccepted:
-    """A report that `may_report` allowed was found good."""
+    """A report that `may_report` allowed has passed all checks."""
 
     time_secs: float
     client_id: str
@@ -140,7 +141,7 @@ class ReportAccepted:
 
 @dataclass(frozen=True)
 class ReportRejected:
-    """A report that `may_report` allowed is bad and will not get better."""
+    """A report that `may_report` allowed is refused for good."""
 
     time_secs: float
     client_id: str
@@ -172,7 +173,7 @@ _EVENTS: dict[str, type[Event]] = {
 
 @dataclass(frozen=True)
 class Grant:
-    """Give the phone this assignment, new or (asked twice) the one it has."""
+    """Give the client this assignment: a new one, or the one it has if it asks again."""
 
     client_id: str
     assignment_id: str
@@ -181,7 +182,7 @@ class Grant:
 
 @dataclass(frozen=True)
 class Commit:
-    """Close the books: aggregate, store, then send `Committed`."""
+    """Finalise the round: aggregate, store, then send `Committed`."""
 
 
 @dataclass(frozen=True)
@@ -211,14 +212,14 @@ def may_report(state: RoundState, client_id: str, assignment_id: str, time_secs:
 
 
 def next_deadline(state: RoundState) -> float | None:
-    """When the next `Ticked` will change something; None: not by time alone."""
+    """When the next `Ticked` will change something; None: time alone changes nothing."""
     if state.phase is not Phase.TRAINING:
         return None
     return min([state.deadline_secs, *(place.expires_secs for place in state.places.values())])
 
 
 def step(state: RoundState, event: Event) -> tuple[RoundState, tuple[Command, ...]]:
-    """The whole machine. Events that do not fit the phase change nothing."""
+    """Advance the machine. Events that do not fit the phase change nothing."""
     if isinstance(event, Committed):
         if state.phase is not Phase.COMMITTING:
             return state, ()
@@ -330,12 +331,12 @@ def _without(places: Mapping[str, Place], client_id: str) -> dict[str, Place]:
 
 
 def event_to_dict(event: Event) -> dict[str, Any]:
-    """For the journal, as JSON."""
+    """An event as a JSON object, for the journal."""
     return {"kind": type(event).__name__, **asdict(event)}
 
 
 def event_from_dict(fields: Mapping[str, Any]) -> Event:
-    """Back from the journal."""
+    """The event of a journal's JSON object."""
     values = dict(fields)
     kind = _EVENTS[values.pop("kind")]
     if "candidates" in values:

@@ -1,4 +1,4 @@
-"""Which round follows which, and by what rules: pure functions of the configuration."""
+"""The sequence of rounds and their rules: pure functions of the configuration."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _is_evaluated(config: AlgorithmConfig, number: int) -> bool:
 
 
 def rules_for(config: AlgorithmConfig, job: str, number: int, work: Work) -> RoundRules:
-    """The rules of a round. An evaluation asks everybody and takes what comes in time."""
+    """The rules of a round. An evaluation asks all clients and accepts every report in time."""
     if work is Work.TRAIN:
         return RoundRules(
             job=job,

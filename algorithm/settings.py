@@ -22,9 +22,9 @@ class OptimizerConfig(RateSchedule):
     name: str = "sgd"
     """A built-in one (sgd, adam, yogi, adagrad, lamb), a registered one, or `module:name`."""
     options: Mapping[str, Any] = Field(default_factory=dict)
-    """What a plugged-in optimiser wants to know beside the fields below."""
+    """A plug-in optimiser's own options, beside the fields below."""
     rate: float = Field(default=0.5, gt=0)
-    """LAMB's is the part of a parameter's norm that a round moves it by: far smaller."""
+    """With LAMB the rate is relative to each parameter's norm, so far smaller."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
     """beta of SGD; the others do not use it."""
     betas: tuple[float, float] = (0.9, 0.99)
@@ -52,7 +52,7 @@ class LinkConfig(BaseModel):
     name: str
     """weight, clip, median, trimmed-mean, a registered one, or `module:name`."""
     options: Mapping[str, Any] = Field(default_factory=dict)
-    """What the link is made with."""
+    """Arguments that the link is made with."""
 
     @field_validator("name")
     @classmethod
@@ -61,7 +61,7 @@ class LinkConfig(BaseModel):
 
 
 class AlgorithmConfig(BaseModel):
-    """One federated job, whoever drives it: rounds, cohorts, bounds, server optimiser."""
+    """One federated job, whatever drives it: rounds, cohorts, bounds, server optimiser."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -70,27 +70,27 @@ class AlgorithmConfig(BaseModel):
     cohort_size: int = Field(default=10, ge=1)
     """K: accepted updates at which a round ends by goal."""
     over_selection: float = Field(default=1.0, ge=1)
-    """Phones asked per update wanted; 1.3 covers the 6-10% that drop out (Bonawitz 2019)."""
+    """Clients asked per update wanted; 1.3 covers the 6-10% that drop out (Bonawitz 2019)."""
     min_fraction: float = Field(default=0.5, gt=0, le=1)
-    """Part of the goal that is enough when the time is up; with less the round is abandoned."""
+    """Fraction of the goal that suffices at the deadline; with less the round is abandoned."""
     round_timeout_secs: float = Field(default=600.0, gt=0)
     evaluation_timeout_secs: float = Field(default=600.0, gt=0)
     lease_secs: float = Field(default=300.0, gt=0)
-    """A phone reports within this time of its assignment, or its place is given away. Invited
-    phones (selection "sampled") have as long to check in."""
+    """A client reports within this time of its assignment, or its place is given away. Invited
+    clients (selection "sampled") have as long to check in."""
     selection: Literal["sampled", "first"] = "sampled"
-    """sampled: K of the known phones are drawn, reproducibly; first: whoever checks in."""
+    """sampled: K of the known clients are drawn, reproducibly; first: any that checks in."""
     min_population: int = Field(default=0, ge=0)
-    """Phones with training examples that must have checked in before a round starts; 0: K."""
+    """Clients with training examples that must have checked in before a round starts; 0: K."""
     min_test_population: int = Field(default=0, ge=0)
-    """Phones with test examples that must have checked in before an evaluation starts."""
+    """Clients with test examples that must have checked in before an evaluation starts."""
     plan_schedule: PlanSchedule = PlanSchedule()
-    """What changes of the plan from round to round."""
+    """How the plan changes from round to round."""
     links: tuple[LinkConfig, ...] = ()
-    """What stands between a checked update and the sum, in order; none: weighted by n_k."""
+    """Steps between a checked update and the sum, in order; none: weighted by n_k."""
     optimizer: OptimizerConfig = OptimizerConfig()
     evaluate_every: int = Field(default=0, ge=0)
-    """Rounds between evaluations on all phones with test examples; 0: never. If not 0 the last
+    """Rounds between evaluations on all clients with test examples; 0: never. If not 0 the last
     round is evaluated too."""
     evaluate_first: bool = False
     """Also evaluate the initial weights, as round 0."""
@@ -108,12 +108,12 @@ class AlgorithmConfig(BaseModel):
 
     @property
     def places(self) -> int:
-        """Phones asked in a training round."""
+        """Clients asked in a training round."""
         return math.ceil(self.cohort_size * self.over_selection - 1e-9)
 
     @property
     def population_needed(self) -> int:
-        """Phones with training examples that a training round waits for."""
+        """Clients with training examples that a training round waits for."""
         return self.min_population or self.cohort_size
 
     @model_validator(mode="after")
@@ -121,7 +121,7 @@ class AlgorithmConfig(BaseModel):
         largest = self.max_update_abs * self.max_client_examples * self.places
         if math.log2(largest) + self.grid_bits > GRID_HEADROOM_BITS:
             raise ValueError(
-                f"max_update_abs * max_client_examples * phones asked * 2^grid_bits is "
+                f"max_update_abs * max_client_examples * clients asked * 2^grid_bits is "
                 f"2^{math.log2(largest) + self.grid_bits:.1f}, more than 2^{GRID_HEADROOM_BITS}: "
                 f"lower one of them"
             )

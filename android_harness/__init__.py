@@ -1,1 +1,1 @@
-"""Emulated phones, fleets of them on a desktop, their data and their reports."""
+"""Android: deployment over adb, the APK, emulated devices, the Kotlin phone (`android/`)."""

@@ -47,7 +47,7 @@ _RETRYABLE = frozenset(
         grpc.StatusCode.INTERNAL,
     }
 )
-# A handshake that a bad line broke is worth another try; these are not.
+# A handshake that a broken line failed is retried; these are not.
 _HANDSHAKE_SIGNS = ("certificate", "wrong_version_number")
 
 _CHANNEL_OPTIONS = (
@@ -76,7 +76,7 @@ def connect(server: str, trust: bytes | Identity | None = None) -> grpc.Channel:
 
 @dataclass(frozen=True)
 class CallPolicy:
-    """How patient a phone is.
+    """The retry policy of a phone.
 
     The k-th repetition waits backoff_secs * 2^k * u, u uniform in 0.5..1.5, at most
     max_backoff_secs.
@@ -147,7 +147,7 @@ class ServerCalls:
         return self._retrying("ReportStatus", lambda: self._unary(method, request))
 
     def fetch(self, blob: pb.Blob, partial: Path, client_id: str, assignment_id: str) -> None:
-        """Complete `partial` to the blob's size, going on where it ends."""
+        """Complete `partial` to the blob's size, resuming where it ends."""
 
         def held_bytes() -> int:
             held = partial.stat().st_size if partial.exists() else 0
@@ -290,7 +290,7 @@ def repeated(
 
 
 def credentials_refused(code: grpc.StatusCode, text: str, identity: Identity | None) -> str | None:
-    """The way out if a call failed because of who called, or of whom it reached; else None.
+    """The next step if a call failed because of the client's or the server's identity; else None.
 
     gRPC reports a failed handshake as UNAVAILABLE, like a server that is not there. With TLS 1.3
     a server that refuses the phone's certificate shows itself as a connection that breaks, hence

@@ -79,7 +79,7 @@ def device(
 ) -> None:
     """Run one phone's runtime against a server until the server has finished.
 
-    Ctrl-C stops after the current step and keeps the checkpoint: the same command goes on.
+    Ctrl-C stops after the current step and keeps the checkpoint: the same command resumes.
 
     Example: fedvoice device --invitation invitation.txt --data corpus --state phone-anna
     """
@@ -138,7 +138,7 @@ def device(
 
     @contextmanager
     def connected() -> Iterator[None]:
-        # For one session: a channel that is left open goes on knocking at a server that is away.
+        # For one session: an open channel keeps trying to reconnect to a server that is away.
         nonlocal own
         own = own and renew_if_due(own, policy)
         with connect(server, own) as channel:
@@ -161,7 +161,7 @@ def run(
     """Sessions until the server has finished, or one; False if `stopping` was set before.
 
     Each is held within `connected`. While no server answers, the wait doubles from half a minute
-    to an hour: a phone must not run its battery down at a server that is gone.
+    to an hour: retrying a server that is gone must not drain the battery.
     """
     failures = 0
     while not stopping.is_set():
@@ -182,7 +182,7 @@ def run(
         if once or outcome.finished:
             return True
         stopping.wait(outcome.next_contact_secs)
-    _log.info("stopped; the same command goes on from here")
+    _log.info("stopped; run the same command again to resume")
     return False
 
 
@@ -257,7 +257,7 @@ def _identity(state: Path, invitation: str, client_id: str, policy: CallPolicy) 
     folder = state / "identity"
     if invitation:
         invited = read_invitation(invitation)
-        # The same command goes on: an invitation used before is not used again.
+        # On resumption an invitation that was used before is not used again.
         found = identity.load(folder) if identity.used_before(folder, invited) else None
         if found is None:
             name = client_id or _own_name(state / "client_id")

@@ -102,7 +102,7 @@ class Interruption:
 
 
 class ScriptedConditions:
-    """An emulated phone's day: (from_secs, conditions) steps, counted from its making.
+    """An emulated phone's conditions over time: (from_secs, conditions) steps from construction.
 
     Before the first step the first one's conditions hold.
     """

@@ -1,6 +1,6 @@
 """The course of a round's local training: everything that is drawn before the first step.
 
-It depends on no gradient, so a resumed phone draws it again and goes on where it stopped.
+It depends on no gradient, so a resumed client draws it again and continues at its step.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ UNUSABLE = frozenset(
         ErrorCode.UNKNOWN_TOKEN,
     }
 )
-"""What makes an example one to skip and count, not a reason to fail."""
+"""Error codes of examples that are skipped and counted."""
 
 
 @dataclass(frozen=True)
 class Draws:
-    """What is drawn for a round's training, step by step: of a phone's or a simulated client."""
+    """Everything drawn for one client's round of training, step by step."""
 
     used: list[int]
     """Indices of the examples trained on; everything below speaks of positions in this list."""

@@ -13,7 +13,7 @@ from fedvoice.protocol.task import TaskPackage
 
 @dataclass(frozen=True)
 class LoadedEngine:
-    """An engine, and what was resident before it was loaded: the base line of its memory."""
+    """An engine, and the memory resident before it was loaded: its baseline."""
 
     engine: Engine
     memory_baseline_bytes: int
@@ -25,7 +25,7 @@ class EngineCache:
     Args:
         factory: makes an engine, for instance `ExecuTorchEngine`. Import what it needs before,
             so that importing does not count as the engine's memory.
-        max_engines: the least recently used one is let go, and its arenas with it.
+        max_engines: the least recently used one is dropped, with its arenas.
     """
 
     def __init__(self, factory: Callable[[TaskPackage], Engine], max_engines: int = 2) -> None:

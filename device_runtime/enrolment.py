@@ -71,7 +71,7 @@ def enrol(
     policy: CallPolicy,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Identity:
-    """Get a certificate for `client_id` and keep it. Repeating it costs nothing.
+    """Get a certificate for `client_id` and keep it. Idempotent.
 
     Raises:
         FedvoiceError: `bad-credentials` (the token is used up or has expired, the server is
@@ -94,8 +94,8 @@ def enrol(
 
 
 def renew_if_due(own: Identity, policy: CallPolicy) -> Identity:
-    """The identity to go on with: renewed when its time runs out. A renewal that fails for now is
-    tried again the next time.
+    """The identity to use, renewed when it is about to expire. A renewal that fails for now is
+    tried again next time.
 
     Raises:
         FedvoiceError: `bad-credentials`.

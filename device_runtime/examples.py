@@ -55,7 +55,7 @@ class FeatureCache:
             self._held_bytes -= dropped.features.nbytes
 
     def clear(self) -> None:
-        """Hold nothing: needed when another task's front end takes over."""
+        """Empty the cache: needed when another task's front end is used."""
         self._examples.clear()
         self._held_bytes = 0
 
@@ -125,5 +125,5 @@ def _targets(row: StoredExample, manifest: TaskManifest) -> list[int] | str:
 
 
 def describe_reasons(reasons: Mapping[str, int]) -> str:
-    """For people: "2 wrong-sample-rate, 1 unknown-token"."""
+    """As text: "2 wrong-sample-rate, 1 unknown-token"."""
     return ", ".join(f"{count} {reason}" for reason, count in reasons.items())

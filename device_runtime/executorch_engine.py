@@ -239,5 +239,5 @@ def _set_threads(threads: int) -> None:
 
 
 def _tensor(array: np.ndarray[Any, Any]) -> torch.Tensor:
-    """A tensor over the array's memory; over a copy if it is read-only, which torch has not."""
+    """A tensor over the array's memory; over a copy if it is read-only, unsupported by torch."""
     return torch.from_numpy(array if array.flags.writeable else array.copy())

@@ -1,4 +1,4 @@
-"""A full disk of a phone, said as what it is."""
+"""A phone's full disk as `no-space`."""
 
 from __future__ import annotations
 

@@ -174,7 +174,7 @@ def used_before(folder: Path, invitation: Invitation) -> bool:
 
 
 def bad_credentials(where: str, got: str, next_step: str) -> FedvoiceError:
-    """The error for a key, certificate or invitation that does not serve."""
+    """The error for an unusable key, certificate or invitation."""
     return FedvoiceError(
         ErrorCode.BAD_CREDENTIALS,
         where=where,

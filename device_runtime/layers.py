@@ -1,6 +1,6 @@
-"""A plan's knobs that differ from parameter to parameter, worked out once a round.
+"""A plan's settings that differ from parameter to parameter, resolved once a round.
 
-What is left unused costs nothing: a plan that treats all parameters alike has no frozen parts, no
+Unused settings cost nothing: a plan that treats all parameters alike has no frozen parts, no
 shares, and one part for its noise.
 """
 
@@ -44,7 +44,7 @@ def layers_of(plan: TrainingPlan, table: ParameterTable, initial: FlatVector) ->
     """What `plan` means for the parameters of `table` at the weights `initial` [P].
 
     Raises:
-        FedvoiceError: `bad-config` if the plan trains parameters that the table has not.
+        FedvoiceError: `bad-config` if the plan trains parameters that the table lacks.
     """
     trained = trained_parameters(plan, table)
     frozen = frozen_parts(plan, table)

@@ -1,4 +1,4 @@
-"""What a phone must not forget between two processes: its assignment and its finished report."""
+"""What a phone keeps over a restart: its assignment and its finished report."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class PendingReport:
 
 
 class Outbox:
-    """At most one report. The header is written last: what has one is complete."""
+    """At most one report. The header is written last: a report with one is complete."""
 
     def __init__(self, directory: Path) -> None:
         self._header_path = directory / "report.header"
@@ -67,7 +67,7 @@ class HeldAssignment:
 
 
 class AssignmentFile:
-    """The assignment in work, so that a killed phone goes on with it."""
+    """The assignment in work, so that a killed phone can resume it."""
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / "assignment"

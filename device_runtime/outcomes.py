@@ -1,4 +1,4 @@
-"""What a session can come to, and how a phone reacts to each verdict on its report."""
+"""The outcomes of a session, and a phone's reaction to each verdict on its report."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from fedvoice.protocol.generated import fedvoice_pb2 as pb
 
 
 class Happened(StrEnum):
-    """What a session came to."""
+    """How a session ended."""
 
     TRAINED = "trained"  # the update was accepted
     EVALUATED = "evaluated"  # the counts were accepted
     NO_WORK = "no-work"  # the server said when to call again
     NOT_READY = "not-ready"  # conditions do not allow work; the server was not called
-    INTERRUPTED = "interrupted"  # stopped between steps; goes on from the checkpoint
+    INTERRUPTED = "interrupted"  # stopped between steps; resumes from the checkpoint
     LEASE_EXPIRED = "lease-expired"  # too slow: the work was dropped
     GAVE_UP = "gave-up"  # diverged or nothing usable: an empty report gave the place back
     REPORT_DROPPED = "report-dropped"  # the server will never take it: see `verdict`
@@ -45,12 +45,12 @@ REACTIONS: dict[pb.Verdict, Reaction] = {
     pb.VERDICT_WRONG_OFFSET: Reaction.RESUME,
     pb.VERDICT_NO_SPACE: Reaction.WAIT,
 }
-"""Unknown verdicts, of a newer server, are dropped: the phone cannot mend what it cannot read."""
+"""Reports with an unknown verdict (of a newer server) are dropped."""
 
 
 @dataclass(frozen=True)
 class SessionSettings:
-    """How a phone behaves, whatever the task.
+    """Settings of a phone's sessions, independent of the task.
 
     checkpoint_secs: 0: after every step; None: no checkpoints.
     recheck_secs: pause after a session that the server gave no time for.

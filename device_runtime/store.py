@@ -156,7 +156,7 @@ class ExampleStore:
         return ids
 
     def examples(self, split: Split) -> list[StoredExample]:
-        """The living examples of a split, oldest first."""
+        """The unexpired examples of a split, oldest first."""
         with self._connection() as connection:
             self._expire(connection)
             rows = connection.execute(
@@ -177,7 +177,7 @@ class ExampleStore:
         ]
 
     def count(self, split: Split) -> int:
-        """How many living examples a split has."""
+        """How many unexpired examples a split has."""
         with self._connection() as connection:
             self._expire(connection)
             (count,) = connection.execute(

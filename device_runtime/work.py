@@ -133,7 +133,7 @@ def _report(
     payload: bytes,
     encoding: str,
 ) -> PendingReport:
-    # Derived, not drawn: whoever finishes the same work again after a crash reports it under the
+    # Derived, not drawn: a process that repeats the work after a crash reports it under the
     # same name, and it cannot count twice.
     report_id = digest_of(f"{client_id}|{assignment.assignment_id}".encode())[:32]
     header = pb.ReportHeader(

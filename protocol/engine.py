@@ -1,4 +1,4 @@
-"""What a training engine does, whatever runs it: ExecuTorch on a phone or eager PyTorch.
+"""The interface of a training engine, implemented with ExecuTorch and with eager PyTorch.
 
 A host needs only this and arithmetic on flat vectors. All arrays are numpy, C-contiguous.
 """
@@ -55,7 +55,7 @@ class Example:
 
 
 class Examples(Sequence[Example]):
-    """Examples that are made when they are indexed."""
+    """A sequence of examples, each made when it is indexed."""
 
     @abstractmethod
     def example(self, index: int) -> Example:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 class ErrorCode(StrEnum):
-    """Stable names of the failures that fedvoice answers for (`docs/errors.md`)."""
+    """Stable error codes, explained in `docs/errors.md`."""
 
     BAD_CONFIG = "bad-config"
     BAD_PLUGIN = "bad-plugin"
@@ -47,7 +47,7 @@ class ErrorCode(StrEnum):
 
 
 class FedvoiceError(Exception):
-    """A failure with its place, the facts and the way out.
+    """An error: where it happened, what was found, what is valid and what to do next.
 
     Args:
         code: stable name, one of `ErrorCode`.
@@ -68,8 +68,8 @@ class FedvoiceError(Exception):
         super().__init__(f"{where}: got {got}, wanted {wanted}. {next_step} [{code.value}]")
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Exceptions with keyword-only arguments do not survive the way back from a worker
-        # process by themselves.
+        # Without this, exceptions with keyword-only arguments cannot be unpickled: they would not
+        # come back from a worker process.
         return (_rebuild, (self.code, self.where, self.got, self.wanted, self.next_step))
 
 
@@ -81,12 +81,12 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def is_full(error: OSError) -> bool:
-    """Whether the system says that there is no room left: a full disk, a quota, a size limit."""
+    """Whether the error means that space ran out: full disk, quota or size limit."""
     return error.errno in _FULL
 
 
 def system_error(error: OSError) -> FedvoiceError:
-    """What the operating system refused, as `no-space` or `not-writable`."""
+    """An `OSError` as a `FedvoiceError` with code `no-space` or `not-writable`."""
     facts = f"{error.strerror or error}"
     where = str(error.filename or "a file")
     if is_full(error):
@@ -107,7 +107,7 @@ def system_error(error: OSError) -> FedvoiceError:
 
 
 def make_folder(path: Path) -> None:
-    """Make `path` and see that files can be written into it.
+    """Create the folder `path` and check that files can be written into it.
 
     Raises:
         FedvoiceError: `not-writable`, `no-space`.

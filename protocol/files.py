@@ -1,4 +1,4 @@
-"""Files that are whole or not there, read line by line, and held by one process at a time."""
+"""Atomic file replacement, JSON lines, and file locks between processes."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _NO_LOCKS_HERE = (errno.ENOLCK, errno.ENOTSUP)
 def replace_file(
     path: Path, write: Callable[[Path], object], *, durably: bool = False, writer: str = ""
 ) -> None:
-    """Let `write` fill a file aside, then make it `path` at once: whoever reads finds the old file
-    or the new one, whole.
+    """Let `write` fill a temporary file, then rename it to `path`: readers see the old file or the
+    new one, complete.
 
     Args:
-        durably: when this returns, the new file survives a power cut too.
-        writer: tells the file aside from those of others that may write the same path now. Without
-            it what a killed process left aside is overwritten next time.
+        durably: when this returns, the new file also survives a power cut.
+        writer: part of the temporary file's name, needed if others may write the same path now.
+            Without it the next write replaces what a killed process left.
 
     Raises:
         OSError: what writing raises.
@@ -51,13 +51,13 @@ def write_file(
 
 
 def sync_file(path: Path) -> None:
-    """Have the file's bytes on the disk."""
+    """Sync the file's bytes to the disk."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
 
 
 def sync_folder(path: Path) -> None:
-    """Have the folder's names on the disk."""
+    """Sync the folder's entries to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -66,11 +66,11 @@ def sync_folder(path: Path) -> None:
 
 
 def take_lock(file: IO[Any]) -> bool:
-    """Hold an open file against other processes; False if another one has it.
+    """Lock an open file against other processes; False if another one holds the lock.
 
-    The kernel lets go of it when the file is closed or this process dies, however it does;
-    processes that it starts do not inherit it. On a disk without locks, as some network disks are,
-    everybody gets it.
+    The kernel releases the lock when the file is closed or this process ends in any way; child
+    processes do not inherit it. On a disk without locks, such as some network disks, every caller
+    gets it.
     """
     try:
         fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -87,7 +87,7 @@ def read_json_lines(text: str, where: str) -> Iterator[tuple[str, dict[str, Any]
     (`where:line`).
 
     Raises:
-        FedvoiceError: `bad-manifest` at a line that is no JSON object.
+        FedvoiceError: `bad-manifest` at a line that is not a JSON object.
     """
     # Not splitlines: U+2028 and its like may stand in a JSON text.
     for number, line in enumerate(text.split("\n"), start=1):
@@ -110,7 +110,7 @@ def read_text(path: Path, *, wanted: str, next_step: str) -> str:
         wanted: what sort of file, for a person.
 
     Raises:
-        FedvoiceError: `not-found`, also for bytes that are no UTF-8.
+        FedvoiceError: `not-found`, also for bytes that are not UTF-8.
     """
     try:
         return path.read_text(encoding="utf-8")

@@ -2,7 +2,7 @@
 
 `fedvoice1:` and the base64url form, without padding, of a UTF-8 JSON object: `server` and `enrol`
 (HOST:PORT as the phone reaches them), `authority` (the certificate of the server's authority,
-PEM) and `token` (works once). Fields that a reader does not know are passed over.
+PEM) and `token` (works once). Unknown fields are ignored.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PEM_BEGIN = "-----BEGIN CERTIFICATE-----"
 
 @dataclass(frozen=True)
 class Invitation:
-    """One phone's way in. Whoever holds it can be enrolled in its place: keep it secret."""
+    """Lets one phone enrol. Secret: whoever holds it can enrol in the phone's place."""
 
     server: str
     enrol: str

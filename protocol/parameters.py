@@ -42,7 +42,7 @@ class ParameterSpec(BaseModel):
 
     @property
     def place(self) -> slice:
-        """Where it lies in the flat vector."""
+        """Its slice of the flat vector."""
         return slice(self.offset, self.offset + self.size)
 
 

@@ -2,8 +2,8 @@
 
 Source: Salmon, Moraes, Dror, Shaw, "Parallel Random Numbers: As Easy as 1, 2, 3" (SC 2011).
 A stream is named by (plan seed, client, round, purpose); its key is the first 8 bytes of the
-sha256 of that name, its counter the number of the block. A resumed phone names the stream again
-and goes on with the same numbers. `docs/protocol.md` is the specification other languages follow.
+sha256 of that name, its counter the number of the block. A resumed client opens the same stream
+and draws the same numbers. `docs/protocol.md` is the specification for other languages.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The registry behind every door: what is built in and what a user plugs in, by name.
+"""The registry of each extension point ("door"): built-in objects and plug-ins, by name.
 
 A plug-in is registered by a decorator, or found by an entry point of the door's group, or named
 `module:name`. It travels to workers, servers and phones as `module:name` and is imported anew
@@ -22,12 +22,12 @@ _NOT_IMPORTABLE = ("__main__", "__mp_main__")
 
 
 class Registry(Generic[T]):
-    """One door.
+    """The registry of one extension point.
 
     Args:
-        door: what is plugged in, in words: "server optimiser".
+        door: what is plugged in, for messages: "server optimiser".
         group: of entry points, such as `fedvoice.server_optimizers`.
-        built_in: names of what fedvoice brings, as `module:name`, imported at first use.
+        built_in: names of built-in objects, as `module:name`, imported at first use.
     """
 
     def __init__(self, door: str, group: str, built_in: Mapping[str, str] | None = None) -> None:
@@ -36,10 +36,10 @@ class Registry(Generic[T]):
         self._registered: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorator: from now on `name` means what is decorated, in this process.
+        """Decorator: register the decorated object as `name` in this process.
 
         Raises:
-            FedvoiceError: `bad-plugin` for a name that is taken by something else.
+            FedvoiceError: `bad-plugin` for a name that is already taken.
         """
         if ":" in name or not name.strip():
             raise self._bad(repr(name), "a name without a colon", "Choose another name.")
@@ -59,24 +59,24 @@ class Registry(Generic[T]):
         return keep
 
     def names(self) -> list[str]:
-        """What can be named here without a module: built in, registered, installed."""
+        """All names known in this process: built in, registered or installed."""
         return sorted({*self._built_in, *self._registered, *self._installed()})
 
     def known(self, name: str) -> str:
-        """`name`, for validators of settings; nothing is imported.
+        """Return a known name or a `module:name`, for validators of settings; nothing is imported.
 
         Raises:
-            ValueError: for a name that means nothing here.
+            ValueError: for an unknown name.
         """
         if name in self._built_in or ":" in name or name in self.names():
             return name
         raise ValueError(f"must be one of {', '.join(self.names())}, or module:name")
 
     def get(self, name: str) -> T:
-        """What `name` means.
+        """The object that `name` stands for.
 
         Raises:
-            FedvoiceError: `bad-plugin` if nobody knows the name, or if importing it fails.
+            FedvoiceError: `bad-plugin` if the name is unknown, or if importing it fails.
         """
         if name in self._registered:
             return self._registered[name]
@@ -91,11 +91,11 @@ class Registry(Generic[T]):
         return found
 
     def name_of(self, plugin: str | T) -> str:
-        """The name by which `get` gives `plugin`: text as it is, `module:name` for what can be
+        """The name by which `get` finds `plugin`: a string as it is, `module:name` for what can be
         imported, else its own name, registered now.
 
         Raises:
-            FedvoiceError: `bad-plugin` if its own name is taken by something else.
+            FedvoiceError: `bad-plugin` if its own name is already taken.
         """
         if isinstance(plugin, str):
             return plugin
@@ -142,7 +142,7 @@ class Registry(Generic[T]):
 
     @contextmanager
     def naming(self, name: str) -> Iterator[None]:
-        """Whatever a plug-in raises in the block names it; errors of fedvoice's own pass."""
+        """Turn a plug-in's exception in the block into an error naming it; FedvoiceErrors pass."""
         try:
             yield
         except FedvoiceError:

@@ -13,7 +13,7 @@ class Scoring(StrEnum):
     WORDS = "words"
     """Words of the transcript, by the best alignment."""
     LABELS = "labels"
-    """Labels, place by place."""
+    """Labels, compared position by position."""
 
 
 @dataclass(frozen=True)

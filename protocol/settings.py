@@ -1,4 +1,4 @@
-"""Settings that people write: TOML files, and which field of them is wrong."""
+"""Settings files: reading TOML, and naming the first field that is wrong."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fedvoice.protocol.errors import (
 )
 
 _SHOWN_AT_MOST = 80
-"""Characters of a wrong value."""
+"""Maximum length of a wrong value in a message, in characters."""
 
 
 def read_toml(path: Path, *, wanted: str, next_step: str) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def read_toml(path: Path, *, wanted: str, next_step: str) -> dict[str, Any]:
         next_step: what to do if there is none.
 
     Raises:
-        FedvoiceError: `not-found`; `bad-config` with the line that is no TOML.
+        FedvoiceError: `not-found`; `bad-config` with the line that is not TOML.
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -59,7 +59,7 @@ def validated(
     next_step: str,
     code: ErrorCode = ErrorCode.BAD_CONFIG,
 ) -> M:
-    """`fields` as `model`, or the first field that is wrong; see `wrong_field`. Bytes are JSON.
+    """Validate `fields` as `model`; errors as `wrong_field` gives them. Bytes are parsed as JSON.
 
     Raises:
         FedvoiceError: `code`.
@@ -89,7 +89,7 @@ def wrong_field(
     first = error.errors(include_url=False)[0]
     field = ".".join(map(str, first["loc"]))
     got = first["msg"]
-    # Of a missing field, and of several that do not go together, pydantic gives the table around.
+    # For missing or conflicting fields pydantic gives the enclosing table as the input.
     if field and first["type"] != "missing":
         got = f"{str(first['input'])[:_SHOWN_AT_MOST]} ({got})"
     return FedvoiceError(

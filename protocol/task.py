@@ -5,7 +5,7 @@
     program.pte          the ExecuTorch program; no weights inside
     weights.safetensors  the initial model, one float32 tensor per parameter
 
-Files are known by the sha256 of their bytes. Flipped bytes crash the ExecuTorch runtime, so a
+Files are identified by the sha256 of their bytes. Flipped bytes crash the ExecuTorch runtime, so a
 program is never loaded before its digest was checked.
 """
 
@@ -47,8 +47,8 @@ WEIGHTS_FILE = "weights.safetensors"
 FORMAT_VERSION = 1
 
 _LABELLERS = frozenset({"2nn", "cnn", "char-lstm"})
-"""Kinds whose manifests do not say that they take no audio and are scored by labels: 0.1.0 knew
-it by the kind, and its phones refuse a manifest that says more."""
+"""Kinds that take no audio and are scored by labels without manifest fields that state it: 0.1.0
+derived both from the kind, and its phones refuse unknown fields."""
 
 
 def _takes_audio(fields: dict[str, Any]) -> bool:
@@ -90,11 +90,11 @@ class Bucket(BaseModel):
 
     name: str
     frames: int = Field(gt=0)
-    """T, encoder (stacked) frames at most."""
+    """T: maximum number of encoder (stacked) frames."""
     labels: int = Field(gt=0)
-    """U, target tokens at most."""
+    """U: maximum number of target tokens."""
     batch: int = Field(gt=0)
-    """B, rows; fewer examples are padded with rows of weight 0."""
+    """B: rows; fewer examples are padded with rows of weight 0."""
     step_arena_bytes: int = 0
     decode_arena_bytes: int = 0
 
@@ -120,9 +120,9 @@ class TaskManifest(BaseModel):
     """Name of a model kind, or `module:name`."""
     takes_audio: bool = Field(default_factory=_takes_audio)
     """Whether examples are made from recordings: the program then has `features`. Written only
-    where it is not what the kind implies."""
+    where it differs from the kind's default."""
     scoring: Scoring = Field(default_factory=_scoring)
-    """As `takes_audio`, what errors are counted in."""
+    """What errors are counted in; written when `takes_audio` is."""
     model: dict[str, int | float | bool | str]
     """The exporter's model settings, from which an eager reference is rebuilt."""
     parameters: ParameterTable
@@ -135,7 +135,7 @@ class TaskManifest(BaseModel):
     delegates: tuple[str, ...] = ()
     program_digest: str
     weights_digest: str
-    """Of weights.safetensors as exported."""
+    """sha256 of weights.safetensors as exported."""
 
     @model_serializer(mode="wrap")
     def _without_what_the_kind_implies(self, write: SerializerFunctionWrapHandler) -> Any:

@@ -1,7 +1,7 @@
 """NeMo-style manifests: one JSON object a line, one utterance each.
 
 Fields: `audio_filepath` (absolute, or relative to the manifest), `text`, `duration` (seconds),
-and, where known, `speaker`, `split` (train | test), `source`. Others are kept out of the way.
+and, where known, `speaker`, `split` (train | test), `source`. Other fields are ignored.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def read_manifest(path: Path, *, check_audio: bool = True) -> list[Utterance]:
     """Read and check a manifest.
 
     Args:
-        check_audio: also see that every audio file exists.
+        check_audio: also check that every audio file exists.
 
     Raises:
         FedvoiceError: `not-found`, `bad-manifest`, `empty-transcript`, `missing-audio`, each with

@@ -1,4 +1,4 @@
-"""A server that can be started, waited for and stopped: the parts put together."""
+"""The assembled server: start it, wait for its last round, stop it."""
 
 from __future__ import annotations
 
@@ -59,17 +59,17 @@ _OPTIONS = [
     ("grpc.http2.bdp_probe", 0),
     ("grpc.max_receive_message_length", _LARGEST_MESSAGE_BYTES),
     ("grpc.max_send_message_length", _LARGEST_MESSAGE_BYTES),
-    # A phone that vanished in the middle of a call frees its handler.
+    # Frees the handler of a client that vanished in mid-call.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 20_000),
 ]
 
 
 class AggregationServer:
-    """Runs one job: `start`, `wait_finished`, `stop`. The store directory is its whole memory.
+    """Runs one job: `start`, `wait_finished`, `stop`. The store directory holds all its state.
 
-    A store that holds a job of the same task package is gone on with; settings may have changed
-    and hold from the next round on.
+    A store that holds a job of the same task package is resumed; changed settings apply from the
+    next round on.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class AggregationServer:
 
     def stop(self, grace_secs: float = 2.0) -> None:
         """Stop listening and close the store; running calls get `grace_secs`. Start it again on
-        the same store directory to go on."""
+        the same store directory to resume."""
         self._stopping.set()
         ending = [s.stop(grace_secs) for s in (self._grpc, self._enrolment) if s is not None]
         for ended in ending:
@@ -200,7 +200,7 @@ class AggregationServer:
                 next_step="Give another --store, or the task package that the job began with.",
             )
         job = Job(
-            # An assignment's name says which job gave it: phones remember unfinished work.
+            # An assignment's name identifies its job: clients keep unfinished work.
             name=meta["job"] if meta else secrets.token_hex(4),
             config=self.config,
             manifest=manifest,
@@ -229,7 +229,7 @@ class AggregationServer:
                     coordinator.flush_traffic()
                     flushed = time.monotonic()
         except Exception as error:
-            # Whatever it is, nobody must wait for rounds that will never come.
+            # Whatever failed, no caller may wait for rounds that will never come.
             if isinstance(error, FedvoiceError):
                 log.error("%s", error)
             else:
@@ -252,9 +252,9 @@ def _lock(path: Path) -> TextIO:
 
 
 def _wall_clock(earliest: float) -> Callable[[], float]:
-    """Unix time that a change of the machine's clock does not move while the server runs, and
-    that does not begin before `earliest`: where the clock was put back between two runs, leases
-    would last longer than was said."""
+    """Unix time that changes of the machine's clock do not move while the server runs, never
+    before `earliest`: if the clock was set back between two runs, leases would otherwise last
+    longer than announced."""
     base = max(time.time(), earliest) - time.monotonic()
     return lambda: base + time.monotonic()
 

@@ -32,7 +32,7 @@ EXIT_TERMINATED = 143
 
 
 class _Terminated(BaseException):
-    """SIGTERM came."""
+    """Raised on SIGTERM."""
 
 
 def serve(
@@ -40,7 +40,7 @@ def serve(
     store: Annotated[
         Path | None,
         typer.Option(
-            help="The server's memory: give it again to go on where it stopped. [TASK-store]"
+            help="The server's state; give the same one to resume. [TASK-store]",
         ),
     ] = None,
     rounds: Annotated[int | None, typer.Option(help="Training rounds in all (R). [10]")] = None,
@@ -55,11 +55,13 @@ def serve(
     ] = None,
     name: Annotated[
         list[str] | None,
-        typer.Option(help="Another host name or address under which phones call; repeatable."),
+        typer.Option(help="Another host name or address by which phones call; repeatable."),
     ] = None,
     insecure: Annotated[
         bool,
-        typer.Option("--insecure", help="No TLS, no enrolment: for one machine, or a closed net."),
+        typer.Option(
+            "--insecure", help="No TLS, no enrolment: for one machine or a private network."
+        ),
     ] = False,
     cohort_size: Annotated[int | None, typer.Option(help="Updates per round (K). [10]")] = None,
     seed: Annotated[int | None, typer.Option(help="Draws the cohorts. [0]")] = None,
@@ -86,7 +88,7 @@ def serve(
     first start.
 
     Ctrl-C or SIGTERM stops cleanly, and even `kill -9` loses no update that a phone was told is
-    accepted: run the same command again to go on.
+    accepted: run the same command again to resume.
 
     Example: fedvoice serve --task runs/demo/task --rounds 20 --cohort-size 10
     """
@@ -148,7 +150,7 @@ def serve(
         except (KeyboardInterrupt, _Terminated) as stopped:
             finished = server.running and server.coordinator.finished
             if not finished:
-                console.print("stopped; run the same command again to go on")
+                console.print("stopped; run the same command again to resume")
             terminated = isinstance(stopped, _Terminated)
             code = EXIT_TERMINATED if terminated else EXIT_INTERRUPTED
             raise typer.Exit(0 if finished else code) from None
@@ -157,7 +159,7 @@ def serve(
 
 
 def check_insecure(settings: ServerConfig, *, asked: bool) -> None:
-    """Raise `bad-config` if a file alone would have other machines reach an unprotected server."""
+    """Raise `bad-config` if a file, not the command line, exposes a server without TLS."""
     if settings.insecure and not asked and not is_loopback(settings.bind):
         raise FedvoiceError(
             ErrorCode.BAD_CONFIG,
@@ -169,7 +171,7 @@ def check_insecure(settings: ServerConfig, *, asked: bool) -> None:
 
 
 def default_store(task: Path) -> Path:
-    """Beside the task package: `runs/task` has its server's memory in `runs/task-store`."""
+    """The default store, beside the task package: `runs/task-store` for `runs/task`."""
     whole = task.resolve()
     return whole.with_name(f"{whole.name}-store")
 
@@ -193,7 +195,7 @@ def describe(row: RoundRow, work: str) -> str:
 
 
 def _write_ready(path: Path, *addresses: str) -> None:
-    # Renamed into place: whoever waits for the file never reads half an address.
+    # Renamed into place: a reader never finds half an address.
     path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, "".join(f"{address}\n" for address in addresses if address))
 

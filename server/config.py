@@ -23,7 +23,7 @@ from fedvoice.protocol.settings import (
 
 
 class Gates(BaseModel):
-    """Conditions a phone must be in to be given work."""
+    """Conditions that a client must meet to be given work."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -31,14 +31,14 @@ class Gates(BaseModel):
     idle: bool = True
     unmetered: bool = True
     overridable: bool = True
-    """Whether a person who asks their phone for a session now gets work whatever its state."""
+    """Whether a session that the phone's owner starts gets work regardless of conditions."""
 
 
 class RetryConfig(BaseModel):
-    """Pace steering: when a phone without work is told to call again.
+    """Pace steering: when a client without work is told to call again.
 
     The window starts at the expected end of the round, held between `least_secs` and `most_secs`,
-    and is `spread` times as wide as it is far away, so that phones do not come back together.
+    and is `spread` times as wide as it is far away, so that clients do not come back together.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -68,11 +68,11 @@ class ServerConfig(AlgorithmConfig):
     enrol_bind: str = ""
     """Where phones get their certificate; default: the host of `bind` and its port + 1."""
     names: tuple[str, ...] = ()
-    """Further host names and addresses under which phones call this server."""
+    """Further host names and addresses by which phones call this server."""
     insecure: bool = False
     """No TLS and no certificates: for one machine."""
     chunk_timeout_secs: float = Field(default=30.0, gt=0)
-    """An upload that brings nothing for so long is ended; the phone resumes it later."""
+    """An upload without data for so long is ended; the client resumes it later."""
     handler_threads: int = Field(default=4, ge=1)
     """Calls served at once. The others wait under flow control, which bounds the memory."""
 

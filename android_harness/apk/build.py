@@ -195,7 +195,7 @@ def _refuse(faults: Sequence[str]) -> None:
             where="the app",
             got="; ".join(faults[:5]) + (f" and {len(faults) - 5} more" if faults[5:] else ""),
             wanted="an app that installs and runs on the API levels it claims",
-            next_step="Mend what is named; android_harness/apk/checks.py says why it matters.",
+            next_step="Correct what is named; android_harness/apk/checks.py says why it matters.",
         )
 
 

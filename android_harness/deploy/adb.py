@@ -142,7 +142,7 @@ class Adb:
         try:
             return _adb(["-s", self.serial, *arguments], timeout_secs, where)
         except FedvoiceError as error:
-            # adb has a dozen ways to say that the cable was pulled: its list of devices has one.
+            # adb reports a pulled cable in a dozen ways; its list of devices reports it in one.
             refused = error.code is ErrorCode.DEVICE_REFUSED
             if refused and not any(d.serial == self.serial and d.ready for d in devices()):
                 raise _lost(where, error.got) from error
@@ -171,7 +171,7 @@ def _adb(arguments: list[str], timeout_secs: float, where: str) -> str:
 
 def _error(where: str, output: str) -> FedvoiceError:
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    got = lines[-1][:300] if lines else "no word of why"
+    got = lines[-1][:300] if lines else "no reason given"
     if any(sign in output for sign in _FULL):
         return FedvoiceError(
             ErrorCode.NO_SPACE,
@@ -196,5 +196,5 @@ def _lost(where: str, got: str) -> FedvoiceError:
         got=got,
         wanted="a device that answers",
         next_step="Plug it in (`adb devices` must say 'device') and run the same command again: "
-        "it goes on where it stopped.",
+        "it resumes.",
     )

@@ -26,7 +26,7 @@ _BROADCAST_SECS = 90.0
 
 @dataclass(frozen=True)
 class AppState:
-    """What the app says of itself. books: the phone's, as `core/session/Books.kt` has them."""
+    """The app's reported state. books: the phone's, as `core/session/Books.kt` has them."""
 
     client_id: str
     enrolled: bool
@@ -109,5 +109,5 @@ class App:
             where=f"{self.package} on {self.adb.serial}, {command}",
             got=str(answer.get("message", answer["error"])),
             wanted="success",
-            next_step="Mend what it says and run the same command again.",
+            next_step="Correct what it names and run the same command again.",
         )

@@ -46,7 +46,8 @@ def install(
         Path | None, typer.Option(help="Or a file of invitations, one a line, one a phone.")
     ] = None,
     consent: Annotated[
-        bool, typer.Option("--consent", help="The phone's owner agrees to training: say so there.")
+        bool,
+        typer.Option("--consent", help="Record that the phone's owner agrees to training."),
     ] = False,
     task: Annotated[
         Path | None, typer.Option(help="A task package to copy: recognition before any session.")

@@ -65,11 +65,11 @@ class DeploymentSpec:
 
 
 def deploy(adb: Adb, spec: DeploymentSpec, say: Say) -> AppState:
-    """Bring a device to what is spec; the app's books at the end.
+    """Deploy `spec` to a device; returns the app's books.
 
     Raises:
         FedvoiceError: `device-unfit`, `device-lost`, `no-space`, `device-refused`, and the app's
-            own. What was done stays: run it again to go on.
+            own. Finished steps stay: run it again to resume.
     """
     app = App(adb, spec.package)
     installed = app.apk_digest() == hashlib.sha256(spec.apk.read_bytes()).hexdigest()
@@ -87,7 +87,7 @@ def deploy(adb: Adb, spec: DeploymentSpec, say: Say) -> AppState:
     state = _enrol(app, state, spec, say)
     if spec.consent and not state.consent:
         state = app.ask("consent")
-        say("consent: given, on the word of whoever runs this command")
+        say("consent: given, by whoever runs this command")
     if spec.task is not None:
         state = _push_task(app, spec.task, say)
     if spec.examples:
@@ -204,7 +204,7 @@ def _sessions(app: App, before: AppState, end: float, say: Say) -> AppState:
             say(f"session: {ended}, round {state.books['last_round']}")
             return state
         if time.monotonic() + _NO_WORK_SECS > patient_until:
-            say("session: the server had no work for this phone; it goes on calling by itself")
+            say("session: the server had no work for this phone; it keeps calling by itself")
             return state
         say("session: no work yet, the server waits for other phones or has enough; again")
         time.sleep(_NO_WORK_SECS)
@@ -223,5 +223,5 @@ def _one_session(app: App, before: AppState, end: float) -> AppState:
         where=f"{app.package} on {app.adb.serial}",
         got="no end of the session in the time given",
         wanted="a session that ends",
-        next_step="Look at `fedvoice deploy logs`; the phone goes on by itself meanwhile.",
+        next_step="Look at `fedvoice deploy logs`; the phone continues by itself meanwhile.",
     )

@@ -22,7 +22,7 @@ _ROOM_FACTOR = 2
 
 @dataclass(frozen=True)
 class DeviceFacts:
-    """What a device says of itself. abis: the best first. free_bytes: of its data partition."""
+    """A device's reported facts. abis: the best first. free_bytes: of its data partition."""
 
     model: str
     api: int

@@ -1,7 +1,7 @@
-"""The Kotlin modules' jars: Maven compiles once for whoever needs them.
+"""The Kotlin modules' jars: Maven compiles once for all users.
 
 A `made` file in a shipped module's target folder holds the digest of what its jars were made of.
-While that is the same and the jars are there, nobody asks Maven again: the tests compile
+While that is the same and the jars are there, Maven is not run again: the tests compile
 everything, and the phone and the app take what they tested.
 """
 

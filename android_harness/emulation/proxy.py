@@ -50,7 +50,7 @@ class Link:
 
 @dataclass
 class Counts:
-    """What has been asked of the line, over all connections. `attempts`: connections tried,
+    """Totals over all connections. `attempts`: connections tried,
     those refused in flight mode too."""
 
     attempts: int = 0
@@ -121,8 +121,8 @@ class FaultProxy:
 
     @property
     def flight_mode(self) -> bool:
-        """While True the phone's connections break and new ones are refused; the server hears
-        nothing of it until it is False again."""
+        """While True the phone's connections break and new ones are refused; the server is not
+        notified until it is False again."""
         return self._flight_mode
 
     @flight_mode.setter
@@ -305,7 +305,7 @@ class FaultProxy:
             self._end(connection)
 
     def _broken(self, connection: _Connection) -> None:
-        # In flight mode the server's side stays as it is: it hears nothing.
+        # In flight mode the server's side stays as it is: it is not notified.
         if not self._flight_mode:
             self._end(connection)
 

@@ -74,7 +74,9 @@ class TrialRun:
         if finished is not None:
             return finished
         self.directory.mkdir(parents=True, exist_ok=True)
-        with held(self.directory, lambda: self._told.noted("waits: another command is running this trial")):
+        with held(
+            self.directory, lambda: self._told.noted("waits: another command is running this trial")
+        ):
             finished = read_outcome(
                 self.trial, self.directory
             )  # the other process may have finished it

@@ -1,1 +1,1 @@
-"""What phones send: the gRPC service, uploads, reports."""
+"""Receives what clients send: the gRPC service, uploads, reports."""

@@ -25,15 +25,15 @@ class CallBytes:
         self._client_id, self.number, self.kind = client_id, number, kind
 
     def add(self, *, down: int = 0, up: int = 0) -> None:
-        """Bytes that the phone received (down) or sent (up)."""
+        """Bytes that the client received (down) or sent (up)."""
         self._traffic.add(self.number, self.kind, self._client_id, down=down, up=up)
 
 
 class UploadBytes(CallBytes):
-    """Counts a report as it comes: the transaction that records it takes the books along."""
+    """Counts a report's bytes; they are stored in the transaction that records the report."""
 
     def chunk(self, data_bytes: int) -> None:
-        """A chunk that came."""
+        """A received chunk."""
         self.add(up=report_chunk_wire_bytes(data_bytes))
 
 
@@ -49,7 +49,7 @@ class DownloadBytes:
 
 
 class Meter:
-    """One server's."""
+    """The byte counts of one server."""
 
     def __init__(self, coordinator: Coordinator) -> None:
         self._coordinator = coordinator
@@ -59,7 +59,7 @@ class Meter:
         self._evaluated_weights: dict[str, tuple[str, int, int]] = {}
 
     def call(self, client_id: str, assignment_id: str = "") -> CallBytes:
-        """For a call about an assignment, or about what the phone is doing."""
+        """Counts a call about an assignment, or about the client's present one."""
         number, kind = self._coordinator.traffic_kind(client_id, assignment_id)
         return CallBytes(self._coordinator, client_id, number, kind)
 
@@ -78,7 +78,7 @@ class Meter:
 
     @contextmanager
     def download(self, request: pb.FetchRequest) -> Iterator[DownloadBytes]:
-        """A fetch; what was sent is booked however the block ends."""
+        """A fetch; the bytes sent are booked even if the block fails."""
         call = self.call(request.client_id, request.assignment_id)
         if request.digest in self._installed:
             call.kind = TrafficKind.INSTALL

@@ -1,4 +1,4 @@
-"""A stream of messages that is waited for with a limit: a phone that went silent in the middle of
+"""Reads a stream of messages with a time limit: a client that goes silent in the middle of
 an upload must not hold a handler until its connection is found dead."""
 
 from __future__ import annotations

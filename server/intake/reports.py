@@ -1,7 +1,7 @@
-"""Takes one report in: header, chunks, digest, content, record, fold, answer.
+"""Receives one report: header, chunks, digest, content, record, fold, answer.
 
-The order is the promise: a payload is synced and its row committed before the phone is told
-`ACCEPTED`, and a phone that asks again is told the same.
+The order makes acknowledged reports durable: a payload is synced and its row committed before
+the client gets `ACCEPTED`, and a client that asks again gets the same answer.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class Intake:
                         return Refusal(pb.VERDICT_WRONG_SHAPE, text, final=True), _NO_FACTS
                     upload.write(data)
                 if upload.received_bytes < size:
-                    text = f"{upload.received_bytes} of {size} bytes held: go on from there"
+                    text = f"{upload.received_bytes} of {size} bytes held: resume there"
                     return Refusal(pb.VERDICT_WRONG_OFFSET, text), _NO_FACTS
                 return self._examine(header, upload)
         except FedvoiceError as error:
@@ -157,7 +157,7 @@ class Intake:
         return refusal, facts
 
     def _try_links(self, header: pb.ReportHeader, pieces: Pieces) -> None:
-        """A link that fails stops the server, before the report is accepted: no phone is at fault,
+        """A link that fails stops the server before the report is accepted: no client is at fault,
         and every other report would fail alike."""
         s = header.statistics
         plan = self._coordinator.job.plan_for(header.round)

@@ -1,4 +1,4 @@
-"""The gRPC service: messages in, messages out. Decisions are made, and bytes counted, elsewhere."""
+"""The gRPC service: translates messages; decisions and byte counts are made elsewhere."""
 
 from __future__ import annotations
 
@@ -107,13 +107,13 @@ class AggregationService(fedvoice_pb2_grpc.AggregationServicer):
             log.info("stalled upload from %s: %s", context.peer(), error)
             context.abort(
                 grpc.StatusCode.DEADLINE_EXCEEDED,
-                f"{error}: what has come is kept, ask ReportStatus and go on",
+                f"{error}: what was received is kept, ask ReportStatus and resume",
             )
             raise AssertionError("abort raises") from error
         finally:
             messages.close()
         if reply.verdict != pb.VERDICT_ACCEPTED:
-            # A full store keeps the round from its goal: whoever runs the server must know.
+            # A full store keeps the round from its goal: the operator must know.
             full = reply.verdict == pb.VERDICT_NO_SPACE
             log.log(
                 logging.WARNING if full else logging.INFO,
@@ -153,7 +153,7 @@ class AggregationService(fedvoice_pb2_grpc.AggregationServicer):
         return reply, header
 
     def _admit(self, context: grpc.ServicerContext, *, client_id: str, **ids: str) -> None:
-        """Every call begins here: well-formed identifiers, and the caller is who it says."""
+        """Check a call's identifiers, and its caller's certificate against its client_id."""
         for name, value in {"client_id": client_id, **ids}.items():
             if not 0 < len(value) <= _LONGEST_ID or not value.isprintable():
                 context.abort(

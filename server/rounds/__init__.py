@@ -1,1 +1,1 @@
-"""Rounds: who is asked, what they are given, when a round ends; drives `algorithm`."""
+"""Rounds: selection, assignments, deadlines, commits; drives `algorithm`."""

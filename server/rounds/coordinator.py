@@ -1,8 +1,9 @@
-"""Runs the rounds: turns calls and time into events of the state machine, and does as it commands.
+"""Runs the rounds: turns calls and time into events of the state machine, and runs its commands.
 
-One lock guards the state. Every event that changed the state is in the journal before anybody is
-told of it, and a report's event is written together with the report, after its payload was synced
-and before it is folded; `resume` therefore finds exactly what was acknowledged (law 4).
+One lock guards the state. Every event that changed the state is in the journal before any caller
+gets an answer that depends on it. A report's event is written together with the report, after its
+payload was synced and before it is folded; `resume` therefore finds exactly what was acknowledged
+(law 4).
 
 Committing is done by the ticker's thread without the lock: in that phase nothing else touches the
 accumulator or the model.
@@ -78,7 +79,7 @@ class Coordinator:
         self._finished = False
         self._resume()
 
-    # What phones ask for
+    # Clients' requests
 
     def check_in(self, request: pb.CheckInRequest) -> pb.CheckInReply:
         """An assignment, or when to call again."""
@@ -88,7 +89,7 @@ class Coordinator:
             if self._finished:
                 return pb.CheckInReply(retry=pace.FINISHED.to_message())
             self._start_if_ready(now)
-            # Whoever comes may take a place in an open round, but training needs examples.
+            # Any client may take a place in an open round, but training needs examples.
             nothing_to_do = self._state.rules.open_to_all and client.train_examples == 0
             if (
                 client.capable
@@ -101,12 +102,12 @@ class Coordinator:
             return pb.CheckInReply(retry=self._retry(now))
 
     def retry(self) -> pb.RetryWindow:
-        """When a phone that has reported should call again."""
+        """When a client that has reported should call again."""
         with self._changed:
             return pace.FINISHED.to_message() if self._finished else self._retry(self._clock())
 
     def assignment(self, assignment_id: str) -> AssignmentRow | None:
-        """A grant of any round of this job."""
+        """An assignment of any round of this job."""
         return self._store.assignment(assignment_id) if assignment_id else None
 
     def holds(self, client_id: str, assignment_id: str) -> bool:
@@ -117,10 +118,10 @@ class Coordinator:
             return rounds.may_report(self._state, client_id, assignment_id, now)
 
     def accept(self, report: ReportRow, evaluation: EvaluationRow | None) -> bool:
-        """Record a good report for ever and fold it; False if its lease ran out meanwhile.
+        """Record a valid report durably and fold it; False if its lease ran out meanwhile.
 
-        The payload lies synced at its place. What is recorded here is never counted twice: the
-        place is gone with the first report.
+        The payload is stored and synced. What is recorded here is never counted twice: the place
+        is taken by the first report.
         """
         with self._changed:
             now = self._clock()
@@ -146,14 +147,14 @@ class Coordinator:
         return True
 
     def reject(self, report: ReportRow) -> None:
-        """Record a report that will not get better; its place is given away."""
+        """Record a report that is refused for good; its place is given away."""
         with self._changed:
             now = self._clock()
             if rounds.may_report(self._state, report.client_id, report.assignment_id, now):
                 self._step(rounds.ReportRejected(now, report.client_id), report=report)
 
     def traffic_kind(self, client_id: str, assignment_id: str = "") -> tuple[int, TrafficKind]:
-        """(round, kind) under which a phone's bytes are booked."""
+        """(round, kind) under which a client's bytes are booked."""
         if assignment_id:
             row = self.assignment(assignment_id)
             if row is not None and row.client_id == client_id:
@@ -165,10 +166,10 @@ class Coordinator:
                 return rules.number, TrafficKind(rules.work.value)
             return rules.number, TrafficKind.IDLE
 
-    # What the ticker does
+    # The ticker
 
     def tick(self) -> float:
-        """Let time pass, close a round that is due; seconds until the next call is needed."""
+        """Advance the time, end a round that is due; seconds until the next call is needed."""
         with self._changed:
             if self._finished:
                 return 1.0
@@ -198,7 +199,7 @@ class Coordinator:
             self._store.add_traffic(rows)
 
     def fail(self, failure: BaseException) -> None:
-        """Give up: `wait_finished` raises this."""
+        """Stop with an error, which `wait_finished` raises."""
         with self._changed:
             self._failure = failure
             self._changed.notify_all()
@@ -241,7 +242,7 @@ class Coordinator:
         """Whether all rounds are done."""
         return self._finished
 
-    # Inside
+    # Internal
 
     def _resume(self) -> None:
         stored = self._record.read()
@@ -347,8 +348,8 @@ class Coordinator:
         self._start_if_ready(self._clock())
 
     def _finish_if_last(self, last: tuple[int, Work] | None) -> None:
-        # Apart from `_open_after`: the listener has heard of the last round before anybody is
-        # told that all are done.
+        # Apart from `_open_after`: the listener gets the last round's row before `wait_finished`
+        # returns.
         if following(self.job.config, last) is None:
             with self._changed:
                 self._finished = True

@@ -1,4 +1,4 @@
-"""What stays the same from a job's first round to its last."""
+"""The parts of a job that stay the same from its first round to its last."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Job:
     config: ServerConfig
     manifest: TaskManifest
     plan: TrainingPlan
-    """As configured; `plan_for` is what a round's phones are given."""
+    """As configured; `plan_for` gives each round's."""
     manifest_blob: pb.Blob
     program_blob: pb.Blob
 
@@ -32,11 +32,11 @@ class Job:
 
     @cached_property
     def algorithm(self) -> FederatedAlgorithm:
-        """The pure part, as simulations have it."""
+        """The algorithm, as simulations have it too."""
         return FederatedAlgorithm(self.config, self.manifest.parameters, self.plan)
 
     def check(self) -> None:
-        """See that the algorithm can be run here, before anybody is asked to work for it.
+        """Check that the algorithm can run here, before any client gets work.
 
         Raises:
             FedvoiceError: `bad-config` for a plan or links that do not fit; `bad-plugin`.
@@ -46,8 +46,8 @@ class Job:
             raise FedvoiceError(
                 ErrorCode.BAD_CONFIG,
                 where="links",
-                got="a link that says it is not exact",
-                wanted="exact links: a restarted server must come to the same model",
+                got="a link that is declared not exact",
+                wanted="exact links: a restarted server must compute the same model",
                 next_step="Leave it out here, or run it in a simulation.",
             )
 
@@ -56,7 +56,7 @@ class Job:
         return self.algorithm.plan_for(number)
 
     def books(self, number: int) -> dict[str, float]:
-        """What the ledger needs to know of round `number` beside its reports."""
+        """What the ledger needs besides the reports of round `number`."""
         plan = self.plan_for(number)
         return {
             "weights_bytes": self.manifest.parameters.weights_bytes,

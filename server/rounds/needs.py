@@ -1,4 +1,4 @@
-"""What one round needs of the disk: known when a server starts, so that it is said then."""
+"""The disk space that one round needs, checked when a server starts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def round_bytes(job: Job) -> int:
 
 
 def check_quota(job: Job, blobs: BlobStore) -> None:
-    """Refuse a server that could not end a single round.
+    """Refuse a quota that is too small for a single round.
 
     Raises:
         FedvoiceError: `store-full`.
@@ -33,6 +33,6 @@ def check_quota(job: Job, blobs: BlobStore) -> None:
             where="quota_bytes",
             got=f"{blobs.quota_bytes} ({human_bytes(blobs.quota_bytes)})",
             wanted=f"at least {needed} ({human_bytes(needed)}): one round's weights and the "
-            f"updates of {job.config.cohort_size} phones",
+            f"updates of {job.config.cohort_size} clients",
             next_step="Raise quota_bytes, or ask for fewer updates a round (cohort_size).",
         )

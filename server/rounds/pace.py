@@ -1,4 +1,4 @@
-"""Pace steering (Bonawitz et al. 2019, section 2.3): when a phone without work calls again."""
+"""Pace steering (Bonawitz et al. 2019, section 2.3): when a client without work calls again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Window:
     finished: bool = False
 
     def to_message(self) -> pb.RetryWindow:
-        """The wire form."""
+        """As a protocol message."""
         return pb.RetryWindow(
             min_secs=self.min_secs, max_secs=self.max_secs, finished=self.finished
         )
@@ -31,10 +31,10 @@ FINISHED = Window(0.0, 0.0, finished=True)
 
 
 def window(config: ServerConfig, wait_secs: float) -> Window:
-    """The retry window for a phone that could have work in `wait_secs`.
+    """The retry window for a client that could have work in `wait_secs`.
 
-    Never later than half a lease when phones are invited: an invitation must not run out while
-    the phone waits as it was told to.
+    Never later than half a lease when clients are invited: an invitation must not run out while
+    the client waits as it was told to.
     """
     retry = config.retry
     most = retry.most_secs
@@ -50,7 +50,7 @@ def expected_wait_secs(state: RoundState, last_duration_secs: float | None, now:
         return 0.0
     elapsed = now - state.started_secs
     if last_duration_secs is None:
-        # Nothing is known of the phones yet: as long again as it has lasted. Two phones at hand
+        # Nothing is known of the clients yet: as long again as it has lasted. Two clients at hand
         # begin at once, and thousands call only as often as the logarithm of the round's length.
         return elapsed
     return max(0.0, last_duration_secs - elapsed)

@@ -22,7 +22,7 @@ from fedvoice.server.store.traffic import TrafficBook
 
 @dataclass(frozen=True)
 class Stored:
-    """What a store says of its job's rounds.
+    """The state of a job's rounds, as read from its store.
 
     committed: the last training round that changed the model; 0: none. last: the last closed
     round, if none is open. open_round: the state of an open one, stepped through its journal.
@@ -40,7 +40,7 @@ class RoundRecord:
         self._store, self._job, self._traffic = store, job, traffic
 
     def read(self) -> Stored:
-        """Where the job stands; after a crash exactly what was acknowledged."""
+        """The job's state; after a crash exactly what was acknowledged."""
         stored = self._store.rounds()
         done = [r.number for r in stored if r.work == Work.TRAIN and r.phase == Phase.COMMITTED]
         committed = done[-1] if done else 0
@@ -53,7 +53,7 @@ class RoundRecord:
         return Stored(committed, None, state)
 
     def accepted(self, rules: RoundRules) -> list[ReportRow]:
-        """Reports of a round that count."""
+        """The accepted reports of a round."""
         return self._store.reports(
             number=rules.number, work=rules.work.value, verdict=int(pb.VERDICT_ACCEPTED)
         )
@@ -67,7 +67,7 @@ class RoundRecord:
         report: ReportRow | None = None,
         evaluation: EvaluationRow | None = None,
     ) -> None:
-        """An event that led to `state`, and what came with it, all or nothing."""
+        """Record an event that led to `state`, with its rows, in one transaction."""
         rules = state.rules
         granted = [c for c in commands if isinstance(c, rounds.Grant)]
         assignment = None
@@ -87,7 +87,7 @@ class RoundRecord:
         )
 
     def opened(self, rules: RoundRules) -> RoundState:
-        """A new round, with an empty journal."""
+        """Record a new round, with an empty journal."""
         self._store.open_round(
             StoredRound(
                 number=rules.number,
@@ -101,7 +101,7 @@ class RoundRecord:
         return RoundState(rules)
 
     def closed(self, state: RoundState, ended_secs: float, weights_digest: str) -> None:
-        """How a round ended."""
+        """Record how a round ended."""
         self._store.close_round(
             state.rules.number,
             state.rules.work,

@@ -29,14 +29,14 @@ class RoundSum:
         return self._total
 
     def drop(self) -> None:
-        """Forget it: the round has ended."""
+        """Drop the sum: the round has ended."""
         self._total = None
 
     def fold(self, report: ReportRow, total: Accumulator) -> None:
-        """Add an accepted report's payload, which lies at its place.
+        """Add an accepted report's stored payload.
 
         Raises:
-            FedvoiceError: what links and damaged payloads raise.
+            FedvoiceError: as links and damaged payloads raise.
         """
         self._job.algorithm.chain.fold(total, self._pieces(report), self._told(report))
 

@@ -76,7 +76,7 @@ def make_authority(store_dir: Path) -> None:
 
 
 def has_authority(store_dir: Path) -> bool:
-    """Whether the store has a folder for one, good or not."""
+    """Whether the store has a folder for one, intact or damaged."""
     return (store_dir / _FOLDER).exists()
 
 

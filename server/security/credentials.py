@@ -1,7 +1,7 @@
 """Who may call: invitations and certificates, in the store's tables.
 
-A token is kept as its sha256 alone, so that a copy of the store lets nobody in. Every certificate
-issued has a row; a call is answered only while the row of the certificate shown says so.
+A token is kept as its sha256 alone, so that a copy of the store gives no access. Every certificate
+issued has a row; a call is answered only while the certificate's row is not revoked.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Credentials:
     ) -> bytes:
         """Use a token up for one key; the certificate, DER.
 
-        Whoever asks again with the same key and name gets the certificate of the first time: its
+        A caller that asks again with the same key and name gets the certificate of the first time: its
         reply may have been lost. One transaction, so that of two phones one wins.
 
         Raises:

@@ -75,7 +75,7 @@ def read_request(data: bytes) -> tuple[x509.CertificateSigningRequest, str]:
 
 
 class WrongTries:
-    """Counts wrong tokens by the caller's address, so that nobody can shut out the others."""
+    """Counts wrong tokens by the caller's address, so that one caller cannot lock out the others."""
 
     def __init__(self, clock: Clock, most: int = WRONG_TRIES_A_MINUTE) -> None:
         self._clock, self._most = clock, most
@@ -91,7 +91,7 @@ class WrongTries:
             return len(times) >= self._most
 
     def add(self, address: str) -> None:
-        """One more from there."""
+        """Count one more wrong token from this address."""
         with self._lock:
             self._times.setdefault(address, deque(maxlen=self._most)).append(self._clock())
             self._times.move_to_end(address)
@@ -164,7 +164,7 @@ class RenewService(fedvoice_pb2_grpc.EnrolmentServicer):
 
 
 class Admission:
-    """Holds the certificate that a caller showed against the client_id that it names."""
+    """Checks a caller's certificate against the client_id that it names."""
 
     def __init__(self, credentials: Credentials) -> None:
         self._credentials = credentials

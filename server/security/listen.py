@@ -98,7 +98,7 @@ def _loopback(host: str) -> bool:
 def _addresses(name: str) -> list[str]:
     """This machine's addresses, the one that leads outside first."""
     found = []
-    # Sends nothing: it only asks which address would be used (192.0.2.0/24 is nobody's).
+    # Sends nothing: it only asks which address would be used (192.0.2.0/24 is reserved).
     with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect(("192.0.2.1", 9))
         found.append(probe.getsockname()[0])

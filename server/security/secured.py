@@ -43,7 +43,7 @@ _ENROLMENT_OPTIONS = [
 
 
 class Secured:
-    """What a server with TLS has beside one without.
+    """The TLS parts of a server.
 
     Raises (when made):
         FedvoiceError: `bad-credentials` if the authority is damaged, gone, or not this store's.

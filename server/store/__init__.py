@@ -1,1 +1,1 @@
-"""What is kept: rows, blobs, models, the cost books."""
+"""The durable store: rows, blobs, models, the cost books."""

@@ -1,8 +1,8 @@
-"""Bytes on disk: blobs known by their sha256, uploads under way, payloads of the open round.
+"""Bytes on disk: blobs named by their sha256, uploads in progress, payloads of the open round.
 
     blobs/<sha256>    program, manifest, weights
-    spool/<key>       what has come of a payload so far; the file's length is the offset reached
-    payloads/<key>    whole payloads, synced before anything says that they exist
+    spool/<key>       the part of a payload received so far; the file's length is the offset reached
+    payloads/<key>    whole payloads, synced before any row refers to them
 
 All three count against one quota. An upload reserves what it will need when it begins, so that it
 is refused at once and not half-way.
@@ -53,11 +53,11 @@ class BlobStore:
 
     @property
     def used_bytes(self) -> int:
-        """Bytes on disk and bytes promised to uploads under way."""
+        """Bytes on disk and bytes reserved for uploads in progress."""
         return self._used + sum(self._writing.values())
 
     def put(self, data: bytes | memoryview) -> str:
-        """Store a blob durably; its digest. The quota does not hold back the server's own blobs.
+        """Store a blob durably; returns its digest. The server's own blobs may exceed the quota.
 
         Raises:
             FedvoiceError: `store-full`.
@@ -79,7 +79,7 @@ class BlobStore:
         return path if path.is_file() else None
 
     def remove(self, digest: str) -> None:
-        """Forget a blob; open readers finish."""
+        """Delete a blob; open readers finish."""
         path = self.path(digest)
         if path is not None:
             self._delete(path)
@@ -94,7 +94,7 @@ class BlobStore:
             return 0
 
     def open_upload(self, key: str, offset: int, size: int) -> Upload:
-        """Go on with the upload `key` of `size` bytes in all at `offset`.
+        """Resume the upload `key` of `size` bytes in all at `offset`.
 
         Raises:
             FedvoiceError: `no-space`; `exists` if it is being written; `wrong-shape` if `offset`
@@ -121,7 +121,7 @@ class BlobStore:
         return self._payloads / key
 
     def discard_upload(self, key: str) -> None:
-        """Forget what has come of an upload."""
+        """Delete an incomplete upload."""
         self._delete(self._spool / key)
 
     def round_files(self) -> list[Path]:
@@ -137,7 +137,7 @@ class BlobStore:
         ]
 
     def remove_files(self, files: Iterable[Path]) -> None:
-        """Delete what `round_files` gave; those that are gone already do not matter."""
+        """Delete what `round_files` gave; missing files are ignored."""
         for file in files:
             self._delete(file)
 
@@ -241,7 +241,7 @@ def _upload_error(code: ErrorCode, key: str, got: str, wanted: str) -> FedvoiceE
         where=f"upload {key[:16]}",
         got=got,
         wanted=wanted,
-        next_step="Ask ReportStatus and go on from the offset it names.",
+        next_step="Ask ReportStatus and resume at the offset it gives.",
     )
 
 

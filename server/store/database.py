@@ -1,12 +1,12 @@
-"""The durable record of a job, in SQLAlchemy Core: nothing here is SQLite's alone but `open_store`.
+"""The durable record of a job, in SQLAlchemy Core: only `open_store` is specific to SQLite.
 
-Events of the open round are kept as the journal from which `algorithm.rounds` is stepped to where
+Events of the open round are the journal from which `algorithm.rounds` is replayed to where
 it was; a report and its event are written in one transaction, so that an accepted report is neither
 lost nor counted twice.
 
 Whatever has been written survives the end of the process (`kill -9`). Reports and the ends of
 rounds are also synced to the disk before the method returns, and with them everything before;
-for the rest a power cut may take back the last moments: a phone then asks for work anew.
+for the rest a power cut may lose the last moments: a client then asks for new work.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ class Store:
         evaluation: t.EvaluationRow | None = None,
         traffic: Iterable[t.TrafficRow] = (),
     ) -> None:
-        """Keep an event of the open round and what came with it, all or nothing."""
+        """Record an event of the open round and its rows in one transaction."""
         with self.transaction(synced=report is not None) as connection:
             insert_row(connection, t.JournalRow(number, work, dict(happened)))
             for row in (assignment, report, evaluation):
@@ -181,7 +181,7 @@ class Store:
             return {row.key: row.value for row in connection.execute(select(t.META))}
 
     def clients(self) -> list[t.ClientRow]:
-        """Every phone ever seen."""
+        """Every client ever seen."""
         return self.find(t.ClientRow)
 
     def rounds(self) -> list[t.StoredRound]:
@@ -201,12 +201,12 @@ class Store:
         return max([float(events[-1]["time_secs"]) if events else 0.0, *ends])
 
     def assignment(self, assignment_id: str) -> t.AssignmentRow | None:
-        """One grant."""
+        """One assignment."""
         found = self.find(t.AssignmentRow, assignment_id=assignment_id)
         return found[0] if found else None
 
     def report(self, client_id: str, report_id: str) -> t.ReportRow | None:
-        """A report answered for good."""
+        """A report with a final answer."""
         found = self.find(t.ReportRow, client_id=client_id, report_id=report_id)
         return found[0] if found else None
 
@@ -215,11 +215,11 @@ class Store:
         return self.find(t.ReportRow, **where)
 
     def evaluations(self, **where: int | str) -> list[t.EvaluationRow]:
-        """Evaluations by phone."""
+        """Evaluations by client."""
         return self.find(t.EvaluationRow, **where)
 
     def traffic(self, **where: int | str) -> list[t.TrafficRow]:
-        """Byte counts by round, kind and phone."""
+        """Byte counts by round, kind and client."""
         return self.find(t.TrafficRow, **where)
 
     def find(self, row_type: type[t.Row], **where: int | str) -> list[t.Row]:
@@ -243,7 +243,7 @@ class Store:
 
 
 def insert_row(connection: Connection, row: Any) -> None:
-    """A new row of the table of its type; a key that is None is the database's to give."""
+    """A new row of the table of its type; a None key is assigned by the database."""
     table = t.TABLES[type(row)]
     values = {name: value for name, value in _values(row).items() if value is not None}
     connection.execute(insert(table).values(**values))

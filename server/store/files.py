@@ -1,4 +1,4 @@
-"""Files of the store: durable, and a full disk said as what it is."""
+"""Durable files of the store; a full disk is `store-full`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fedvoice.protocol.errors import ErrorCode, FedvoiceError, is_full
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file, then make it `path` at once and durably.
+    """Let `write` fill a temporary file, then rename it to `path`, durably.
 
     Raises:
         FedvoiceError: `store-full`.
@@ -24,12 +24,11 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def store_full(where: str, got: str) -> FedvoiceError:
-    """The error for a store that cannot take more."""
+    """The error for a full store."""
     return FedvoiceError(
         ErrorCode.STORE_FULL,
         where=where,
         got=got,
         wanted="space for the round's weights and updates",
-        next_step="Free disk space or raise quota_bytes, then start the server again: it goes on "
-        "where it was.",
+        next_step="Free disk space or raise quota_bytes, then start the server again: it resumes.",
     )

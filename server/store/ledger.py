@@ -62,9 +62,9 @@ class RoundRow:
     planned_memory_bytes: int
     """mu: the largest of the round."""
     peak_memory_bytes: int
-    """Measured on the phones: the largest of the round."""
+    """Measured by the clients: the largest of the round."""
     wer: float | None
-    """Word errors / words over all phones that evaluated this round's weights; None: none yet."""
+    """Word errors / words over all clients that evaluated this round's weights; None: none yet."""
     evaluation_clients: int
     evaluation_words: int
     evaluation_bytes: int
@@ -146,7 +146,7 @@ def round_rows(store: Store | Path) -> list[RoundRow]:
 
 
 def evaluation_rows(store: Store | Path, round_number: int) -> list[EvaluationRow]:
-    """Word errors by phone for the weights of round `round_number`, by client id.
+    """Word errors by client for the weights of round `round_number`, by client id.
 
     Raises:
         FedvoiceError: `not-found`.

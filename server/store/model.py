@@ -54,7 +54,7 @@ class ModelFiles:
         )
 
     def publish(self, model: AlgorithmState) -> None:
-        """Make a saved model the latest one and forget optimiser states of rounds before."""
+        """Make a saved model the latest one and delete the optimiser states of earlier rounds."""
         replace_file(
             self._directory / WEIGHTS_FILE,
             lambda path: _same_content(self._round_path(model.number), path),
@@ -81,20 +81,20 @@ class ModelFiles:
 
 
 class CurrentModel:
-    """The model that phones are given: in memory, on disk, and as a blob."""
+    """The model that clients are given: in memory, on disk, and as a blob."""
 
     def __init__(self, files: ModelFiles, blobs: BlobStore, algorithm: FederatedAlgorithm) -> None:
         self._files, self._blobs, self._algorithm = files, blobs, algorithm
         self._past_digest = ""
 
     def load(self, number: int) -> None:
-        """Take up the model after round `number`, as its files have it."""
+        """Load the model after round `number` from its files."""
         self._install(self._files.load(number))
         self.publish()
 
     def advance(self, delta: FlatVector, number: int) -> str:
         """Apply the delta [P] of round `number`; all files but the latest weights are
-        written durably. The new weights' digest.
+        written durably. Returns the new weights' digest.
 
         Raises:
             FedvoiceError: `store-full`.
@@ -106,7 +106,7 @@ class CurrentModel:
         return self.blob.digest
 
     def publish(self) -> None:
-        """The round is recorded: show its weights as the latest ones, drop the blob before."""
+        """Publish the weights of a recorded round as the latest ones; drop the previous blob."""
         self._files.publish(self._model)
         if self._past_digest and self._past_digest != self.blob.digest:
             self._blobs.remove(self._past_digest)

@@ -15,7 +15,7 @@ from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, Integer, MetaDa
 
 METADATA = MetaData()
 TABLES: dict[type, Table] = {}
-"""Of each row type."""
+"""The table of each row type."""
 
 Row = TypeVar("Row")
 Key = "key"
@@ -57,7 +57,7 @@ class TrafficKind(StrEnum):
     TRAIN = "train"
     EVALUATE = "evaluate"
     INSTALL = "install"
-    """Program and manifest, once a phone."""
+    """Program and manifest, once a client."""
     IDLE = "idle"
     """Check-ins without work."""
 
@@ -72,7 +72,7 @@ class MetaRow:
 
 @dataclass(frozen=True)
 class ClientRow:
-    """A phone that has checked in. `capable`: it has every operator that the program needs,
+    """A client that has checked in. `capable`: it has every operator that the program needs,
     and the plan's client rule."""
 
     client_id: Annotated[str, Key]
@@ -111,7 +111,7 @@ class JournalRow:
 
 @dataclass(frozen=True)
 class AssignmentRow:
-    """One grant of a place."""
+    """One assignment of a place."""
 
     assignment_id: Annotated[str, Key]
     number: Annotated[int, Indexed]
@@ -122,7 +122,7 @@ class AssignmentRow:
 
 @dataclass(frozen=True)
 class ReportRow:
-    """A report that was answered for good: accepted, or refused as bad. Secs are Unix time."""
+    """A report with a final answer: accepted, or refused as bad. Secs are Unix time."""
 
     client_id: Annotated[str, Key]
     report_id: Annotated[str, Key]
@@ -147,7 +147,7 @@ class ReportRow:
 
 @dataclass(frozen=True)
 class EvaluationRow:
-    """One phone's word errors with the weights of round `number`."""
+    """One client's word errors with the weights of round `number`."""
 
     number: Annotated[int, Key]
     client_id: Annotated[str, Key]
@@ -158,7 +158,7 @@ class EvaluationRow:
 
 @dataclass(frozen=True)
 class TrafficRow:
-    """Message bytes with their 5-byte frame headers, from the phone's side: down and up."""
+    """Message bytes with their 5-byte frame headers, from the client's side: down and up."""
 
     number: Annotated[int, Key]
     kind: Annotated[str, Key]

@@ -1,4 +1,4 @@
-"""Bytes of messages, counted as they pass and handed to the store now and then."""
+"""Bytes of messages, counted as they pass and stored from time to time."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class TrafficBook:
     def add(
         self, number: int, kind: TrafficKind, client_id: str, *, down: int = 0, up: int = 0
     ) -> None:
-        """Count bytes that a phone received (down) or sent (up) in round `number`."""
+        """Count bytes that a client received (down) or sent (up) in round `number`."""
         with self._lock:
             entry = self._counts[number, kind.value, client_id]
             entry[0] += down

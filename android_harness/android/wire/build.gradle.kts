@@ -17,7 +17,7 @@ dependencies {
     api("io.grpc:grpc-protobuf-lite:$grpc")
 }
 
-// The one contract of the whole house.
+// The only definition of the messages.
 sourceSets.main { proto.srcDir("../../../protocol") }
 
 protobuf {

@@ -1,6 +1,6 @@
 package org.fedvoice.core
 
-/** Stable names of failures, as in `protocol/errors.py`; `docs/errors.md` explains them. */
+/** Stable error codes, as in `protocol/errors.py`; `docs/errors.md` explains them. */
 enum class ErrorCode(val id: String) {
     BAD_CONFIG("bad-config"),
     BAD_MANIFEST("bad-manifest"),
@@ -26,7 +26,7 @@ enum class ErrorCode(val id: String) {
 }
 
 /**
- * A failure with its place, the facts and the way out.
+ * An error: where it happened, what was found, what is valid and what to do next.
  *
  * @property where file, field, address or method concerned
  * @property got what was found there

@@ -3,7 +3,7 @@ package org.fedvoice.desktop
 import org.fedvoice.core.ErrorCode
 import org.fedvoice.core.FedvoiceException
 
-/** A command's arguments, taken one after another; what nobody took is an error. */
+/** A command's arguments, taken one after another; an unused one is an error. */
 class Arguments(words: List<String>) {
     private val words = words.toMutableList()
 

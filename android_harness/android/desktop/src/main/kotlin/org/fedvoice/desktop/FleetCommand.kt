@@ -55,9 +55,9 @@ private class FleetStep(
 /**
  * Many phones in one JVM that take turns, each when its own next contact is due, until the server
  * has said to each that it is finished. The counterpart of `simulation/fleet/worker.py`: a phone
- * that fails several times in a row is lost, and the others go on.
+ * that fails several times in a row is lost, and the others continue.
  *
- * Ctrl-C is the parent's business: it stops its children with SIGTERM, and a child whose parent has
+ * Ctrl-C is handled by the parent: it stops its children with SIGTERM, and a child whose parent has
  * gone stops by itself.
  */
 fun fleet(arguments: Arguments): Int {
@@ -155,7 +155,7 @@ private class Turns(private val phones: List<Phone>, private val stopping: Stopp
             where = "all ${phones.size} phones of a process; ${last.where}",
             got = last.got,
             wanted = last.wanted,
-            nextStep = "${last.nextStep} The same command goes on.",
+            nextStep = "${last.nextStep} Run the same command again to resume.",
             cause = last,
         )
     }

@@ -64,7 +64,7 @@ private class RunOptions(arguments: Arguments) {
  * `--conditions FILE` is read again at every poll (see [DeskConditions]); `--checkpoint-secs`,
  * `--grace-secs`, `--recheck-secs` and `--backoff-secs` change what [SessionSettings] has;
  * `--clock FILE` turns the wall clock (see [TurnedClock]). A signal stops it after the current step
- * and keeps the checkpoint: the same command goes on.
+ * and keeps the checkpoint: the same command resumes.
  */
 fun run(arguments: Arguments): Int {
     val options = RunOptions(arguments)

@@ -31,7 +31,7 @@ internal class Stopping {
         return this
     }
 
-    /** Pays no heed to a signal: somebody else decides what it means. */
+    /** Ignores a signal that another process handles. */
     fun ignoring(name: String): Stopping {
         Signal.handle(Signal(name), SignalHandler.SIG_IGN)
         return this

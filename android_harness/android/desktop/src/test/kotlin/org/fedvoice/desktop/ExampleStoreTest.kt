@@ -78,7 +78,7 @@ class ExampleStoreTest {
         assertEquals(listOf("new"), texts(store))
         nowSecs = 17.0
         store.add(example("newest"))
-        assertEquals(sound.size.toLong(), store.heldBytes(), "adding takes away what is too old")
+        assertEquals(sound.size.toLong(), store.heldBytes(), "adding deletes what has expired")
     }
 
     @Test

@@ -125,7 +125,7 @@ class FedVoice private constructor(private val context: Context) {
 
     /**
      * The person agrees or does not any more. Without consent nothing is trained or sent, and what
-     * was not sent yet is withdrawn; the examples stay until they are deleted or too old.
+     * was not sent yet is withdrawn; the examples stay until they are deleted or expired.
      */
     suspend fun setConsent(given: Boolean) {
         settings.edit().putBoolean(CONSENT, given).apply()
@@ -189,13 +189,13 @@ class FedVoice private constructor(private val context: Context) {
                 null
             } catch (error: FedvoiceException) {
                 Log.w(TAG, error.message.orEmpty())
-                // Only a new invitation mends this: asking again would drain the battery.
+                // Only a new invitation repairs this: asking again would drain the battery.
                 laterAfter(error.code.id).takeIf { error.code != ErrorCode.BAD_CREDENTIALS }
             } catch (error: IOException) {
                 Log.e(TAG, "the session failed", error)
                 laterAfter("io")
             } catch (error: RuntimeException) {
-                // Whatever it is, it must not end the host app.
+                // No failure of a session may end the host app.
                 Log.e(TAG, "the session failed", error)
                 laterAfter("internal")
             }

@@ -10,7 +10,7 @@ import kotlinx.coroutines.SupervisorJob
 import kotlinx.coroutines.cancel
 import kotlinx.coroutines.launch
 
-/** The system's way to a session: started when the conditions hold, stopped when they do not. */
+/** A session as a system job: started when the conditions hold, stopped when they do not. */
 class TrainingJob : JobService() {
     private val scope = CoroutineScope(SupervisorJob() + Dispatchers.Default)
     private var session: Job? = null

@@ -10,9 +10,9 @@ import io.grpc.MethodDescriptor
 /**
  * A channel to one server: connected at the next call after a failure or a [rest], never by itself.
  *
- * gRPC's own would go on knocking at a server that is away, and fail every call at once in pauses
+ * gRPC's own keeps reconnecting to a server that is away, and fails every call at once in pauses
  * that grow to two minutes: longer than a phone's retries, which would never see that the server is
- * back. It cannot be told not to: one that is idle keeps its old connection's tries for 5 s.
+ * back. gRPC has no option against it: an idle channel keeps its old connection's tries for 5 s.
  *
  * One call at a time, or calls that may be broken off when another one finds no server.
  */

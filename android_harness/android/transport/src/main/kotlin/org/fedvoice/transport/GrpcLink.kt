@@ -25,7 +25,7 @@ import kotlin.coroutines.resume
 import kotlin.coroutines.resumeWithException
 
 /**
- * The service's calls over one gRPC channel; whoever made the channel shuts it down.
+ * The service's calls over one gRPC channel; the channel's creator shuts it down.
  *
  * @param shown the certificate that the channel shows now, for errors; null: none
  */
@@ -133,7 +133,7 @@ private fun within(secs: Double): CallOptions =
 
 private const val MICROS = 1e6
 
-/** Hands what a call comes to over to the coroutine that waits for it; cancels it with that. */
+/** Passes a call's result to the coroutine that waits for it; cancels the call with it. */
 private abstract class Answer<Q, R, T>(
     private val waiting: CancellableContinuation<T>,
     private val shown: () -> X509Certificate?,

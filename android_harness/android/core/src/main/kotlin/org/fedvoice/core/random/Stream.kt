@@ -20,7 +20,7 @@ enum class Purpose(val id: String) {
 /**
  * Numbers drawn in order from one named Philox stream; `docs/protocol.md`, "Randomness".
  *
- * The name decides the numbers, so a resumed phone names the stream again and goes on with them.
+ * The name decides the numbers: a resumed client opens the same stream and draws the same ones.
  */
 class Stream(seed: ULong, clientId: String, round: Int, purpose: Purpose) {
     private val key0: Int

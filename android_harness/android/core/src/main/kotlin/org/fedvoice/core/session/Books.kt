@@ -17,7 +17,7 @@ import java.io.IOException
  * @property trainSecs of accepted updates
  * @property attempts calls to servers, repetitions included
  * @property chargeMicroampHours taken from the battery during sessions; 0 on the charger
- * @property lastHappened id of what the last session came to
+ * @property lastHappened id of the last session's outcome
  * @property failures sessions in a row that ended with an error
  */
 @Serializable

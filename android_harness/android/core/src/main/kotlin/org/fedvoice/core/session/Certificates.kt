@@ -33,7 +33,7 @@ private const val PEM_COLUMNS = 64
 /** 2.5.4.3 in DER. */
 private val COMMON_NAME = byteArrayOf(0x06, 0x03, 0x55, 0x04, 0x03)
 
-/** The common name, the only part of a subject that this house's certificates have. */
+/** The common name, the only part of a subject that fedvoice's certificates have. */
 internal fun nameOf(certificate: X509Certificate): String {
     val subject = certificate.subjectX500Principal.encoded
     val at =

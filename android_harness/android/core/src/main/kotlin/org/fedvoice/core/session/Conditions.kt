@@ -99,7 +99,7 @@ class Interruption(
 }
 
 /**
- * An emulated phone's day: (from seconds, conditions) steps, counted from its making.
+ * An emulated phone's conditions over time: (from seconds, conditions) steps from construction.
  *
  * Before the first step the first one's conditions hold.
  */

@@ -4,7 +4,7 @@ import org.fedvoice.core.training.Engine
 import org.fedvoice.core.training.MemoryMeter
 import java.io.Closeable
 
-/** An engine, and what was resident before it was loaded: the base line of its memory. */
+/** An engine, and the memory resident before it was loaded: its baseline. */
 class LoadedEngine(val engine: Engine, val memoryBaselineBytes: Long)
 
 /**

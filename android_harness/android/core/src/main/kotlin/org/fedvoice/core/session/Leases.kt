@@ -17,7 +17,7 @@ class Lease internal constructor(
 /**
  * The assignment in work and its lease, over restarts and clocks that are set.
  *
- * While the process lives, the lease counts on the clock that nobody sets. A process that finds an
+ * While the process lives, the lease counts on the monotonic clock. A process that finds an
  * earlier one's assignment has only the wall clock to go by: it takes what is left by that, never
  * more than the whole lease. If the clock was wrong, no harm is done: the server alone decides
  * whether a report is late.

@@ -12,7 +12,7 @@ import java.nio.ByteOrder
 /** A finished piece of work that the server has not acknowledged. */
 class PendingReport(val header: ReportHeader, val payload: ByteArray)
 
-/** At most one report. The header is written last: what has one is complete. */
+/** At most one report. The header is written last: a report with one is complete. */
 class Outbox(directory: File) {
     private val headerFile = File(directory, "report.header")
     private val payloadFile = File(directory, "report.payload")
@@ -46,7 +46,7 @@ class Outbox(directory: File) {
 /** An assignment and when it came (Unix time): its lease counts from then. */
 class HeldAssignment(val assignment: Assignment, val receivedSecs: Double)
 
-/** The assignment in work, so that a killed phone goes on with it. */
+/** The assignment in work, so that a killed phone can resume it. */
 class AssignmentFile(directory: File) {
     private val file = File(directory, "assignment")
 

@@ -3,7 +3,7 @@ package org.fedvoice.core.session
 import org.fedvoice.wire.Statistics
 import org.fedvoice.wire.Verdict
 
-/** What a session came to; the ids are those of `device_runtime/outcomes.py`. */
+/** How a session ended; the ids are those of `device_runtime/outcomes.py`. */
 enum class Happened(val id: String) {
     /** The update was accepted. */
     TRAINED("trained"),
@@ -17,7 +17,7 @@ enum class Happened(val id: String) {
     /** Conditions do not allow work; the server was not called. */
     NOT_READY("not-ready"),
 
-    /** Stopped between steps; goes on from the checkpoint. */
+    /** Stopped between steps; resumes from the checkpoint. */
     INTERRUPTED("interrupted"),
 
     /** Too slow: the work was dropped. */
@@ -47,7 +47,7 @@ enum class Reaction {
     WAIT,
 }
 
-/** Unknown verdicts, of a newer server, are dropped: the phone cannot mend what it cannot read. */
+/** Reports with an unknown verdict (of a newer server) are dropped. */
 fun reactionTo(verdict: Verdict): Reaction =
     when (verdict) {
         Verdict.VERDICT_WRONG_DIGEST -> Reaction.RESEND
@@ -66,7 +66,7 @@ fun reactionTo(verdict: Verdict): Reaction =
     }
 
 /**
- * How a phone behaves, whatever the task.
+ * Settings of a phone's sessions, independent of the task.
  *
  * @property checkpointSecs 0: after every step; null: no checkpoints
  * @property recheckSecs pause after a session that the server gave no time for

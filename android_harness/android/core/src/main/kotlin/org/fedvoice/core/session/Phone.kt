@@ -31,8 +31,8 @@ import kotlin.math.min
  * The runtime of one phone: check in, fetch, train or evaluate, report, wait.
  *
  * Each [runOnce] is one session at most and leaves the phone's folder such that a process killed at
- * any point goes on: a finished report is delivered before anything else, an assignment whose lease
- * still runs is taken up again at its checkpoint. The counterpart of `device_runtime/session.py`.
+ * any point can resume: a finished report is delivered before anything else, an assignment whose
+ * lease still runs resumes at its checkpoint. The counterpart of `device_runtime/session.py`.
  *
  * One coroutine at a time; phones of a process may share link, engines and blob cache.
  *
@@ -118,7 +118,7 @@ class Phone(
         }
     }
 
-    /** What another call may mend is kept for it; anything else would fail for ever. */
+    /** What another call may repair is kept for it; anything else would fail on every retry. */
     private suspend fun giveBack(
         calls: ServerCalls,
         assignment: Assignment,

@@ -8,7 +8,7 @@ import kotlin.math.min
 import kotlin.random.Random
 
 /**
- * How patient a phone is.
+ * The retry policy of a phone.
  *
  * The k-th repetition waits backoffSecs * 2^k * u, u uniform in 0.5..1.5, at most maxBackoffSecs.
  */
@@ -89,8 +89,8 @@ class Retries(
 }
 
 /**
- * How long a phone leaves a server alone that does not answer: half a minute, doubled up to an
- * hour. A phone must not run its battery down at a server that is gone.
+ * How long a phone waits for a server that does not answer: half a minute, doubled up to an
+ * hour. Retrying a server that is gone must not drain the battery.
  *
  * @param spread a factor around 1: not all phones of a server at once
  */

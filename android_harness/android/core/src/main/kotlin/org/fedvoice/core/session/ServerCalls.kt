@@ -70,7 +70,7 @@ class ServerCalls(
     suspend fun reportStatus(request: ReportStatusRequest): ReportStatusReply =
         retrying("ReportStatus") { unary(request, link::reportStatus) }
 
-    /** Completes [partial] to the blob's size, going on where it ends. */
+    /** Completes [partial] to the blob's size, resuming where it ends. */
     suspend fun fetch(blob: Blob, partial: File, clientId: String, assignmentId: String) {
         val request =
             FetchRequest

@@ -10,7 +10,7 @@ import org.fedvoice.wire.ReportStatusReply
 import org.fedvoice.wire.ReportStatusRequest
 
 /**
- * The four calls of the service, each made once: retries are [ServerCalls]' business.
+ * The four calls of the service, each made once; [ServerCalls] retries.
  *
  * Every call ends within `timeoutSecs`, throws [CallFailure] when it fails, and is broken off when
  * its coroutine is cancelled. Phones of one process may share a link.
@@ -32,13 +32,13 @@ interface ServerLink {
 
 /** What a failed call means for the phone. */
 enum class FailureKind {
-    /** The way or the server is disturbed: the same call may work later. */
+    /** The connection or the server is disturbed: the same call may work later. */
     TRANSIENT,
 
-    /** The server answered that it will not do this. */
+    /** The server refused the call. */
     REJECTED,
 
-    /** The server does not accept who the phone is, or is not who the phone was told. */
+    /** The server does not accept the phone's identity, or its own is not the expected one. */
     CREDENTIALS,
 }
 

@@ -130,7 +130,7 @@ private fun report(
     payload: ByteArray = ByteArray(0),
     encoding: String = "",
 ): PendingReport {
-    // Derived, not drawn: whoever finishes the same work again after a crash reports it under the
+    // Derived, not drawn: a process that repeats the work after a crash reports it under the
     // same name, and it cannot count twice.
     val name = "$clientId|${assignment.assignmentId}".toByteArray()
     val blob =

@@ -89,10 +89,10 @@ interface ExampleStore {
      */
     fun addAll(examples: List<NewExample>): List<Long>
 
-    /** The living examples of a split, oldest first. */
+    /** The unexpired examples of a split, oldest first. */
     fun examples(split: Split): List<StoredExample>
 
-    /** How many living examples a split has. */
+    /** How many unexpired examples a split has. */
     fun count(split: Split): Int
 
     /** Bytes of audio that the store itself holds. */

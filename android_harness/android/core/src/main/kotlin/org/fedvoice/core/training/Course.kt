@@ -10,7 +10,7 @@ import org.fedvoice.core.random.Purpose
 import org.fedvoice.core.random.Stream
 import org.fedvoice.core.random.scaled
 
-/** What makes an example one to skip and count, not a reason to fail. */
+/** Error codes of examples that are skipped and counted. */
 val UNUSABLE: Set<ErrorCode> =
     setOf(
         ErrorCode.MISSING_AUDIO,
@@ -25,9 +25,9 @@ val UNUSABLE: Set<ErrorCode> =
 class Step(val epoch: Int, val batch: IntArray, val calls: List<MicroBatch>)
 
 /**
- * What a round's local training does, step by step: everything that is drawn before the first one.
+ * Everything drawn for one client's round of training, step by step, before the first one.
  *
- * It depends on no gradient, so a resumed phone draws it again and goes on where it stopped.
+ * It depends on no gradient, so a resumed client draws it again and continues at its step.
  *
  * @property used indices of the examples trained on; all else speaks of positions in this list
  * @property sizes (feature frames, tokens) of each

@@ -9,9 +9,9 @@ import kotlin.math.sqrt
 data class PartValue(val part: Part, val value: Double)
 
 /**
- * A plan's knobs that differ from parameter to parameter, worked out once a round.
+ * A plan's settings that differ from parameter to parameter, resolved once a round.
  *
- * What is left unused costs nothing: a plan that treats all parameters alike has no frozen parts,
+ * Unused settings cost nothing: a plan that treats all parameters alike has no frozen parts,
  * no shares, and one part for its noise.
  *
  * @property frozen parameters that do not train
@@ -25,7 +25,7 @@ class Layers(val frozen: List<Part>, val noise: List<PartValue>, val shares: Lis
          * What [plan] means for the parameters of [table] at the weights [initial] [P].
          *
          * @throws org.fedvoice.core.FedvoiceException `bad-config` if the plan trains parameters
-         *   that the table has not
+         *   that the table lacks
          */
         fun of(plan: TrainingPlan, table: ParameterTable, initial: FloatArray): Layers {
             val trained = plan.trained(table)

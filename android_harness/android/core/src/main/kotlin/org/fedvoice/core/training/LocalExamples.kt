@@ -44,7 +44,7 @@ class FeatureCache(private val maxBytes: Long = 8L shl 20) {
         }
     }
 
-    /** Hold nothing: needed when another task's front end takes over. */
+    /** Empty the cache: needed when another task's front end is used. */
     fun clear() {
         examples.clear()
         heldBytes = 0
@@ -110,7 +110,7 @@ class LocalExamples<R : Recording>(
     }
 }
 
-/** For people: "2 wrong-sample-rate, 1 unknown-token". */
+/** As text: "2 wrong-sample-rate, 1 unknown-token". */
 fun describeReasons(reasons: Map<String, Int>): String =
     reasons.entries.joinToString { (reason, count) -> "$count $reason" }
 
