@@ -27,14 +27,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
-from fedvoice.protocol.parameters import (
-    FlatVector,
-    Float32Array,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.parameters import FlatVector, Float32Array
 
 CHUNK_ELEMENTS = 64 * 1024
 

@@ -32,11 +32,7 @@ from fedvoice.algorithm.doors import SERVER_OPTIMIZERS
 from fedvoice.algorithm.rates import rate_multiplier
 from fedvoice.algorithm.settings import OptimizerConfig
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
-from fedvoice.protocol.parameters import (
-    FlatVector,
-    Float32Array,
-    ParameterTable,
-)
+from fedvoice.protocol.parameters import FlatVector, Float32Array, ParameterTable
 
 _ONE = np.float32(1)
 

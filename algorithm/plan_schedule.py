@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from fedvoice.algorithm.rates import (
-    RateSchedule,
-    rate_multiplier,
-)
+from fedvoice.algorithm.rates import RateSchedule, rate_multiplier
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.plan import RuleOption, TrainingPlan
 

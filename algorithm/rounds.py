@@ -21,10 +21,7 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from fedvoice.protocol.random import (
-    Purpose,
-    Stream,
-)
+from fedvoice.protocol.random import Purpose, Stream
 
 
 class Work(StrEnum):

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from fedvoice.algorithm.rounds import (
-    RoundRules,
-    Work,
-)
+from fedvoice.algorithm.rounds import RoundRules, Work
 from fedvoice.algorithm.settings import AlgorithmConfig
 
 _EVERYBODY = 2**31 - 1

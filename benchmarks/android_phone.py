@@ -39,14 +39,8 @@ import typer
 from benchmarks.train_step import FEATURES, MODELS
 from fedvoice.android_harness.emulation.jvm import find_phone
 from fedvoice.protocol.engine import Example
-from fedvoice.protocol.plan import (
-    SpecAugment,
-    TrainingPlan,
-)
-from fedvoice.protocol.task import (
-    TaskPackage,
-    load_package,
-)
+from fedvoice.protocol.plan import SpecAugment, TrainingPlan
+from fedvoice.protocol.task import TaskPackage, load_package
 
 WARM_UP_STEPS = 12
 BLOCK_STEPS = 4
@@ -192,11 +186,7 @@ class Phone:
 
 def export(directory: Path) -> TaskPackage:
     """The package of `rnnt-2m`."""
-    from fedvoice.model_export.config import (
-        BucketConfig,
-        ExportConfig,
-        VocabularyConfig,
-    )
+    from fedvoice.model_export.config import BucketConfig, ExportConfig, VocabularyConfig
     from fedvoice.model_export.package import export_task
 
     model, vocabulary, bucket = MODELS["rnnt-2m"]

@@ -27,10 +27,7 @@ from fedvoice.laboratory.experiment.trials import Trial
 from fedvoice.simulation.engines import TrainerSpec
 from fedvoice.simulation.federation import Federation
 from fedvoice.simulation.populations import build_population
-from fedvoice.simulation.workers.pool import (
-    WorkerPool,
-    WorkerSpec,
-)
+from fedvoice.simulation.workers.pool import WorkerPool, WorkerSpec
 from fedvoice.simulation.workers.spread import Spread
 
 EXPERIMENT = Path(__file__).resolve().parent.parent / "experiments" / "stress.toml"

@@ -21,10 +21,7 @@ from rich.console import Console
 
 from fedvoice.laboratory.experiment.config import load_experiment
 from fedvoice.laboratory.experiment.runner import run_trials
-from fedvoice.laboratory.experiment.summary import (
-    Line,
-    summarise,
-)
+from fedvoice.laboratory.experiment.summary import Line, summarise
 from fedvoice.laboratory.experiment.view import ExperimentView
 
 CONFIG = Path(__file__).resolve().parent.parent / "experiments" / "noniid-gap.toml"

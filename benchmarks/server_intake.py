@@ -25,10 +25,7 @@ from pathlib import Path
 import grpc
 import numpy as np
 
-from fedvoice.protocol.codec import (
-    CHUNK_BYTES,
-    digest_of,
-)
+from fedvoice.protocol.codec import CHUNK_BYTES, digest_of
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.generated import fedvoice_pb2_grpc
 from fedvoice.protocol.parameters import ParameterTable

@@ -24,10 +24,7 @@ import torch
 import typer
 
 from fedvoice.model_export.batch import TensorBatch
-from fedvoice.model_export.gradient_check import (
-    Checked,
-    check_step,
-)
+from fedvoice.model_export.gradient_check import Checked, check_step
 from fedvoice.model_export.graphs.methods import step_source
 from fedvoice.model_export.kinds import ModelConfig, build_model
 from fedvoice.model_export.kinds.ctc import CtcConfig
@@ -36,14 +33,8 @@ from fedvoice.model_export.kinds.rnnt import RnntConfig
 from fedvoice.model_export.lowering.program import lower
 from fedvoice.model_export.lowering.runtime import LoadedProgram
 from fedvoice.model_export.models.loss import loss_of
-from fedvoice.model_export.package import (
-    flat_weights,
-    parameter_table,
-)
-from fedvoice.protocol.task import (
-    Bucket,
-    FeatureSettings,
-)
+from fedvoice.model_export.package import flat_weights, parameter_table
+from fedvoice.protocol.task import Bucket, FeatureSettings
 
 RATE = 1e-4
 CLIP_NORM = 5.0

@@ -9,10 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.parameters import Float32Array
 from fedvoice.protocol.task import FeatureSettings
 

@@ -11,10 +11,7 @@ import typer
 from typer.models import OptionInfo
 
 from fedvoice.data.readers import READERS
-from fedvoice.protocol.utterances import (
-    Utterance,
-    write_manifest,
-)
+from fedvoice.protocol.utterances import Utterance, write_manifest
 
 data = typer.Typer(
     name="data",
@@ -36,10 +33,7 @@ def synthetic_command(
     """The embedded corpus: words spoken by many espeak-ng voices."""
     from rich.progress import Progress
 
-    from fedvoice.data.synthetic import (
-        SyntheticCorpusConfig,
-        build_synthetic_corpus,
-    )
+    from fedvoice.data.synthetic import SyntheticCorpusConfig, build_synthetic_corpus
 
     with Progress() as progress:
         bar = progress.add_task("voices", total=voices)

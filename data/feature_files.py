@@ -23,10 +23,7 @@ from fedvoice.data.references import ArrayReference
 from fedvoice.data.speakers import SpeechPartitionSettings
 from fedvoice.data.speech import completed, partition_utterances
 from fedvoice.protocol.engine import normalise_features
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.parameters import Float32Array
 from fedvoice.protocol.utterances import Utterance
 from fedvoice.protocol.vocabulary import normalise

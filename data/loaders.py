@@ -15,10 +15,7 @@ from typing import Annotated
 
 import typer
 
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.utterances import Utterance
 from fedvoice.protocol.vocabulary import normalise
 

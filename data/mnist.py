@@ -27,15 +27,8 @@ from fedvoice.data.partitioning import (
     numbered,
 )
 from fedvoice.data.references import PackedExamples, Padded
-from fedvoice.protocol.engine import (
-    Example,
-    Examples,
-    Int64Array,
-)
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.engine import Example, Examples, Int64Array
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.random import Purpose, Stream
 
 SIDE = 28

@@ -13,10 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fedvoice.protocol.engine import Int64Array
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 
 
 def iid(examples: int, clients: int, seed: int) -> list[Int64Array]:

@@ -29,15 +29,8 @@ from fedvoice.data.partitioning import (
     apply_partition,
     numbered,
 )
-from fedvoice.protocol.engine import (
-    Example,
-    Examples,
-    Int64Array,
-)
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.engine import Example, Examples, Int64Array
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 
 CHARACTERS = "\n !$&',-.0123456789:;?ABCDEFGHIJKLMNOPQRSTUVWXYZ[]abcdefghijklmnopqrstuvwxyz"
 """The 76 characters of the corpus: token i + 1 of the task stands for character i."""

@@ -18,10 +18,7 @@ from fedvoice.data.partitioning import (
     bad_partition,
     numbered,
 )
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.utterances import Utterance
 
 

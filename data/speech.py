@@ -10,12 +10,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import model_validator
 
 from fedvoice.data.buckets import fit_buckets
-from fedvoice.data.dataset import (
-    Corpus,
-    UtteranceClients,
-    VocabularyOf,
-    content_digest,
-)
+from fedvoice.data.dataset import Corpus, UtteranceClients, VocabularyOf, content_digest
 from fedvoice.data.partitioning import PartitionRule
 from fedvoice.data.speakers import SpeechPartitionSettings, partition
 from fedvoice.data.synthetic import SyntheticCorpusConfig, build_synthetic_corpus

@@ -14,15 +14,9 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from fedvoice.data.espeak import (
-    Espeak,
-    Voice,
-)
+from fedvoice.data.espeak import Espeak, Voice
 from fedvoice.protocol.parameters import Float32Array
-from fedvoice.protocol.utterances import (
-    Utterance,
-    write_manifest,
-)
+from fedvoice.protocol.utterances import Utterance, write_manifest
 
 ACCENTS = (
     "en-us",

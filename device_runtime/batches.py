@@ -8,14 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fedvoice.protocol.plan import TrainingPlan
-from fedvoice.protocol.random import (
-    Purpose,
-    Stream,
-)
-from fedvoice.protocol.task import (
-    Bucket,
-    TaskManifest,
-)
+from fedvoice.protocol.random import Purpose, Stream
+from fedvoice.protocol.task import Bucket, TaskManifest
 
 
 def draw_examples(

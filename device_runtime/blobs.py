@@ -14,12 +14,7 @@ from pathlib import Path
 from fedvoice.protocol.codec import digest_of
 from fedvoice.protocol.files import write_file
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
-from fedvoice.protocol.task import (
-    PROGRAM_FILE,
-    TaskPackage,
-    check_digest,
-    parse_manifest,
-)
+from fedvoice.protocol.task import PROGRAM_FILE, TaskPackage, check_digest, parse_manifest
 
 _PACKAGES = "packages"
 _DIGEST_LENGTH = 64

@@ -17,16 +17,10 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.message import Message
 
-from fedvoice.device_runtime.identity import (
-    Identity,
-    bad_credentials,
-)
+from fedvoice.device_runtime.identity import Identity, bad_credentials
 from fedvoice.device_runtime.outbox import PendingReport
 from fedvoice.protocol.codec import CHUNK_BYTES
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.generated import fedvoice_pb2_grpc as pb_grpc
 from fedvoice.protocol.random import Stream

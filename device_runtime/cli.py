@@ -15,11 +15,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-    make_folder,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError, make_folder
 from fedvoice.protocol.files import take_lock
 from fedvoice.protocol.invitation import is_address
 
@@ -92,10 +88,7 @@ def device(
     from fedvoice.device_runtime.executorch_engine import ExecuTorchEngine
     from fedvoice.device_runtime.outcomes import SessionSettings
     from fedvoice.device_runtime.session import Phone
-    from fedvoice.device_runtime.store import (
-        ExampleStore,
-        Split,
-    )
+    from fedvoice.device_runtime.store import ExampleStore, Split
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     if server:
@@ -216,10 +209,7 @@ def add_manifest(store: ExampleStore, data: Path, speaker: str = "") -> int:
         FedvoiceError: what reading the manifest raises, `unreadable-audio`, `store-full`,
             `bad-manifest` if it has no utterance of the speaker.
     """
-    from fedvoice.device_runtime.store import (
-        NewExample,
-        Split,
-    )
+    from fedvoice.device_runtime.store import NewExample, Split
     from fedvoice.protocol.utterances import read_manifest
 
     path = data / MANIFEST_NAME if data.is_dir() else data
@@ -249,10 +239,7 @@ def add_manifest(store: ExampleStore, data: Path, speaker: str = "") -> int:
 def _identity(state: Path, invitation: str, client_id: str, policy: CallPolicy) -> Identity:
     """Who this phone is: enrolled before, or with the invitation now."""
     from fedvoice.device_runtime import identity
-    from fedvoice.device_runtime.enrolment import (
-        enrol,
-        read_invitation,
-    )
+    from fedvoice.device_runtime.enrolment import enrol, read_invitation
 
     folder = state / "identity"
     if invitation:

@@ -8,27 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fedvoice.device_runtime.batches import (
-    draw_epochs,
-    draw_examples,
-)
+from fedvoice.device_runtime.batches import draw_epochs, draw_examples
 from fedvoice.device_runtime.optimizer import optimizer_state_bytes
-from fedvoice.device_runtime.spec_augment import (
-    MaskWords,
-    draw_mask_words,
-)
+from fedvoice.device_runtime.spec_augment import MaskWords, draw_mask_words
 from fedvoice.protocol.cost import training_memory_bytes
 from fedvoice.protocol.engine import Example
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.plan import TrainingPlan
-from fedvoice.protocol.random import (
-    NORMAL_TABLE_SIZE,
-    Purpose,
-    Stream,
-)
+from fedvoice.protocol.random import NORMAL_TABLE_SIZE, Purpose, Stream
 from fedvoice.protocol.task import TaskManifest
 
 UNUSABLE = frozenset(

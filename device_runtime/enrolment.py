@@ -10,27 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from fedvoice.device_runtime import identity
-from fedvoice.device_runtime.calls import (
-    CallPolicy,
-    connect,
-    repeated,
-)
+from fedvoice.device_runtime.calls import CallPolicy, connect, repeated
 from fedvoice.device_runtime.identity import Identity
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.generated import fedvoice_pb2_grpc as pb_grpc
-from fedvoice.protocol.invitation import (
-    PREFIX,
-    Invitation,
-    parse_invitation,
-)
-from fedvoice.protocol.random import (
-    Purpose,
-    Stream,
-)
+from fedvoice.protocol.invitation import PREFIX, Invitation, parse_invitation
+from fedvoice.protocol.random import Purpose, Stream
 
 _log = logging.getLogger(__name__)
 

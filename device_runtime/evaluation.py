@@ -9,11 +9,7 @@ from collections.abc import Callable, Sequence
 from fedvoice.device_runtime.course import UNUSABLE
 from fedvoice.device_runtime.memory import PeakMemory
 from fedvoice.protocol.cost import training_memory_bytes
-from fedvoice.protocol.engine import (
-    Engine,
-    Example,
-    make_batch,
-)
+from fedvoice.protocol.engine import Engine, Example, make_batch
 from fedvoice.protocol.errors import FedvoiceError
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.parameters import FlatVector

@@ -5,21 +5,10 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 
-from fedvoice.data.audio import (
-    check_rate,
-    read_waveform,
-)
+from fedvoice.data.audio import check_rate, read_waveform
 from fedvoice.device_runtime.course import UNUSABLE
-from fedvoice.device_runtime.store import (
-    ExampleStore,
-    StoredExample,
-)
-from fedvoice.protocol.engine import (
-    Engine,
-    Example,
-    Examples,
-    normalise_features,
-)
+from fedvoice.device_runtime.store import ExampleStore, StoredExample
+from fedvoice.protocol.engine import Engine, Example, Examples, normalise_features
 from fedvoice.protocol.errors import FedvoiceError
 from fedvoice.protocol.task import TaskManifest
 

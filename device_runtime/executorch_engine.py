@@ -16,18 +16,9 @@ import torch
 # start. It needs torch's libraries, which the line above loads.
 from executorch.extension.pybindings import _C
 
-from fedvoice.protocol.engine import (
-    Batch,
-    Int64Array,
-)
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
-from fedvoice.protocol.parameters import (
-    FlatVector,
-    Float32Array,
-)
+from fedvoice.protocol.engine import Batch, Int64Array
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.parameters import FlatVector, Float32Array
 from fedvoice.protocol.task import (
     PROGRAM_FILE,
     Bucket,

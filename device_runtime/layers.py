@@ -11,20 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedvoice.device_runtime.flat import (
-    clip_factor,
-    norm,
-)
-from fedvoice.protocol.parameters import (
-    FlatVector,
-    ParameterSpec,
-    ParameterTable,
-)
-from fedvoice.protocol.plan import (
-    TrainingPlan,
-    frozen_parts,
-    trained_parameters,
-)
+from fedvoice.device_runtime.flat import clip_factor, norm
+from fedvoice.protocol.parameters import FlatVector, ParameterSpec, ParameterTable
+from fedvoice.protocol.plan import TrainingPlan, frozen_parts, trained_parameters
 
 
 @dataclass(frozen=True)

@@ -20,16 +20,10 @@ from fedvoice.device_runtime.flat import (
     norm,
     scale_and_add,
 )
-from fedvoice.device_runtime.layers import (
-    Layers,
-    clip_shares,
-)
+from fedvoice.device_runtime.layers import Layers, clip_shares
 from fedvoice.protocol.parameters import FlatVector
 from fedvoice.protocol.plan import TrainingPlan
-from fedvoice.protocol.random import (
-    normal_table,
-    read_normals,
-)
+from fedvoice.protocol.random import normal_table, read_normals
 
 
 @dataclass

@@ -21,56 +21,23 @@ from pathlib import Path
 import grpc
 
 from fedvoice.algorithm.doors import CLIENT_RULES
-from fedvoice.device_runtime.blobs import (
-    BlobCache,
-    HeldBlobs,
-)
+from fedvoice.device_runtime.blobs import BlobCache, HeldBlobs
 from fedvoice.device_runtime.calls import ServerCalls
 from fedvoice.device_runtime.checkpoint import Checkpoint
-from fedvoice.device_runtime.conditions import (
-    ConditionSource,
-    Interruption,
-)
-from fedvoice.device_runtime.engines import (
-    EngineCache,
-    LoadedEngine,
-)
+from fedvoice.device_runtime.conditions import ConditionSource, Interruption
+from fedvoice.device_runtime.engines import EngineCache, LoadedEngine
 from fedvoice.device_runtime.examples import FeatureCache
 from fedvoice.device_runtime.files import room_on_disk
 from fedvoice.device_runtime.identity import Identity
-from fedvoice.device_runtime.outbox import (
-    AssignmentFile,
-    HeldAssignment,
-    Outbox,
-    PendingReport,
-)
-from fedvoice.device_runtime.outcomes import (
-    REACTIONS,
-    Happened,
-    Outcome,
-    Reaction,
-    SessionSettings,
-)
-from fedvoice.device_runtime.store import (
-    ExampleStore,
-    Split,
-)
-from fedvoice.device_runtime.work import (
-    Job,
-    give_up,
-    perform,
-)
+from fedvoice.device_runtime.outbox import AssignmentFile, HeldAssignment, Outbox, PendingReport
+from fedvoice.device_runtime.outcomes import REACTIONS, Happened, Outcome, Reaction, SessionSettings
+from fedvoice.device_runtime.store import ExampleStore, Split
+from fedvoice.device_runtime.work import Job, give_up, perform
 from fedvoice.protocol.codec import decode
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.parameters import FlatVector
-from fedvoice.protocol.random import (
-    Purpose,
-    Stream,
-)
+from fedvoice.protocol.random import Purpose, Stream
 from fedvoice.protocol.version import PROTOCOL_VERSION
 
 _log = logging.getLogger(__name__)

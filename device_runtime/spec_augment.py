@@ -6,14 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fedvoice.protocol.parameters import Float32Array
-from fedvoice.protocol.plan import (
-    SpecAugment,
-    TrainingPlan,
-)
-from fedvoice.protocol.random import (
-    Purpose,
-    Stream,
-)
+from fedvoice.protocol.plan import SpecAugment, TrainingPlan
+from fedvoice.protocol.random import Purpose, Stream
 
 MaskWords = npt.NDArray[np.uint32]
 

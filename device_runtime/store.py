@@ -15,10 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from fedvoice.data.audio import read_facts
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.vocabulary import normalise
 
 _SCHEMA = """

@@ -16,14 +16,8 @@ import numpy as np
 
 from fedvoice.algorithm.client_rules import PlannedRule
 from fedvoice.device_runtime.batches import micro_batches
-from fedvoice.device_runtime.checkpoint import (
-    Checkpoint,
-    checkpoint_key,
-)
-from fedvoice.device_runtime.course import (
-    Course,
-    draw_course,
-)
+from fedvoice.device_runtime.checkpoint import Checkpoint, checkpoint_key
+from fedvoice.device_runtime.course import Course, draw_course
 from fedvoice.device_runtime.flat import add_scaled
 from fedvoice.device_runtime.layers import layers_of
 from fedvoice.device_runtime.memory import PeakMemory
@@ -36,11 +30,7 @@ from fedvoice.device_runtime.optimizer import (
     sgd_step,
 )
 from fedvoice.device_runtime.spec_augment import apply_masks
-from fedvoice.protocol.engine import (
-    Engine,
-    Example,
-    make_batch,
-)
+from fedvoice.protocol.engine import Engine, Example, make_batch
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.parameters import FlatVector
 from fedvoice.protocol.plan import TrainingPlan

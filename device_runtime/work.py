@@ -9,24 +9,11 @@ from dataclasses import dataclass
 from fedvoice.device_runtime.checkpoint import Checkpoint
 from fedvoice.device_runtime.engines import LoadedEngine
 from fedvoice.device_runtime.evaluation import evaluate
-from fedvoice.device_runtime.examples import (
-    FeatureCache,
-    LocalExamples,
-    describe_reasons,
-)
+from fedvoice.device_runtime.examples import FeatureCache, LocalExamples, describe_reasons
 from fedvoice.device_runtime.outbox import PendingReport
-from fedvoice.device_runtime.store import (
-    ExampleStore,
-    Split,
-)
-from fedvoice.device_runtime.trainer import (
-    TrainingStatus,
-    train,
-)
-from fedvoice.protocol.codec import (
-    digest_of,
-    encode,
-)
+from fedvoice.device_runtime.store import ExampleStore, Split
+from fedvoice.device_runtime.trainer import TrainingStatus, train
+from fedvoice.protocol.codec import digest_of, encode
 from fedvoice.protocol.errors import FedvoiceError
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.parameters import FlatVector

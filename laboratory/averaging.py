@@ -18,46 +18,22 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from fedvoice.data.mnist import (
-    DIGITS,
-    SIDE,
-    Images,
-    read_mnist,
-)
+from fedvoice.data.mnist import DIGITS, SIDE, Images, read_mnist
 from fedvoice.laboratory.experiment.plots import curves
-from fedvoice.model_export.config import (
-    BucketConfig,
-    ExportConfig,
-    VocabularyConfig,
-)
+from fedvoice.model_export.config import BucketConfig, ExportConfig, VocabularyConfig
 from fedvoice.model_export.kinds.two_layer import TwoLayerConfig
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.parameters import FlatVector
-from fedvoice.protocol.plan import (
-    SpecAugment,
-    TrainingPlan,
-)
-from fedvoice.protocol.task import (
-    FeatureSettings,
-    TaskManifest,
-)
+from fedvoice.protocol.plan import SpecAugment, TrainingPlan
+from fedvoice.protocol.task import FeatureSettings, TaskManifest
 from fedvoice.protocol.vocabulary import TargetKind
 from fedvoice.simulation.clients import ClientData
 from fedvoice.simulation.engines import TrainerSpec
-from fedvoice.simulation.fast.local import (
-    stack_rows,
-    take_rows,
-)
+from fedvoice.simulation.fast.local import stack_rows, take_rows
 from fedvoice.simulation.fast.models import OneModel
 from fedvoice.simulation.settings import EngineKind
 from fedvoice.simulation.speech import collate_arrays
-from fedvoice.simulation.tasks import (
-    TrainingTask,
-    unexported_task,
-)
+from fedvoice.simulation.tasks import TrainingTask, unexported_task
 
 CSV_FILE, FIGURE_FILE = "averaging.csv", "averaging.svg"
 _ROWS = 1024

@@ -102,16 +102,9 @@ def run(
     from fedvoice.laboratory.experiment.config import load_experiment
     from fedvoice.laboratory.experiment.forecast import look
     from fedvoice.laboratory.experiment.places import trials_folder
-    from fedvoice.laboratory.experiment.report import (
-        table_lines,
-        write_experiment,
-    )
+    from fedvoice.laboratory.experiment.report import table_lines, write_experiment
     from fedvoice.laboratory.experiment.runner import run_trials
-    from fedvoice.laboratory.experiment.view import (
-        ExperimentView,
-        show_plan,
-        show_summary,
-    )
+    from fedvoice.laboratory.experiment.view import ExperimentView, show_plan, show_summary
     from fedvoice.protocol.errors import make_folder
     from fedvoice.simulation.workers.spread import Spread
 
@@ -124,10 +117,7 @@ def run(
     spread = Spread(workers, pool_name(worker_pool, backend))
     at_a_time = jobs or max(1, (os.cpu_count() or 1) // workers)
     if spread.ray and not dry_run:
-        from fedvoice.simulation.workers.ray_pool import (
-            connect,
-            count_cores,
-        )
+        from fedvoice.simulation.workers.ray_pool import connect, count_cores
 
         connect(ray_address)
         at_a_time = jobs or max(1, count_cores() // workers)
@@ -165,11 +155,7 @@ def report(
 
     Example: fedvoice report runs/noniid-gap runs/fvn --out runs/both
     """
-    from fedvoice.laboratory.experiment.again import (
-        combine,
-        is_experiment,
-        render_again,
-    )
+    from fedvoice.laboratory.experiment.again import combine, is_experiment, render_again
     from fedvoice.reporting.report import write_report
     from fedvoice.reporting.results import read_results
 
@@ -201,11 +187,7 @@ def averaging(
 
     Example: fedvoice experiment averaging --folder mnist
     """
-    from fedvoice.laboratory.averaging import (
-        FIGURE_FILE,
-        AveragingConfig,
-        run_averaging,
-    )
+    from fedvoice.laboratory.averaging import FIGURE_FILE, AveragingConfig, run_averaging
     from fedvoice.protocol.errors import make_folder
 
     make_folder(out)

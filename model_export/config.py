@@ -10,24 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from fedvoice.data.speech import SpeechCorpus
 from fedvoice.model_export.kinds import ModelConfig, kind_of
-from fedvoice.model_export.vocabulary import (
-    build_vocabulary,
-    vocabulary_as_given,
-)
+from fedvoice.model_export.vocabulary import build_vocabulary, vocabulary_as_given
 from fedvoice.protocol.plan import TrainingPlan
-from fedvoice.protocol.settings import (
-    read_toml,
-    wrong_field,
-)
-from fedvoice.protocol.task import (
-    Bucket,
-    FeatureSettings,
-)
+from fedvoice.protocol.settings import read_toml, wrong_field
+from fedvoice.protocol.task import Bucket, FeatureSettings
 from fedvoice.protocol.utterances import read_manifest
-from fedvoice.protocol.vocabulary import (
-    TargetKind,
-    Vocabulary,
-)
+from fedvoice.protocol.vocabulary import TargetKind, Vocabulary
 
 
 class BucketConfig(BaseModel):

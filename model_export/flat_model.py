@@ -9,10 +9,7 @@ from torch import Tensor
 from fedvoice.model_export.batch import TensorBatch
 from fedvoice.model_export.kinds import build_model, from_settings
 from fedvoice.model_export.models.loss import loss_of
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.task import TaskManifest
 
 

@@ -10,14 +10,8 @@ import torch
 from fedvoice.model_export.config import ExportConfig
 from fedvoice.model_export.kinds import build_model, from_settings, kind_of, to_settings
 from fedvoice.model_export.models.base import TaskModel
-from fedvoice.protocol.parameters import (
-    FlatVector,
-    ParameterTable,
-)
-from fedvoice.protocol.task import (
-    Bucket,
-    TaskManifest,
-)
+from fedvoice.protocol.parameters import FlatVector, ParameterTable
+from fedvoice.protocol.task import Bucket, TaskManifest
 from fedvoice.protocol.vocabulary import Vocabulary
 
 

@@ -23,15 +23,9 @@ from fedvoice.model_export.kinds import ModelConfig
 from fedvoice.model_export.log_mel import reference_features
 from fedvoice.model_export.models.base import TaskModel
 from fedvoice.model_export.models.loss import loss_of
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.parameters import ParameterTable
-from fedvoice.protocol.task import (
-    Bucket,
-    FeatureSettings,
-)
+from fedvoice.protocol.task import Bucket, FeatureSettings
 
 GRADIENT_TOLERANCE = 2e-4
 """Largest error of a parameter's gradient, relative to that gradient's largest entry."""

@@ -7,12 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedvoice.model_export.config import ExportConfig
-from fedvoice.model_export.fresh import (
-    flat_weights,
-    manifest_of,
-    new_model,
-    parameter_table,
-)
+from fedvoice.model_export.fresh import flat_weights, manifest_of, new_model, parameter_table
 from fedvoice.model_export.gradient_check import (
     Checked,
     GradientReport,
@@ -22,10 +17,7 @@ from fedvoice.model_export.gradient_check import (
 )
 from fedvoice.model_export.graphs.methods import task_methods
 from fedvoice.model_export.kinds import kind_of
-from fedvoice.model_export.lowering.program import (
-    Program,
-    lower,
-)
+from fedvoice.model_export.lowering.program import Program, lower
 from fedvoice.model_export.lowering.runtime import LoadedProgram
 from fedvoice.protocol.codec import digest_of
 from fedvoice.protocol.notes import Note

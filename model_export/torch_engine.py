@@ -12,19 +12,9 @@ import torch
 from fedvoice.model_export.batch import TensorBatch
 from fedvoice.model_export.flat_model import FlatModel
 from fedvoice.model_export.log_mel import reference_features
-from fedvoice.protocol.engine import (
-    Batch,
-    Int64Array,
-)
-from fedvoice.protocol.parameters import (
-    FlatVector,
-    Float32Array,
-)
-from fedvoice.protocol.task import (
-    Bucket,
-    TaskManifest,
-    check_takes_audio,
-)
+from fedvoice.protocol.engine import Batch, Int64Array
+from fedvoice.protocol.parameters import FlatVector, Float32Array
+from fedvoice.protocol.task import Bucket, TaskManifest, check_takes_audio
 
 
 class TorchEngine:

@@ -6,16 +6,8 @@ import base64
 import io
 from collections.abc import Iterable, Sequence
 
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
-from fedvoice.protocol.vocabulary import (
-    WORD_BOUNDARY,
-    TargetKind,
-    Vocabulary,
-    normalise,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.vocabulary import WORD_BOUNDARY, TargetKind, Vocabulary, normalise
 
 
 def build_vocabulary(kind: TargetKind, texts: Iterable[str], pieces: int = 500) -> Vocabulary:

@@ -14,16 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import zstandard
 
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.parameters import FlatVector
-from fedvoice.protocol.quantised import (
-    dequantise,
-    quantise,
-    quantised_bytes,
-)
+from fedvoice.protocol.quantised import dequantise, quantise, quantised_bytes
 
 ENCODINGS = ("float32", "float32+zstd", "float16", "float16+zstd", "int8", "int8+zstd")
 CHUNK_BYTES = 256 * 1024

@@ -13,14 +13,8 @@ from typing import Protocol, overload
 import numpy as np
 import numpy.typing as npt
 
-from fedvoice.protocol.parameters import (
-    FlatVector,
-    Float32Array,
-)
-from fedvoice.protocol.task import (
-    Bucket,
-    TaskManifest,
-)
+from fedvoice.protocol.parameters import FlatVector, Float32Array
+from fedvoice.protocol.task import Bucket, TaskManifest
 
 Int64Array = npt.NDArray[np.int64]
 

@@ -13,10 +13,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import NoReturn
 
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 
 PREFIX = "fedvoice1:"
 LONGEST_INVITATION = 16 * 1024

@@ -24,15 +24,9 @@ from pydantic import (
 )
 
 from fedvoice.protocol.codec import ENCODINGS
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
-from fedvoice.protocol.parameters import (
-    ParameterSpec,
-    ParameterTable,
-)
+from fedvoice.protocol.parameters import ParameterSpec, ParameterTable
 from fedvoice.protocol.settings import validated
 
 _LATER = frozenset(

@@ -14,10 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.parameters import FlatVector
 
 BLOCK_VALUES = 1024

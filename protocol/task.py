@@ -16,25 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-)
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from fedvoice.protocol.codec import digest_of
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
-from fedvoice.protocol.parameters import (
-    FlatVector,
-    ParameterTable,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.parameters import FlatVector, ParameterTable
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.protocol.scoring import Scoring
 from fedvoice.protocol.settings import validated

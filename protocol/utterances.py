@@ -12,10 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.files import read_json_lines, read_text
 from fedvoice.protocol.vocabulary import normalise
 

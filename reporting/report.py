@@ -10,11 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fedvoice.protocol.cost import human_bytes
-from fedvoice.reporting.results import (
-    KindResult,
-    Results,
-    RoundResult,
-)
+from fedvoice.reporting.results import KindResult, Results, RoundResult
 
 REPORT_FILE = "report.html"
 

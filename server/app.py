@@ -14,38 +14,22 @@ from typing import TextIO
 import grpc
 
 from fedvoice.protocol.codec import digest_of
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.files import take_lock
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.generated import fedvoice_pb2_grpc
-from fedvoice.protocol.task import (
-    MANIFEST_FILE,
-    TaskPackage,
-    check_digest,
-)
+from fedvoice.protocol.task import MANIFEST_FILE, TaskPackage, check_digest
 from fedvoice.server.config import ServerConfig
 from fedvoice.server.intake.reports import Intake
 from fedvoice.server.intake.service import AggregationService
-from fedvoice.server.rounds.coordinator import (
-    Coordinator,
-    RoundListener,
-)
+from fedvoice.server.rounds.coordinator import Coordinator, RoundListener
 from fedvoice.server.rounds.job import Job
 from fedvoice.server.rounds.needs import check_quota
 from fedvoice.server.security.listen import bind_insecure
 from fedvoice.server.security.secured import Secured
 from fedvoice.server.store.blobs import BlobStore
-from fedvoice.server.store.database import (
-    Store,
-    open_store,
-)
-from fedvoice.server.store.model import (
-    CurrentModel,
-    ModelFiles,
-)
+from fedvoice.server.store.database import Store, open_store
+from fedvoice.server.store.model import CurrentModel, ModelFiles
 
 log = logging.getLogger("fedvoice.server")
 

@@ -14,16 +14,9 @@ from typing import Annotated, Any
 import typer
 
 from fedvoice.protocol.cost import human_bytes
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.files import write_file
-from fedvoice.server.config import (
-    ServerConfig,
-    parse_config,
-    read_config_fields,
-)
+from fedvoice.server.config import ServerConfig, parse_config, read_config_fields
 from fedvoice.server.security.listen import is_loopback
 from fedvoice.server.store.ledger import RoundRow
 

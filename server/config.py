@@ -5,21 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from fedvoice.algorithm.settings import AlgorithmConfig
 from fedvoice.protocol.plan import TrainingPlan
-from fedvoice.protocol.settings import (
-    read_toml,
-    validated,
-)
+from fedvoice.protocol.settings import read_toml, validated
 
 
 class Gates(BaseModel):

@@ -50,16 +50,10 @@ def simulate(
     from rich.console import Console
 
     from fedvoice.reporting.report import write_report
-    from fedvoice.reporting.view import (
-        PreparationView,
-        RoundTable,
-    )
+    from fedvoice.reporting.view import PreparationView, RoundTable
     from fedvoice.simulation.fleet.config import load_config
     from fedvoice.simulation.fleet.kinds import parse_counts
-    from fedvoice.simulation.fleet.prepare import (
-        claim_directory,
-        prepare,
-    )
+    from fedvoice.simulation.fleet.prepare import claim_directory, prepare
     from fedvoice.simulation.fleet.run import server_config
     from fedvoice.simulation.fleet.run import simulate as run_simulation
 

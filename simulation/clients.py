@@ -8,11 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from fedvoice.protocol.engine import (
-    Example,
-    Examples,
-    Int64Array,
-)
+from fedvoice.protocol.engine import Example, Examples, Int64Array
 from fedvoice.protocol.parameters import Float32Array
 
 

@@ -16,45 +16,19 @@ from typing import Any
 
 import numpy as np
 
-from fedvoice.algorithm.aggregation import (
-    Accumulator,
-    inspect,
-)
-from fedvoice.algorithm.checks import (
-    Reason,
-    Refusal,
-    UpdateLimits,
-    check_facts,
-    check_statistics,
-)
+from fedvoice.algorithm.aggregation import Accumulator, inspect
+from fedvoice.algorithm.checks import Reason, Refusal, UpdateLimits, check_facts, check_statistics
 from fedvoice.algorithm.doors import CLIENT_RULES
-from fedvoice.algorithm.links import (
-    Chain,
-    Spooled,
-    Told,
-    make_chain,
-    pieces_of,
-    travelling,
-)
+from fedvoice.algorithm.links import Chain, Spooled, Told, make_chain, pieces_of, travelling
 from fedvoice.algorithm.rounds import Work
 from fedvoice.algorithm.settings import LinkConfig
-from fedvoice.protocol.codec import (
-    decode,
-    digest_of,
-    encode,
-)
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.codec import decode, digest_of, encode
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.parameters import FlatVector, Float32Array
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.simulation.clients import Population
-from fedvoice.simulation.trainers import (
-    LocalUpdate,
-    Trainer,
-)
+from fedvoice.simulation.trainers import LocalUpdate, Trainer
 
 
 @dataclass(frozen=True)

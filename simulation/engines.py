@@ -15,17 +15,10 @@ from typing import ClassVar
 from fedvoice.protocol.parameters import FlatVector
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.protocol.registry import Registry
-from fedvoice.protocol.task import (
-    Bucket,
-    TaskManifest,
-    load_package,
-)
+from fedvoice.protocol.task import Bucket, TaskManifest, load_package
 from fedvoice.simulation.clients import ClientData
 from fedvoice.simulation.settings import EngineKind
-from fedvoice.simulation.trainers import (
-    LocalUpdate,
-    Trainer,
-)
+from fedvoice.simulation.trainers import LocalUpdate, Trainer
 
 
 class Driver(StrEnum):

@@ -8,15 +8,8 @@ from typing import Any
 
 from fedvoice.data.speech import SpeechCorpus
 from fedvoice.protocol.engine import Engine
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
-from fedvoice.protocol.task import (
-    TaskPackage,
-    load_package,
-    load_weights,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.task import TaskPackage, load_package, load_weights
 
 ENGINES = ("executorch", "torch")
 
@@ -57,16 +50,8 @@ def evaluate_manifest(
         sample rate), skipped_reasons.
     """
     from fedvoice.device_runtime.evaluation import evaluate
-    from fedvoice.device_runtime.examples import (
-        FeatureCache,
-        LocalExamples,
-        describe_reasons,
-    )
-    from fedvoice.device_runtime.store import (
-        ExampleStore,
-        NewExample,
-        Split,
-    )
+    from fedvoice.device_runtime.examples import FeatureCache, LocalExamples, describe_reasons
+    from fedvoice.device_runtime.store import ExampleStore, NewExample, Split
 
     package = load_package(task)
     flat = load_weights(weights, package.manifest.parameters)

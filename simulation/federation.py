@@ -22,25 +22,15 @@ from fedvoice.algorithm.aggregation import Accumulator
 from fedvoice.algorithm.books import RoundAccount
 from fedvoice.algorithm.federated import AlgorithmState, FederatedAlgorithm
 from fedvoice.algorithm.optimizers import OptimizerState
-from fedvoice.algorithm.rounds import (
-    RoundState,
-    Work,
-)
-from fedvoice.algorithm.schedule import (
-    following,
-    rules_for,
-)
+from fedvoice.algorithm.rounds import RoundState, Work
+from fedvoice.algorithm.schedule import following, rules_for
 from fedvoice.algorithm.settings import AlgorithmConfig
 from fedvoice.protocol.cost import Cfmq
 from fedvoice.protocol.parameters import FlatVector
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.protocol.task import TaskManifest
 from fedvoice.reporting.results import RoundResult
-from fedvoice.simulation.cohort import (
-    ClientReport,
-    RoundWork,
-    spooled_updates,
-)
+from fedvoice.simulation.cohort import ClientReport, RoundWork, spooled_updates
 from fedvoice.simulation.quality import ErrorCounts
 from fedvoice.simulation.workers.pool import WorkerPool
 

@@ -7,20 +7,10 @@ from functools import lru_cache
 from typing import Any
 
 from fedvoice.data.dataset import Dataset
-from fedvoice.model_export.config import (
-    ExportConfig,
-    parse_config,
-    vocabulary_of,
-)
-from fedvoice.protocol.task import (
-    FeatureSettings,
-    TaskManifest,
-)
+from fedvoice.model_export.config import ExportConfig, parse_config, vocabulary_of
+from fedvoice.protocol.task import FeatureSettings, TaskManifest
 from fedvoice.simulation.clients import Population
-from fedvoice.simulation.speech import (
-    DatasetPopulation,
-    FeatureLibrary,
-)
+from fedvoice.simulation.speech import DatasetPopulation, FeatureLibrary
 
 SHARED_LIBRARIES = 2
 """Number of feature settings whose features a process caches, each up to

@@ -18,11 +18,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Protocol
 
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-    system_error,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError, system_error
 
 _SPAWN = multiprocessing.get_context("spawn")
 _PARENT_POLL_SECS = 1.0

@@ -18,20 +18,10 @@ from fedvoice.data.references import (
 )
 from fedvoice.device_runtime.course import UNUSABLE
 from fedvoice.model_export.log_mel import reference_features
-from fedvoice.protocol.engine import (
-    Example,
-    Examples,
-    normalise_features,
-)
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.engine import Example, Examples, normalise_features
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.parameters import Float32Array
-from fedvoice.protocol.task import (
-    FeatureSettings,
-    TaskManifest,
-)
+from fedvoice.protocol.task import FeatureSettings, TaskManifest
 from fedvoice.protocol.utterances import Utterance
 from fedvoice.simulation.clients import ClientData
 

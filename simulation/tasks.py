@@ -8,12 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from fedvoice.model_export.config import ExportConfig
-from fedvoice.model_export.fresh import (
-    flat_weights,
-    manifest_of,
-    new_model,
-    parameter_table,
-)
+from fedvoice.model_export.fresh import flat_weights, manifest_of, new_model, parameter_table
 from fedvoice.protocol.codec import digest_of
 from fedvoice.protocol.notes import Note
 from fedvoice.protocol.parameters import FlatVector

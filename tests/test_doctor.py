@@ -7,11 +7,7 @@ import sys
 
 from fedvoice import doctor
 from fedvoice.android_harness.emulation import jvm
-from fedvoice.doctor import (
-    Check,
-    examine,
-    possible,
-)
+from fedvoice.doctor import Check, examine, possible
 
 
 def test_doctor_says_what_works_here():

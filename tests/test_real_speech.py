@@ -10,20 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedvoice.data.speakers import (
-    SpeechPartitionSettings,
-    partition,
-)
+from fedvoice.data.speakers import SpeechPartitionSettings, partition
 from fedvoice.device_runtime.evaluation import evaluate
-from fedvoice.device_runtime.examples import (
-    FeatureCache,
-    LocalExamples,
-)
-from fedvoice.device_runtime.store import (
-    ExampleStore,
-    NewExample,
-    Split,
-)
+from fedvoice.device_runtime.examples import FeatureCache, LocalExamples
+from fedvoice.device_runtime.store import ExampleStore, NewExample, Split
 from fedvoice.device_runtime.trainer import train
 from fedvoice.model_export.config import parse_config
 from fedvoice.model_export.package import export_task

@@ -23,22 +23,10 @@ from fedvoice.android_harness.apk.checks import (
     unmet_imports,
 )
 from fedvoice.android_harness.emulation.build import build_natives
-from fedvoice.android_harness.emulation.downloads import (
-    maven_artifact,
-    run,
-)
-from fedvoice.android_harness.emulation.jars import (
-    ANDROID,
-    BUILD,
-    NATIVES,
-    check_checkout,
-    jars,
-)
+from fedvoice.android_harness.emulation.downloads import maven_artifact, run
+from fedvoice.android_harness.emulation.jars import ANDROID, BUILD, NATIVES, check_checkout, jars
 from fedvoice.protocol.cost import human_bytes
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 
 MIN_API = 28
 TARGET_API = 35

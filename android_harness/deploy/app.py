@@ -9,10 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedvoice.android_harness.deploy.adb import Adb
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 
 PACKAGE = "org.fedvoice.dictation"
 ACTIVITY = "org.fedvoice.dictation.MainActivity"

@@ -12,10 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedvoice.android_harness.deploy.app import PACKAGE
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 
 if TYPE_CHECKING:
     from fedvoice.android_harness.deploy.adb import Adb

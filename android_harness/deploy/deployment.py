@@ -14,26 +14,12 @@ from tempfile import TemporaryDirectory
 
 from fedvoice.android_harness.deploy import fitness
 from fedvoice.android_harness.deploy.adb import Adb
-from fedvoice.android_harness.deploy.app import (
-    LOG_TAG,
-    PACKAGE,
-    App,
-    AppState,
-)
+from fedvoice.android_harness.deploy.app import LOG_TAG, PACKAGE, App, AppState
 from fedvoice.android_harness.emulation.recordings import for_android
 from fedvoice.protocol.codec import encode
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
-from fedvoice.protocol.invitation import (
-    Invitation,
-    parse_invitation,
-)
-from fedvoice.protocol.task import (
-    MANIFEST_FILE,
-    TaskPackage,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.invitation import Invitation, parse_invitation
+from fedvoice.protocol.task import MANIFEST_FILE, TaskPackage
 from fedvoice.protocol.utterances import Utterance
 
 Say = Callable[[str], None]

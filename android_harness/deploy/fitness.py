@@ -10,10 +10,7 @@ from fedvoice.android_harness.apk.build import MIN_API
 from fedvoice.android_harness.apk.checks import unregistered_operators
 from fedvoice.android_harness.deploy.adb import Adb
 from fedvoice.protocol.cost import human_bytes
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.task import TaskManifest
 
 _ROOM_FACTOR = 2

@@ -15,10 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
-from fedvoice.android_harness.emulation.adbd_sync import (
-    FileAccess,
-    serve_sync,
-)
+from fedvoice.android_harness.emulation.adbd_sync import FileAccess, serve_sync
 
 log = logging.getLogger("fedvoice.adbd")
 

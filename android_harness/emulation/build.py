@@ -21,11 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fedvoice.android_harness.emulation import standins
-from fedvoice.android_harness.emulation.downloads import (
-    maven,
-    maven_artifact,
-    npm_package,
-)
+from fedvoice.android_harness.emulation.downloads import maven, maven_artifact, npm_package
 from fedvoice.android_harness.emulation.jars import (
     ANDROID,
     BUILD,

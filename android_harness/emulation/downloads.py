@@ -10,10 +10,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 
 MAVEN_VERSION = "3.9.11"
 _OLDEST_MAVEN = (3, 9, 6)  # the protobuf plugin's demand

@@ -7,10 +7,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 
 _SYMBOL = re.compile(
     r"\s*\d+:\s+\S+\s+\d+\s+(?P<kind>\S+)\s+(?P<binding>\S+)\s+\S+\s+(?P<section>\S+)\s+"

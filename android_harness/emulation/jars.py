@@ -13,10 +13,7 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-from fedvoice.android_harness.emulation.downloads import (
-    maven,
-    run,
-)
+from fedvoice.android_harness.emulation.downloads import maven, run
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,10 +8,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 
 MAIN_CLASS = "org.fedvoice.desktop.MainKt"
 HEAP_MEGABYTES = 192

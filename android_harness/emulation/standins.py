@@ -15,10 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedvoice.android_harness.emulation import elf
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 
 SOURCES = Path(__file__).resolve().parent / "bionic"
 _VERSIONS = ("LIBC", *(f"LIBC_{letter}" for letter in "NOPQRSTU"))

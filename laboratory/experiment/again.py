@@ -10,16 +10,9 @@ from pathlib import Path
 from fedvoice.laboratory.experiment.config import ExperimentConfig
 from fedvoice.laboratory.experiment.kept import read_outcome
 from fedvoice.laboratory.experiment.progress import trial_dir
-from fedvoice.laboratory.experiment.report import (
-    EXPERIMENT_FILE,
-    table_lines,
-    write_tables,
-)
+from fedvoice.laboratory.experiment.report import EXPERIMENT_FILE, table_lines, write_tables
 from fedvoice.laboratory.experiment.runner import Gathered
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 
 
 def is_experiment(folder: Path) -> bool:

@@ -22,19 +22,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from fedvoice.laboratory.experiment.fields import (
-    read_fields,
-    set_dotted,
-)
-from fedvoice.laboratory.experiment.trials import (
-    Metric,
-    Trial,
-    TrialSettings,
-)
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.laboratory.experiment.fields import read_fields, set_dotted
+from fedvoice.laboratory.experiment.trials import Metric, Trial, TrialSettings
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.settings import M, validated
 from fedvoice.server.config import parse_config
 

@@ -8,22 +8,12 @@ from typing import TYPE_CHECKING
 
 from fedvoice.data.dataset import described
 from fedvoice.laboratory.experiment.trials import Trial
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.task import load_package
 from fedvoice.reporting.results import Books
-from fedvoice.server.store.ledger import (
-    evaluation_rows,
-    round_rows,
-)
+from fedvoice.server.store.ledger import evaluation_rows, round_rows
 from fedvoice.simulation.fleet.config import FleetConfig, SimulationConfig
-from fedvoice.simulation.fleet.prepare import (
-    SERVER_DIR,
-    TASK_DIR,
-    Prepared,
-)
+from fedvoice.simulation.fleet.prepare import SERVER_DIR, TASK_DIR, Prepared
 from fedvoice.simulation.fleet.run import simulate
 from fedvoice.simulation.quality import ErrorCounts
 from fedvoice.simulation.tasks import TrainingTask

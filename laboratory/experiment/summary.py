@@ -9,10 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fedvoice.laboratory.experiment.outcome import (
-    Outcome,
-    mean_and_spread,
-)
+from fedvoice.laboratory.experiment.outcome import Outcome, mean_and_spread
 from fedvoice.laboratory.experiment.trials import Metric
 
 METRICS: tuple[Metric, ...] = ("wer", "heldout_wer", "pooled")

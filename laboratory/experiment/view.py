@@ -22,23 +22,11 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from fedvoice.laboratory.experiment.forecast import (
-    Standing,
-    remaining_secs,
-    took_secs,
-)
+from fedvoice.laboratory.experiment.forecast import Standing, remaining_secs, took_secs
 from fedvoice.laboratory.experiment.outcome import Outcome
 from fedvoice.laboratory.experiment.progress import TrialProgress
-from fedvoice.laboratory.experiment.summary import (
-    Line,
-    summary_markdown,
-    table_heads,
-    table_rows,
-)
-from fedvoice.laboratory.experiment.trials import (
-    Metric,
-    Trial,
-)
+from fedvoice.laboratory.experiment.summary import Line, summary_markdown, table_heads, table_rows
+from fedvoice.laboratory.experiment.trials import Metric, Trial
 from fedvoice.protocol.errors import FedvoiceError
 from fedvoice.simulation.abandoned import stuck
 

@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from optuna.trial import Trial as Proposal
 
 from fedvoice.laboratory.experiment.trials import Trial
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 
 DEATHS_AT_MOST = 3
 """Deaths of workers that end the attempts at one trial."""

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fedvoice.laboratory.experiment.outcome import (
-    Outcome,
-    Point,
-)
+from fedvoice.laboratory.experiment.outcome import Outcome, Point
 from fedvoice.laboratory.experiment.trials import Metric
 
 _LEAST_SHARE = 0.3

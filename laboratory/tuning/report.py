@@ -14,10 +14,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from fedvoice.laboratory.experiment.outcome import mean_and_spread
-from fedvoice.laboratory.experiment.plots import (
-    pareto_front,
-    scatter,
-)
+from fedvoice.laboratory.experiment.plots import pareto_front, scatter
 from fedvoice.laboratory.tuning.config import TuningConfig
 from fedvoice.laboratory.tuning.study import Search
 from fedvoice.reporting.report import html_table

@@ -22,27 +22,11 @@ from fedvoice.laboratory.experiment.kept import read_outcome
 from fedvoice.laboratory.experiment.local_executor import LocalExecutor
 from fedvoice.laboratory.experiment.outcome import Outcome
 from fedvoice.laboratory.experiment.progress import Pruned, TrialProgress, trial_dir
-from fedvoice.laboratory.experiment.trials import (
-    Metric,
-    Trial,
-)
-from fedvoice.laboratory.tuning.attempts import (
-    DEATHS_AT_MOST,
-    Attempt,
-    worker_lost,
-)
-from fedvoice.laboratory.tuning.config import (
-    Dimension,
-    TuningConfig,
-)
-from fedvoice.laboratory.tuning.pruning import (
-    MedianRule,
-    median_rule,
-)
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.laboratory.experiment.trials import Metric, Trial
+from fedvoice.laboratory.tuning.attempts import DEATHS_AT_MOST, Attempt, worker_lost
+from fedvoice.laboratory.tuning.config import Dimension, TuningConfig
+from fedvoice.laboratory.tuning.pruning import MedianRule, median_rule
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 
 STUDY_FILE = "study.db"
 _OF = "search"

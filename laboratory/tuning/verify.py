@@ -11,10 +11,7 @@ from fedvoice.laboratory.experiment.runner import run_trials
 from fedvoice.laboratory.experiment.trials import Trial
 from fedvoice.laboratory.tuning.config import TuningConfig
 from fedvoice.laboratory.tuning.report import Verdict
-from fedvoice.laboratory.tuning.study import (
-    Search,
-    figure_of,
-)
+from fedvoice.laboratory.tuning.study import Search, figure_of
 from fedvoice.protocol.errors import FedvoiceError
 
 

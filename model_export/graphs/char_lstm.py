@@ -8,26 +8,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from fedvoice.model_export.graphs.encoder import (
-    lstm_weights,
-    named_gradients,
-)
-from fedvoice.model_export.graphs.labeller import (
-    LabellerNet,
-    LabellerRun,
-)
-from fedvoice.model_export.graphs.lstm import (
-    LstmTrace,
-    lstm_backward,
-    lstm_forward,
-)
-from fedvoice.model_export.graphs.ops import (
-    linear,
-    permute,
-    product,
-    reverse_time,
-    row_sums,
-)
+from fedvoice.model_export.graphs.encoder import lstm_weights, named_gradients
+from fedvoice.model_export.graphs.labeller import LabellerNet, LabellerRun
+from fedvoice.model_export.graphs.lstm import LstmTrace, lstm_backward, lstm_forward
+from fedvoice.model_export.graphs.ops import linear, permute, product, reverse_time, row_sums
 from fedvoice.model_export.kinds.char_lstm import CharLstmConfig
 
 

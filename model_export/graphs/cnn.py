@@ -14,16 +14,8 @@ from fedvoice.model_export.graphs.convolution import (
     unpool,
     weight_gradients,
 )
-from fedvoice.model_export.graphs.labeller import (
-    LabellerNet,
-    LabellerRun,
-)
-from fedvoice.model_export.graphs.ops import (
-    linear,
-    permute,
-    product,
-    row_sums,
-)
+from fedvoice.model_export.graphs.labeller import LabellerNet, LabellerRun
+from fedvoice.model_export.graphs.ops import linear, permute, product, row_sums
 from fedvoice.model_export.graphs.two_layer import passed
 from fedvoice.model_export.models.cnn import KERNEL
 

@@ -13,12 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fedvoice.model_export.graphs.ops import (
-    linear,
-    permute,
-    product,
-    row_sums,
-)
+from fedvoice.model_export.graphs.ops import linear, permute, product, row_sums
 
 WINDOW = 4
 """Places of a 2x2 pooling window."""

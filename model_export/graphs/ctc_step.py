@@ -7,12 +7,7 @@ from torch import Tensor
 from fedvoice.model_export.batch import TensorBatch
 from fedvoice.model_export.graphs.ctc_loss import ctc_loss_gradient
 from fedvoice.model_export.graphs.encoder import EncoderGraph
-from fedvoice.model_export.graphs.ops import (
-    linear,
-    permute,
-    product,
-    row_sums,
-)
+from fedvoice.model_export.graphs.ops import linear, permute, product, row_sums
 from fedvoice.model_export.graphs.step import StepGraph
 from fedvoice.model_export.kinds.ctc import CtcConfig
 from fedvoice.protocol.parameters import ParameterTable

@@ -7,16 +7,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from fedvoice.model_export.graphs.encoder import (
-    EncoderGraph,
-    lstm_weights,
-)
-from fedvoice.model_export.graphs.ops import (
-    Tensors,
-    linear,
-    one_hot,
-    scan,
-)
+from fedvoice.model_export.graphs.encoder import EncoderGraph, lstm_weights
+from fedvoice.model_export.graphs.ops import Tensors, linear, one_hot, scan
 from fedvoice.model_export.kinds.ctc import CtcConfig
 from fedvoice.model_export.kinds.rnnt import RnntConfig
 from fedvoice.protocol.parameters import ParameterTable

@@ -19,11 +19,7 @@ from fedvoice.model_export.graphs.lstm import (
     lstm_backward,
     lstm_forward,
 )
-from fedvoice.model_export.graphs.ops import (
-    permute,
-    reversal,
-    reverse_time,
-)
+from fedvoice.model_export.graphs.ops import permute, reversal, reverse_time
 from fedvoice.model_export.kinds.encoder import EncoderConfig
 
 Parameters = Mapping[str, Tensor]

@@ -15,10 +15,7 @@ from fedvoice.model_export.kinds import kind_of
 from fedvoice.model_export.kinds.base import KindConfig
 from fedvoice.model_export.lowering.program import MethodSource
 from fedvoice.protocol.parameters import ParameterTable
-from fedvoice.protocol.task import (
-    Bucket,
-    FeatureSettings,
-)
+from fedvoice.protocol.task import Bucket, FeatureSettings
 
 FEATURES_METHOD = "features"
 LEAST_FRAMES = 2

@@ -22,13 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from fedvoice.model_export.graphs.ops import (
-    LOG_ZERO,
-    Tensors,
-    log_sum_exp,
-    scan,
-    shift_right,
-)
+from fedvoice.model_export.graphs.ops import LOG_ZERO, Tensors, log_sum_exp, scan, shift_right
 
 
 class LatticeTables(nn.Module):

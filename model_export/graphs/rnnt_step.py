@@ -9,20 +9,9 @@ from torch.nn import functional
 
 from fedvoice.model_export.batch import TensorBatch
 from fedvoice.model_export.graphs.chunks import chunk_frames
-from fedvoice.model_export.graphs.encoder import (
-    EncoderGraph,
-    lstm_weights,
-    named_gradients,
-)
-from fedvoice.model_export.graphs.joint import (
-    Joint,
-    JointSize,
-)
-from fedvoice.model_export.graphs.lstm import (
-    LstmTrace,
-    lstm_backward,
-    lstm_forward,
-)
+from fedvoice.model_export.graphs.encoder import EncoderGraph, lstm_weights, named_gradients
+from fedvoice.model_export.graphs.joint import Joint, JointSize
+from fedvoice.model_export.graphs.lstm import LstmTrace, lstm_backward, lstm_forward
 from fedvoice.model_export.graphs.ops import (
     linear,
     one_hot,
@@ -31,10 +20,7 @@ from fedvoice.model_export.graphs.ops import (
     reverse_time,
     row_sums,
 )
-from fedvoice.model_export.graphs.rnnt_loss import (
-    LatticeTables,
-    lattice_posteriors,
-)
+from fedvoice.model_export.graphs.rnnt_loss import LatticeTables, lattice_posteriors
 from fedvoice.model_export.graphs.step import StepGraph
 from fedvoice.model_export.kinds.rnnt import RnntConfig
 from fedvoice.protocol.parameters import ParameterTable

@@ -8,10 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fedvoice.model_export.batch import TensorBatch
-from fedvoice.protocol.parameters import (
-    ALIGNMENT_FLOATS,
-    ParameterTable,
-)
+from fedvoice.protocol.parameters import ALIGNMENT_FLOATS, ParameterTable
 
 
 class StepGraph(nn.Module, ABC):

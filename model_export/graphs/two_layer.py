@@ -7,16 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from fedvoice.model_export.graphs.labeller import (
-    LabellerNet,
-    LabellerRun,
-)
-from fedvoice.model_export.graphs.ops import (
-    linear,
-    permute,
-    product,
-    row_sums,
-)
+from fedvoice.model_export.graphs.labeller import LabellerNet, LabellerRun
+from fedvoice.model_export.graphs.ops import linear, permute, product, row_sums
 
 
 class TwoLayerNet(LabellerNet):

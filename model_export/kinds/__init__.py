@@ -11,11 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import SerializeAsAny, TypeAdapter, ValidationError, WrapValidator
 from pydantic_core import InitErrorDetails
 
-from fedvoice.model_export.kinds.base import (
-    KindConfig,
-    ModelKind,
-    Setting,
-)
+from fedvoice.model_export.kinds.base import KindConfig, ModelKind, Setting
 from fedvoice.protocol.registry import Registry
 
 if TYPE_CHECKING:

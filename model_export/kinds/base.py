@@ -10,10 +10,7 @@ from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.parameters import ParameterTable
 from fedvoice.protocol.scoring import Scoring
 from fedvoice.protocol.task import Bucket

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from fedvoice.model_export.kinds.base import (
-    KindConfig,
-    ModelKind,
-)
+from fedvoice.model_export.kinds.base import KindConfig, ModelKind
 from fedvoice.model_export.kinds.encoder import EncoderConfig
 from fedvoice.protocol.parameters import ParameterTable
 from fedvoice.protocol.task import Bucket

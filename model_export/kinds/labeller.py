@@ -5,10 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING
 
-from fedvoice.model_export.kinds.base import (
-    Config,
-    ModelKind,
-)
+from fedvoice.model_export.kinds.base import Config, ModelKind
 from fedvoice.protocol.parameters import ParameterTable
 from fedvoice.protocol.scoring import Scoring
 from fedvoice.protocol.task import Bucket

@@ -18,14 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ConfigDict, model_validator
 
-from fedvoice.model_export.kinds.base import (
-    KindConfig,
-    ModelKind,
-)
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.model_export.kinds.base import KindConfig, ModelKind
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.scoring import Scoring
 
 if TYPE_CHECKING:

@@ -6,10 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from fedvoice.model_export.kinds.base import (
-    KindConfig,
-    ModelKind,
-)
+from fedvoice.model_export.kinds.base import KindConfig, ModelKind
 from fedvoice.model_export.kinds.encoder import EncoderConfig
 from fedvoice.protocol.parameters import ParameterTable
 from fedvoice.protocol.task import Bucket

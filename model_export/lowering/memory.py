@@ -27,10 +27,7 @@ from executorch.exir.tensor import TensorSpec
 from torch.fx import GraphModule, Node
 
 from fedvoice.model_export.lowering.partitioner import is_loop
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 
 ARENA = 1
 """The runtime's planned buffer; 0 is reserved."""

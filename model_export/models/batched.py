@@ -12,11 +12,7 @@ import torch
 from torch import Tensor
 
 from fedvoice.model_export.batch import TensorBatch
-from fedvoice.model_export.models.batched_layers import (
-    Weight,
-    affine,
-    lstm_layer,
-)
+from fedvoice.model_export.models.batched_layers import Weight, affine, lstm_layer
 
 Parameters = Mapping[str, Weight]
 """By name."""

@@ -8,10 +8,7 @@ from torch import Tensor, nn
 from fedvoice.model_export.kinds.char_lstm import CharLstmConfig
 from fedvoice.model_export.models.labeller import FrameLabeller
 from fedvoice.model_export.models.lstm import SingleBiasLSTM
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 
 
 class CharLstmModel(FrameLabeller):

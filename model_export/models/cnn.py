@@ -10,10 +10,7 @@ from torch.nn import functional
 
 from fedvoice.model_export.kinds.cnn import CnnConfig
 from fedvoice.model_export.models.labeller import FrameLabeller
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 
 KERNEL = 5
 

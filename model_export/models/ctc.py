@@ -9,10 +9,7 @@ from fedvoice.model_export.batch import TensorBatch
 from fedvoice.model_export.kinds.ctc import CtcConfig
 from fedvoice.model_export.models.base import TaskModel
 from fedvoice.model_export.models.batched import Losses, Parameters, encode, linear
-from fedvoice.model_export.models.greedy import (
-    Hypothesis,
-    greedy_ctc,
-)
+from fedvoice.model_export.models.greedy import Hypothesis, greedy_ctc
 from fedvoice.model_export.models.loss import cut
 from fedvoice.model_export.models.lstm import SingleBiasLSTM
 from fedvoice.protocol.vocabulary import BLANK

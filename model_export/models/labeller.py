@@ -14,10 +14,7 @@ from torch import Tensor
 
 from fedvoice.model_export.batch import TensorBatch
 from fedvoice.model_export.models.base import TaskModel
-from fedvoice.model_export.models.greedy import (
-    Hypothesis,
-    margins,
-)
+from fedvoice.model_export.models.greedy import Hypothesis, margins
 
 
 class FrameLabeller(TaskModel):

@@ -13,10 +13,7 @@ from fedvoice.model_export.kinds import MODEL_KINDS
 from fedvoice.model_export.kinds.base import not_exportable
 from fedvoice.model_export.models.base import TaskModel
 from fedvoice.model_export.models.greedy import Hypothesis
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 
 
 class ModuleModel(TaskModel):

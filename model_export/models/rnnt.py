@@ -12,15 +12,8 @@ from fedvoice.model_export.kinds.rnnt import RnntConfig
 from fedvoice.model_export.models.base import TaskModel
 from fedvoice.model_export.models.batched import Losses, Parameters, encode, linear, lstm
 from fedvoice.model_export.models.batched_layers import affine
-from fedvoice.model_export.models.greedy import (
-    Hypothesis,
-    State,
-    greedy_rnnt,
-)
-from fedvoice.model_export.models.loss import (
-    cut,
-    rnnt_nll,
-)
+from fedvoice.model_export.models.greedy import Hypothesis, State, greedy_rnnt
+from fedvoice.model_export.models.loss import cut, rnnt_nll
 from fedvoice.model_export.models.lstm import SingleBiasLSTM
 from fedvoice.protocol.vocabulary import BLANK
 

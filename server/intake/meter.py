@@ -10,11 +10,7 @@ from google.protobuf.message import Message
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.server.rounds.coordinator import Coordinator
 from fedvoice.server.store.tables import TrafficKind
-from fedvoice.server.store.traffic import (
-    chunk_wire_bytes,
-    report_chunk_wire_bytes,
-    wire_bytes,
-)
+from fedvoice.server.store.traffic import chunk_wire_bytes, report_chunk_wire_bytes, wire_bytes
 
 
 class CallBytes:

@@ -12,36 +12,17 @@ from collections.abc import Iterable
 from functools import partial
 from typing import cast
 
-from fedvoice.algorithm.aggregation import (
-    UpdateFacts,
-    inspect,
-)
-from fedvoice.algorithm.checks import (
-    Refusal,
-    check_facts,
-    check_payload_header,
-    check_statistics,
-)
+from fedvoice.algorithm.aggregation import UpdateFacts, inspect
+from fedvoice.algorithm.checks import Refusal, check_facts, check_payload_header, check_statistics
 from fedvoice.algorithm.links import Pieces, Told
 from fedvoice.algorithm.rounds import Work
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.server.rounds.coordinator import Coordinator
-from fedvoice.server.store.blobs import (
-    BlobStore,
-    Upload,
-    payload_key,
-)
+from fedvoice.server.store.blobs import BlobStore, Upload, payload_key
 from fedvoice.server.store.database import Store
 from fedvoice.server.store.payloads import read_payload
-from fedvoice.server.store.tables import (
-    AssignmentRow,
-    EvaluationRow,
-    ReportRow,
-)
+from fedvoice.server.store.tables import AssignmentRow, EvaluationRow, ReportRow
 
 _LATE = Refusal(pb.VERDICT_LATE, "the round has ended or the lease has run out; check in again")
 _NO_FACTS = UpdateFacts(max_abs=0.0, norm=0.0)

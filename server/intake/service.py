@@ -12,10 +12,7 @@ from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.generated import fedvoice_pb2_grpc
 from fedvoice.protocol.version import PROTOCOL_VERSION
 from fedvoice.server.intake.meter import Meter
-from fedvoice.server.intake.patience import (
-    StalledError,
-    patient,
-)
+from fedvoice.server.intake.patience import StalledError, patient
 from fedvoice.server.intake.reports import Intake
 from fedvoice.server.rounds.coordinator import Coordinator
 from fedvoice.server.security.enrolment import Admission

@@ -16,34 +16,18 @@ import threading
 from collections.abc import Callable
 
 from fedvoice.algorithm import rounds
-from fedvoice.algorithm.rounds import (
-    Phase,
-    RoundRules,
-    RoundState,
-    Work,
-)
-from fedvoice.algorithm.schedule import (
-    following,
-    rules_for,
-)
+from fedvoice.algorithm.rounds import Phase, RoundRules, RoundState, Work
+from fedvoice.algorithm.schedule import following, rules_for
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.server.rounds import pace
 from fedvoice.server.rounds.job import Job
-from fedvoice.server.rounds.population import (
-    Population,
-    gates_open,
-)
+from fedvoice.server.rounds.population import Population, gates_open
 from fedvoice.server.rounds.record import RoundRecord
 from fedvoice.server.rounds.sums import RoundSum
 from fedvoice.server.store.blobs import BlobStore
 from fedvoice.server.store.database import Store
 from fedvoice.server.store.model import CurrentModel
-from fedvoice.server.store.tables import (
-    AssignmentRow,
-    EvaluationRow,
-    ReportRow,
-    TrafficKind,
-)
+from fedvoice.server.store.tables import AssignmentRow, EvaluationRow, ReportRow, TrafficKind
 from fedvoice.server.store.traffic import TrafficBook
 
 log = logging.getLogger("fedvoice.server")

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from fedvoice.protocol.codec import largest_payload_bytes
 from fedvoice.protocol.cost import human_bytes
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.server.rounds.job import Job
 from fedvoice.server.store.blobs import BlobStore
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fedvoice.algorithm.rounds import (
-    Phase,
-    RoundState,
-)
+from fedvoice.algorithm.rounds import Phase, RoundState
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.server.config import ServerConfig
 

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 import logging
 
-from fedvoice.algorithm.rounds import (
-    RoundRules,
-    Work,
-    draw_cohort,
-)
+from fedvoice.algorithm.rounds import RoundRules, Work, draw_cohort
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
-from fedvoice.server.config import (
-    Gates,
-    ServerConfig,
-)
+from fedvoice.server.config import Gates, ServerConfig
 from fedvoice.server.store.database import Store
 from fedvoice.server.store.tables import ClientRow
 

@@ -25,10 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.files import sync_file, sync_folder
 from fedvoice.server.store.files import replace_file
 

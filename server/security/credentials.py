@@ -14,12 +14,7 @@ from sqlalchemy import select, update
 
 from fedvoice.server.security.authority import Issued
 from fedvoice.server.store.database import Store, insert_row
-from fedvoice.server.store.tables import (
-    CERTIFICATES,
-    INVITATIONS,
-    CertificateRow,
-    InvitationRow,
-)
+from fedvoice.server.store.tables import CERTIFICATES, INVITATIONS, CertificateRow, InvitationRow
 
 
 @dataclass(frozen=True)

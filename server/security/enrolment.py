@@ -17,15 +17,8 @@ from cryptography.x509.oid import NameOID
 
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.generated import fedvoice_pb2_grpc
-from fedvoice.server.security.authority import (
-    Authority,
-    key_bytes,
-)
-from fedvoice.server.security.credentials import (
-    Credentials,
-    NameTakenError,
-    TokenRefusedError,
-)
+from fedvoice.server.security.authority import Authority, key_bytes
+from fedvoice.server.security.credentials import Credentials, NameTakenError, TokenRefusedError
 
 log = logging.getLogger("fedvoice.server")
 

@@ -9,10 +9,7 @@ from contextlib import suppress
 
 import grpc
 
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.server.security.authority import Authority
 
 _WILDCARDS = ("0.0.0.0", "::", "*")

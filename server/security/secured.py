@@ -9,28 +9,13 @@ from pathlib import Path
 
 import grpc
 
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.generated import fedvoice_pb2_grpc
 from fedvoice.server.config import ServerConfig
-from fedvoice.server.security.authority import (
-    Authority,
-    has_authority,
-    make_authority,
-)
+from fedvoice.server.security.authority import Authority, has_authority, make_authority
 from fedvoice.server.security.credentials import Credentials
-from fedvoice.server.security.enrolment import (
-    Admission,
-    EnrolService,
-    RenewService,
-)
-from fedvoice.server.security.listen import (
-    bind_secure,
-    certificate_names,
-    enrolment_bind,
-)
+from fedvoice.server.security.enrolment import Admission, EnrolService, RenewService
+from fedvoice.server.security.listen import bind_secure, certificate_names, enrolment_bind
 from fedvoice.server.store.database import Store
 
 _AUTHORITY_META = "authority"

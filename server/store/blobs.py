@@ -19,11 +19,7 @@ from types import TracebackType
 from typing import BinaryIO
 
 from fedvoice.protocol.codec import digest_of
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-    is_full,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError, is_full
 from fedvoice.protocol.files import sync_folder
 from fedvoice.server.store.files import replace_file
 

@@ -13,15 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedvoice.algorithm.books import Costs, FormulaTerms, account
-from fedvoice.algorithm.rounds import (
-    Phase,
-    Work,
-)
+from fedvoice.algorithm.rounds import Phase, Work
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
-from fedvoice.server.store.database import (
-    Store,
-    open_read_only,
-)
+from fedvoice.server.store.database import Store, open_read_only
 from fedvoice.server.store.tables import (
     EvaluationRow,
     ReportRow,

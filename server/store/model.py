@@ -17,15 +17,8 @@ from fedvoice.algorithm.federated import AlgorithmState, FederatedAlgorithm
 from fedvoice.algorithm.optimizers import OptimizerState
 from fedvoice.protocol.codec import encode
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
-from fedvoice.protocol.parameters import (
-    FlatVector,
-    ParameterTable,
-)
-from fedvoice.protocol.task import (
-    WEIGHTS_FILE,
-    load_weights,
-    save_weights,
-)
+from fedvoice.protocol.parameters import FlatVector, ParameterTable
+from fedvoice.protocol.task import WEIGHTS_FILE, load_weights, save_weights
 from fedvoice.server.store.blobs import BlobStore
 from fedvoice.server.store.files import replace_file
 

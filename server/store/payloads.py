@@ -13,15 +13,8 @@ from typing import BinaryIO
 import zstandard
 
 from fedvoice.algorithm.aggregation import CHUNK_ELEMENTS
-from fedvoice.protocol.codec import (
-    check_encoding,
-    plain_bytes,
-    read_plain,
-)
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.codec import check_encoding, plain_bytes, read_plain
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.parameters import Float32Array
 
 _WINDOW_BYTES = 8 * 1024 * 1024  # what one stream may make the reader allocate

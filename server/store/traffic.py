@@ -7,10 +7,7 @@ from collections import defaultdict
 
 from google.protobuf.message import Message
 
-from fedvoice.server.store.tables import (
-    TrafficKind,
-    TrafficRow,
-)
+from fedvoice.server.store.tables import TrafficKind, TrafficRow
 
 FRAME_HEADER_BYTES = 5
 """gRPC puts a flag and a length before every message."""

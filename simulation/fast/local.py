@@ -16,32 +16,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedvoice.device_runtime.layers import (
-    Layers,
-    layers_of,
-)
+from fedvoice.device_runtime.layers import Layers, layers_of
 from fedvoice.device_runtime.optimizer import bound_update
-from fedvoice.device_runtime.spec_augment import (
-    MaskWords,
-    apply_masks,
-)
+from fedvoice.device_runtime.spec_augment import MaskWords, apply_masks
 from fedvoice.model_export.batch import TensorBatch
 from fedvoice.protocol.engine import Int64Array
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
-from fedvoice.protocol.parameters import (
-    FlatVector,
-    Float32Array,
-)
-from fedvoice.protocol.plan import (
-    SpecAugment,
-    TrainingPlan,
-)
+from fedvoice.protocol.parameters import FlatVector, Float32Array
+from fedvoice.protocol.plan import SpecAugment, TrainingPlan
 from fedvoice.protocol.task import TaskManifest
 from fedvoice.simulation.clients import ClientData
-from fedvoice.simulation.fast.course import (
-    ClientCourse,
-    draw_client_course,
-)
+from fedvoice.simulation.fast.course import ClientCourse, draw_client_course
 from fedvoice.simulation.fast.models import GroupModel
 from fedvoice.simulation.fast.optimizer import ClientSgd
 from fedvoice.simulation.trainers import LocalUpdate

@@ -15,10 +15,7 @@ from fedvoice.algorithm.client_rules import PlannedRule, RuleState
 from fedvoice.device_runtime.layers import Layers
 from fedvoice.protocol.parameters import Float32Array
 from fedvoice.protocol.plan import TrainingPlan
-from fedvoice.protocol.random import (
-    NORMAL_TABLE_SIZE,
-    normal_table,
-)
+from fedvoice.protocol.random import NORMAL_TABLE_SIZE, normal_table
 
 
 class ClientSgd:

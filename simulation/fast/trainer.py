@@ -8,25 +8,12 @@ import numpy as np
 import torch
 
 from fedvoice.protocol.parameters import FlatVector
-from fedvoice.protocol.plan import (
-    SpecAugment,
-    TrainingPlan,
-)
+from fedvoice.protocol.plan import SpecAugment, TrainingPlan
 from fedvoice.protocol.task import TaskManifest
 from fedvoice.simulation.clients import ClientData
 from fedvoice.simulation.fast.course import fitting
-from fedvoice.simulation.fast.local import (
-    stack_rows,
-    take_rows,
-    train_group,
-)
-from fedvoice.simulation.fast.models import (
-    GroupModel,
-    OneModel,
-    best_group,
-    group_model,
-    has_many,
-)
+from fedvoice.simulation.fast.local import stack_rows, take_rows, train_group
+from fedvoice.simulation.fast.models import GroupModel, OneModel, best_group, group_model, has_many
 from fedvoice.simulation.trainers import LocalUpdate
 
 TRANSCRIBED_ROWS = 256

@@ -8,10 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fedvoice.android_harness.emulation.jvm import JvmPhone
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.simulation.fleet.phones import EmulatedPhone
 
 

@@ -6,11 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from fedvoice.reporting.results import Books, RoundResult
-from fedvoice.server.store.ledger import (
-    RoundRow,
-    evaluation_rows,
-    round_rows,
-)
+from fedvoice.server.store.ledger import RoundRow, evaluation_rows, round_rows
 
 
 def read_books(store_dir: Path, held_out: Collection[str]) -> Books:

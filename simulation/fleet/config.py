@@ -14,26 +14,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from fedvoice.data.dataset import Dataset, DataTable
 from fedvoice.data.speech import DataConfig
 from fedvoice.protocol.plan import TrainingPlan
-from fedvoice.protocol.settings import (
-    read_toml,
-    validated,
-)
-from fedvoice.simulation.fleet.kinds import (
-    Counts,
-    Kind,
-)
+from fedvoice.protocol.settings import read_toml, validated
+from fedvoice.simulation.fleet.kinds import Counts, Kind
 
 
 class ConditionStep(BaseModel):

@@ -9,10 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from fedvoice.algorithm.rounds import Work
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.reporting.results import KindResult
 

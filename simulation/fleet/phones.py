@@ -17,17 +17,10 @@ from fedvoice.device_runtime.conditions import (
     ScriptedConditions,
     always,
 )
-from fedvoice.device_runtime.store import (
-    ExampleStore,
-    NewExample,
-    Split,
-)
+from fedvoice.device_runtime.store import ExampleStore, NewExample, Split
 from fedvoice.protocol.utterances import Utterance
 from fedvoice.simulation.fleet.config import FleetConfig
-from fedvoice.simulation.fleet.kinds import (
-    Kind,
-    kinds_of,
-)
+from fedvoice.simulation.fleet.kinds import Kind, kinds_of
 
 STORE_FILE = "examples.sqlite"
 

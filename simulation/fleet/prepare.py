@@ -18,31 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from fedvoice.android_harness.emulation.jvm import find_phone
-from fedvoice.data.audio import (
-    check_rate,
-    read_facts,
-)
+from fedvoice.data.audio import check_rate, read_facts
 from fedvoice.data.dataset import Corpus, Dataset, Spoken
 from fedvoice.data.speakers import PhoneData
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.notes import Note
-from fedvoice.protocol.task import (
-    FeatureSettings,
-    TaskPackage,
-    load_package,
-)
+from fedvoice.protocol.task import FeatureSettings, TaskPackage, load_package
 from fedvoice.simulation.fleet.config import SimulationConfig
-from fedvoice.simulation.fleet.kinds import (
-    Kind,
-    assign_kinds,
-)
-from fedvoice.simulation.processes import (
-    Child,
-    undisturbed,
-)
+from fedvoice.simulation.fleet.kinds import Kind, assign_kinds
+from fedvoice.simulation.processes import Child, undisturbed
 
 MARKER_FILE = "simulation.json"
 TASK_DIR = "task"

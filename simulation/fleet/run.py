@@ -12,49 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from fedvoice.android_harness.emulation.jvm import find_phone
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.files import write_file
-from fedvoice.protocol.task import (
-    WEIGHTS_FILE,
-    TaskPackage,
-)
+from fedvoice.protocol.task import WEIGHTS_FILE, TaskPackage
 from fedvoice.reporting.results import Books, Results
-from fedvoice.server.config import (
-    ServerConfig,
-    parse_config,
-)
-from fedvoice.simulation.fleet.android import (
-    AndroidJob,
-    JvmChild,
-)
+from fedvoice.server.config import ServerConfig, parse_config
+from fedvoice.simulation.fleet.android import AndroidJob, JvmChild
 from fedvoice.simulation.fleet.books import read_books
-from fedvoice.simulation.fleet.kinds import (
-    Kind,
-    kind_results,
-    kinds_of,
-)
-from fedvoice.simulation.fleet.phones import (
-    EmulatedPhone,
-    set_up_phones,
-)
-from fedvoice.simulation.fleet.prepare import (
-    PHONES_DIR,
-    SERVER_DIR,
-    Prepared,
-)
-from fedvoice.simulation.fleet.worker import (
-    WorkerJob,
-    run_worker,
-    split_among_workers,
-)
-from fedvoice.simulation.processes import (
-    Child,
-    stop_all,
-    undisturbed,
-)
+from fedvoice.simulation.fleet.kinds import Kind, kind_results, kinds_of
+from fedvoice.simulation.fleet.phones import EmulatedPhone, set_up_phones
+from fedvoice.simulation.fleet.prepare import PHONES_DIR, SERVER_DIR, Prepared
+from fedvoice.simulation.fleet.worker import WorkerJob, run_worker, split_among_workers
+from fedvoice.simulation.processes import Child, stop_all, undisturbed
 
 POLL_SECS = 0.25
 _START_SECS = 60.0

@@ -13,16 +13,9 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from fedvoice.algorithm.aggregation import Accumulator
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.simulation.clients import Population
-from fedvoice.simulation.cohort import (
-    CohortPart,
-    RoundWork,
-    train_cohort,
-)
+from fedvoice.simulation.cohort import CohortPart, RoundWork, train_cohort
 from fedvoice.simulation.engines import TrainerSpec
 from fedvoice.simulation.trainers import Trainer
 

@@ -10,21 +10,9 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
-from fedvoice.simulation.cohort import (
-    CohortPart,
-    RoundWork,
-    train_cohort,
-)
-from fedvoice.simulation.workers.pool import (
-    PoolRound,
-    WorkerSpec,
-    merge_parts,
-    split_cohort,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.simulation.cohort import CohortPart, RoundWork, train_cohort
+from fedvoice.simulation.workers.pool import PoolRound, WorkerSpec, merge_parts, split_cohort
 
 _SPAWN = multiprocessing.get_context("spawn")
 _CLOSE_SECS = 5.0

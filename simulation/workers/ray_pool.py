@@ -11,21 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
-from fedvoice.simulation.cohort import (
-    CohortPart,
-    RoundWork,
-    train_cohort,
-)
-from fedvoice.simulation.workers.pool import (
-    PoolRound,
-    WorkerSpec,
-    merge_parts,
-    split_cohort,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.simulation.cohort import CohortPart, RoundWork, train_cohort
+from fedvoice.simulation.workers.pool import PoolRound, WorkerSpec, merge_parts, split_cohort
 
 START_SECS = 120.0
 """Time for workers to start; the pool then works without those that the cluster has no core for."""

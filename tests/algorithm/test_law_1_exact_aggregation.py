@@ -10,10 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from fedvoice.algorithm.aggregation import (
-    CHUNK_ELEMENTS,
-    Accumulator,
-)
+from fedvoice.algorithm.aggregation import CHUNK_ELEMENTS, Accumulator
 
 SIZE = 5
 BOUND = 16.0

@@ -5,17 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fedvoice.algorithm.optimizers import (
-    OptimizerState,
-    apply,
-    init,
-)
+from fedvoice.algorithm.optimizers import OptimizerState, apply, init
 from fedvoice.algorithm.settings import OptimizerConfig
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
-from fedvoice.protocol.parameters import (
-    FlatVector,
-    ParameterTable,
-)
+from fedvoice.protocol.parameters import FlatVector, ParameterTable
 
 TABLE = ParameterTable.from_shapes([("one", (4,)), ("two", (2, 2))])
 W = np.array([1, 2, 0, 2, 0, 0, 3, 4], np.float32)

@@ -13,10 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from fedvoice.android_harness.emulation.jvm import (
-    find_phone,
-    why_not,
-)
+from fedvoice.android_harness.emulation.jvm import find_phone, why_not
 from fedvoice.protocol.engine import Example
 from fedvoice.protocol.parameters import FlatVector
 from fedvoice.protocol.plan import TrainingPlan

@@ -12,10 +12,7 @@ import numpy as np
 import soundfile
 
 from fedvoice.android_harness.emulation.jvm import find_phone
-from fedvoice.protocol.utterances import (
-    Utterance,
-    write_manifest,
-)
+from fedvoice.protocol.utterances import Utterance, write_manifest
 from tests.android.tasks import WORDS
 
 END_SECS = 120

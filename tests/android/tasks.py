@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from fedvoice.model_export.config import (
-    BucketConfig,
-    ExportConfig,
-    VocabularyConfig,
-)
+from fedvoice.model_export.config import BucketConfig, ExportConfig, VocabularyConfig
 from fedvoice.model_export.kinds import ModelConfig
 from fedvoice.model_export.kinds.ctc import CtcConfig
 from fedvoice.model_export.kinds.encoder import EncoderConfig

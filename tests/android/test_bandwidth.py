@@ -17,10 +17,7 @@ import pytest
 
 from fedvoice.android_harness.emulation.jvm import find_phone
 from fedvoice.protocol.plan import TrainingPlan
-from fedvoice.protocol.task import (
-    WEIGHTS_FILE,
-    TaskPackage,
-)
+from fedvoice.protocol.task import WEIGHTS_FILE, TaskPackage
 from fedvoice.server.app import AggregationServer
 from fedvoice.server.config import ServerConfig
 from tests.android.jvm import needs_phone

@@ -16,17 +16,10 @@ from fedvoice.device_runtime.evaluation import evaluate
 from fedvoice.device_runtime.executorch_engine import ExecuTorchEngine
 from fedvoice.device_runtime.trainer import train
 from fedvoice.model_export.vocabulary import build_vocabulary
-from fedvoice.protocol.engine import (
-    Example,
-    make_batch,
-    normalise_features,
-)
+from fedvoice.protocol.engine import Example, make_batch, normalise_features
 from fedvoice.protocol.errors import FedvoiceError
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
-from fedvoice.protocol.plan import (
-    SpecAugment,
-    TrainingPlan,
-)
+from fedvoice.protocol.plan import SpecAugment, TrainingPlan
 from fedvoice.protocol.task import TaskPackage
 from fedvoice.protocol.vocabulary import TargetKind
 from tests.android.jvm import ask, needs_phone, training_job

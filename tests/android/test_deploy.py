@@ -20,18 +20,12 @@ from typer.testing import CliRunner, Result
 from fedvoice.android_harness.apk.build import APK
 from fedvoice.android_harness.deploy.cli import deploy
 from fedvoice.android_harness.emulation.adbd import Adbd
-from fedvoice.android_harness.emulation.device import (
-    PACKAGE,
-    EmulatedDevice,
-)
+from fedvoice.android_harness.emulation.device import PACKAGE, EmulatedDevice
 from fedvoice.android_harness.emulation.jars import NATIVES
 from fedvoice.android_harness.emulation.jvm import find_phone
 from fedvoice.protocol.errors import FedvoiceError
 from fedvoice.protocol.task import TaskPackage
-from fedvoice.protocol.utterances import (
-    read_manifest,
-    write_manifest,
-)
+from fedvoice.protocol.utterances import read_manifest, write_manifest
 from fedvoice.server.app import AggregationServer
 from fedvoice.server.config import ServerConfig
 from fedvoice.server.security.credentials import Credentials

@@ -95,10 +95,7 @@ def test_both_kinds_train_one_model_and_a_killed_jvm_comes_back(tmp_path: Path) 
 def test_without_the_phone_the_way_out_is_named_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fedvoice.protocol.errors import (
-        ErrorCode,
-        FedvoiceError,
-    )
+    from fedvoice.protocol.errors import ErrorCode, FedvoiceError
     from fedvoice.simulation.fleet.config import load_config
     from fedvoice.simulation.fleet.prepare import prepare
 

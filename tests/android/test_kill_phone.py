@@ -15,10 +15,7 @@ import pytest
 
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.plan import TrainingPlan
-from fedvoice.protocol.task import (
-    WEIGHTS_FILE,
-    TaskPackage,
-)
+from fedvoice.protocol.task import WEIGHTS_FILE, TaskPackage
 from fedvoice.server import app
 from fedvoice.server.app import AggregationServer
 from fedvoice.server.config import ServerConfig

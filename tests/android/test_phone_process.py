@@ -16,17 +16,9 @@ import pytest
 import soundfile
 
 from fedvoice.data.audio import read_waveform
-from fedvoice.device_runtime.store import (
-    ExampleStore,
-    NewExample,
-    Source,
-    Split,
-)
+from fedvoice.device_runtime.store import ExampleStore, NewExample, Source, Split
 from fedvoice.protocol.plan import TrainingPlan
-from fedvoice.protocol.task import (
-    FeatureSettings,
-    TaskPackage,
-)
+from fedvoice.protocol.task import FeatureSettings, TaskPackage
 from fedvoice.server.app import AggregationServer
 from fedvoice.server.config import ServerConfig
 from tests.android.jvm import ask, needs_phone

@@ -10,19 +10,9 @@ import numpy.typing as npt
 import pytest
 from google.protobuf import json_format
 
-from fedvoice.protocol.codec import (
-    ENCODINGS,
-    decode,
-    digest_of,
-    encode,
-)
+from fedvoice.protocol.codec import ENCODINGS, decode, digest_of, encode
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
-from fedvoice.protocol.random import (
-    Purpose,
-    Stream,
-    normal_table,
-    read_normals,
-)
+from fedvoice.protocol.random import Purpose, Stream, normal_table, read_normals
 from tests.android.jvm import ask, needs_phone
 
 pytestmark = needs_phone

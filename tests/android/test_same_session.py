@@ -14,15 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedvoice.device_runtime.outcomes import (
-    REACTIONS,
-    Reaction,
-)
-from fedvoice.protocol.codec import (
-    decode,
-    digest_of,
-    encode,
-)
+from fedvoice.device_runtime.outcomes import REACTIONS, Reaction
+from fedvoice.protocol.codec import decode, digest_of, encode
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.parameters import FlatVector
 from fedvoice.protocol.plan import TrainingPlan

@@ -15,10 +15,7 @@ from fedvoice.protocol.invitation import Invitation
 from fedvoice.server.app import AggregationServer
 from fedvoice.server.config import ServerConfig
 from fedvoice.server.security import authority
-from fedvoice.server.security.authority import (
-    CLIENT_DAYS,
-    Authority,
-)
+from fedvoice.server.security.authority import CLIENT_DAYS, Authority
 from fedvoice.server.security.credentials import Credentials
 from fedvoice.server.store.database import open_existing
 from tests.android.jvm import needs_phone
@@ -120,10 +117,7 @@ def test_an_invitation_lets_a_phone_in_and_may_be_given_again(secured: Secured) 
 
 def test_a_phone_that_python_enrolled_goes_on(secured: Secured) -> None:
     from fedvoice.device_runtime.calls import CallPolicy
-    from fedvoice.device_runtime.enrolment import (
-        enrol,
-        read_invitation,
-    )
+    from fedvoice.device_runtime.enrolment import enrol, read_invitation
 
     enrol(secured.folder, read_invitation(secured.invite()), "anna", CallPolicy())
     code, log = secured.call()

@@ -9,10 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fedvoice.android_harness.apk.build import (
-    MIN_API,
-    TARGET_API,
-)
+from fedvoice.android_harness.apk.build import MIN_API, TARGET_API
 from fedvoice.android_harness.apk.checks import (
     PAGE_BYTES,
     apk_faults,
@@ -23,15 +20,9 @@ from fedvoice.android_harness.apk.checks import (
 )
 from fedvoice.android_harness.deploy import fitness
 from fedvoice.android_harness.emulation import elf
-from fedvoice.android_harness.emulation.jars import (
-    ANDROID,
-    NATIVES,
-)
+from fedvoice.android_harness.emulation.jars import ANDROID, NATIVES
 from fedvoice.android_harness.emulation.jvm import natives_built
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.task import TaskPackage
 from tests.android.tasks import config_of
 from tests.shared import exported

@@ -9,11 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fedvoice.android_harness.emulation.proxy import (
-    Direction,
-    FaultProxy,
-    Link,
-)
+from fedvoice.android_harness.emulation.proxy import Direction, FaultProxy, Link
 from tests.waiting import wait_until
 
 BYTES = bytes(range(256)) * 2000

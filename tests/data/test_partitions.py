@@ -9,18 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedvoice.data.partitions import (
-    by_group,
-    dirichlet,
-    iid,
-    shards,
-    sorted_by,
-)
+from fedvoice.data.partitions import by_group, dirichlet, iid, shards, sorted_by
 from fedvoice.protocol.engine import Int64Array
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 
 labels_of = st.lists(st.integers(0, 4), min_size=1, max_size=60)
 

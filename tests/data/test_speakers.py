@@ -8,12 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedvoice.data.buckets import fit_buckets
-from fedvoice.data.speakers import (
-    Partition,
-    SpeechPartitionSettings,
-    held_out_speakers,
-    partition,
-)
+from fedvoice.data.speakers import Partition, SpeechPartitionSettings, held_out_speakers, partition
 from fedvoice.protocol.errors import FedvoiceError
 from fedvoice.protocol.task import FeatureSettings
 from fedvoice.protocol.utterances import Utterance

@@ -7,16 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fedvoice.protocol.codec import (
-    digest_of,
-    encode,
-)
-from tests.device_runtime.hut import (
-    MANIFEST_BYTES,
-    PROGRAM,
-    WEIGHTS,
-    Hut,
-)
+from fedvoice.protocol.codec import digest_of, encode
+from tests.device_runtime.hut import MANIFEST_BYTES, PROGRAM, WEIGHTS, Hut
 from tests.device_runtime.scripted_server import Script, ScriptedServer
 
 

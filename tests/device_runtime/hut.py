@@ -9,23 +9,13 @@ import numpy as np
 import soundfile
 
 from fedvoice.device_runtime.blobs import BlobCache
-from fedvoice.device_runtime.calls import (
-    CallPolicy,
-    connect,
-)
+from fedvoice.device_runtime.calls import CallPolicy, connect
 from fedvoice.device_runtime.conditions import always
 from fedvoice.device_runtime.engines import EngineCache
 from fedvoice.device_runtime.outcomes import SessionSettings
 from fedvoice.device_runtime.session import Phone
-from fedvoice.device_runtime.store import (
-    ExampleStore,
-    NewExample,
-    Split,
-)
-from fedvoice.protocol.codec import (
-    digest_of,
-    encode,
-)
+from fedvoice.device_runtime.store import ExampleStore, NewExample, Split
+from fedvoice.protocol.codec import digest_of, encode
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.protocol.task import TaskManifest

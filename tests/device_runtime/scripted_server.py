@@ -8,10 +8,7 @@ from dataclasses import dataclass, field
 
 import grpc
 
-from fedvoice.protocol.codec import (
-    CHUNK_BYTES,
-    digest_of,
-)
+from fedvoice.protocol.codec import CHUNK_BYTES, digest_of
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.generated import fedvoice_pb2_grpc as pb_grpc
 

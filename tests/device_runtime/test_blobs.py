@@ -7,15 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fedvoice.device_runtime.blobs import (
-    BlobCache,
-    HeldBlobs,
-)
+from fedvoice.device_runtime.blobs import BlobCache, HeldBlobs
 from fedvoice.protocol.codec import digest_of
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 
 

@@ -6,27 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from fedvoice.device_runtime.outcomes import (
-    REACTIONS,
-    Happened,
-)
-from fedvoice.protocol.codec import (
-    digest_of,
-    encode,
-)
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.device_runtime.outcomes import REACTIONS, Happened
+from fedvoice.protocol.codec import digest_of, encode
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.task import TaskManifest
-from tests.device_runtime.hut import (
-    MANIFEST_BYTES,
-    PROGRAM,
-    WEIGHTS,
-    Hut,
-    assignment,
-)
+from tests.device_runtime.hut import MANIFEST_BYTES, PROGRAM, WEIGHTS, Hut, assignment
 from tests.device_runtime.scripted_server import ScriptedServer
 from tests.device_runtime.tiny import TinyEngine
 

@@ -6,19 +6,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedvoice.device_runtime.batches import (
-    draw_epochs,
-    draw_examples,
-    micro_batches,
-)
-from fedvoice.device_runtime.spec_augment import (
-    apply_masks,
-    draw_mask_words,
-)
-from fedvoice.protocol.plan import (
-    SpecAugment,
-    TrainingPlan,
-)
+from fedvoice.device_runtime.batches import draw_epochs, draw_examples, micro_batches
+from fedvoice.device_runtime.spec_augment import apply_masks, draw_mask_words
+from fedvoice.protocol.plan import SpecAugment, TrainingPlan
 from tests.device_runtime.tiny import tiny_manifest
 
 PHONE = {"client_id": "phone", "round_number": 1}

@@ -12,23 +12,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from fedvoice.device_runtime.cli import (
-    _lock,
-    add_manifest,
-    check_address,
-)
-from fedvoice.device_runtime.store import (
-    ExampleStore,
-    Split,
-)
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
-from fedvoice.protocol.utterances import (
-    Utterance,
-    write_manifest,
-)
+from fedvoice.device_runtime.cli import _lock, add_manifest, check_address
+from fedvoice.device_runtime.store import ExampleStore, Split
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.utterances import Utterance, write_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 

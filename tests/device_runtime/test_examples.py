@@ -11,20 +11,10 @@ import soundfile
 
 from fedvoice.data.audio import read_waveform
 from fedvoice.device_runtime.evaluation import evaluate
-from fedvoice.device_runtime.examples import (
-    FeatureCache,
-    LocalExamples,
-)
-from fedvoice.device_runtime.store import (
-    ExampleStore,
-    NewExample,
-    Split,
-)
+from fedvoice.device_runtime.examples import FeatureCache, LocalExamples
+from fedvoice.device_runtime.store import ExampleStore, NewExample, Split
 from fedvoice.protocol.engine import Example
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.scoring import WordErrors, count_word_errors
 from fedvoice.protocol.task import FeatureSettings
 from tests.device_runtime.tiny import BINS, TinyEngine, make_examples, some_weights, tiny_manifest

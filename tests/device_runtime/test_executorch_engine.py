@@ -12,35 +12,15 @@ import torch
 from fedvoice.device_runtime.checkpoint import Checkpoint
 from fedvoice.device_runtime.evaluation import evaluate
 from fedvoice.device_runtime.executorch_engine import ExecuTorchEngine
-from fedvoice.device_runtime.trainer import (
-    TrainingStatus,
-    train,
-)
-from fedvoice.model_export.config import (
-    BucketConfig,
-    ExportConfig,
-    VocabularyConfig,
-)
+from fedvoice.device_runtime.trainer import TrainingStatus, train
+from fedvoice.model_export.config import BucketConfig, ExportConfig, VocabularyConfig
 from fedvoice.model_export.kinds.encoder import EncoderConfig
 from fedvoice.model_export.kinds.rnnt import RnntConfig
 from fedvoice.model_export.torch_engine import TorchEngine
-from fedvoice.protocol.engine import (
-    Example,
-    make_batch,
-)
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
-from fedvoice.protocol.plan import (
-    SpecAugment,
-    TrainingPlan,
-)
-from fedvoice.protocol.task import (
-    PROGRAM_FILE,
-    FeatureSettings,
-    TaskPackage,
-)
+from fedvoice.protocol.engine import Example, make_batch
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.plan import SpecAugment, TrainingPlan
+from fedvoice.protocol.task import PROGRAM_FILE, FeatureSettings, TaskPackage
 from tests.shared import exported
 
 pytestmark = pytest.mark.slow

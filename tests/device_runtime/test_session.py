@@ -6,16 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from fedvoice.device_runtime.conditions import (
-    Conditions,
-    Requirements,
-    ScriptedConditions,
-    always,
-)
-from fedvoice.device_runtime.examples import (
-    FeatureCache,
-    LocalExamples,
-)
+from fedvoice.device_runtime.conditions import Conditions, Requirements, ScriptedConditions, always
+from fedvoice.device_runtime.examples import FeatureCache, LocalExamples
 from fedvoice.device_runtime.outcomes import Happened
 from fedvoice.device_runtime.store import Split
 from fedvoice.device_runtime.trainer import train

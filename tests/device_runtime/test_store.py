@@ -17,10 +17,7 @@ from fedvoice.device_runtime.store import (
     StoreLimits,
     WhenFull,
 )
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 
 
 def recording(path: Path, *, samples: int = 800) -> Path:

@@ -8,30 +8,12 @@ import numpy as np
 import pytest
 
 from fedvoice.device_runtime.checkpoint import Checkpoint
-from fedvoice.device_runtime.trainer import (
-    LocalResult,
-    TrainingStatus,
-    train,
-)
-from fedvoice.protocol.engine import (
-    Example,
-    make_batch,
-)
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.device_runtime.trainer import LocalResult, TrainingStatus, train
+from fedvoice.protocol.engine import Example, make_batch
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.parameters import FlatVector
-from fedvoice.protocol.plan import (
-    SpecAugment,
-    TrainingPlan,
-)
-from fedvoice.protocol.random import (
-    NORMAL_TABLE_SIZE,
-    Purpose,
-    Stream,
-    normal_table,
-)
+from fedvoice.protocol.plan import SpecAugment, TrainingPlan
+from fedvoice.protocol.random import NORMAL_TABLE_SIZE, Purpose, Stream, normal_table
 from tests.device_runtime.tiny import TinyEngine, make_examples, some_weights, tiny_manifest
 
 PLAIN = TrainingPlan(client_rate=0.5, clip_norm=0, batch_size=1)

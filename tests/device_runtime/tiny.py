@@ -11,21 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fedvoice.protocol.engine import (
-    Batch,
-    Example,
-    Int64Array,
-)
-from fedvoice.protocol.parameters import (
-    FlatVector,
-    Float32Array,
-    ParameterTable,
-)
-from fedvoice.protocol.task import (
-    Bucket,
-    FeatureSettings,
-    TaskManifest,
-)
+from fedvoice.protocol.engine import Batch, Example, Int64Array
+from fedvoice.protocol.parameters import FlatVector, Float32Array, ParameterTable
+from fedvoice.protocol.task import Bucket, FeatureSettings, TaskManifest
 from fedvoice.protocol.vocabulary import Vocabulary
 
 BINS, CLASSES = 2, 3

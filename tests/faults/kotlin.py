@@ -27,11 +27,7 @@ LEARNING = {
 
 def package(factory: pytest.TempPathFactory) -> TaskPackage:
     """A CTC task of two words, with everything in its plan that a checkpoint must hold."""
-    from fedvoice.model_export.config import (
-        BucketConfig,
-        ExportConfig,
-        VocabularyConfig,
-    )
+    from fedvoice.model_export.config import BucketConfig, ExportConfig, VocabularyConfig
     from fedvoice.model_export.kinds.ctc import CtcConfig
     from fedvoice.model_export.kinds.encoder import EncoderConfig
     from fedvoice.protocol.plan import TrainingPlan

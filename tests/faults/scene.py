@@ -23,10 +23,7 @@ from fedvoice.protocol.invitation import Invitation
 from fedvoice.protocol.task import TaskPackage
 from fedvoice.server.security.authority import Authority
 from fedvoice.server.security.credentials import Credentials
-from fedvoice.server.store.database import (
-    open_existing,
-    open_read_only,
-)
+from fedvoice.server.store.database import open_existing, open_read_only
 from fedvoice.server.store.ledger import round_rows
 from tests.faults import kotlin, tiny
 from tests.waiting import LIMIT_SECS, wait_until

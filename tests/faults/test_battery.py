@@ -11,15 +11,9 @@ from pathlib import Path
 import pytest
 
 from fedvoice.android_harness.emulation.jvm import why_not
-from fedvoice.android_harness.emulation.proxy import (
-    Direction,
-    FaultProxy,
-)
+from fedvoice.android_harness.emulation.proxy import Direction, FaultProxy
 from fedvoice.device_runtime.blobs import BlobCache
-from fedvoice.device_runtime.calls import (
-    CallPolicy,
-    connect,
-)
+from fedvoice.device_runtime.calls import CallPolicy, connect
 from fedvoice.device_runtime.cli import run
 from fedvoice.device_runtime.conditions import always
 from fedvoice.device_runtime.engines import EngineCache

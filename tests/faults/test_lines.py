@@ -13,10 +13,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from fedvoice.android_harness.emulation.proxy import (
-    Direction,
-    Link,
-)
+from fedvoice.android_harness.emulation.proxy import Direction, Link
 from fedvoice.device_runtime import identity
 from fedvoice.protocol.codec import digest_of
 from fedvoice.server.security import authority

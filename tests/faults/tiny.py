@@ -18,10 +18,7 @@ import soundfile
 
 from fedvoice.protocol.codec import digest_of
 from fedvoice.protocol.engine import Batch
-from fedvoice.protocol.parameters import (
-    FlatVector,
-    ParameterTable,
-)
+from fedvoice.protocol.parameters import FlatVector, ParameterTable
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.protocol.task import (
     WEIGHTS_FILE,
@@ -33,10 +30,7 @@ from fedvoice.protocol.task import (
     save_weights,
     write_package,
 )
-from fedvoice.protocol.utterances import (
-    Utterance,
-    write_manifest,
-)
+from fedvoice.protocol.utterances import Utterance, write_manifest
 from fedvoice.protocol.vocabulary import Vocabulary
 from tests.device_runtime.tiny import BINS, CLASSES, WORDS, TinyEngine, some_weights
 from tests.shared import once

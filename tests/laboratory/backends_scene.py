@@ -10,24 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from fedvoice.model_export.config import parse_config
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.server.config import ServerConfig
 from fedvoice.simulation.clients import ClientData
-from fedvoice.simulation.cohort import (
-    RoundWork,
-    UpdateLimits,
-)
+from fedvoice.simulation.cohort import RoundWork, UpdateLimits
 from fedvoice.simulation.engines import TrainerSpec
 from fedvoice.simulation.settings import EngineKind
 from fedvoice.simulation.tasks import unexported_task
-from fedvoice.simulation.workers.pool import (
-    InlinePool,
-    WorkerSpec,
-)
+from fedvoice.simulation.workers.pool import InlinePool, WorkerSpec
 
 CLIENTS = [f"client{i:02d}" for i in range(21)]  # two groups of eight and a rest
 

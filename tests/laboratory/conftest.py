@@ -10,10 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fedvoice.data.synthetic import (
-    SyntheticCorpusConfig,
-    build_synthetic_corpus,
-)
+from fedvoice.data.synthetic import SyntheticCorpusConfig, build_synthetic_corpus
 from tests.shared import once
 
 CONFIG = """

@@ -6,16 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.reporting.results import RoundResult
-from fedvoice.simulation.abandoned import (
-    STUCK_ROUNDS,
-    see_that_updates_count,
-    stuck,
-)
+from fedvoice.simulation.abandoned import STUCK_ROUNDS, see_that_updates_count, stuck
 from tests.laboratory.test_outcomes import an_outcome
 
 ROW = an_outcome(9).results.rounds[0]

@@ -8,10 +8,7 @@ import numpy as np
 import pytest
 
 from fedvoice.algorithm.settings import LinkConfig
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.simulation.cohort import spooled_updates
 from fedvoice.simulation.workers.pool import split_cohort
 from fedvoice.simulation.workers.processes import ProcessPool

@@ -8,21 +8,10 @@ import pytest
 from fedvoice.laboratory.experiment.config import load_experiment
 from fedvoice.laboratory.experiment.progress import trial_dir
 from fedvoice.laboratory.experiment.runner import run_trials
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.task import WEIGHTS_FILE
-from fedvoice.simulation.workers.ray_pool import (
-    START_TRIES,
-    RayPool,
-    connect,
-    start_patiently,
-)
-from fedvoice.simulation.workers.spread import (
-    HERE,
-    Spread,
-)
+from fedvoice.simulation.workers.ray_pool import START_TRIES, RayPool, connect, start_patiently
+from fedvoice.simulation.workers.spread import HERE, Spread
 from tests.laboratory.backends_scene import (
     CLIENTS,
     assert_same,

@@ -8,10 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from fedvoice.data.mnist import ImagesCorpus
-from fedvoice.protocol.random import (
-    Purpose,
-    Stream,
-)
+from fedvoice.protocol.random import Purpose, Stream
 from fedvoice.simulation.populations import build_population
 from tests.laboratory.tiny import tiny_task
 

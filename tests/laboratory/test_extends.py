@@ -8,16 +8,10 @@ from typing import Any
 import pytest
 
 from fedvoice.laboratory.experiment.config import load_experiment
-from fedvoice.laboratory.experiment.fields import (
-    laid_over,
-    read_fields,
-)
+from fedvoice.laboratory.experiment.fields import laid_over, read_fields
 from fedvoice.laboratory.experiment.trials import Trial
 from fedvoice.laboratory.tuning.config import load_tuning
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 
 BELOW = """
 name = "below"

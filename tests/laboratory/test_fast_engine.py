@@ -6,36 +6,22 @@ import numpy as np
 import pytest
 
 from fedvoice.device_runtime.trainer import train
-from fedvoice.model_export.config import (
-    BucketConfig,
-    ExportConfig,
-    VocabularyConfig,
-)
+from fedvoice.model_export.config import BucketConfig, ExportConfig, VocabularyConfig
 from fedvoice.model_export.kinds import ModelConfig
 from fedvoice.model_export.kinds.char_lstm import CharLstmConfig
 from fedvoice.model_export.kinds.cnn import CnnConfig
 from fedvoice.model_export.torch_engine import TorchEngine
 from fedvoice.protocol.engine import Example
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
-from fedvoice.protocol.plan import (
-    SpecAugment,
-    TrainingPlan,
-    frozen_parts,
-)
+from fedvoice.protocol.plan import SpecAugment, TrainingPlan, frozen_parts
 from fedvoice.protocol.task import FeatureSettings
 from fedvoice.protocol.vocabulary import TargetKind
 from fedvoice.simulation.clients import ClientData
 from fedvoice.simulation.engines import TrainerSpec
 from fedvoice.simulation.fast.trainer import FastTrainer
-from fedvoice.simulation.quality import (
-    ErrorCounts,
-    evaluate,
-)
+from fedvoice.simulation.quality import ErrorCounts, evaluate
 from fedvoice.simulation.settings import EngineKind
-from fedvoice.simulation.tasks import (
-    TrainingTask,
-    unexported_task,
-)
+from fedvoice.simulation.tasks import TrainingTask, unexported_task
 from tests.laboratory.tiny import (
     MODELS,
     collate,

@@ -3,15 +3,8 @@
 import numpy as np
 import pytest
 
-from fedvoice.data.feature_files import (
-    FeatureFiles,
-    FeaturesCorpus,
-    read_feature_manifest,
-)
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.data.feature_files import FeatureFiles, FeaturesCorpus, read_feature_manifest
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.simulation.populations import build_population
 from tests.laboratory.feature_corpus import write_corpus
 from tests.laboratory.tiny import tiny_task

@@ -11,10 +11,7 @@ import pytest
 from fedvoice.laboratory.experiment.config import load_experiment
 from fedvoice.laboratory.experiment.outcome import Outcome
 from fedvoice.protocol.parameters import FlatVector
-from fedvoice.protocol.task import (
-    WEIGHTS_FILE,
-    load_weights,
-)
+from fedvoice.protocol.task import WEIGHTS_FILE, load_weights
 from fedvoice.simulation.populations import export_config
 from fedvoice.simulation.settings import EngineKind
 from fedvoice.simulation.tasks import exported_task

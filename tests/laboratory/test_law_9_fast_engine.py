@@ -9,16 +9,10 @@ import numpy as np
 import pytest
 
 from fedvoice.device_runtime.executorch_engine import ExecuTorchEngine
-from fedvoice.device_runtime.trainer import (
-    LocalResult,
-    train,
-)
+from fedvoice.device_runtime.trainer import LocalResult, train
 from fedvoice.protocol.engine import Example
 from fedvoice.protocol.parameters import FlatVector
-from fedvoice.protocol.plan import (
-    SpecAugment,
-    TrainingPlan,
-)
+from fedvoice.protocol.plan import SpecAugment, TrainingPlan
 from fedvoice.protocol.task import TaskPackage
 from fedvoice.simulation.clients import ClientData
 from fedvoice.simulation.engines import PhoneTrainer

@@ -8,11 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fedvoice.model_export.batch import TensorBatch
-from fedvoice.model_export.models.batched_layers import (
-    Weight,
-    affine,
-    lstm_layer,
-)
+from fedvoice.model_export.models.batched_layers import Weight, affine, lstm_layer
 from fedvoice.protocol.task import TaskManifest
 from fedvoice.simulation.fast.models import (
     GROUP_WEIGHTS_BYTES,

@@ -11,11 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedvoice.laboratory.experiment.forecast import (
-    Standing,
-    expected_secs,
-    remaining_secs,
-)
+from fedvoice.laboratory.experiment.forecast import Standing, expected_secs, remaining_secs
 from fedvoice.laboratory.experiment.outcome import (
     Outcome,
     crossing,
@@ -23,10 +19,7 @@ from fedvoice.laboratory.experiment.outcome import (
     mean_and_spread,
     rates_of,
 )
-from fedvoice.laboratory.experiment.plots import (
-    figures,
-    pareto_front,
-)
+from fedvoice.laboratory.experiment.plots import figures, pareto_front
 from fedvoice.laboratory.experiment.summary import (
     summarise,
     summary_csv,
@@ -35,18 +28,9 @@ from fedvoice.laboratory.experiment.summary import (
     table_rows,
     trials_csv,
 )
-from fedvoice.laboratory.experiment.trials import (
-    Trial,
-    TrialSettings,
-)
-from fedvoice.reporting.results import (
-    Results,
-    RoundResult,
-)
-from fedvoice.simulation.quality import (
-    ErrorCounts,
-    count_label_errors,
-)
+from fedvoice.laboratory.experiment.trials import Trial, TrialSettings
+from fedvoice.reporting.results import Results, RoundResult
+from fedvoice.simulation.quality import ErrorCounts, count_label_errors
 
 
 def an_outcome(

@@ -19,10 +19,7 @@ from fedvoice.laboratory.averaging import (
 from fedvoice.laboratory.experiment.best import best_lines
 from fedvoice.laboratory.experiment.config import load_experiment
 from fedvoice.laboratory.experiment.summary import summarise
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.parameters import FlatVector
 from tests.laboratory.running import run_trial
 

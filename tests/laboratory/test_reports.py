@@ -7,24 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from fedvoice.laboratory.experiment.again import (
-    combine,
-    is_experiment,
-    render_again,
-)
+from fedvoice.laboratory.experiment.again import combine, is_experiment, render_again
 from fedvoice.laboratory.experiment.config import ExperimentConfig
 from fedvoice.laboratory.experiment.kept import write_outcome
 from fedvoice.laboratory.experiment.outcome import Outcome
 from fedvoice.laboratory.experiment.progress import trial_dir
-from fedvoice.laboratory.experiment.report import (
-    EXPERIMENT_FILE,
-    write_experiment,
-)
+from fedvoice.laboratory.experiment.report import EXPERIMENT_FILE, write_experiment
 from fedvoice.laboratory.experiment.runner import Failure, Gathered
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.simulation.quality import ErrorCounts
 from tests.laboratory.test_outcomes import an_outcome
 

@@ -12,10 +12,7 @@ from fedvoice.laboratory.experiment.outcome import Outcome
 from fedvoice.laboratory.experiment.progress import TrialProgress, trial_dir
 from fedvoice.laboratory.experiment.runner import Gathered, run_trials
 from fedvoice.laboratory.experiment.trials import Trial
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.simulation.checkpoint import STATE_FILE
 from tests.laboratory.feature_corpus import base_toml, write_corpus
 

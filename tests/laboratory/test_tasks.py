@@ -8,10 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from fedvoice.simulation.tasks import (
-    TrainingTask,
-    exported_task,
-)
+from fedvoice.simulation.tasks import TrainingTask, exported_task
 from tests.laboratory.tiny import export_config, tiny_task
 
 

@@ -14,21 +14,11 @@ from fedvoice.laboratory.experiment.kept import read_outcome
 from fedvoice.laboratory.experiment.progress import TrialProgress
 from fedvoice.laboratory.experiment.run import trial_task
 from fedvoice.laboratory.experiment.trials import Trial
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.task import WEIGHTS_FILE
-from fedvoice.reporting.results import (
-    Results,
-    read_results,
-)
+from fedvoice.reporting.results import Results, read_results
 from fedvoice.simulation.abandoned import STUCK_ROUNDS
-from fedvoice.simulation.checkpoint import (
-    STATE_FILE,
-    load_state,
-    save_state,
-)
+from fedvoice.simulation.checkpoint import STATE_FILE, load_state, save_state
 from fedvoice.simulation.fleet.prepare import Prepared
 from fedvoice.simulation.populations import build_population
 from fedvoice.simulation.training import Interrupted
@@ -287,10 +277,7 @@ def test_phones_that_are_never_judged_have_results_all_the_same(
 def test_phones_share_as_many_processes_as_workers_are_wanted(
     experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fedvoice.laboratory.experiment import (
-        phones,
-        run,
-    )
+    from fedvoice.laboratory.experiment import phones, run
     from tests.laboratory.tiny import tiny_task
 
     shared: list[int] = []

@@ -9,27 +9,13 @@ from typing import Any
 import pytest
 
 from fedvoice.laboratory.experiment.best import best_lines
-from fedvoice.laboratory.experiment.config import (
-    ExperimentConfig,
-    load_experiment,
-)
-from fedvoice.laboratory.experiment.outcome import (
-    Outcome,
-    Point,
-)
+from fedvoice.laboratory.experiment.config import ExperimentConfig, load_experiment
+from fedvoice.laboratory.experiment.outcome import Outcome, Point
 from fedvoice.laboratory.experiment.report import write_experiment
 from fedvoice.laboratory.experiment.runner import Gathered
-from fedvoice.laboratory.experiment.summary import (
-    Line,
-    summarise,
-    summary_csv,
-    summary_markdown,
-)
+from fedvoice.laboratory.experiment.summary import Line, summarise, summary_csv, summary_markdown
 from fedvoice.laboratory.experiment.trials import Trial
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.reporting.results import Results
 
 RATE = "plan.client_rate"

@@ -14,10 +14,7 @@ from fedvoice.laboratory.tuning.config import load_tuning
 from fedvoice.laboratory.tuning.pruning import MedianRule
 from fedvoice.laboratory.tuning.report import Verdict
 from fedvoice.laboratory.tuning.study import Search
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from tests.laboratory import dying
 from tests.laboratory.feature_corpus import base_toml, write_corpus
 

@@ -9,20 +9,9 @@ import pytest
 from rich.console import Console
 
 from fedvoice.laboratory.experiment.forecast import Standing
-from fedvoice.laboratory.experiment.summary import (
-    Line,
-    summarise,
-    summary_markdown,
-)
-from fedvoice.laboratory.experiment.view import (
-    ExperimentView,
-    show_plan,
-    show_summary,
-)
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.laboratory.experiment.summary import Line, summarise, summary_markdown
+from fedvoice.laboratory.experiment.view import ExperimentView, show_plan, show_summary
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.simulation.abandoned import STUCK_ROUNDS
 from tests.laboratory.test_outcomes import an_outcome
 

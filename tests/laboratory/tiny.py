@@ -8,26 +8,16 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from fedvoice.model_export.config import (
-    BucketConfig,
-    ExportConfig,
-    VocabularyConfig,
-)
+from fedvoice.model_export.config import BucketConfig, ExportConfig, VocabularyConfig
 from fedvoice.model_export.kinds.ctc import CtcConfig
 from fedvoice.model_export.kinds.encoder import EncoderConfig
 from fedvoice.model_export.kinds.rnnt import RnntConfig
 from fedvoice.model_export.kinds.two_layer import TwoLayerConfig
 from fedvoice.protocol.engine import Example
 from fedvoice.protocol.parameters import FlatVector
-from fedvoice.protocol.task import (
-    FeatureSettings,
-    TaskManifest,
-)
+from fedvoice.protocol.task import FeatureSettings, TaskManifest
 from fedvoice.simulation.clients import ClientData
-from fedvoice.simulation.tasks import (
-    TrainingTask,
-    unexported_task,
-)
+from fedvoice.simulation.tasks import TrainingTask, unexported_task
 
 torch.set_num_threads(1)
 

@@ -5,11 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fedvoice.model_export.config import (
-    BucketConfig,
-    ExportConfig,
-    VocabularyConfig,
-)
+from fedvoice.model_export.config import BucketConfig, ExportConfig, VocabularyConfig
 from fedvoice.model_export.kinds.ctc import CtcConfig
 from fedvoice.model_export.kinds.encoder import EncoderConfig
 from fedvoice.model_export.kinds.rnnt import RnntConfig

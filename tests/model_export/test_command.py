@@ -10,20 +10,9 @@ from typer.testing import CliRunner
 
 from fedvoice.cli import app
 from fedvoice.model_export.config import read_config
-from fedvoice.model_export.package import (
-    export_task,
-    flat_weights,
-    new_model,
-    parameter_table,
-)
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
-from fedvoice.protocol.task import (
-    load_package,
-    save_weights,
-)
+from fedvoice.model_export.package import export_task, flat_weights, new_model, parameter_table
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.task import load_package, save_weights
 
 CONFIG = """
 name = "greetings"

@@ -7,10 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fedvoice.model_export.config import (
-    VocabularyConfig,
-    read_config,
-)
+from fedvoice.model_export.config import VocabularyConfig, read_config
 from fedvoice.model_export.kinds import ModelConfig, from_settings, to_settings
 from fedvoice.model_export.kinds.char_lstm import CharLstmConfig
 from fedvoice.model_export.kinds.cnn import CnnConfig
@@ -19,14 +16,8 @@ from fedvoice.model_export.kinds.encoder import EncoderConfig
 from fedvoice.model_export.kinds.rnnt import RnntConfig
 from fedvoice.model_export.kinds.two_layer import TwoLayerConfig
 from fedvoice.model_export.vocabulary import build_vocabulary
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
-from fedvoice.protocol.vocabulary import (
-    WORD_BOUNDARY,
-    TargetKind,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.vocabulary import WORD_BOUNDARY, TargetKind
 
 CONFIG = """
 name = "greetings"

@@ -5,26 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fedvoice.model_export.gradient_check import (
-    Checked,
-    check_decode,
-    check_step,
-)
+from fedvoice.model_export.gradient_check import Checked, check_decode, check_step
 from fedvoice.model_export.graphs import joint
-from fedvoice.model_export.graphs.chunks import (
-    chunk_frames,
-    padded_frames,
-)
+from fedvoice.model_export.graphs.chunks import chunk_frames, padded_frames
 from fedvoice.model_export.kinds import ModelConfig, build_model
 from fedvoice.model_export.kinds.ctc import CtcConfig
 from fedvoice.model_export.kinds.encoder import EncoderConfig
 from fedvoice.model_export.kinds.rnnt import RnntConfig
 from fedvoice.model_export.kinds.two_layer import TwoLayerConfig
 from fedvoice.model_export.package import parameter_table
-from fedvoice.protocol.task import (
-    Bucket,
-    FeatureSettings,
-)
+from fedvoice.protocol.task import Bucket, FeatureSettings
 from tests.model_export.eager import EagerGraphs
 
 FEATURES = FeatureSettings(mel_bins=3, stack=2)

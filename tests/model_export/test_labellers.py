@@ -8,16 +8,8 @@ import pytest
 import torch
 
 from fedvoice.model_export.batch import TensorBatch
-from fedvoice.model_export.config import (
-    BucketConfig,
-    ExportConfig,
-    VocabularyConfig,
-)
-from fedvoice.model_export.gradient_check import (
-    Checked,
-    check_decode,
-    check_step,
-)
+from fedvoice.model_export.config import BucketConfig, ExportConfig, VocabularyConfig
+from fedvoice.model_export.gradient_check import Checked, check_decode, check_step
 from fedvoice.model_export.graphs.labeller import frame_loss_gradient
 from fedvoice.model_export.graphs.methods import task_methods
 from fedvoice.model_export.kinds import ModelConfig, build_model
@@ -27,14 +19,8 @@ from fedvoice.model_export.kinds.two_layer import TwoLayerConfig
 from fedvoice.model_export.models.labeller import frame_nll
 from fedvoice.model_export.models.loss import loss_of
 from fedvoice.model_export.package import parameter_table
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
-from fedvoice.protocol.task import (
-    Bucket,
-    FeatureSettings,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.task import Bucket, FeatureSettings
 from tests.model_export.eager import EagerGraphs
 
 SIZES: dict[str, tuple[ModelConfig, FeatureSettings]] = {

@@ -9,29 +9,16 @@ import torch
 from fedvoice.device_runtime.evaluation import evaluate
 from fedvoice.device_runtime.executorch_engine import ExecuTorchEngine
 from fedvoice.device_runtime.trainer import train
-from fedvoice.model_export.config import (
-    BucketConfig,
-    ExportConfig,
-    VocabularyConfig,
-)
+from fedvoice.model_export.config import BucketConfig, ExportConfig, VocabularyConfig
 from fedvoice.model_export.kinds.char_lstm import CharLstmConfig
 from fedvoice.model_export.kinds.cnn import CnnConfig
 from fedvoice.model_export.kinds.two_layer import TwoLayerConfig
 from fedvoice.model_export.package import ExportSummary
 from fedvoice.model_export.torch_engine import TorchEngine
-from fedvoice.protocol.engine import (
-    Example,
-    make_batch,
-)
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.engine import Example, make_batch
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.plan import TrainingPlan
-from fedvoice.protocol.task import (
-    FeatureSettings,
-    TaskManifest,
-)
+from fedvoice.protocol.task import FeatureSettings, TaskManifest
 from fedvoice.protocol.vocabulary import TargetKind
 from tests.shared import exported as export_once
 

@@ -8,10 +8,7 @@ import pytest
 import torch
 
 from fedvoice.model_export.graphs.ctc_loss import ctc_loss_gradient
-from fedvoice.model_export.graphs.rnnt_loss import (
-    LatticeTables,
-    lattice_posteriors,
-)
+from fedvoice.model_export.graphs.rnnt_loss import LatticeTables, lattice_posteriors
 
 
 def test_two_frames_one_label_has_two_paths_of_an_eighth() -> None:

@@ -8,12 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from fedvoice.model_export.gradient_check import (
-    Checked,
-    check_features,
-    check_step,
-    speech_like,
-)
+from fedvoice.model_export.gradient_check import Checked, check_features, check_step, speech_like
 from fedvoice.model_export.graphs.ctc_step import CtcStep
 from fedvoice.model_export.graphs.methods import step_source
 from fedvoice.model_export.graphs.step import StepGraph
@@ -22,23 +17,12 @@ from fedvoice.model_export.kinds.ctc import CtcConfig
 from fedvoice.model_export.kinds.encoder import EncoderConfig
 from fedvoice.model_export.lowering.program import lower
 from fedvoice.model_export.lowering.runtime import LoadedProgram
-from fedvoice.model_export.package import (
-    ExportSummary,
-    parameter_table,
-)
+from fedvoice.model_export.package import ExportSummary, parameter_table
 from fedvoice.model_export.torch_engine import TorchEngine
 from fedvoice.protocol.engine import Batch
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.parameters import FlatVector
-from fedvoice.protocol.task import (
-    Bucket,
-    FeatureSettings,
-    TaskManifest,
-    load_package,
-)
+from fedvoice.protocol.task import Bucket, FeatureSettings, TaskManifest, load_package
 
 
 def random_batch(manifest: TaskManifest, bucket: Bucket, seed: int, real: int) -> Batch:

@@ -7,15 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from fedvoice.protocol.codec import (
-    ENCODINGS,
-    decode,
-    encode,
-)
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.codec import ENCODINGS, decode, encode
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.quantised import BLOCK_VALUES
 
 vectors = hnp.arrays(

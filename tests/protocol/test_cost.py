@@ -2,11 +2,7 @@
 
 import pytest
 
-from fedvoice.protocol.cost import (
-    analytic_cfmq,
-    local_steps,
-    training_memory_bytes,
-)
+from fedvoice.protocol.cost import analytic_cfmq, local_steps, training_memory_bytes
 
 
 @pytest.mark.parametrize(

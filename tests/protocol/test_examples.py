@@ -5,10 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fedvoice.protocol.engine import (
-    Example,
-    Examples,
-)
+from fedvoice.protocol.engine import Example, Examples
 
 
 class Shelf(Examples):

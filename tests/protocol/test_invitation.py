@@ -7,15 +7,8 @@ import json
 
 import pytest
 
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
-from fedvoice.protocol.invitation import (
-    PREFIX,
-    Invitation,
-    parse_invitation,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.invitation import PREFIX, Invitation, parse_invitation
 
 AUTHORITY = "-----BEGIN CERTIFICATE-----\nTUlJ\n-----END CERTIFICATE-----\n"
 INVITATION = Invitation("host:8700", "host:8701", AUTHORITY, "secret")

@@ -4,18 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.parameters import ParameterTable
-from fedvoice.protocol.plan import (
-    SpecAugment,
-    TrainingPlan,
-    frozen_parts,
-    trained_parameters,
-)
+from fedvoice.protocol.plan import SpecAugment, TrainingPlan, frozen_parts, trained_parameters
 
 
 @given(

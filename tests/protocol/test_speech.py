@@ -6,15 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
-from fedvoice.protocol.utterances import (
-    Utterance,
-    read_manifest,
-    write_manifest,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.utterances import Utterance, read_manifest, write_manifest
 from fedvoice.protocol.vocabulary import Vocabulary
 
 WORDS = ["zero", "one", "two"]

@@ -6,10 +6,7 @@ import numpy as np
 import pytest
 
 from fedvoice.protocol.codec import digest_of
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.parameters import ParameterTable
 from fedvoice.protocol.scoring import Scoring
 from fedvoice.protocol.task import (

@@ -7,11 +7,7 @@ import pytest
 from fedvoice.protocol.cost import human_bytes
 from fedvoice.protocol.errors import FedvoiceError
 from fedvoice.reporting.report import write_report
-from fedvoice.reporting.results import (
-    Results,
-    RoundResult,
-    read_results,
-)
+from fedvoice.reporting.results import Results, RoundResult, read_results
 
 
 def a_round(number, wer):

@@ -14,17 +14,10 @@ from pathlib import Path
 import grpc
 import numpy as np
 
-from fedvoice.protocol.codec import (
-    CHUNK_BYTES,
-    digest_of,
-    encode,
-)
+from fedvoice.protocol.codec import CHUNK_BYTES, digest_of, encode
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.generated import fedvoice_pb2_grpc
-from fedvoice.protocol.parameters import (
-    FlatVector,
-    ParameterTable,
-)
+from fedvoice.protocol.parameters import FlatVector, ParameterTable
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.protocol.task import (
     WEIGHTS_FILE,
@@ -37,10 +30,7 @@ from fedvoice.protocol.task import (
 )
 from fedvoice.protocol.vocabulary import Vocabulary
 from fedvoice.server.app import AggregationServer
-from fedvoice.server.config import (
-    RetryConfig,
-    ServerConfig,
-)
+from fedvoice.server.config import RetryConfig, ServerConfig
 
 PROGRAM = b"a program that nobody runs"
 QUICK = RetryConfig(least_secs=0.01, most_secs=0.05)

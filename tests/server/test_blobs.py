@@ -5,14 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fedvoice.protocol.codec import digest_of
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
-from fedvoice.server.store.blobs import (
-    BlobStore,
-    payload_key,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.server.store.blobs import BlobStore, payload_key
 
 KEY = payload_key("phone", "report")
 

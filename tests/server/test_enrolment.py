@@ -12,22 +12,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import NameOID
 
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.generated import fedvoice_pb2_grpc
 from fedvoice.server.security.authority import Authority
-from fedvoice.server.security.credentials import (
-    Credentials,
-    TokenRefusedError,
-)
-from fedvoice.server.security.enrolment import (
-    WRONG_TRIES_A_MINUTE,
-    BadRequestError,
-    read_request,
-)
+from fedvoice.server.security.credentials import Credentials, TokenRefusedError
+from fedvoice.server.security.enrolment import WRONG_TRIES_A_MINUTE, BadRequestError, read_request
 from fedvoice.server.store.database import open_existing
 
 KEY = ec.generate_private_key(ec.SECP256R1())

@@ -9,10 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fedvoice.algorithm.aggregation import (
-    CHUNK_ELEMENTS,
-    Accumulator,
-)
+from fedvoice.algorithm.aggregation import CHUNK_ELEMENTS, Accumulator
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL_MEGABYTES = 4

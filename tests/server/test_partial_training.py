@@ -5,10 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.protocol.task import load_weights
 from tests.server.support import make_package

@@ -5,10 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fedvoice.algorithm.aggregation import (
-    CHUNK_ELEMENTS,
-    inspect,
-)
+from fedvoice.algorithm.aggregation import CHUNK_ELEMENTS, inspect
 from fedvoice.algorithm.checks import check_facts
 from fedvoice.protocol.codec import (
     ENCODINGS,
@@ -17,10 +14,7 @@ from fedvoice.protocol.codec import (
     largest_payload_bytes,
     smallest_payload_bytes,
 )
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.protocol.quantised import BLOCK_VALUES

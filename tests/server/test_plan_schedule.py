@@ -7,14 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedvoice.algorithm.plan_schedule import (
-    PlanSchedule,
-    plan_for_round,
-)
-from fedvoice.algorithm.rates import (
-    RateSchedule,
-    rate_multiplier,
-)
+from fedvoice.algorithm.plan_schedule import PlanSchedule, plan_for_round
+from fedvoice.algorithm.rates import RateSchedule, rate_multiplier
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.server.config import ServerConfig
 from fedvoice.server.store.ledger import round_rows

@@ -4,19 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from fedvoice.algorithm.rounds import (
-    RoundRules,
-    Work,
-)
+from fedvoice.algorithm.rounds import RoundRules, Work
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
-from fedvoice.server.config import (
-    Gates,
-    ServerConfig,
-)
-from fedvoice.server.rounds.population import (
-    Population,
-    gates_open,
-)
+from fedvoice.server.config import Gates, ServerConfig
+from fedvoice.server.rounds.population import Population, gates_open
 from fedvoice.server.store.database import open_store
 
 

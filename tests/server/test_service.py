@@ -6,21 +6,12 @@ import grpc
 import numpy as np
 import pytest
 
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.plan import TrainingPlan
-from fedvoice.protocol.task import (
-    load_weights,
-    parse_manifest,
-)
+from fedvoice.protocol.task import load_weights, parse_manifest
 from fedvoice.server.app import AggregationServer
-from fedvoice.server.store.ledger import (
-    evaluation_rows,
-    round_rows,
-)
+from fedvoice.server.store.ledger import evaluation_rows, round_rows
 from tests.server.support import make_package, quick_config
 
 ONES = np.ones(8, np.float32)

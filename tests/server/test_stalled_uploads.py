@@ -11,10 +11,7 @@ import pytest
 
 from fedvoice.protocol.codec import encode
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
-from fedvoice.server.intake.patience import (
-    StalledError,
-    patient,
-)
+from fedvoice.server.intake.patience import StalledError, patient
 
 SIZE = 1024
 DELTA = np.ones(SIZE, np.float32)

@@ -10,15 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.server.store.database import DATABASE_FILE, open_store
-from fedvoice.server.store.ledger import (
-    evaluation_rows,
-    round_rows,
-)
+from fedvoice.server.store.ledger import evaluation_rows, round_rows
 from fedvoice.server.store.tables import ClientRow, StoredRound, TrafficRow
 
 

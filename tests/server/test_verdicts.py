@@ -7,14 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedvoice.protocol.codec import (
-    digest_of,
-    encode,
-)
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.codec import digest_of, encode
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.server.store.ledger import round_rows

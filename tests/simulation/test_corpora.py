@@ -6,24 +6,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from fedvoice.data.loaders import (
-    folder,
-    librispeech,
-    speech_commands,
-)
-from fedvoice.data.synthetic import (
-    SyntheticCorpusConfig,
-    build_synthetic_corpus,
-    make_voices,
-)
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
-from fedvoice.protocol.utterances import (
-    read_manifest,
-    write_manifest,
-)
+from fedvoice.data.loaders import folder, librispeech, speech_commands
+from fedvoice.data.synthetic import SyntheticCorpusConfig, build_synthetic_corpus, make_voices
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.utterances import read_manifest, write_manifest
 
 
 def write_sound(path, secs=0.5):

@@ -2,16 +2,8 @@
 
 import pytest
 
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
-from fedvoice.simulation.fleet.kinds import (
-    Kind,
-    assign_kinds,
-    kinds_of,
-    parse_counts,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.simulation.fleet.kinds import Kind, assign_kinds, kinds_of, parse_counts
 
 P, A = Kind.PYTHON, Kind.ANDROID
 

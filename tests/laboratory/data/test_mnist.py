@@ -10,15 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedvoice.data.mnist import (
-    DIGITS,
-    read_mnist,
-)
+from fedvoice.data.mnist import DIGITS, read_mnist
 from fedvoice.data.partitions import shards
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
 REAL = Path(os.environ.get("FEDVOICE_SPEECH", SHARED)) / "mnist"

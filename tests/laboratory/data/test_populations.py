@@ -15,10 +15,7 @@ from fedvoice.data.mnist import ImagesCorpus
 from fedvoice.data.shakespeare import CHARACTERS, RolesCorpus
 from fedvoice.protocol.task import TaskManifest
 from fedvoice.simulation.clients import ClientData
-from fedvoice.simulation.populations import (
-    build_population,
-    export_config,
-)
+from fedvoice.simulation.populations import build_population, export_config
 from fedvoice.simulation.tasks import unexported_task
 
 IMAGES = 40

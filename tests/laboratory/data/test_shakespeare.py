@@ -11,16 +11,8 @@ import numpy as np
 import pytest
 
 from fedvoice.data.partitions import by_group
-from fedvoice.data.shakespeare import (
-    CHARACTERS,
-    Role,
-    cut_windows,
-    read_roles,
-)
-from fedvoice.protocol.errors import (
-    ErrorCode,
-    FedvoiceError,
-)
+from fedvoice.data.shakespeare import CHARACTERS, Role, cut_windows, read_roles
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
 REAL = Path(os.environ.get("FEDVOICE_SPEECH", SHARED)) / "shakespeare" / "roles.jsonl.gz"

@@ -7,26 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedvoice.data.mnist import (
-    DIGITS,
-    SIDE,
-    Images,
-)
-from fedvoice.data.shakespeare import (
-    CHARACTERS,
-    UNROLL,
-    Role,
-    cut_windows,
-    encode,
-)
-from fedvoice.model_export.config import (
-    ExportConfig,
-    read_config,
-)
-from fedvoice.model_export.package import (
-    new_model,
-    parameter_table,
-)
+from fedvoice.data.mnist import DIGITS, SIDE, Images
+from fedvoice.data.shakespeare import CHARACTERS, UNROLL, Role, cut_windows, encode
+from fedvoice.model_export.config import ExportConfig, read_config
+from fedvoice.model_export.package import new_model, parameter_table
 from fedvoice.protocol.engine import Example
 from fedvoice.protocol.vocabulary import WORD_BOUNDARY
 
