@@ -61,8 +61,8 @@ class Credentials:
     ) -> bytes:
         """Use a token up for one key; the certificate, DER.
 
-        A caller that asks again with the same key and name gets the certificate of the first time: its
-        reply may have been lost. One transaction, so that of two phones one wins.
+        A caller that asks again with the same key and name gets the certificate of the first time:
+        its reply may have been lost. One transaction, so that of two phones one wins.
 
         Raises:
             TokenRefusedError, NameTakenError: nothing has changed then.

@@ -68,7 +68,7 @@ def read_request(data: bytes) -> tuple[x509.CertificateSigningRequest, str]:
 
 
 class WrongTries:
-    """Counts wrong tokens by the caller's address, so that one caller cannot lock out the others."""
+    """Counts wrong tokens by the caller's address: one caller cannot lock out the others."""
 
     def __init__(self, clock: Clock, most: int = WRONG_TRIES_A_MINUTE) -> None:
         self._clock, self._most = clock, most

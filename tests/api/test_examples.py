@@ -19,6 +19,7 @@ def example(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_every_example_is_run_here() -> None:
     run_here = {"own_corpus", "own_module", "own_rules", "callbacks", "own_server"}
+    run_here |= {"own_client_rule"}
     assert {path.stem for path in EXAMPLES.glob("*.py")} == run_here
     for path in EXAMPLES.glob("*.py"):
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -47,6 +48,20 @@ def test_a_callback_keeps_a_curve_and_stops_the_run(example: Any) -> None:
     stop = example("callbacks").main()
     assert stop.curve[-1][1] <= 5.0 < stop.curve[0][1]
     assert [cost for cost, _ in stop.curve] == sorted(cost for cost, _ in stop.curve)
+
+
+def test_ones_own_client_rule_trains_on_the_fast_engine(example: Any) -> None:
+    assert example("own_client_rule").simulated() < 20
+
+
+@pytest.mark.slow
+def test_ones_own_client_rule_trains_on_the_phones_that_have_it(
+    example: Any, tmp_path: Path
+) -> None:
+    assert example("own_client_rule").on_a_phone(tmp_path) == [
+        "without the rule: no-work",
+        "with the rule: trained",
+    ]
 
 
 @pytest.mark.slow

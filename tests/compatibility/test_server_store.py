@@ -32,9 +32,8 @@ def lab(copy_of: Callable[..., Path]) -> Iterator[Lab]:
 
 def test_the_books_are_read_as_they_were(lab: Lab) -> None:
     rows = round_rows(lab.directory / "store")
-    assert [asdict(row) for row in rows] == read_json(lab.directory.parent / "server.json")[
-        "rows_at_the_cut"
-    ]
+    recorded = read_json(lab.directory.parent / "server.json")["rows_at_the_cut"]
+    assert [known_then(asdict(row)) for row in rows] == recorded
 
 
 def test_law_4_the_open_round_is_resumed_and_ends_with_the_same_bits(lab: Lab) -> None:
@@ -64,12 +63,17 @@ def test_law_4_the_open_round_is_resumed_and_ends_with_the_same_bits(lab: Lab) -
     assert server.wait_finished(20)
     lab.close()  # the books of the last replies are written
     rows = round_rows(lab.directory / "store")
-    assert [without_clock(asdict(row)) for row in rows] == [
+    assert [without_clock(known_then(asdict(row))) for row in rows] == [
         without_clock(row) for row in facts["rows_at_the_end"]
     ]
     file = lab.directory / "store" / "weights.safetensors"
     weights = load_weights(file, package.manifest.parameters)
     assert weights.tobytes().hex() == facts["weights"]
+
+
+def known_then(row: dict[str, Any]) -> dict[str, Any]:
+    """A row without the fields that were added later."""
+    return {key: value for key, value in row.items() if key != "cfmq_analytic_total_bytes"}
 
 
 def without_clock(row: dict[str, Any]) -> dict[str, Any]:
