@@ -72,7 +72,7 @@ class Contract:
 
 
 @dataclass(frozen=True)
-class Told:
+class UpdateInfo:
     """All that is known of an update before its values are read.
 
     examples, steps, loss: as the client reported them, and checked.
@@ -144,7 +144,7 @@ class CohortRule(Protocol):
 class Spooled:
     """An accepted update that waits for a cohort rule."""
 
-    told: Told
+    told: UpdateInfo
     pieces: Pieces
 
 
@@ -169,7 +169,7 @@ class Chain:
         """Whether updates must be spooled to the round's end; nothing is folded then."""
         return self.rule is not None
 
-    def fold(self, total: Accumulator, pieces: Pieces, told: Told) -> None:
+    def fold(self, total: Accumulator, pieces: Pieces, told: UpdateInfo) -> None:
         """Add a checked update to the round's sum; with a cohort rule do nothing.
 
         Raises:
@@ -180,7 +180,7 @@ class Chain:
         verdict = self.judge(pieces, told)
         total.fold(_scaled(pieces(), verdict.scale), verdict.weight)
 
-    def judge(self, pieces: Pieces, told: Told) -> Verdict:
+    def judge(self, pieces: Pieces, told: UpdateInfo) -> Verdict:
         """Weight and scale of an update after all streaming links.
 
         Raises:
@@ -314,7 +314,9 @@ def _made(config: LinkConfig) -> Any:
             ) from error
 
 
-def _seen(name: str, contract: Contract, told: Told, facts: UpdateFacts, so_far: Verdict) -> Seen:
+def _seen(
+    name: str, contract: Contract, told: UpdateInfo, facts: UpdateFacts, so_far: Verdict
+) -> Seen:
     shown = {
         Sees.EXAMPLES: told.examples,
         Sees.STEPS: told.steps,

@@ -5,7 +5,7 @@
         sleep(outcome.next_contact_secs)
 
 Each call of `run_once` is one session at most and leaves the phone's folder such that a process
-killed at any point goes on: a finished report is delivered before anything else, an assignment
+killed at any point resumes: a finished report is delivered before anything else, an assignment
 whose lease still runs is taken up again at its checkpoint.
 """
 

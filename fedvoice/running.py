@@ -121,7 +121,7 @@ def simulate(
         algorithm: further settings of `AlgorithmConfig`, e.g. `{"evaluate_every": 10}`; by default
             the model is evaluated at the end.
         task: tables `features`, `vocabulary`, `buckets`, where the dataset's own do not suit.
-        partition: deals the examples anew, e.g. "iid"; None: as the dataset says.
+        partition: assigns the examples anew, e.g. "iid"; None: as the dataset says.
         engine: "fast" (batched PyTorch), "executorch" (what phones run), or one's own.
         workers: processes that share the clients of a round; what is plugged in must be importable.
         callbacks: told of every round.
@@ -142,7 +142,7 @@ def simulate(
             wanted="an engine that trains cohorts, such as fast or executorch",
             next_step="For emulated phones use `fedvoice simulate`; for one place, experiments.",
         )
-    dealt = None if partition is None else PARTITIONS.name_of(partition)
+    partition_name = None if partition is None else PARTITIONS.name_of(partition)
     run = _Run(
         name,
         seed,
@@ -151,7 +151,7 @@ def simulate(
         _algorithm(rounds, cohort_size, optimizer, links, seed, algorithm or {}),
         _plan(plan, client_rule, seed),
         engine,
-        dealt,
+        partition_name,
         None if out is None else Path(out),
     )
     told = Callbacks(_callbacks(callbacks))
@@ -160,7 +160,7 @@ def simulate(
         return kept
     made = run.make_task(told)
     spec = TrainerSpec(engine, made.manifest, made.package_dir)
-    source = partial(build_population, corpus, made.manifest, seed, partition=dealt)
+    source = partial(build_population, corpus, made.manifest, seed, partition=partition_name)
     trainer, population = spec.make(), source()
     judge = partial(judged, trainer, made.manifest, population)
     with closing(Spread(workers).pool_for(spec, source, trainer, population)) as pool:

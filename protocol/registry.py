@@ -58,6 +58,11 @@ class Registry(Generic[T]):
 
         return keep
 
+    @property
+    def built_in(self) -> list[str]:
+        """Names of what fedvoice brings."""
+        return sorted(self._built_in)
+
     def names(self) -> list[str]:
         """All names known in this process: built in, registered or installed."""
         return sorted({*self._built_in, *self._registered, *self._installed()})

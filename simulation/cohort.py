@@ -19,7 +19,7 @@ import numpy as np
 from fedvoice.algorithm.aggregation import Accumulator, inspect
 from fedvoice.algorithm.checks import Reason, Refusal, UpdateLimits, check_facts, check_statistics
 from fedvoice.algorithm.doors import CLIENT_RULES
-from fedvoice.algorithm.links import Chain, Spooled, Told, make_chain, pieces_of, travelling
+from fedvoice.algorithm.links import Chain, Spooled, UpdateInfo, make_chain, pieces_of, travelling
 from fedvoice.algorithm.rounds import Work
 from fedvoice.algorithm.settings import LinkConfig
 from fedvoice.protocol.codec import decode, digest_of, encode
@@ -164,8 +164,8 @@ def _reason(refusal: Refusal) -> str:
     return refusal.reason.value if refusal.reason else refusal.detail
 
 
-def _told(work: RoundWork, client_id: str, s: pb.Statistics) -> Told:
-    return Told(client_id, work.number, s.examples, s.steps, s.loss, work.plan)
+def _told(work: RoundWork, client_id: str, s: pb.Statistics) -> UpdateInfo:
+    return UpdateInfo(client_id, work.number, s.examples, s.steps, s.loss, work.plan)
 
 
 def _spooled_path(spool: Path, client_id: str) -> Path:

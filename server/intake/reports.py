@@ -14,7 +14,7 @@ from typing import cast
 
 from fedvoice.algorithm.aggregation import UpdateFacts, inspect
 from fedvoice.algorithm.checks import Refusal, check_facts, check_payload_header, check_statistics
-from fedvoice.algorithm.links import Pieces, Told
+from fedvoice.algorithm.links import Pieces, UpdateInfo
 from fedvoice.algorithm.rounds import Work
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
@@ -142,7 +142,7 @@ class Intake:
         and every other report would fail alike."""
         s = header.statistics
         plan = self._coordinator.job.plan_for(header.round)
-        told = Told(header.client_id, header.round, s.examples, s.steps, s.loss, plan)
+        told = UpdateInfo(header.client_id, header.round, s.examples, s.steps, s.loss, plan)
         try:
             self._coordinator.job.algorithm.chain.judge(pieces, told)
         except FedvoiceError as error:

@@ -20,8 +20,8 @@ from fedvoice.algorithm.rounds import Phase, RoundRules, RoundState, Work
 from fedvoice.algorithm.schedule import following, rules_for
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.server.rounds import pace
+from fedvoice.server.rounds.clients import ClientRegistry, gates_open
 from fedvoice.server.rounds.job import Job
-from fedvoice.server.rounds.population import Population, gates_open
 from fedvoice.server.rounds.record import RoundRecord
 from fedvoice.server.rounds.sums import RoundSum
 from fedvoice.server.store.blobs import BlobStore
@@ -53,7 +53,7 @@ class Coordinator:
         self._record = RoundRecord(store, job, self.traffic)
         self._sum = RoundSum(job, blobs)
         self._changed = threading.Condition(threading.RLock())
-        self._population = Population(
+        self._clients = ClientRegistry(
             store, job.config, job.manifest.operators, clock(), job.plan.client_rule
         )
         self._durations: dict[Work, float] = {}
@@ -69,7 +69,7 @@ class Coordinator:
         """An assignment, or when to call again."""
         with self._changed:
             now = self._clock()
-            client = self._population.register(request, now)
+            client = self._clients.register(request, now)
             if self._finished:
                 return pb.CheckInReply(retry=pace.FINISHED.to_message())
             self._start_if_ready(now)
@@ -249,7 +249,7 @@ class Coordinator:
 
     def _start_if_ready(self, now: float) -> None:
         if self._state.phase is Phase.SELECTING and not self._finished:
-            candidates = self._population.candidates(self._state.rules, now)
+            candidates = self._clients.candidates(self._state.rules, now)
             if candidates is not None:
                 self._step(rounds.Started(now, candidates))
 
@@ -309,7 +309,7 @@ class Coordinator:
             if state.phase is Phase.COMMITTED:
                 self._durations[rules.work] = now - state.started_secs
             elif rules.work is Work.TRAIN:
-                self._population.forget_who_is_there(now)
+                self._clients.forget_who_is_there(now)
             log.info(
                 "round=%d work=%s %s by %s accepted=%d of %d",
                 rules.number,

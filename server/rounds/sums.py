@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from fedvoice.algorithm.aggregation import Accumulator
-from fedvoice.algorithm.links import Pieces, Spooled, Told
+from fedvoice.algorithm.links import Pieces, Spooled, UpdateInfo
 from fedvoice.protocol.parameters import FlatVector
 from fedvoice.server.rounds.job import Job
 from fedvoice.server.store.blobs import BlobStore, payload_key
@@ -60,8 +60,8 @@ class RoundSum:
         path = self._blobs.payload(payload_key(report.client_id, report.report_id))
         return partial(read_payload, path, report.encoding, self._job.size)
 
-    def _told(self, report: ReportRow) -> Told:
+    def _told(self, report: ReportRow) -> UpdateInfo:
         plan = self._job.plan_for(report.number)
-        return Told(
+        return UpdateInfo(
             report.client_id, report.number, report.examples, report.steps, report.loss, plan
         )

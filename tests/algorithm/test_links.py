@@ -21,7 +21,7 @@ from fedvoice.algorithm.links import (
     Seen,
     Sees,
     Spooled,
-    Told,
+    UpdateInfo,
     Verdict,
     make_chain,
     pieces_of,
@@ -53,8 +53,8 @@ def chain(*links: dict[str, object]) -> Chain:
     return make_chain([LinkConfig.model_validate(link) for link in links], max_weight=65536)
 
 
-def told(client: str, examples: int) -> Told:
-    return Told(client, 1, examples, steps=2, loss=1.0, plan=TrainingPlan())
+def told(client: str, examples: int) -> UpdateInfo:
+    return UpdateInfo(client, 1, examples, steps=2, loss=1.0, plan=TrainingPlan())
 
 
 def mean_of(links: list[dict[str, object]], items: list[tuple[str, FlatVector, int]]) -> FlatVector:

@@ -66,7 +66,7 @@ def test_sigterm_keeps_the_checkpoint_and_one_process_has_the_folder(
         process.send_signal(signal.SIGTERM)
         code, log = finished(process)
     assert code == 128 + signal.SIGTERM
-    assert "the same command goes on" in log
+    assert "the same command resumes" in log
     assert (state / "checkpoint").is_file()
     code, log = run_phone(*command)
     assert code == 0, log

@@ -7,7 +7,7 @@ import pytest
 from fedvoice.algorithm.rounds import RoundRules, Work
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.server.config import Gates, ServerConfig
-from fedvoice.server.rounds.population import Population, gates_open
+from fedvoice.server.rounds.clients import ClientRegistry, gates_open
 from fedvoice.server.store.database import open_store
 
 
@@ -19,7 +19,7 @@ def rules(work: Work) -> RoundRules:
 def population(tmp_path):
     config = ServerConfig(cohort_size=2, lease_secs=30)
     store = open_store(tmp_path)
-    yield Population(store, config, (), now=0.0)
+    yield ClientRegistry(store, config, (), now=0.0)
     store.close()
 
 

@@ -147,7 +147,7 @@ private class Session(private val options: RunOptions) {
                 stopping.wait(waitSecs)
             }
         }
-        Log.info("stopped; the same command goes on from here")
+        Log.info("stopped; the same command resumes from here")
         return stopping.status
     }
 

@@ -13,7 +13,7 @@ from fedvoice.server.store.tables import ClientRow
 log = logging.getLogger("fedvoice.server")
 
 
-class Population:
+class ClientRegistry:
     """Not safe for several threads: the coordinator's lock guards it."""
 
     def __init__(
