@@ -78,18 +78,7 @@ def make_rule(name: str, options: Mapping[str, Any]) -> ClientRule:
     Raises:
         FedvoiceError: `bad-plugin` if it cannot be had; `bad-config` for options it does not take.
     """
-    factory = CLIENT_RULES.get(name)
-    with CLIENT_RULES.naming(name):
-        try:
-            made: ClientRule = factory(**options)
-        except (TypeError, ValueError) as error:
-            raise FedvoiceError(
-                ErrorCode.BAD_CONFIG,
-                where=f"client rule {name}, options",
-                got=f"{dict(options)} ({error})",
-                wanted="options that the rule takes",
-                next_step="Correct the options.",
-            ) from error
+    made: ClientRule = CLIENT_RULES.make(name, options)
     return made
 
 

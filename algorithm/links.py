@@ -256,7 +256,7 @@ def make_chain(configs: Sequence[LinkConfig], *, max_weight: int) -> Chain:
                 wanted="such a link only as the last one",
                 next_step="Put it last; a chain has at most one.",
             )
-        made = _made(config)
+        made = UPDATE_LINKS.make(config.name, config.options)
         if made.contract.needs_updates:
             rule = config.name, made
         else:
@@ -297,21 +297,6 @@ def pieces_of(vector: FlatVector) -> Iterator[Float32Array]:
     drivers compute the same bits."""
     for start in range(0, vector.size, CHUNK_ELEMENTS):
         yield vector[start : start + CHUNK_ELEMENTS]
-
-
-def _made(config: LinkConfig) -> Any:
-    factory = UPDATE_LINKS.get(config.name)
-    with UPDATE_LINKS.naming(config.name):
-        try:
-            return factory(**config.options)
-        except (TypeError, ValueError) as error:
-            raise FedvoiceError(
-                ErrorCode.BAD_CONFIG,
-                where=f"links, {config.name}, options",
-                got=f"{dict(config.options)} ({error})",
-                wanted="options that the link takes",
-                next_step="Correct the options; `algorithm/link_rules.py` has the built-in links.",
-            ) from error
 
 
 def _seen(

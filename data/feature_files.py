@@ -6,7 +6,6 @@ A manifest has one JSON object a line: `feats_filepath` (an npz file, relative t
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from fedvoice.data.speakers import SpeechPartitionSettings
 from fedvoice.data.speech import completed, partition_utterances
 from fedvoice.protocol.engine import normalise_features
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.files import read_json_lines, read_text
 from fedvoice.protocol.parameters import Float32Array
 from fedvoice.protocol.utterances import Utterance
 from fedvoice.protocol.vocabulary import normalise
@@ -79,20 +79,14 @@ def read_feature_manifest(path: Path) -> list[Utterance]:
     Raises:
         FedvoiceError: `not-found`; `bad-manifest` with file and line.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise FedvoiceError(
-            ErrorCode.NOT_FOUND,
-            where=str(path),
-            got=str(error),
-            wanted="a manifest of feature files: one JSON object a line",
-            next_step="Check the path.",
-        ) from error
+    text = read_text(
+        path,
+        wanted="a manifest of feature files: one JSON object a line",
+        next_step="Check the path.",
+    )
     found = []
-    for number, line in enumerate(lines, start=1):
+    for where, fields in read_json_lines(text, str(path)):
         try:
-            fields = json.loads(line)
             found.append(
                 StoredFeatures(
                     audio_path=path.parent / fields["feats_filepath"] / fields["key"],
@@ -105,7 +99,7 @@ def read_feature_manifest(path: Path) -> list[Utterance]:
         except (ValueError, KeyError, TypeError) as error:
             raise FedvoiceError(
                 ErrorCode.BAD_MANIFEST,
-                where=f"{path}:{number}",
+                where=where,
                 got=f"{type(error).__name__}: {error}",
                 wanted="feats_filepath, key, text, num_frames and speaker",
                 next_step="Correct the line.",

@@ -9,7 +9,6 @@ anew. All windows share one array of bytes with all roles' characters.
 from __future__ import annotations
 
 import gzip
-import json
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from fedvoice.data.partitioning import (
 )
 from fedvoice.protocol.engine import Example, Examples, Int64Array
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.files import read_json_lines
 
 CHARACTERS = "\n !$&',-.0123456789:;?ABCDEFGHIJKLMNOPQRSTUVWXYZ[]abcdefghijklmnopqrstuvwxyz"
 """The 76 characters of the corpus: token i + 1 of the task stands for character i."""
@@ -149,8 +149,7 @@ def read_roles(path: Path) -> list[Role]:
             wanted="roles.jsonl.gz: one JSON object a line",
             next_step="Check the path.",
         ) from error
-    lines = enumerate(text.splitlines(), start=1)
-    roles = [_read_role(line, f"{path}:{number}") for number, line in lines if line.strip()]
+    roles = [_read_role(fields, where) for where, fields in read_json_lines(text, str(path))]
     if not roles:
         raise _bad_roles(str(path), "no roles")
     names = [role.client_id for role in roles]
@@ -159,9 +158,8 @@ def read_roles(path: Path) -> list[Role]:
     return roles
 
 
-def _read_role(line: str, where: str) -> Role:
+def _read_role(fields: dict[str, Any], where: str) -> Role:
     try:
-        fields = json.loads(line)
         client, train, test = str(fields["client"]), fields["train"], fields["test"]
         return Role(client, "\n".join(train), "\n".join(test))
     except (ValueError, KeyError, TypeError) as error:

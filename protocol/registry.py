@@ -114,6 +114,26 @@ class Registry(Generic[T]):
         self.register(name)(plugin)
         return name
 
+    def make(self, name: str, options: Mapping[str, Any]) -> Any:
+        """What the factory called `name` makes of `options`.
+
+        Raises:
+            FedvoiceError: `bad-plugin` as `get`, or if it fails; `bad-config` for options that it
+                does not take.
+        """
+        factory: Any = self.get(name)
+        with self.naming(name):
+            try:
+                return factory(**options)
+            except (TypeError, ValueError) as error:
+                raise FedvoiceError(
+                    ErrorCode.BAD_CONFIG,
+                    where=f"{self.door} {name}, options",
+                    got=f"{dict(options)} ({error})",
+                    wanted=f"options that the {self.door} takes",
+                    next_step="Correct the options.",
+                ) from error
+
     def travelling(self, name: str) -> str:
         """The name by which other processes and machines find the same: as it is, or
         `module:name` for what a decorator registered.

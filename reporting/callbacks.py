@@ -99,8 +99,7 @@ def make_callbacks(wanted: Iterable[CallbackSpec]) -> list[Callback]:
     for one in wanted:
         options = {"name": one} if isinstance(one, str) else dict(one)
         name = str(options.pop("name", ""))
-        with CALLBACKS.naming(name):
-            made.append(Named(CALLBACKS.get(name)(**options), name))
+        made.append(Named(CALLBACKS.make(name, options), name))
     return made
 
 

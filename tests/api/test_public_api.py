@@ -206,5 +206,5 @@ def test_wrong_settings_say_what_was_wanted() -> None:
     refused("field rounds", "AlgorithmConfig", rounds=-1)
     refused("field client_rate", plan={"client_rate": 0})
     refused("engine", "cohorts", engine="phones")
-    refused("links, clip, options", links=[{"name": "clip", "nrm": 1}])
+    refused("update link clip, options", links=[{"name": "clip", "nrm": 1}])
     refused("'name'", optimizer={"rate": 1.0})
