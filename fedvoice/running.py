@@ -307,6 +307,15 @@ def _algorithm(
     seed: int,
     further: Mapping[str, Any],
 ) -> AlgorithmConfig:
+    own = {"rounds", "cohort_size", "optimizer", "links", "seed"} & set(further)
+    if own:
+        raise FedvoiceError(
+            ErrorCode.BAD_CONFIG,
+            where="simulate, algorithm",
+            got=", ".join(sorted(own)),
+            wanted="settings that are no arguments of their own",
+            next_step=f"Give {', '.join(sorted(own))} to `simulate` itself.",
+        )
     fields: dict[str, Any] = {
         "rounds": rounds,
         "cohort_size": cohort_size,

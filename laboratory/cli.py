@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import tomllib
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,14 +14,9 @@ from fedvoice.laboratory.experiment.places import HELP
 
 _log = logging.getLogger("fedvoice.laboratory")
 
+LOCAL = "local"
+
 experiment = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="rich")
-
-
-class PoolKind(StrEnum):
-    """The worker pools of an experiment."""
-
-    LOCAL = "local"
-    RAY = "ray"
 
 
 @experiment.callback()
@@ -68,13 +62,14 @@ def run(
         int, typer.Option(help="Processes that share the clients of one trial's rounds.", min=1)
     ] = 1,
     worker_pool: Annotated[
-        PoolKind | None,
+        str | None,
         typer.Option(
-            help="Where trials and their workers run; default: local. ray needs the extra `ray`."
+            help="Where the clients of trials are trained: local (default), ray (trials too; needs "
+            "the extra `ray`), or a pool of your own, module:name."
         ),
     ] = None,
     backend: Annotated[
-        PoolKind | None, typer.Option(help="Old name of --worker-pool.", hidden=True)
+        str | None, typer.Option(help="Old name of --worker-pool.", hidden=True)
     ] = None,
     ray_address: Annotated[
         str | None,
@@ -199,12 +194,24 @@ def averaging(
     typer.echo(f"figure: {out / FIGURE_FILE}")
 
 
-def pool_name(given: PoolKind | None, old: PoolKind | None) -> str:
+def pool_name(given: str | None, old: str | None) -> str:
     """The worker pool that a command uses, as `Spread` names it: `--worker-pool`, or `old`, its
-    name in 0.1.0. "": by the number of workers."""
+    name in 0.1.0. "" (`local`): by the number of workers.
+
+    Raises:
+        typer.BadParameter: for a name that nobody knows.
+    """
+    from fedvoice.simulation.workers.spread import WORKER_POOLS
+
     if given is None and old is not None:
         _log.warning("--backend is called --worker-pool now; the next release drops the old name")
-    return "ray" if (given or old) is PoolKind.RAY else ""
+    name = given or old or LOCAL
+    if name == LOCAL:
+        return ""
+    try:
+        return WORKER_POOLS.known(name)
+    except ValueError as error:
+        raise typer.BadParameter(f"--worker-pool {name}: {error}, or {LOCAL}") from error
 
 
 def parse_settings(given: list[str]) -> dict[str, Any]:

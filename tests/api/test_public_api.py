@@ -208,3 +208,4 @@ def test_wrong_settings_say_what_was_wanted() -> None:
     refused("engine", "cohorts", engine="phones")
     refused("update link clip, options", links=[{"name": "clip", "nrm": 1}])
     refused("'name'", optimizer={"rate": 1.0})
+    refused("simulate, algorithm", "rounds", algorithm={"rounds": 3})
