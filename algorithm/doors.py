@@ -25,6 +25,7 @@ UPDATE_LINKS: Registry[Any] = Registry(
     {
         "weight": "fedvoice.algorithm.link_rules:Weight",
         "clip": "fedvoice.algorithm.link_rules:Clip",
+        "encode": "fedvoice.algorithm.link_rules:Encode",
         "median": "fedvoice.algorithm.link_rules:Median",
         "trimmed-mean": "fedvoice.algorithm.link_rules:TrimmedMean",
     },

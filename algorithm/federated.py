@@ -19,8 +19,9 @@ from functools import cached_property
 from fedvoice.algorithm import books, optimizers
 from fedvoice.algorithm.aggregation import Accumulator
 from fedvoice.algorithm.books import Costs, Counts, FormulaTerms, RoundAccount
+from fedvoice.algorithm.chain import Chain, check_spooled, make_chain
 from fedvoice.algorithm.checks import UpdateLimits
-from fedvoice.algorithm.links import Chain, Spooled, check_spooled, make_chain
+from fedvoice.algorithm.links import Spooled
 from fedvoice.algorithm.optimizers import OptimizerState
 from fedvoice.algorithm.plan_schedule import plan_for_round
 from fedvoice.algorithm.settings import AlgorithmConfig
@@ -70,7 +71,11 @@ class FederatedAlgorithm:
         Raises:
             FedvoiceError: `bad-plugin`, `bad-config` as `algorithm.links.make_chain`.
         """
-        chain = make_chain(self.config.links, max_weight=self.config.max_client_examples)
+        chain = make_chain(
+            self.config.links,
+            max_weight=self.config.max_client_examples,
+            max_abs=self.config.max_update_abs,
+        )
         check_spooled(chain, self.config.places)
         return chain
 

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from fedvoice.algorithm.aggregation import Accumulator, inspect
+from fedvoice.algorithm.chain import Chain, make_chain, pieces_of, travelling
 from fedvoice.algorithm.checks import Reason, Refusal, UpdateLimits, check_facts, check_statistics
 from fedvoice.algorithm.doors import CLIENT_RULES
-from fedvoice.algorithm.links import Chain, Spooled, UpdateInfo, make_chain, pieces_of, travelling
+from fedvoice.algorithm.links import Spooled, UpdateInfo
 from fedvoice.algorithm.rounds import Work
 from fedvoice.algorithm.settings import LinkConfig
 from fedvoice.protocol.codec import decode, digest_of, encode
@@ -49,7 +50,11 @@ class RoundWork:
     @property
     def chain(self) -> Chain:
         """The update links, made anew."""
-        return make_chain(self.links, max_weight=self.limits.max_client_examples)
+        return make_chain(
+            self.links,
+            max_weight=self.limits.max_client_examples,
+            max_abs=self.limits.max_update_abs,
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         # Another process may unpickle it: plug-ins travel under names that can be imported there.

@@ -144,7 +144,7 @@ class Intake:
         plan = self._coordinator.job.plan_for(header.round)
         told = UpdateInfo(header.client_id, header.round, s.examples, s.steps, s.loss, plan)
         try:
-            self._coordinator.job.algorithm.chain.judge(pieces, told)
+            self._coordinator.job.algorithm.chain.check(pieces, told)
         except FedvoiceError as error:
             self._coordinator.fail(error)
             raise

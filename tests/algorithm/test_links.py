@@ -12,21 +12,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from fedvoice.algorithm.aggregation import CHUNK_ELEMENTS, Accumulator
+from fedvoice.algorithm.chain import Chain, make_chain, pieces_of
 from fedvoice.algorithm.checks import UpdateLimits
 from fedvoice.algorithm.doors import UPDATE_LINKS
 from fedvoice.algorithm.federated import FederatedAlgorithm
-from fedvoice.algorithm.links import (
-    Chain,
-    Contract,
-    Seen,
-    Sees,
-    Spooled,
-    UpdateInfo,
-    Verdict,
-    make_chain,
-    pieces_of,
-)
+from fedvoice.algorithm.links import Contract, Seen, Sees, Spooled, UpdateInfo, Verdict
 from fedvoice.algorithm.settings import AlgorithmConfig, LinkConfig
+from fedvoice.protocol.codec import decode, encode
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.parameters import FlatVector, ParameterTable
 from fedvoice.protocol.plan import TrainingPlan
@@ -39,6 +31,8 @@ CHAINS = [
     [{"name": "weight", "options": {"by": "uniform"}}],
     [{"name": "clip", "options": {"norm": 2.0}}],
     [{"name": "clip", "options": {"norm": 2.0}}, {"name": "weight"}],
+    [{"name": "encode"}, {"name": "clip", "options": {"norm": 2.0}}, {"name": "encode"}],
+    [{"name": "encode", "options": {"encoding": "float16"}}, {"name": "median"}],
     [{"name": "median"}],
     [
         {"name": "clip", "options": {"norm": 1.0}},
@@ -181,3 +175,39 @@ def test_links_go_to_workers_by_names_that_are_known_there() -> None:
     UPDATE_LINKS.register("local-test")(lambda: Heavy())
     with pytest.raises(FedvoiceError, match="bad-plugin"):
         pickle.dumps(work("local-test"))
+
+
+def test_encode_rounds_as_the_codec_does_and_the_next_link_sees_what_it_left() -> None:
+    size = CHUNK_ELEMENTS + 2000
+    delta = np.random.default_rng(0).normal(0, 0.1, size).astype(np.float32)
+    rounded = decode(encode(delta, "int8"), "int8", size, "test")
+    norm = float(np.sqrt(np.square(rounded, dtype=np.float64).sum()))
+    links = chain({"name": "encode"}, {"name": "clip", "options": {"norm": norm / 2}})
+    judged = links.judge(partial(pieces_of, delta), told("a", 3))
+    found = np.concatenate(list(judged.pieces()))
+    assert judged.weight == 3
+    np.testing.assert_allclose(found, rounded * np.float32(0.5), rtol=1e-6)
+
+
+class Grows:
+    contract = Contract(transforms=True)
+
+    def __call__(self, seen: Seen) -> Verdict:
+        return Verdict(seen.weight)
+
+    def transform(self, piece: FlatVector, start: int, seen: Seen) -> FlatVector:
+        return piece * np.float32(1000)
+
+
+class Writes(Grows):
+    def transform(self, piece: FlatVector, start: int, seen: Seen) -> FlatVector:
+        piece += 1
+        return piece
+
+
+@pytest.mark.parametrize(("link", "why"), [(Grows, "max_update_abs"), (Writes, "read-only")])
+def test_a_link_that_breaks_the_bounds_of_exact_sums_is_named(link: type, why: str) -> None:
+    broken = Chain((("own", link()),))
+    with pytest.raises(FedvoiceError, match="update link own") as caught:
+        broken.check(partial(pieces_of, np.ones(SIZE, np.float32)), told("a", 1))
+    assert why in str(caught.value)
