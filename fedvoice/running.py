@@ -124,9 +124,9 @@ def simulate(
         partition: assigns the examples anew, e.g. "iid"; None: as the dataset says.
         engine: "fast" (batched PyTorch), "executorch" (what phones run), or one's own.
         workers: processes that share the clients of a round; what is plugged in must be importable.
-        callbacks: told of every round.
-        out: folder of results.json, weights and a checkpoint, from which a run that was stopped is
-            resumed. None: nothing is kept.
+        callbacks: told of every round; one that returns True ends the run there.
+        out: folder of results.json, weights and a checkpoint, from which a run that was stopped, or
+            that a callback ended, is resumed. None: nothing is kept.
 
     Raises:
         FedvoiceError: `bad-config`, `bad-plugin`, `exists` if `out` holds another run, and what
@@ -160,7 +160,13 @@ def simulate(
         return kept
     made = run.make_task(told)
     spec = TrainerSpec(engine, made.manifest, made.package_dir)
-    source = partial(build_population, corpus, made.manifest, seed, partition=partition_name)
+    # Workers know a registered partition by the module that it is in.
+    known_there = (
+        partition_name
+        if partition_name is None or workers == 1
+        else PARTITIONS.travelling(partition_name)
+    )
+    source = partial(build_population, corpus, made.manifest, seed, partition=known_there)
     trainer, population = spec.make(), source()
     judge = partial(judged, trainer, made.manifest, population)
     with closing(Spread(workers).pool_for(spec, source, trainer, population)) as pool:
@@ -169,10 +175,11 @@ def simulate(
         )
         state = run.checkpoint() or federation.start(made.initial_weights(seed))
         told.began(RunInfo(name, rounds, state.number))
-        state = run_rounds(federation, state, told, save=run.save)
+        state, ended_early = run_rounds(federation, state, told, save=run.save)
         run.save(state)
     see_that_updates_count(name, state.rows, state.refused)
-    found = run.end(state, made.manifest, time.monotonic() - began)
+    secs = time.monotonic() - began
+    found = run.end(state, made.manifest, secs, complete=not ended_early)
     told.ended(found.results)
     return found
 
@@ -209,6 +216,8 @@ class _Run:
         if not (self.folder / RESULTS_FILE).is_file():
             return None
         results = read_results(self.folder)
+        if not results.final["complete"]:
+            return None
         manifest = parse_manifest((self.folder / MANIFEST_FILE).read_bytes(), str(self.folder))
         weights = load_weights(self.folder / WEIGHTS_FILE, manifest.parameters)
         return Simulation(results, weights, manifest, results.final["rates"])
@@ -232,8 +241,11 @@ class _Run:
         if self.folder is not None:
             save_state(self.folder, state)
 
-    def end(self, state: FederationState, manifest: TaskManifest, secs: float) -> Simulation:
-        """The run's result, written into its folder."""
+    def end(
+        self, state: FederationState, manifest: TaskManifest, secs: float, *, complete: bool
+    ) -> Simulation:
+        """The run's result, written into its folder. One that a callback ended keeps its
+        checkpoint: the same call resumes it."""
         numbers = sorted(state.evaluations)
         rates = rates_of(state.evaluations[numbers[-1]]) if numbers else {}
         results = Results(
@@ -244,7 +256,7 @@ class _Run:
                 "rates": rates,
                 "rounds": state.number,
                 "refused": dict(state.refused),
-                "complete": True,
+                "complete": complete,
                 "secs": secs,
             },
             config={"name": self.name, "alpha": self.algorithm.alpha, **self._identity()},
@@ -253,7 +265,8 @@ class _Run:
             write_file(self.folder / MANIFEST_FILE, manifest.model_dump_json(indent=1))
             save_weights(self.folder / WEIGHTS_FILE, state.weights, manifest.parameters)
             results.write(self.folder)
-            (self.folder / STATE_FILE).unlink(missing_ok=True)
+            if complete:
+                (self.folder / STATE_FILE).unlink(missing_ok=True)
         return Simulation(results, state.weights, manifest, rates)
 
     def _identity(self) -> dict[str, Any]:
@@ -295,8 +308,16 @@ def _table(door: Registry[Any], plugin: Plugin, key: str = "name") -> dict[str, 
 def _optioned(door: Registry[Any], plugin: Plugin) -> dict[str, Any]:
     """A table `{name, options}` of one `{name, ...options}`."""
     table = _table(door, plugin)
-    name = table.pop("name")
-    return {"name": name, "options": table.pop("options", None) or table}
+    name, options = table.pop("name"), table.pop("options", None)
+    if options is not None and table:
+        raise FedvoiceError(
+            ErrorCode.BAD_CONFIG,
+            where=f"{door.door} {name}",
+            got=f"options, and beside them {', '.join(map(str, table))}",
+            wanted="all settings in `options`, or all beside the name",
+            next_step="Put them in one place.",
+        )
+    return {"name": name, "options": table if options is None else options}
 
 
 def _algorithm(
@@ -340,6 +361,14 @@ def _plan(
     plan: TrainingPlan | Mapping[str, Any] | None, client_rule: Plugin | None, seed: int
 ) -> TrainingPlan:
     fields = dict(plan.model_dump() if isinstance(plan, TrainingPlan) else plan or {})
+    if fields.get("seed", seed) not in (seed, 0):
+        raise FedvoiceError(
+            ErrorCode.BAD_CONFIG,
+            where="simulate, plan",
+            got=f"seed {fields['seed']}, and seed={seed} of the run",
+            wanted="one seed",
+            next_step="Give `seed` to `simulate` alone.",
+        )
     if client_rule is not None:
         rule = _optioned(CLIENT_RULES, client_rule)
         fields |= {"client_rule": rule["name"], "client_rule_options": rule["options"]}

@@ -8,6 +8,7 @@ there; one that was defined in `__main__` or a notebook serves its own process a
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
@@ -46,7 +47,10 @@ class Registry(Generic[T]):
 
         def keep(plugin: T) -> T:
             taken = self._registered.get(name)
-            again = taken is not None and reference_of(taken) == reference_of(plugin)
+            reference = reference_of(plugin)
+            again = taken is plugin or (
+                taken is not None and _travels(reference) and reference_of(taken) == reference
+            )
             if name in self._built_in or (taken is not None and not again):
                 raise self._bad(
                     f"a second {self.door} called {name!r}",
@@ -110,7 +114,7 @@ class Registry(Generic[T]):
         reference = reference_of(plugin)
         if _travels(reference) and self._import(reference, reference) is plugin:
             return reference
-        name = reference.rpartition(":")[2].rpartition(".")[2]
+        name = reference.rpartition(":")[2].rpartition(".")[2].strip("<>")
         self.register(name)(plugin)
         return name
 
@@ -145,12 +149,12 @@ class Registry(Generic[T]):
         if plugin is None:
             return name
         reference = reference_of(plugin)
-        if not _travels(reference):
-            module, _, attribute = reference.partition(":")
+        if not _travels(reference) or self._import(reference, reference) is not plugin:
             raise self._bad(
-                f"{name!r}, which is defined in {module} ({attribute})",
-                "a module that other processes can import",
-                "Move it into a file of its own and import it from there, or run with one worker.",
+                f"{name!r}, known here as {reference}",
+                "an object that other processes can import by module and name",
+                "Give it a name in a module of its own and import it from there, or run with one "
+                "worker.",
             )
         return reference
 
@@ -176,9 +180,9 @@ class Registry(Generic[T]):
             if name in self._built_in:
                 raise
             raise self._bad(
-                f"{type(error).__name__}: {error}",
+                f"{type(error).__name__}: {error}{_place_of(error)}",
                 f"a {self.door} that works",
-                "The traceback above says where it failed.",
+                "Correct it there, or install what it needs.",
                 name,
             ) from error
 
@@ -198,12 +202,19 @@ def _travels(reference: str) -> bool:
 
 
 def reference_of(plugin: object) -> str:
-    """`module:name` of a function or a class; of an instance, the name that a module has for it,
-    or else its class."""
-    if not isinstance(plugin, type | FunctionType):
-        for module in list(sys.modules.values()):
-            for name, value in list(getattr(module, "__dict__", {}).items()):
-                if value is plugin:
-                    return f"{module.__name__}:{name}"
-    named = plugin if hasattr(plugin, "__qualname__") else type(plugin)
-    return f"{getattr(named, '__module__', '?')}:{getattr(named, '__qualname__', '?')}"
+    """`module:name` of a function or a class, or of an instance that a module has a name for; of
+    other instances `module:<class>`, which cannot be imported."""
+    if isinstance(plugin, type | FunctionType):
+        return f"{plugin.__module__}:{plugin.__qualname__}"
+    modules = sorted(sys.modules.items(), key=lambda item: item[0] in _NOT_IMPORTABLE)
+    for module_name, module in modules:
+        for name, value in list(getattr(module, "__dict__", {}).items()):
+            if value is plugin:
+                return f"{module_name}:{name}"
+    return f"{type(plugin).__module__}:<{type(plugin).__qualname__}>"
+
+
+def _place_of(error: BaseException) -> str:
+    """File and line that raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f", at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""

@@ -44,8 +44,12 @@ def run_rounds(
     *,
     is_over: Callable[[FederationState], bool] = lambda state: False,
     save: Callable[[FederationState], None] = lambda state: None,
-) -> FederationState:
+) -> tuple[FederationState, bool]:
     """Run the rounds of `training` from `state` on, until a callback or `is_over` ends the run.
+
+    Returns:
+        The last state, and whether a callback ended the run: that is no property of its settings,
+        so such a result is kept as an unfinished run.
 
     Args:
         save: stores a state; called every CHECKPOINT_SECS and when anything is raised.
@@ -54,12 +58,13 @@ def run_rounds(
         Interrupted: by a callback; like all that is raised, after `save`.
     """
     rounds = training.rounds
-    saved = time.monotonic()
+    saved, ended_early = time.monotonic(), False
     while state.number < rounds and not is_over(state):
         try:
             callback.round_begins(state.number + 1)
             state = training.step(state)
             if callback.round_ended(round_end(state, rounds)):
+                ended_early = state.number < rounds and not is_over(state)
                 break
         except BaseException:
             save(state)
@@ -68,7 +73,8 @@ def run_rounds(
             save(state)
             saved = time.monotonic()
     # A run that ended between two evaluations: evaluate the model that its cost paid for.
-    return training.finish(state) if 0 < state.number < rounds else state
+    state = training.finish(state) if 0 < state.number < rounds else state
+    return state, ended_early
 
 
 def round_end(state: FederationState, rounds: int) -> RoundEnd:

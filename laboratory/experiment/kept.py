@@ -30,9 +30,15 @@ Evaluations = Mapping[int, Mapping[str, ErrorCounts]]
 
 
 def write_outcome(
-    trial: Trial, directory: Path, results: Results, evaluations: Evaluations
+    trial: Trial,
+    directory: Path,
+    results: Results,
+    evaluations: Evaluations,
+    *,
+    finished: bool = True,
 ) -> Outcome:
-    """Write `results.json`, then `trial.json`, whose presence marks the trial as finished."""
+    """`results.json`, then `trial.json`, whose presence says that the trial is done: not of one
+    that is not `finished`."""
     results.write(directory)
     fields = {
         "arm": trial.arm,
@@ -41,7 +47,8 @@ def write_outcome(
         "evaluations": evaluations_to_json(evaluations),
         "settings": trial.settings.model_dump(mode="json"),
     }
-    write_file(directory / TRIAL_FILE, json.dumps(fields, indent=1))
+    if finished:
+        write_file(directory / TRIAL_FILE, json.dumps(fields, indent=1))
     return Outcome(trial, results, curve_points(results.rounds, evaluations))
 
 

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from fedvoice.laboratory.experiment.executor import Ended, Said, TrialJob
-from fedvoice.laboratory.experiment.kept import TRIAL_FILE, read_outcome
+from fedvoice.laboratory.experiment.kept import TRIAL_FILE
 from fedvoice.laboratory.experiment.local_executor import LocalExecutor
 from fedvoice.laboratory.experiment.lock import LOCK_FILE
+from fedvoice.laboratory.experiment.outcome import Outcome
 from fedvoice.laboratory.experiment.progress import Tell, TrialProgress, trial_dir
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.files import write_file
@@ -97,20 +98,17 @@ class RayExecutor:
 
     def _ended(self, job: TrialJob, reference: Any) -> Ended:
         try:
-            files: Files = self._ray.get(reference)
+            files, outcome = self._ray.get(reference)
         except self._ray.exceptions.RayTaskError as error:
             cause = cause_of(error)
             return Ended(job, error=cause if isinstance(cause, FedvoiceError) else error)
         except self._ray.exceptions.RayError as error:
             return Ended(job, error=_lost(error))
-        directory = trial_dir(job.trials_dir, job.trial)
-        write_files(directory, files)
-        outcome = read_outcome(job.trial, directory)
-        assert outcome is not None, "a finished trial has its files"
+        write_files(trial_dir(job.trials_dir, job.trial), files)
         return Ended(job, outcome)
 
 
-def run_remote(remote: RemoteJob, messages: Any) -> Files:
+def run_remote(remote: RemoteJob, messages: Any) -> tuple[Files, Outcome | None]:
     """Run the trial from its beginning, on any machine; returns the files of its folder."""
     from fedvoice.laboratory.experiment.work import work_on
 
@@ -126,8 +124,8 @@ def run_remote(remote: RemoteJob, messages: Any) -> Files:
         job = replace(remote.job, trials_dir=Path(name))
         if remote.task_name:
             write_files(job.trials_dir / "tasks" / remote.task_name, remote.task)
-        work_on(job, [Tell(report, job.trial.server.rounds)])
-        return _read(trial_dir(job.trials_dir, job.trial))
+        outcome = work_on(job, [Tell(report, job.trial.server.rounds)])
+        return _read(trial_dir(job.trials_dir, job.trial)), outcome
 
 
 def write_files(directory: Path, files: Files) -> None:

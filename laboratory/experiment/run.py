@@ -5,6 +5,7 @@ Loads the engines and PyTorch; finished trials are read without them (`kept`).
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -41,6 +42,8 @@ from fedvoice.simulation.workers.spread import HERE, Spread
 
 if TYPE_CHECKING:
     from fedvoice.reporting.results import Books
+
+_log = logging.getLogger("fedvoice.laboratory")
 
 
 def trial_task(trial: Trial, tasks_dir: Path, note: Note) -> TrainingTask:
@@ -103,7 +106,7 @@ class TrialRun:
         trainer, population = spec.make(), source()
         judge = partial(judged, trainer, task.manifest, population)
         if self._driver is Driver.CENTRAL:
-            state = self._train(
+            state, early = self._train(
                 CentralRun(
                     task.manifest,
                     population,
@@ -126,20 +129,28 @@ class TrialRun:
                     pool,
                     judge,
                 )
-                state = self._train(federation, task)
+                state, early = self._train(federation, task)
             save_state(self.directory, state)  # a failure is kept too, so that a retry fails fast
             see_that_updates_count(f"trial {trial.name}", state.rows, state.refused)
         save_weights(self.directory / WEIGHTS_FILE, state.weights, task.manifest.parameters)
         results = Results(
             rounds=list(state.rows),
-            final={**final_rates(state), "secs": time.monotonic() - began},
+            final={
+                **final_rates(state),
+                "complete": not early,
+                "secs": time.monotonic() - began,
+            },
             config=describe(trial, task.manifest, len(population.client_ids)),
         )
-        outcome = self._ended(results, state.evaluations)
-        (self.directory / STATE_FILE).unlink(missing_ok=True)
+        if early:  # by a callback, which the digest does not know: the next command resumes it
+            save_state(self.directory, state)
+        outcome = self._ended(results, state.evaluations, finished=not early)
+        if not early:
+            (self.directory / STATE_FILE).unlink(missing_ok=True)
         return outcome
 
-    def _train(self, training: Training, task: TrainingTask) -> FederationState:
+    def _train(self, training: Training, task: TrainingTask) -> tuple[FederationState, bool]:
+        """The last state, and whether a callback ended the run."""
         self._told.noted("read the corpus")
         state = load_state(self.directory)
         if state is None:
@@ -164,7 +175,8 @@ class TrialRun:
         def observe(books: Books) -> None:
             nonlocal seen
             for row in books.rounds[seen:]:
-                self._told.round_ended(RoundEnd(row, rounds))
+                if self._told.round_ended(RoundEnd(row, rounds)) and row.round < rounds:
+                    _log.warning("%s: emulated phones go on to the last round", self.trial.name)
             seen = len(books.rounds)
             self._told.round_begins(seen + 1)
 
@@ -174,7 +186,9 @@ class TrialRun:
         see_that_updates_count(f"trial {self.trial.name}", results.rounds, {})
         return self._ended(results, evaluations)
 
-    def _ended(self, results: Results, evaluations: Evaluations) -> Outcome:
-        outcome = write_outcome(self.trial, self.directory, results, evaluations)
+    def _ended(
+        self, results: Results, evaluations: Evaluations, *, finished: bool = True
+    ) -> Outcome:
+        outcome = write_outcome(self.trial, self.directory, results, evaluations, finished=finished)
         self._told.ended(results)
         return outcome

@@ -158,6 +158,22 @@ def test_a_run_that_was_stopped_is_resumed_to_the_same_bits(tmp_path: Path) -> N
     assert again.rates == whole.rates
 
 
+class EndAfter(fedvoice.Callback):
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def round_ended(self, end: fedvoice.RoundEnd) -> bool:
+        return end.result.round == self.number
+
+
+def test_a_run_that_a_callback_ended_is_no_finished_one(tmp_path: Path) -> None:
+    """Callbacks are no part of a run's settings: without them the same call goes to the end."""
+    short = run(out=tmp_path, callbacks=[EndAfter(2)])
+    assert len(short.results.rounds) == 2
+    assert short.rates  # it is judged all the same
+    assert np.array_equal(run(out=tmp_path).weights, run().weights)
+
+
 def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
     run(out=tmp_path, rounds=1)
     for other in ({"rounds": 2}, {"seed": 1}, {"plan": {"client_rate": 0.2}}):
@@ -208,4 +224,6 @@ def test_wrong_settings_say_what_was_wanted() -> None:
     refused("engine", "cohorts", engine="phones")
     refused("update link clip, options", links=[{"name": "clip", "nrm": 1}])
     refused("'name'", optimizer={"rate": 1.0})
+    refused("seed", plan={"seed": 7})
+    refused("beside them nrom", links=[{"name": "clip", "options": {"norm": 1.0}, "nrom": 2}])
     refused("simulate, algorithm", "rounds", algorithm={"rounds": 3})

@@ -12,10 +12,11 @@ from fedvoice.laboratory.experiment.budget import within_budget
 from fedvoice.laboratory.experiment.config import load_experiment
 from fedvoice.laboratory.experiment.kept import read_outcome
 from fedvoice.laboratory.experiment.progress import TrialProgress
-from fedvoice.laboratory.experiment.run import trial_task
+from fedvoice.laboratory.experiment.run import TrialRun, trial_task
 from fedvoice.laboratory.experiment.trials import Trial
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.task import WEIGHTS_FILE
+from fedvoice.reporting.callbacks import Callback, RoundEnd
 from fedvoice.reporting.results import Results, read_results
 from fedvoice.simulation.abandoned import STUCK_ROUNDS
 from fedvoice.simulation.checkpoint import STATE_FILE, load_state, save_state
@@ -304,3 +305,20 @@ def test_central_training_without_an_example_that_fits_says_so(
     with pytest.raises(FedvoiceError, match="central training") as caught:
         run(trial, tmp_path / "trial")
     assert caught.value.code is ErrorCode.BAD_CONFIG
+
+
+def test_a_trial_that_a_callback_ended_is_resumed_by_the_next_command(
+    experiment: Path, tmp_path: Path
+) -> None:
+    class EndAfterTwo(Callback):
+        def round_ended(self, end: RoundEnd) -> bool:
+            return end.result.round == 2
+
+    trial, folder = the_trial(experiment), tmp_path / "trial"
+    ended = TrialRun(trial, folder, tmp_path / "tasks", [EndAfterTwo()]).run()
+    assert [row.round for row in ended.results.rounds] == [1, 2]
+    assert read_outcome(trial, folder) is None
+    assert run(trial, folder) == [3, 4]
+    run(trial, tmp_path / "whole")
+    whole = (tmp_path / "whole" / WEIGHTS_FILE).read_bytes()
+    assert (folder / WEIGHTS_FILE).read_bytes() == whole

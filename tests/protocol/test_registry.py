@@ -1,12 +1,14 @@
 """The registry behind the doors: names, references that travel, plug-ins that fail by name."""
 
 import sys
+from functools import partial
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
-from fedvoice.protocol.registry import Registry, reference_of
+from fedvoice.protocol.registry import Registry
 
 
 def rule() -> int:
@@ -104,5 +106,31 @@ def test_a_plugin_that_fails_names_itself_and_a_built_in_one_shows_its_bug(door)
     assert caught.value is told
 
 
-def test_an_instance_is_known_by_its_class(door):
-    assert reference_of(door) == "fedvoice.protocol.registry:Registry"
+class Scaled:
+    def __init__(self, by: float) -> None:
+        self.by = by
+
+
+HALF = Scaled(0.5)
+
+
+def test_an_instance_travels_by_the_name_that_its_module_has_for_it(door):
+    assert door.register("half")(HALF) is HALF
+    assert door.travelling("half") == f"{__name__}:HALF"
+
+
+def test_what_would_be_another_object_elsewhere_is_refused(door):
+    """Its class alone, without the arguments it was made with, is something else."""
+    for name, plugin in (
+        ("third", Scaled(1 / 3)),
+        ("bound", Scaled(1.0).__init__),
+        ("partial", partial(Scaled, 2.0)),
+    ):
+        door.register(name)(plugin)
+        refused(lambda name=name: door.travelling(name), name, "one worker")
+    refused(lambda: door.register("third")(Scaled(0.3)), "'third'", "free")
+
+
+def test_an_error_says_where_it_was_raised(door):
+    with pytest.raises(FedvoiceError, match=rf"{Path(__file__).name}:\d+"), door.naming("mine"):
+        raise KeyError("x")
