@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
-from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import typer
@@ -114,6 +113,8 @@ class LazyCommand(TyperCommand):
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
         """The context of the imported command."""
+        from importlib.util import find_spec
+
         name = str(self.name)
         for module in SUBCOMMANDS[name].modules:
             if find_spec(module) is None and "--help" not in sys.argv:
@@ -133,16 +134,17 @@ class LazyGroup(TyperGroup):
         return LazyCommand(cmd_name) if cmd_name in SUBCOMMANDS else None
 
 
-app = typer.Typer(cls=LazyGroup, no_args_is_help=True, rich_markup_mode="rich")
+# Plain: rich takes longer to load than all of `fedvoice --help`.
+app = typer.Typer(cls=LazyGroup, no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.callback()
 def root() -> None:
     """Train speech recognisers on people's phones; the speech never leaves them.
 
-    Start with [bold]fedvoice simulate[/bold]: a server and a fleet of emulated phones on this
-    machine. [bold]fedvoice export[/bold] makes a task package, [bold]fedvoice serve[/bold] runs
-    the aggregation server for it, [bold]fedvoice device[/bold] is one phone.
+    Start with `fedvoice simulate`: a server and a fleet of emulated phones on this machine.
+    `fedvoice export` makes a task package, `fedvoice serve` runs the aggregation server for it,
+    `fedvoice device` is one phone. Each has its own --help.
     """
 
 

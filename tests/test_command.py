@@ -39,6 +39,7 @@ def test_a_folder_that_cannot_be_written_is_named_at_once(tmp_path, command):
 
 def test_help_names_every_subcommand_in_the_words_of_its_own_help():
     listed = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).output
+    listed = " ".join(listed.split())
     for name, known in SUBCOMMANDS.items():
         assert f" {name} " in listed
         assert known.help in listed
