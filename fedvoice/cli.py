@@ -62,7 +62,7 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     ),
     "report": Subcommand(
         "fedvoice.laboratory.cli:report",
-        "Write report.html again from what each run's folder holds.",
+        "Write report.html again from the results in each run's folder.",
         "fleet",
         ("matplotlib",),
     ),
