@@ -25,7 +25,7 @@ import numpy as np
 
 from fedvoice.algorithm.doors import CLIENT_RULES
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
-from fedvoice.protocol.parameters import Float32Array
+from fedvoice.protocol.parameters import Float32Array, read_only
 from fedvoice.protocol.plan import TrainingPlan
 
 RuleState = Mapping[str, Float32Array]
@@ -89,7 +89,7 @@ def checked_init(name: str, rule: ClientRule, weights: Float32Array) -> RuleStat
         FedvoiceError: `bad-plugin` if the rule fails, or gives another shape or dtype.
     """
     with CLIENT_RULES.naming(name), np.errstate(all="ignore"):
-        state = rule.init(_read_only(weights))
+        state = rule.init(read_only(weights))
         _check(name, weights, state)
     return state
 
@@ -105,8 +105,8 @@ def checked_step(
             shape, a dtype or the names of its state.
     """
     with CLIENT_RULES.naming(name), np.errstate(all="ignore"):
-        held = {key: _read_only(array) for key, array in state.items()}
-        stepped, after = rule.step(_read_only(weights), _read_only(gradient), held)
+        held = {key: read_only(array) for key, array in state.items()}
+        stepped, after = rule.step(read_only(weights), read_only(gradient), held)
         _check(name, weights, {"weights": stepped})
         _check(name, weights, after)
     if set(after) != set(state):
@@ -159,12 +159,6 @@ class PlannedRule:
         for part in frozen:
             stepped[..., part] = weights[..., part]
         return stepped, after
-
-
-def _read_only(array: Float32Array) -> Float32Array:
-    view = array.view()
-    view.flags.writeable = False
-    return view
 
 
 def _check(name: str, weights: Float32Array, found: RuleState) -> None:

@@ -32,7 +32,7 @@ from fedvoice.algorithm.doors import SERVER_OPTIMIZERS
 from fedvoice.algorithm.rates import rate_multiplier
 from fedvoice.algorithm.settings import OptimizerConfig
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
-from fedvoice.protocol.parameters import FlatVector, Float32Array, ParameterTable
+from fedvoice.protocol.parameters import FlatVector, Float32Array, ParameterTable, read_only
 
 _ONE = np.float32(1)
 
@@ -65,7 +65,8 @@ class ServerOptimiser(Protocol):
         rate: float,
         table: ParameterTable,
     ) -> tuple[FlatVector, OptimizerState]:
-        """New weights [P] and state for the round's mean delta [P]; arguments stay as they are.
+        """New weights [P] and state for the round's mean delta [P]. Vectors are given read-only;
+        what is returned may share memory with them.
 
         Args:
             config: the settings, with this optimiser's own in `options`.
@@ -102,7 +103,8 @@ def apply(
     runs. Between Adam, Yogi and LAMB it is taken over, as their slots mean the same.
 
     Raises:
-        FedvoiceError: `bad-plugin` if the optimiser cannot be loaded, or fails.
+        FedvoiceError: `bad-plugin` if the optimiser cannot be loaded, fails, or writes into what
+            it is given.
     """
     optimiser = _named(config.name)
     fresh = init(config, table)
@@ -110,7 +112,10 @@ def apply(
         state = fresh
     rate = config.rate * rate_multiplier(config, number, rounds)
     with SERVER_OPTIMIZERS.naming(config.name):
-        weights, state = optimiser.apply(config, state, weights, delta, rate=rate, table=table)
+        held = OptimizerState({key: read_only(slot) for key, slot in state.slots.items()})
+        weights, state = optimiser.apply(
+            config, held, read_only(weights), read_only(delta), rate=rate, table=table
+        )
         made = {"weights": weights, **{f"slot {k}": v for k, v in state.slots.items()}}
         _check(config.name, made, table)
     return weights, state

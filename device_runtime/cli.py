@@ -11,12 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError, make_folder
-from fedvoice.protocol.files import take_lock
 from fedvoice.protocol.invitation import is_address
 
 if TYPE_CHECKING:
@@ -86,6 +85,7 @@ def device(
     from fedvoice.device_runtime.engines import EngineCache
     from fedvoice.device_runtime.enrolment import renew_if_due
     from fedvoice.device_runtime.executorch_engine import ExecuTorchEngine
+    from fedvoice.device_runtime.files import hold_phone
     from fedvoice.device_runtime.outcomes import SessionSettings
     from fedvoice.device_runtime.session import Phone
     from fedvoice.device_runtime.store import ExampleStore, Split
@@ -95,7 +95,7 @@ def device(
         check_address(server)
     policy = SessionSettings().calls
     make_folder(state)
-    lock = _lock(state)  # held until the process ends
+    lock = hold_phone(state)  # held until the process ends
     own = None if server and not invitation else _identity(state, invitation, client_id, policy)
     name = own.client_id if own else client_id or _own_name(state / "client_id")
     server = own.server if own else server
@@ -282,21 +282,6 @@ def check_address(server: str) -> None:
             wanted="HOST:PORT, for instance localhost:8080",
             next_step="Give the address that `fedvoice serve` printed.",
         )
-
-
-def _lock(state: Path) -> TextIO:
-    """Raise `exists` if another process runs this phone."""
-    file = (state / "lock").open("w")
-    if not take_lock(file):
-        file.close()
-        raise FedvoiceError(
-            ErrorCode.EXISTS,
-            where=str(state),
-            got="another process that runs this phone",
-            wanted="one process a phone",
-            next_step="Stop the other one, or give another --state.",
-        )
-    return file
 
 
 def _own_name(path: Path) -> str:

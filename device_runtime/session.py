@@ -32,7 +32,7 @@ from fedvoice.device_runtime.identity import Identity
 from fedvoice.device_runtime.outbox import AssignmentFile, HeldAssignment, Outbox, PendingReport
 from fedvoice.device_runtime.outcomes import REACTIONS, Happened, Outcome, Reaction, SessionSettings
 from fedvoice.device_runtime.store import ExampleStore, Split
-from fedvoice.device_runtime.work import Job, give_up, perform
+from fedvoice.device_runtime.work import PhoneWork, give_up, perform
 from fedvoice.protocol.codec import decode
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
@@ -177,7 +177,7 @@ class Phone:
 
         every_secs = self._settings.checkpoint_secs
         report = perform(
-            Job(self.client_id, assignment, loaded, weights),
+            PhoneWork(self.client_id, assignment, loaded, weights),
             self._store,
             self._features,
             None if every_secs is None else Checkpoint(self._checkpoint_path, every_secs),

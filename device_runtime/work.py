@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Job:
+class PhoneWork:
     """One assignment, installed: weights float32 [P] and the engine that takes them."""
 
     client_id: str
@@ -33,77 +33,79 @@ class Job:
 
 
 def perform(
-    job: Job,
+    work: PhoneWork,
     store: ExampleStore,
     features: FeatureCache,
     checkpoint: Checkpoint | None,
     should_stop: Callable[[], bool],
 ) -> PendingReport | None:
     """Train or evaluate; None if `should_stop` ended it."""
-    if job.assignment.work == pb.WORK_EVALUATE:
-        return _evaluate(job, store, features, should_stop)
-    return _train(job, store, features, checkpoint, should_stop)
+    if work.assignment.work == pb.WORK_EVALUATE:
+        return _evaluate(work, store, features, should_stop)
+    return _train(work, store, features, checkpoint, should_stop)
 
 
 def _train(
-    job: Job,
+    work: PhoneWork,
     store: ExampleStore,
     features: FeatureCache,
     checkpoint: Checkpoint | None,
     should_stop: Callable[[], bool],
 ) -> PendingReport | None:
-    plan = TrainingPlan.from_message(job.assignment.plan)
-    engine, round_number = job.loaded.engine, job.assignment.round
+    plan = TrainingPlan.from_message(work.assignment.plan)
+    engine, round_number = work.loaded.engine, work.assignment.round
     examples = LocalExamples(engine, store, store.examples(Split.TRAIN), features)
     if examples.reasons:
-        _log.info("%s: left out %s", job.client_id, describe_reasons(examples.reasons))
+        _log.info("%s: left out %s", work.client_id, describe_reasons(examples.reasons))
     result = train(
         engine,
         examples,
         plan,
-        job.weights,
-        client_id=job.client_id,
+        work.weights,
+        client_id=work.client_id,
         round_number=round_number,
         checkpoint=checkpoint,
         should_stop=should_stop,
-        memory_baseline_bytes=job.loaded.memory_baseline_bytes,
+        memory_baseline_bytes=work.loaded.memory_baseline_bytes,
     )
     if result.status is TrainingStatus.STOPPED:
         return None
     result.statistics.skipped_examples += examples.skipped
     if result.delta is None:
-        _log.warning("%s: %s, %s", job.client_id, result.status, result.detail)
-        return give_up(job.client_id, job.assignment, result.statistics.skipped_examples)
+        _log.warning("%s: %s, %s", work.client_id, result.status, result.detail)
+        return give_up(work.client_id, work.assignment, result.statistics.skipped_examples)
     try:
         payload = encode(result.delta, plan.update_encoding)
     except FedvoiceError as error:
-        _log.warning("%s: %s", job.client_id, error)
-        return give_up(job.client_id, job.assignment, result.statistics.skipped_examples)
+        _log.warning("%s: %s", work.client_id, error)
+        return give_up(work.client_id, work.assignment, result.statistics.skipped_examples)
     store.mark_used([examples.rows[i].id for i in result.used], round_number)
-    return _report(job.client_id, job.assignment, result.statistics, payload, plan.update_encoding)
+    return _report(
+        work.client_id, work.assignment, result.statistics, payload, plan.update_encoding
+    )
 
 
 def _evaluate(
-    job: Job,
+    work: PhoneWork,
     store: ExampleStore,
     features: FeatureCache,
     should_stop: Callable[[], bool],
 ) -> PendingReport | None:
-    engine = job.loaded.engine
+    engine = work.loaded.engine
     examples = LocalExamples(engine, store, store.examples(Split.TEST), features)
     statistics = evaluate(
         engine,
         examples,
-        job.weights,
+        work.weights,
         should_stop=should_stop,
-        memory_baseline_bytes=job.loaded.memory_baseline_bytes,
+        memory_baseline_bytes=work.loaded.memory_baseline_bytes,
     )
     if statistics is None:
         return None
     statistics.skipped_examples += examples.skipped
     if statistics.utterances == 0:
-        return give_up(job.client_id, job.assignment, statistics.skipped_examples)
-    return _report(job.client_id, job.assignment, statistics, b"", "")
+        return give_up(work.client_id, work.assignment, statistics.skipped_examples)
+    return _report(work.client_id, work.assignment, statistics, b"", "")
 
 
 def give_up(client_id: str, assignment: pb.Assignment, skipped_examples: int) -> PendingReport:

@@ -7,8 +7,8 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from fedvoice.model_export.config import ExportConfig
 from fedvoice.model_export.kinds import MODEL_KINDS
 from fedvoice.protocol.engine import Example
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError, make_folder
-from fedvoice.protocol.files import write_file
+from fedvoice.protocol.files import hold_lock, write_file
 from fedvoice.protocol.parameters import FlatVector
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.protocol.registry import Registry
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 Plugin = str | Mapping[str, Any] | Callable[..., Any]
 """A name, a class or function, or a table `{name or kind: either of them, ...settings}`."""
 RUN_FILE = "run.json"
+LOCK_FILE = "run.lock"
 
 
 @dataclass(frozen=True)
@@ -126,13 +127,13 @@ def simulate(
         workers: processes that share the clients of a round; what is plugged in must be importable.
         callbacks: told of every round; one that returns True ends the run there.
         out: folder of results.json, weights and a checkpoint, from which a run that was stopped, or
-            that a callback ended, is resumed. None: nothing is kept.
+            that a callback ended, is resumed. None: nothing is kept. It is locked while the run
+            lasts; the lock of a process that dies is free at once.
 
     Raises:
-        FedvoiceError: `bad-config`, `bad-plugin`, `exists` if `out` holds another run, and what
-            reading, exporting and training raise.
+        FedvoiceError: `bad-config`, `bad-plugin`, `exists` if `out` holds another run, or
+            another call runs in it now, and what reading, exporting and training raise.
     """
-    began = time.monotonic()
     corpus = MappingDataset(dataset) if isinstance(dataset, Mapping) else dataset
     if ENGINES.get(engine).driver is not Driver.COHORTS:
         raise FedvoiceError(
@@ -155,29 +156,31 @@ def simulate(
         None if out is None else Path(out),
     )
     told = Callbacks(_callbacks(callbacks))
-    kept = run.claim()
-    if kept is not None:
-        return kept
-    made = run.make_task(told)
-    spec = TrainerSpec(engine, made.manifest, made.package_dir)
+    with run.held():
+        kept = run.claim()
+        return kept if kept is not None else _trained(run, told, workers)
+
+
+def _trained(run: _Run, told: Callback, workers: int) -> Simulation:
+    """The run's result, from its checkpoint or its beginning."""
+    began, made = time.monotonic(), run.make_task(told)
+    spec = TrainerSpec(run.engine, made.manifest, made.package_dir)
     # Workers know a registered partition by the module that it is in.
-    known_there = (
-        partition_name
-        if partition_name is None or workers == 1
-        else PARTITIONS.travelling(partition_name)
-    )
-    source = partial(build_population, corpus, made.manifest, seed, partition=known_there)
+    partition = run.partition
+    if partition is not None and workers > 1:
+        partition = PARTITIONS.travelling(partition)
+    source = partial(build_population, run.dataset, made.manifest, run.seed, partition=partition)
     trainer, population = spec.make(), source()
     judge = partial(judged, trainer, made.manifest, population)
     with closing(Spread(workers).pool_for(spec, source, trainer, population)) as pool:
         federation = Federation(
-            name, made.manifest, population.client_ids, run.plan, run.algorithm, pool, judge
+            run.name, made.manifest, population.client_ids, run.plan, run.algorithm, pool, judge
         )
-        state = run.checkpoint() or federation.start(made.initial_weights(seed))
-        told.began(RunInfo(name, rounds, state.number))
+        state = run.checkpoint() or federation.start(made.initial_weights(run.seed))
+        told.began(RunInfo(run.name, federation.rounds, state.number))
         state, ended_early = run_rounds(federation, state, told, save=run.save)
         run.save(state)
-    see_that_updates_count(name, state.rows, state.refused)
+    see_that_updates_count(run.name, state.rows, state.refused)
     secs = time.monotonic() - began
     found = run.end(state, made.manifest, secs, complete=not ended_early)
     told.ended(found.results)
@@ -198,6 +201,26 @@ class _Run:
     partition: str | None
     folder: Path | None
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the folder to this call.
+
+        Raises:
+            FedvoiceError: `exists` if another one has it now.
+        """
+        if self.folder is None:
+            yield
+            return
+        make_folder(self.folder)
+        with hold_lock(
+            self.folder / LOCK_FILE,
+            got="another process runs in this folder",
+            wanted="one run a folder at a time",
+            next_step="Wait for its end: the same call then returns its result. Or choose another "
+            "`out`.",
+        ):
+            yield
+
     def claim(self) -> Simulation | None:
         """Take the folder; what an earlier call came to there, if it came to its end.
 
@@ -206,9 +229,9 @@ class _Run:
         """
         if self.folder is None:
             return None
-        make_folder(self.folder)
         marker, wanted = self.folder / RUN_FILE, json.dumps(self._identity(), sort_keys=True)
-        if not marker.is_file() and any(self.folder.iterdir()):
+        others = {file.name for file in self.folder.iterdir()} - {LOCK_FILE}
+        if not marker.is_file() and others:
             raise self._taken("other files")
         if marker.is_file() and marker.read_text(encoding="utf-8") != wanted:
             raise self._taken("a run of other settings or examples")

@@ -133,26 +133,27 @@ def open_phone(
         server: HOST:PORT.
         train, test: (wav file, what is said), kept in its store; a phone that has some
             already keeps those.
-        client_id: default: drawn at the first start and kept.
+        client_id: ASCII; default: drawn at the first start and kept.
         engine: makes the engine of a package; None: ExecuTorch.
         client_rules: names `module:name` or classes that a server's plan may name, beside the
             built-in, registered and installed ones.
 
     Raises:
-        FedvoiceError: `bad-config` for an address; what adding examples raises.
+        FedvoiceError: `bad-config` for an address, or a client_id that is not ASCII or not the
+            folder's; `exists` while another phone runs in `state`; what adding examples raises.
     """
     from fedvoice.algorithm.doors import CLIENT_RULES
     from fedvoice.device_runtime.blobs import BlobCache
     from fedvoice.device_runtime.calls import connect
     from fedvoice.device_runtime.conditions import always
     from fedvoice.device_runtime.engines import EngineCache
+    from fedvoice.device_runtime.files import hold_phone
     from fedvoice.device_runtime.outcomes import SessionSettings
     from fedvoice.device_runtime.session import Phone
     from fedvoice.device_runtime.store import ExampleStore, NewExample, Split
 
     rules = {CLIENT_RULES.name_of(rule) for rule in client_rules}
     folder = Path(state)
-    make_folder(folder)
     if not server.rpartition(":")[2].isdigit():
         raise FedvoiceError(
             ErrorCode.BAD_CONFIG,
@@ -161,32 +162,56 @@ def open_phone(
             wanted="HOST:PORT",
             next_step="Give the `address` of a server that `start_server` started.",
         )
-    store = ExampleStore(folder / "examples.sqlite")
-    if store.count(Split.TRAIN) + store.count(Split.TEST) == 0:
-        store.add_all(
-            NewExample(audio=Path(audio).absolute(), transcript=text, split=split)
-            for split, examples in ((Split.TRAIN, train), (Split.TEST, test))
-            for audio, text in examples
-        )
-    name = folder / "client_id"
-    if not name.is_file():
-        name.write_text(client_id or uuid.uuid4().hex, encoding="ascii")
-    client_id = name.read_text(encoding="ascii").strip()
-    with connect(server) as channel:
-        yield OpenPhone(
-            client_id,
-            Phone(
+    make_folder(folder)
+    with hold_phone(folder):
+        client_id = _kept_name(folder / "client_id", client_id)
+        store = ExampleStore(folder / "examples.sqlite")
+        if store.count(Split.TRAIN) + store.count(Split.TEST) == 0:
+            store.add_all(
+                NewExample(audio=Path(audio).absolute(), transcript=text, split=split)
+                for split, examples in ((Split.TRAIN, train), (Split.TEST, test))
+                for audio, text in examples
+            )
+        with connect(server) as channel:
+            yield OpenPhone(
                 client_id,
-                folder,
-                store=store,
-                channel=channel,
-                server=server,
-                engines=EngineCache(engine or _executorch),
-                blobs=BlobCache(folder / "blobs"),
-                conditions=always(),
-                settings=SessionSettings(client_rules=(*sorted({*CLIENT_RULES.names(), *rules}),)),
-            ),
-        )
+                Phone(
+                    client_id,
+                    folder,
+                    store=store,
+                    channel=channel,
+                    server=server,
+                    engines=EngineCache(engine or _executorch),
+                    blobs=BlobCache(folder / "blobs"),
+                    conditions=always(),
+                    settings=SessionSettings(
+                        client_rules=(*sorted({*CLIENT_RULES.names(), *rules}),)
+                    ),
+                ),
+            )
+
+
+def _kept_name(file: Path, wanted: str) -> str:
+    """The phone's name: what its folder has, else `wanted`, else a new random one; kept there."""
+    found = file.read_text(encoding="ascii").strip() if file.is_file() else ""
+    if wanted and not (wanted.isascii() and wanted == wanted.strip()):
+        got, allowed = repr(wanted), "ASCII text without blanks around it"
+        next_step = "Choose another."
+    elif wanted and found and wanted != found:
+        got, allowed = repr(wanted), f"{found!r}, the name that {file.parent} has"
+        next_step = "Leave it out, or give another `state`."
+    else:
+        if not found:
+            found = wanted or uuid.uuid4().hex
+            file.write_text(found, encoding="ascii")
+        return found
+    raise FedvoiceError(
+        ErrorCode.BAD_CONFIG,
+        where="open_phone, client_id",
+        got=got,
+        wanted=allowed,
+        next_step=next_step,
+    )
 
 
 def _executorch(package: TaskPackage) -> Engine:

@@ -82,6 +82,24 @@ def take_lock(file: IO[Any]) -> bool:
     return True
 
 
+def hold_lock(path: Path, *, got: str, wanted: str, next_step: str) -> IO[bytes]:
+    """Lock a file, made if it is not there, until it is closed or this process ends.
+
+    Args:
+        got, wanted, next_step: the error, for a person; it names the file's folder.
+
+    Raises:
+        FedvoiceError: `exists` if another one holds it.
+    """
+    file = path.open("ab")
+    if not take_lock(file):
+        file.close()
+        raise FedvoiceError(
+            ErrorCode.EXISTS, where=str(path.parent), got=got, wanted=wanted, next_step=next_step
+        )
+    return file
+
+
 def read_json_lines(text: str, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """The objects of a text with one JSON object a line, blank lines left out, each with its place
     (`where:line`).

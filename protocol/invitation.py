@@ -22,7 +22,7 @@ _PEM_BEGIN = "-----BEGIN CERTIFICATE-----"
 
 @dataclass(frozen=True)
 class Invitation:
-    """Lets one phone enrol. Secret: whoever holds it can enrol in the phone's place."""
+    """Lets one phone enrol. Secret: anyone who holds it can enrol in the phone's place."""
 
     server: str
     enrol: str

@@ -138,3 +138,10 @@ class ParameterTable(BaseModel):
                 wanted=f"float32 ({self.total_size},)",
                 next_step="Use a vector that was made for this task package.",
             )
+
+
+def read_only(array: Float32Array) -> Float32Array:
+    """A view of `array` that cannot be written to: what plug-ins are given."""
+    view = array.view()
+    view.flags.writeable = False
+    return view

@@ -9,13 +9,13 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TextIO
+from typing import IO
 
 import grpc
 
 from fedvoice.protocol.codec import digest_of
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
-from fedvoice.protocol.files import take_lock
+from fedvoice.protocol.files import hold_lock
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.generated import fedvoice_pb2_grpc
 from fedvoice.protocol.task import MANIFEST_FILE, TaskPackage, check_digest
@@ -68,7 +68,7 @@ class AggregationServer:
         self._package, self._listener = package, listener
         self._stopping = threading.Event()
         self._ticker = threading.Thread(target=self._tick, name="ticker", daemon=True)
-        self._lock_file: TextIO | None = None
+        self._lock_file: IO[bytes] | None = None
         self._store: Store | None = None
         self._grpc: grpc.Server | None = None
         self._enrolment: grpc.Server | None = None
@@ -132,7 +132,12 @@ class AggregationServer:
 
     def _start(self) -> str:
         self.store_dir.mkdir(parents=True, exist_ok=True)
-        self._lock_file = _lock(self.store_dir / "lock")
+        self._lock_file = hold_lock(
+            self.store_dir / "lock",
+            got="another server at work on this store",
+            wanted="one server a store",
+            next_step="Stop the other server, or give another --store.",
+        )
         self._store = open_store(self.store_dir)
         clock = _wall_clock(self._store.latest_secs())
         blobs = BlobStore(self.store_dir, self.config.quota_bytes)
@@ -219,20 +224,6 @@ class AggregationServer:
             else:
                 log.exception("the ticker failed")
             coordinator.fail(error)
-
-
-def _lock(path: Path) -> TextIO:
-    file = path.open("w")
-    if not take_lock(file):
-        file.close()
-        raise FedvoiceError(
-            ErrorCode.EXISTS,
-            where=str(path.parent),
-            got="another server at work on this store",
-            wanted="one server a store",
-            next_step="Stop the other server, or give another --store.",
-        )
-    return file
 
 
 def _wall_clock(earliest: float) -> Callable[[], float]:

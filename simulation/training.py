@@ -17,7 +17,7 @@ class Interrupted(Exception):  # noqa: N818
     """Stopped on request; the checkpoint holds the last state."""
 
 
-class Interruption(Callback):
+class StopWhenAsked(Callback):
     """Stops a run on request: before its next round, or between two parts of the preparation."""
 
     def __init__(self, should_stop: Callable[[], bool]) -> None:

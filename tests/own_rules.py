@@ -27,7 +27,7 @@ class Anchored(ClientRule):
 
 
 class Failing(ClientRule):
-    """Comes to nothing at its third step."""
+    """Raises at its third step."""
 
     def __init__(self):
         self.steps = 0

@@ -167,14 +167,14 @@ def _do(
     job: TrialJob, work: Work, connection: Connection, should_stop: Callable[[], bool]
 ) -> Ended:
     from fedvoice.laboratory.experiment.progress import Tell
-    from fedvoice.simulation.training import Interrupted, Interruption
+    from fedvoice.simulation.training import Interrupted, StopWhenAsked
 
     def report(progress: TrialProgress) -> None:
         if not should_stop():
             connection.send(progress)
 
     try:
-        told = [Interruption(should_stop), Tell(report, job.trial.server.rounds)]
+        told = [StopWhenAsked(should_stop), Tell(report, job.trial.server.rounds)]
         return Ended(job, work(job, told))
     except Interrupted:
         return Ended(job)

@@ -14,7 +14,7 @@ from typing import cast
 
 from fedvoice.algorithm.aggregation import UpdateFacts, inspect
 from fedvoice.algorithm.checks import Refusal, check_facts, check_payload_header, check_statistics
-from fedvoice.algorithm.links import Pieces, UpdateInfo
+from fedvoice.algorithm.links import UpdateInfo
 from fedvoice.algorithm.rounds import Work
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
@@ -95,21 +95,33 @@ class Intake:
     ) -> tuple[Refusal | None, UpdateFacts]:
         size = header.payload.size_bytes
         try:
-            with self._blobs.open_upload(key, header.offset, size) as upload:
-                for data in chunks:
-                    if upload.received_bytes + len(data) > size:
-                        self._blobs.discard_upload(key)
-                        text = f"more than the {size} bytes announced"
-                        return Refusal(pb.VERDICT_WRONG_SHAPE, text, final=True), _NO_FACTS
-                    upload.write(data)
-                if upload.received_bytes < size:
-                    text = f"{upload.received_bytes} of {size} bytes held: resume there"
-                    return Refusal(pb.VERDICT_WRONG_OFFSET, text), _NO_FACTS
-                return self._examine(header, upload)
+            upload = self._blobs.open_upload(key, header.offset, size)
         except FedvoiceError as error:
-            if error.code not in _VERDICTS:
-                raise
-            return Refusal(_VERDICTS[error.code], f"{error.got}; {error.next_step}"), _NO_FACTS
+            return _refused(error), _NO_FACTS
+        with upload:
+            refusal, facts = self._write(upload, chunks, size), _NO_FACTS
+            if refusal is None:
+                refusal, facts = self._examine(header, upload)
+            if refusal is None:
+                # Outside of what turns errors into refusals: a link's errors blame no client.
+                self._try_links(header, upload)
+                upload.finish()
+        return refusal, facts
+
+    def _write(self, upload: Upload, chunks: Iterable[bytes], size: int) -> Refusal | None:
+        try:
+            for data in chunks:
+                if upload.received_bytes + len(data) > size:
+                    self._blobs.discard_upload(upload.key)
+                    text = f"more than the {size} bytes announced"
+                    return Refusal(pb.VERDICT_WRONG_SHAPE, text, final=True)
+                upload.write(data)
+        except FedvoiceError as error:
+            return _refused(error)
+        if upload.received_bytes < size:
+            text = f"{upload.received_bytes} of {size} bytes held: resume there"
+            return Refusal(pb.VERDICT_WRONG_OFFSET, text)
+        return None
 
     def _examine(
         self, header: pb.ReportHeader, upload: Upload
@@ -121,30 +133,24 @@ class Intake:
             refusal: Refusal | None = Refusal(pb.VERDICT_WRONG_DIGEST, text)
         else:
             try:
-                pieces = partial(read_payload, upload.path, payload.encoding, job.size)
-                facts = inspect(pieces())
+                facts = inspect(read_payload(upload.path, payload.encoding, job.size))
                 refusal = check_facts(facts, job.plan, job.config)
-                if refusal is None:
-                    self._try_links(header, pieces)
             except FedvoiceError as error:
-                if error.code is ErrorCode.BAD_PLUGIN:
-                    raise
                 text = f"{error.got}: {error.wanted} wanted"
                 refusal = Refusal(pb.VERDICT_WRONG_SHAPE, text, final=True)
         if refusal is not None:
             self._blobs.discard_upload(upload.key)
-        else:
-            upload.finish()
         return refusal, facts
 
-    def _try_links(self, header: pb.ReportHeader, pieces: Pieces) -> None:
+    def _try_links(self, header: pb.ReportHeader, upload: Upload) -> None:
         """A link that fails stops the server before the report is accepted: no client is at fault,
         and every other report would fail alike."""
-        s = header.statistics
-        plan = self._coordinator.job.plan_for(header.round)
+        s, job = header.statistics, self._coordinator.job
+        plan = job.plan_for(header.round)
         told = UpdateInfo(header.client_id, header.round, s.examples, s.steps, s.loss, plan)
+        pieces = partial(read_payload, upload.path, header.payload.encoding, job.size)
         try:
-            self._coordinator.job.algorithm.chain.check(pieces, told)
+            job.algorithm.chain.check(pieces, told)
         except FedvoiceError as error:
             self._coordinator.fail(error)
             raise
@@ -153,6 +159,13 @@ class Intake:
         return pb.ReportReply(
             verdict=outcome.verdict, detail=outcome.detail, retry=self._coordinator.retry()
         )
+
+
+def _refused(error: FedvoiceError) -> Refusal:
+    """What a client is told of an error in keeping its upload; others are raised again."""
+    if error.code not in _VERDICTS:
+        raise error
+    return Refusal(_VERDICTS[error.code], f"{error.got}; {error.next_step}")
 
 
 def _report_row(

@@ -12,6 +12,9 @@ from fedvoice.server.store.tables import ClientRow
 
 log = logging.getLogger("fedvoice.server")
 
+_NEEDS_META = "needs"
+"""What `ClientRow.capable` was computed from. Stores of 0.1.0 lack it and are taken as they are."""
+
 
 class ClientRegistry:
     """Not safe for several threads: the coordinator's lock guards it."""
@@ -26,6 +29,14 @@ class ClientRegistry:
     ) -> None:
         self._store, self._config, self._operators = store, config, set(operators)
         self._client_rule = client_rule
+        needs = {"operators": sorted(operators), "client_rule": client_rule}
+        stored = store.meta().get(_NEEDS_META)
+        self._unasked: set[str] = set()
+        """Clients that have not called since what the job needs was changed."""
+        if stored not in (None, needs):
+            self._unasked = store.forget_capabilities()
+        if stored != needs:
+            store.set_meta({_NEEDS_META: needs})
         self._clients = {row.client_id: row for row in store.clients()}
         self._seen_secs = dict.fromkeys(self._clients, now)
         self._fresh_secs = now
@@ -35,6 +46,8 @@ class ClientRegistry:
         capabilities = request.capabilities
         known = self._clients.get(request.client_id)
         lacks = self._lacks(capabilities)
+        news = known is None or known.capable or request.client_id in self._unasked
+        self._unasked.discard(request.client_id)
         row = ClientRow(
             client_id=request.client_id,
             train_examples=capabilities.train_examples,
@@ -46,8 +59,8 @@ class ClientRegistry:
         if row != known:
             self._store.save_client(row)
             self._clients[row.client_id] = row
-            if lacks and (known is None or known.capable):
-                log.warning("%s gets no work: it lacks %s", row.client_id, lacks)
+        if lacks and news:
+            log.warning("%s gets no work: it lacks %s", row.client_id, lacks)
         self._seen_secs[row.client_id] = now
         return row
 
@@ -91,7 +104,7 @@ class ClientRegistry:
                 config.seed, rules.number, self._present(trainers, now, config.population_needed)
             )
         # Before the first round an evaluation is what the phones meet first: it waits for as many
-        # as training would. Later ones evaluate whoever is there.
+        # as training would. Later ones evaluate those who are there.
         if rules.number == 0 and not enough_trainers:
             return None
         if len(testers & fresh) < config.min_test_population:

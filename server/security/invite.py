@@ -45,7 +45,7 @@ def invite(
     """Make invitations with which phones are enrolled, one phone each.
 
     An invitation is one line of text. Give it to `fedvoice device --invitation`, to `fedvoice
-    deploy`, or to the app. Whoever holds it can enrol once in the phone's place: keep it secret.
+    deploy`, or to the app. Anyone who holds it can enrol once in the phone's place: keep it secret.
     It works while the server runs, and while it does not.
 
     Example: fedvoice invite --store task-store --count 2 --out invitations.txt

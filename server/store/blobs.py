@@ -61,7 +61,7 @@ class BlobStore:
         digest = digest_of(data)
         path = self._blobs / digest
         if not path.exists():
-            replace_file(path, lambda aside: _write(aside, data))
+            replace_file(path, lambda aside: aside.write_bytes(data))
             with self._lock:
                 self._used += len(data)
         return digest
@@ -239,7 +239,3 @@ def _upload_error(code: ErrorCode, key: str, got: str, wanted: str) -> FedvoiceE
         wanted=wanted,
         next_step="Ask ReportStatus and resume at the offset it gives.",
     )
-
-
-def _write(path: Path, data: bytes | memoryview) -> None:
-    path.write_bytes(data)

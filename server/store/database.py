@@ -24,6 +24,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.files import replace_file
 from fedvoice.server.store import tables as t
 from fedvoice.server.store.files import store_full
 
@@ -36,15 +37,17 @@ def open_store(directory: Path) -> Store:
     path = directory / DATABASE_FILE
     if not path.exists():
         # Renamed into place: a reader that finds the file finds its tables.
-        aside = path.with_name(f".{DATABASE_FILE}.part")
-        aside.unlink(missing_ok=True)
-        empty = create_engine(f"sqlite:///{aside}")
-        t.METADATA.create_all(empty)
-        empty.dispose()
-        aside.replace(path)
+        replace_file(path, _create_tables)
     synced = _sqlite(path, "FULL")
     t.METADATA.create_all(synced)  # tables that an older version did not have
     return Store(synced, _sqlite(path, "NORMAL"))
+
+
+def _create_tables(path: Path) -> None:
+    path.unlink(missing_ok=True)  # what a killed process left
+    empty = create_engine(f"sqlite:///{path}")
+    t.METADATA.create_all(empty)
+    empty.dispose()
 
 
 def _sqlite(path: Path, synchronous: str) -> Engine:
@@ -123,6 +126,12 @@ class Store:
         """Insert or replace."""
         with self.transaction() as connection:
             _upsert(connection, row)
+
+    def forget_capabilities(self) -> set[str]:
+        """Make every client not capable until its next check-in; the clients' ids."""
+        with self.transaction(synced=True) as connection:
+            connection.execute(update(t.CLIENTS).values(capable=False))
+        return {row.client_id for row in self.clients()}
 
     def open_round(self, row: t.StoredRound) -> None:
         """Begin a round with an empty journal."""

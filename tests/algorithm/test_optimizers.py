@@ -185,3 +185,52 @@ def test_a_plugged_in_optimiser_that_fails_is_named(plugin):
         one_round(OptimizerConfig(name=f"{__name__}:{plugin.__name__}"))
     assert caught.value.code is ErrorCode.BAD_PLUGIN
     assert plugin.__name__ in caught.value.where
+
+
+class IntoWeights(Raising):
+    """Writes into the round's weights, and into whatever else it is given."""
+
+    target = "weights"
+
+    def init(self, config, table):
+        return OptimizerState({"memory": np.zeros(table.total_size, np.float32)})
+
+    def apply(self, config, state, weights, delta, *, rate, table):
+        given = {"weights": weights, "delta": delta, "slot": state.slots["memory"]}
+        given[self.target] += np.float32(1)
+        return weights, state
+
+
+class IntoDelta(IntoWeights):
+    target = "delta"
+
+
+class IntoSlot(IntoWeights):
+    target = "slot"
+
+
+class Keeping(IntoWeights):
+    """Returns what it was given, as a pure function may."""
+
+    def apply(self, config, state, weights, delta, *, rate, table):
+        return weights, OptimizerState({"memory": delta})
+
+
+@pytest.mark.parametrize("plugin", [IntoWeights, IntoDelta, IntoSlot])
+def test_a_plugged_in_optimiser_that_writes_into_what_it_is_given_is_refused(plugin):
+    """Else every round's weights would be one array, and a failure would leave them half-done."""
+    config = OptimizerConfig(name=f"{__name__}:{plugin.__name__}")
+    state = init(config, TABLE)
+    weights, delta = W.copy(), DELTA.copy()
+    with pytest.raises(FedvoiceError) as caught:
+        apply(config, state, weights, delta, table=TABLE, number=1, rounds=9)
+    assert caught.value.code is ErrorCode.BAD_PLUGIN
+    assert plugin.__name__ in caught.value.where
+    np.testing.assert_array_equal((weights, delta), (W, DELTA))
+    assert not state.slots["memory"].any()
+
+
+def test_an_optimiser_may_return_what_it_was_given():
+    weights, state = one_round(OptimizerConfig(name=f"{__name__}:Keeping"))
+    np.testing.assert_array_equal(weights, W)
+    np.testing.assert_array_equal(state.slots["memory"], DELTA)

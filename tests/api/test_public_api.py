@@ -227,3 +227,61 @@ def test_wrong_settings_say_what_was_wanted() -> None:
     refused("seed", plan={"seed": 7})
     refused("beside them nrom", links=[{"name": "clip", "options": {"norm": 1.0}, "nrom": 2}])
     refused("simulate, algorithm", "rounds", algorithm={"rounds": 3})
+
+
+RUN_AND_SAY_SO = """
+import sys, time
+from pathlib import Path
+import fedvoice
+from tests.api.test_public_api import run
+
+class Slow(fedvoice.Callback):
+    def round_ended(self, end):
+        print("running", flush=True)
+        time.sleep(600)
+        return False
+
+run(out=Path(sys.argv[1]), callbacks=[Slow()])
+"""
+
+
+def test_a_folder_in_which_a_run_is_under_way_is_refused_until_that_ends(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    command = [sys.executable, "-c", RUN_AND_SAY_SO, str(out)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        try:
+            assert other.stdout is not None
+            assert other.stdout.readline() == "running\n"
+            refused("exists", "another process runs in this folder", out=out)
+        finally:
+            other.kill()
+    assert np.array_equal(run(out=out).weights, run().weights)
+
+
+def phone(state: Path, client_id: str = "") -> str:
+    with fedvoice.open_phone(state, "127.0.0.1:1", client_id=client_id) as opened:
+        return opened.client_id
+
+
+def test_a_phone_keeps_the_name_that_it_began_with(tmp_path: Path) -> None:
+    assert phone(tmp_path / "anna", "anna") == "anna"
+    assert phone(tmp_path / "anna") == phone(tmp_path / "anna", "anna") == "anna"
+    drawn = phone(tmp_path / "drawn")
+    assert phone(tmp_path / "drawn") == drawn
+    with pytest.raises(fedvoice.FedvoiceError, match="bad-config") as caught:
+        phone(tmp_path / "anna", "berta")
+    assert "'anna'" in str(caught.value)
+    assert "'berta'" in str(caught.value)
+    for name in ("zoë", " anna", "anna\n"):
+        with pytest.raises(fedvoice.FedvoiceError, match="bad-config"):
+            phone(tmp_path / "new", name)
+    assert phone(tmp_path / "new", "cleo") == "cleo"
+
+
+def test_a_phone_that_runs_is_not_opened_twice(tmp_path: Path) -> None:
+    with (
+        fedvoice.open_phone(tmp_path, "127.0.0.1:1"),
+        pytest.raises(fedvoice.FedvoiceError, match="exists"),
+    ):
+        phone(tmp_path)
+    phone(tmp_path)

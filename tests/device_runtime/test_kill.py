@@ -18,8 +18,8 @@ PLAN = TrainingPlan(local_epochs=100, batch_size=2, client_momentum=0.9, fvn_std
 TRAIN_SLOWLY = """
 import sys, time
 from pathlib import Path
-from device_runtime.checkpoint import Checkpoint
-from device_runtime.trainer import train
+from fedvoice.device_runtime.checkpoint import Checkpoint
+from fedvoice.device_runtime.trainer import train
 from tests.device_runtime.test_kill import PLAN
 from tests.device_runtime.tiny import TinyEngine, make_examples, some_weights
 

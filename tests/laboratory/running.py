@@ -9,7 +9,7 @@ from fedvoice.laboratory.experiment.outcome import Outcome
 from fedvoice.laboratory.experiment.progress import Tell, TrialProgress
 from fedvoice.laboratory.experiment.run import TrialRun
 from fedvoice.laboratory.experiment.trials import Trial
-from fedvoice.simulation.training import Interruption
+from fedvoice.simulation.training import StopWhenAsked
 from fedvoice.simulation.workers.spread import HERE, Spread
 
 
@@ -22,5 +22,5 @@ def run_trial(
     spread: Spread = HERE,
 ) -> Outcome:
     """A trial's outcome; `report` hears of its progress, `should_stop` is asked before rounds."""
-    told = [Tell(report, trial.server.rounds), Interruption(should_stop)]
+    told = [Tell(report, trial.server.rounds), StopWhenAsked(should_stop)]
     return TrialRun(trial, folder, tasks_dir, told, spread).run()

@@ -23,7 +23,7 @@ from tests.laboratory.test_trials import run, the_trial
 HOLD = """
 import sys, time
 from pathlib import Path
-from laboratory.experiment.lock import held
+from fedvoice.laboratory.experiment.lock import held
 with held(Path(sys.argv[1]), lambda: None):
     print("held", flush=True)
     time.sleep(600)

@@ -9,6 +9,7 @@ from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.server.config import Gates, ServerConfig
 from fedvoice.server.rounds.clients import ClientRegistry, gates_open
 from fedvoice.server.store.database import open_store
+from fedvoice.server.store.tables import ClientRow
 
 
 def rules(work: Work) -> RoundRules:
@@ -42,6 +43,46 @@ def test_all_are_invited_when_too_few_called_lately(population):
     call(population, 0.0, "a", "b", "c")
     call(population, 40.0, "a")
     assert set(population.candidates(rules(Work.TRAIN), 41.0)) == {"a", "b", "c"}
+
+
+def says(registry, now, name, *rules):
+    capabilities = pb.Capabilities(train_examples=3, client_rules=rules)
+    return registry.register(pb.CheckInRequest(client_id=name, capabilities=capabilities), now)
+
+
+def test_after_a_changed_rule_a_phone_is_not_invited_before_it_has_called_again(tmp_path, caplog):
+    """What the store says of it was computed under the rule before."""
+    config = ServerConfig(cohort_size=2, lease_secs=30)
+    store = open_store(tmp_path)
+    before = ClientRegistry(store, config, (), now=0.0)
+    for name in "abc":
+        says(before, 0.0, name)
+    same = ClientRegistry(store, config, (), now=0.0)
+    assert set(same.candidates(rules(Work.TRAIN), 1.0)) == set("abc")
+    assert all(row.capable for row in store.clients())
+
+    changed = ClientRegistry(store, config, (), 10.0, "prox")
+    assert not any(row.capable for row in store.clients())
+    for name in "bc":
+        says(changed, 11.0, name, "prox")
+    says(changed, 11.0, "a")  # lacks it, and says so now
+    assert [r.message for r in caplog.records] == ["a gets no work: it lacks client rule prox"]
+    assert set(changed.candidates(rules(Work.TRAIN), 12.0)) == {"b", "c"}
+
+    back = ClientRegistry(store, config, (), 20.0)
+    assert back.candidates(rules(Work.TRAIN), 21.0) is None
+    store.close()
+
+
+def test_a_store_that_does_not_know_what_was_needed_is_taken_as_it_is(tmp_path):
+    """Version 0.1.0 kept no such thing."""
+    config = ServerConfig(cohort_size=2, lease_secs=30)
+    store = open_store(tmp_path)
+    row = ClientRow("a", 3, 0, "", capable=True, first_seen_secs=0.0)
+    store.save_client(row)
+    ClientRegistry(store, config, (), 0.0, "prox")
+    assert store.clients() == [row]
+    store.close()
 
 
 def test_a_person_may_ask_for_work_unless_the_server_insists_on_its_gates():

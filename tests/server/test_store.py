@@ -23,7 +23,7 @@ def test_a_store_that_is_not_there_is_an_error(tmp_path):
         assert caught.value.code is ErrorCode.NOT_FOUND
 
 
-def test_whoever_finds_the_database_finds_its_tables(tmp_path):
+def test_a_reader_that_finds_the_database_finds_its_tables(tmp_path):
     stores = [tmp_path / str(i) for i in range(20)]
     failures = []
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 
+from fedvoice.algorithm.links import Contract, Seen, Verdict
 from fedvoice.protocol.codec import digest_of, encode
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
@@ -215,6 +217,35 @@ def test_wrong_offset_and_the_way_out(serving):
     assert phone.send(header, PAYLOAD).verdict == pb.VERDICT_ACCEPTED
     status = phone.stub.ReportStatus(request)
     assert (status.received_bytes, status.complete) == (len(PAYLOAD), True)
+
+
+class FailingLink:
+    """Raises an error of fedvoice's own, with a code that an upload's errors have too."""
+
+    def __init__(self, code: str) -> None:
+        self.contract, self.code = Contract(), ErrorCode(code)
+
+    def __call__(self, seen: Seen) -> Verdict:
+        facts = {"where": "a link", "got": "its own mistake", "wanted": "none"}
+        raise FedvoiceError(self.code, **facts, next_step="Mend it.")
+
+
+@pytest.mark.parametrize("code", ["wrong-shape", "not-found", "bad-plugin"])
+def test_a_link_that_fails_stops_the_server_and_blames_no_client(lab, code):
+    link = {"name": f"{__name__}:FailingLink", "options": {"code": code}}
+    server, address = lab.serve(lab.package(size=8), rounds=1, cohort_size=1, links=[link])
+    phone = lab.phone(address, "phone")
+    assignment = phone.wait_for_work()
+    with pytest.raises(grpc.RpcError):
+        phone.send(phone.header(assignment, PAYLOAD), PAYLOAD)
+    with pytest.raises(FedvoiceError, match="its own mistake"):
+        server.wait_finished(20)
+    assert "phone" in server.coordinator.state.places
+    request = pb.ReportStatusRequest(
+        client_id="phone", report_id=phone.header(assignment, PAYLOAD).report_id
+    )
+    status = phone.stub.ReportStatus(request)  # all of it is kept, and nothing was answered
+    assert (status.received_bytes, status.complete) == (len(PAYLOAD), False)
 
 
 def test_every_verdict_has_a_test_here():
