@@ -17,6 +17,7 @@ from fedvoice.laboratory.experiment.trials import Trial, TrialSettings
 from fedvoice.model_export.kinds import MODEL_KINDS
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.plan import TrainingPlan
+from fedvoice.protocol.registry import Registry
 from fedvoice.simulation.engines import ENGINES
 from tests.laboratory import own_plugins
 from tests.laboratory.test_runner import Ear
@@ -24,11 +25,25 @@ from tests.simulation.test_datasets import patterns
 
 HERE = "tests.laboratory.own_plugins"
 
-MODEL_KINDS.register("own model")(own_plugins.OwnModel)
-ENGINES.register("own engine")(own_plugins.OwnEngine)
-UPDATE_LINKS.register("own link")(own_plugins.OwnLink)
-SERVER_OPTIMIZERS.register("own optimizer")(own_plugins.OwnOptimizer)
-CLIENT_RULES.register("own rule")(own_plugins.OwnRule)
+DOORS: tuple[Registry[Any], ...] = (
+    MODEL_KINDS,
+    ENGINES,
+    UPDATE_LINKS,
+    SERVER_OPTIMIZERS,
+    CLIENT_RULES,
+)
+
+
+@pytest.fixture(autouse=True)
+def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For each test alone: others in this process list what is known."""
+    for door in DOORS:
+        monkeypatch.setattr(door, "_registered", {})
+    MODEL_KINDS.register("own model")(own_plugins.OwnModel)
+    ENGINES.register("own engine")(own_plugins.OwnEngine)
+    UPDATE_LINKS.register("own link")(own_plugins.OwnLink)
+    SERVER_OPTIMIZERS.register("own optimizer")(own_plugins.OwnOptimizer)
+    CLIENT_RULES.register("own rule")(own_plugins.OwnRule)
 
 
 def trial_of(

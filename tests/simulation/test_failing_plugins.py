@@ -63,7 +63,9 @@ def test_a_plug_in_that_fails_is_named(fails: Callable[[], object], says: str) -
     assert caught.value.code is ErrorCode.BAD_PLUGIN
 
 
-def test_a_dataset_is_named_as_it_was_registered() -> None:
+def test_a_dataset_is_named_as_it_was_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DATASETS, "_registered", {})  # for this test alone
+
     class Mine(failing.Data):
         pass
 
