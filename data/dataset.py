@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Protocol, Self, runtime_checkable
@@ -164,6 +165,37 @@ def dataset_of(table: object) -> Dataset:
     if not isinstance(made, Dataset):
         raise ValueError(f"corpus {name!r} is no dataset: identity, task_defaults, clients, sounds")
     return made
+
+
+def naming(dataset: Dataset) -> AbstractContextManager[None]:
+    """Turn a dataset's exception in the block into `bad-plugin` naming it; those of fedvoice's own
+    datasets pass."""
+    kind = type(dataset)
+    if kind.__module__.startswith("fedvoice."):
+        return nullcontext()
+    return DATASETS.naming(DATASETS.known_as(kind))
+
+
+def identity_of(dataset: Dataset) -> dict[str, Any]:
+    """`dataset.identity()`.
+
+    Raises:
+        FedvoiceError: `bad-plugin` for a dataset of a user that fails.
+    """
+    with naming(dataset):
+        return dataset.identity()
+
+
+def clients_of(
+    dataset: Dataset, partition: str | PartitionRule | None = None, seed: int = 0
+) -> Clients:
+    """`dataset.clients(partition, seed)`.
+
+    Raises:
+        FedvoiceError: from reading the corpus; `bad-plugin` for a dataset of a user that fails.
+    """
+    with naming(dataset):
+        return dataset.clients(partition, seed)
 
 
 def described(dataset: Dataset, mode: str = "json") -> dict[str, Any]:

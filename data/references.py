@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fedvoice.protocol.engine import Examples, Int64Array
 from fedvoice.protocol.parameters import Float32Array
@@ -21,6 +21,9 @@ class ArrayReference(ABC):
     text: str
     duration_secs: float
     """To sort by; of an array that tells no time its samples or frames."""
+    key: Hashable | None = None
+    """The same for the same waveform in every process, and no other's: features are cached under
+    it. None: they are computed each time."""
 
     @property
     def targets(self) -> Sequence[int] | None:
@@ -37,7 +40,7 @@ class ArrayReference(ABC):
 class HeldArray(ArrayReference):
     """An array in memory. key: the same for the same array, in every process."""
 
-    key: Hashable
+    key: Hashable = field()  # not the default that it has above
     values: Float32Array
     duration_secs: float
     text: str = ""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from fedvoice.algorithm.client_rules import PlannedRule
 from fedvoice.algorithm.doors import CLIENT_RULES, SERVER_OPTIMIZERS, UPDATE_LINKS
 from fedvoice.algorithm.settings import AlgorithmConfig
-from fedvoice.data.dataset import Dataset
+from fedvoice.data.dataset import Dataset, identity_of
 from fedvoice.data.memory import MappingDataset, Pair
 from fedvoice.data.partitioning import PARTITIONS
 from fedvoice.model_export.config import ExportConfig
@@ -296,7 +296,7 @@ class _Run:
         return {
             "name": self.name,
             "seed": self.seed,
-            "data": self.dataset.identity(),
+            "data": identity_of(self.dataset),
             "partition": self.partition,
             "task": self.export.model_dump(mode="json"),
             "algorithm": self.algorithm.model_dump(mode="json"),

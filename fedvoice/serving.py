@@ -42,12 +42,14 @@ def export_task(
     Raises:
         FedvoiceError: `bad-config`, `exists`, `gradient-check`, and what reading the dataset gives.
     """
+    from fedvoice.data.dataset import naming
     from fedvoice.model_export.config import parse_config, vocabulary_of
     from fedvoice.model_export.package import export_task as export
 
     fields = {"name": "task", **task}
     if dataset is not None:
-        fields |= dataset.task_defaults(fields, vocabulary_of)
+        with naming(dataset):
+            fields |= dataset.task_defaults(fields, vocabulary_of)
     export(parse_config(fields, "export_task"), Path(out), progress=progress)
     return load_package(Path(out)).manifest
 

@@ -2,17 +2,41 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.task import FeatureSettings
 
 
-def reference_features(waveform: Tensor, settings: FeatureSettings) -> Tensor:
-    """torchaudio's log-mel: waveform [1, N] -> [1, frames, mel_bins]."""
-    from torchaudio.transforms import MelSpectrogram
+def of_torchaudio(module: str, name: str) -> Any:
+    """What torchaudio's module calls `name`, loaded now.
 
-    spectrogram = MelSpectrogram(
+    Raises:
+        FedvoiceError: `missing-extra` without torchaudio, or with one of another torch.
+    """
+    try:
+        return getattr(import_module(f"torchaudio.{module}"), name)
+    except (ImportError, OSError) as error:
+        raise FedvoiceError(
+            ErrorCode.MISSING_EXTRA,
+            where=f"torchaudio.{module}.{name}",
+            got=str(error),
+            wanted="a torchaudio that belongs to the installed torch",
+            next_step="Install it: pip install 'fedvoice[fast]'.",
+        ) from error
+
+
+def reference_features(waveform: Tensor, settings: FeatureSettings) -> Tensor:
+    """torchaudio's log-mel: waveform [1, N] -> [1, frames, mel_bins].
+
+    Raises:
+        FedvoiceError: `missing-extra` without torchaudio.
+    """
+    spectrogram = of_torchaudio("transforms", "MelSpectrogram")(
         settings.sample_rate,
         n_fft=settings.fft_size,
         win_length=settings.window_samples,

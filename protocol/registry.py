@@ -118,6 +118,13 @@ class Registry(Generic[T]):
         self.register(name)(plugin)
         return name
 
+    def known_as(self, plugin: T) -> str:
+        """A name of `plugin` for messages: registered or installed, else `module:name`."""
+        reference = reference_of(plugin)
+        names = {reference_of(own): name for name, own in self._registered.items()}
+        names |= {own: name for name, own in self._installed().items()}
+        return names.get(reference, reference)
+
     def make(self, name: str, options: Mapping[str, Any]) -> Any:
         """What the factory called `name` makes of `options`.
 

@@ -72,11 +72,17 @@ class TrainerSpec:
     threads: int = 1
 
     def make(self) -> Trainer:
-        """Load what the engine needs; sets this process's number of threads."""
+        """Load what the engine needs; sets this process's number of threads.
+
+        Raises:
+            FedvoiceError: `bad-plugin` for an engine that cannot be imported or that fails.
+        """
         import torch
 
         torch.set_num_threads(self.threads)
-        return ENGINES.get(self.kind).trainer(self)
+        engine = ENGINES.get(self.kind)
+        with ENGINES.naming(self.kind):
+            return engine.trainer(self)
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle a plug-in by its module and name.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from fedvoice.data.dataset import Dataset
+from fedvoice.data.dataset import Dataset, clients_of, naming
 from fedvoice.model_export.config import ExportConfig, parse_config, vocabulary_of
 from fedvoice.protocol.task import FeatureSettings, TaskManifest
 from fedvoice.simulation.clients import Population
@@ -21,9 +21,11 @@ def export_config(dataset: Dataset, task: Mapping[str, Any], name: str) -> Expor
     """The task's settings, completed by the dataset: vocabulary and buckets.
 
     Raises:
-        FedvoiceError: `bad-config`, and what reading the corpus raises.
+        FedvoiceError: `bad-config`, `bad-plugin`, and what reading the corpus raises.
     """
-    fields = {"name": name, **task, **dataset.task_defaults(task, vocabulary_of)}
+    with naming(dataset):
+        defaults = dataset.task_defaults(task, vocabulary_of)
+    fields = {"name": name, **task, **defaults}
     return parse_config(fields, f"[task] of {name}")
 
 
@@ -47,7 +49,7 @@ def build_population(
         partition: instead of the dataset's own.
 
     Raises:
-        FedvoiceError: what reading the corpus raises.
+        FedvoiceError: what reading the corpus raises; `bad-plugin` for a dataset that fails.
     """
     library = library or shared_library(manifest.features)
-    return DatasetPopulation(dataset.clients(partition, seed), manifest, library)
+    return DatasetPopulation(clients_of(dataset, partition, seed), manifest, library)

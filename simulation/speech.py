@@ -11,7 +11,6 @@ from fedvoice.data.audio import read_waveform
 from fedvoice.data.dataset import Clients
 from fedvoice.data.references import (
     ArrayReference,
-    HeldArray,
     PackedExamples,
     Reference,
     References,
@@ -48,7 +47,7 @@ class FeatureLibrary:
         Raises:
             FedvoiceError: as `data.audio.read_waveform`.
         """
-        return self._kept(path, lambda: read_waveform(path, self._settings, str(path)))
+        return self._kept(_version_of(path), lambda: read_waveform(path, self._settings, str(path)))
 
     def features_of(self, reference: Reference) -> Float32Array:
         """Features float32 [frames, bins] of what a dataset yields; arrays of frames are features
@@ -61,8 +60,10 @@ class FeatureLibrary:
             return self.get(reference.audio_path)
         array = reference.array()
         if array.ndim == 1:
-            key = reference.key if isinstance(reference, HeldArray) else id(reference)
-            return self._kept(key, lambda: array)
+            # Never by `id`, which the next object may have: the library outlives its references.
+            if reference.key is None:
+                return self._compute(array)
+            return self._kept(reference.key, lambda: array)
         if array.ndim != 2 or array.shape[1] != self._settings.mel_bins:
             raise FedvoiceError(
                 ErrorCode.BAD_CONFIG,
@@ -78,16 +79,28 @@ class FeatureLibrary:
         if found is not None:
             self._held.move_to_end(key)
             return found
-        import torch
-
-        log_mel = reference_features(torch.from_numpy(waveform())[None], self._settings)[0]
-        features = normalise_features(log_mel.numpy())
+        features = self._compute(waveform())
         self._held[key] = features
         self.held_bytes += features.nbytes
         while self.held_bytes > self._max_bytes and len(self._held) > 1:
             _, dropped = self._held.popitem(last=False)
             self.held_bytes -= dropped.nbytes
         return features
+
+    def _compute(self, waveform: Float32Array) -> Float32Array:
+        import torch
+
+        log_mel = reference_features(torch.from_numpy(waveform)[None], self._settings)[0]
+        return normalise_features(log_mel.numpy())
+
+
+def _version_of(path: Path) -> Hashable:
+    """The key of a file as it is now: one that is written again has other features."""
+    try:
+        found = path.stat()
+    except OSError:
+        return path  # reading it raises the precise error
+    return path, found.st_mtime_ns, found.st_size
 
 
 class TestSet:

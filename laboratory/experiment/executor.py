@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import Protocol
 
 from fedvoice.laboratory.experiment.outcome import Outcome
 from fedvoice.laboratory.experiment.progress import PruneRule, TrialProgress
+from fedvoice.laboratory.experiment.travelling import travelling_trial
 from fedvoice.laboratory.experiment.trials import Trial
 from fedvoice.reporting.callbacks import Callback, CallbackSpec
 from fedvoice.simulation.workers.spread import HERE, Spread
@@ -25,6 +27,15 @@ class TrialJob:
     prune: PruneRule | None = None
     callbacks: tuple[CallbackSpec, ...] = ()
     export_only: bool = False
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle the trial as other processes can run it.
+
+        Raises:
+            FedvoiceError: `bad-plugin` for a plug-in that cannot be imported elsewhere.
+        """
+        fields = {own.name: getattr(self, own.name) for own in dataclass_fields(self)}
+        return TrialJob, tuple({**fields, "trial": travelling_trial(self.trial)}.values())
 
 
 Work = Callable[[TrialJob, Sequence[Callback]], Outcome | None]

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedvoice.data.dataset import described
+from fedvoice.data.dataset import clients_of, described
 from fedvoice.laboratory.experiment.trials import Trial
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.task import load_package
@@ -62,7 +62,7 @@ def simulate_trial(
         server=settings.server,
         fleet=FleetConfig(processes=processes),
     )
-    phones = list(settings.data.clients(seed=trial.seed).phones)
+    phones = list(clients_of(settings.data, seed=trial.seed).phones)
     prepared = Prepared(config, directory, phones, load_package(package_dir))
     results = simulate(prepared, observe)
     held_out = {phone.client_id for phone in phones if phone.held_out}

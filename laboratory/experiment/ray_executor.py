@@ -22,6 +22,7 @@ from fedvoice.laboratory.experiment.local_executor import LocalExecutor
 from fedvoice.laboratory.experiment.lock import LOCK_FILE
 from fedvoice.laboratory.experiment.outcome import Outcome
 from fedvoice.laboratory.experiment.progress import Tell, TrialProgress, trial_dir
+from fedvoice.laboratory.experiment.travelling import travelling_trial
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.files import write_file
 from fedvoice.simulation.workers.ray_pool import cause_of, go_to, load_ray
@@ -67,7 +68,8 @@ class RayExecutor:
             return
         from fedvoice.laboratory.experiment.run import trial_task
 
-        package_dir = trial_task(job.trial, job.trials_dir / "tasks", lambda what: None).package_dir
+        sent = travelling_trial(job.trial)  # its task's folder is named by what the machines see
+        package_dir = trial_task(sent, job.trials_dir / "tasks", lambda what: None).package_dir
         name, files = ("", {}) if package_dir is None else (package_dir.name, _read(package_dir))
         remote = RemoteJob(job, name, files, os.getcwd())
         # With several workers a trial itself only waits and evaluates: it needs no core.

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
+from fedvoice.data.dataset import identity_of
 from fedvoice.laboratory.experiment.executor import Ended, Executor, Said, TrialJob
 from fedvoice.laboratory.experiment.kept import read_outcome
 from fedvoice.laboratory.experiment.local_executor import LocalExecutor
@@ -125,7 +126,9 @@ class _Batch:
         exported: set[str] = set()
         for trial in list(self.waiting.values()):
             settings = trial.settings
-            key = repr((settings.data.identity(), settings.task, settings.export, settings.engine))
+            key = repr(
+                (identity_of(settings.data), settings.task, settings.export, settings.engine)
+            )
             if key not in exported:
                 # If it fails, other trials that share it fail with the same error.
                 done = self._drain(executor, iter([self._job(trial, export_only=True)]))

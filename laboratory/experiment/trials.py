@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from fedvoice.data.dataset import DataTable, content_digest
+from fedvoice.data.dataset import DataTable, content_digest, identity_of
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.server.config import ServerConfig, parse_config
 from fedvoice.simulation.settings import CentralConfig, EngineKind, EngineName
@@ -77,7 +77,7 @@ class Trial:
         parts = {
             "algorithm": ALGORITHM,
             "settings": fields,
-            "data": settings.data.identity(),
+            "data": identity_of(settings.data),
             "seed": self.seed,
             "versions": [version(library) for library in libraries],
         }

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fedvoice.model_export.batch import TensorBatch
+from fedvoice.model_export.log_mel import of_torchaudio
 from fedvoice.model_export.models.base import TaskModel
 
 
@@ -30,8 +31,7 @@ def rnnt_nll(logits: Tensor, y: Tensor, x_lens: Tensor, y_lens: Tensor) -> Tenso
     blank a frame and each label once, so constants by frame and by label come off beforehand
     and are added to its result.
     """
-    from torchaudio.functional import rnnt_loss
-
+    rnnt_loss = of_torchaudio("functional", "rnnt_loss")
     lengths = [t.to(torch.int32) for t in (y, x_lens, y_lens)]
     if logits.dtype == torch.float32:
         plain: Tensor = rnnt_loss(logits, *lengths, blank=0, reduction="none")

@@ -39,12 +39,13 @@ class VmappedModel:
     No row that only fills up reaches the loss: clients with equally many rows go together.
 
     Attributes:
-        vmaps: whether vmap is used; None before the first batch of more than one client, which is
-            also computed client by client and compared.
+        vmaps: whether vmap is used; None before the first batch of more than one client. A fixed
+            probe of the task decides, never that batch: the same clients give the same bits
+            whatever was trained before them.
     """
 
     def __init__(self, manifest: TaskManifest, clients: int) -> None:
-        self._alone = FlatModel(manifest)
+        self._manifest, self._alone = manifest, FlatModel(manifest)
         self._specs = manifest.parameters.parameters
         size = manifest.parameters.total_size
         self.weights, self.gradient = torch.zeros(clients, size), torch.zeros(clients, size)
@@ -72,56 +73,65 @@ class VmappedModel:
 
     def _compute(self, clients: Sequence[int], batch: TensorBatch) -> Tensor:
         """Losses of these clients; their gradients are added."""
-        if len(clients) == 1 or self.vmaps is False:
-            return self._one_by_one(clients, batch)
-        if self.vmaps is None:
-            return self._first(clients, batch)
-        gradients, losses = self._together(clients, batch)
-        self._add(clients, gradients)
+        if len(clients) > 1 and self.vmaps is None:
+            self.vmaps = self._agrees(*probe(self._manifest))
+        compute = self._together if len(clients) > 1 and self.vmaps else self._one_by_one
+        gradients, losses = compute(self.weights[clients], batch)
+        self.gradient.index_add_(0, torch.tensor(clients), gradients)
         return losses
 
-    def _first(self, clients: Sequence[int], batch: TensorBatch) -> Tensor:
-        """Compute both ways and compare; the results are autograd's."""
-        before = self.gradient[clients]
-        losses = self._one_by_one(clients, batch)
-        found = self.gradient[clients] - before
+    def _agrees(self, weights: Tensor, batch: TensorBatch) -> bool:
+        """Whether vmap gives what autograd gives."""
         try:
-            gradients, again = self._together(clients, batch)
-        except Exception:  # autograd has just succeeded on the same batch, so any error is vmap's
-            self.vmaps = False
-            return losses
-        flat = torch.zeros_like(found)
-        for spec in self._specs:
-            flat[:, spec.place] = gradients[spec.name].reshape(len(clients), -1)
+            found, losses = self._one_by_one(weights, batch)
+            gradients, again = self._together(weights, batch)
+        except Exception:  # a mistake of the loss itself is raised by the batch to be trained on
+            return False
         norms = found.norm(dim=1).clamp(min=1e-12)
-        right = bool(((flat - found).norm(dim=1) <= TOLERANCE * norms).all())
-        self.vmaps = right and torch.allclose(again, losses, rtol=TOLERANCE)
-        return losses
+        right = bool(((gradients - found).norm(dim=1) <= TOLERANCE * norms).all())
+        return right and torch.allclose(again, losses, rtol=TOLERANCE)
 
-    def _one_by_one(self, clients: Sequence[int], batch: TensorBatch) -> Tensor:
-        losses = []
-        for place, client in enumerate(clients):
-            self._alone.weights.copy_(self.weights[client])
+    def _one_by_one(self, weights: Tensor, batch: TensorBatch) -> tuple[Tensor, Tensor]:
+        """Gradients [A, P] and losses [A] of clients at `weights` [A, P], by autograd."""
+        gradients, losses = torch.empty_like(weights), []
+        for place, own in enumerate(weights):
+            self._alone.weights.copy_(own)
             losses.append(self._alone.compute_gradient(batch.of(place), add=False))
-            self.gradient[client] += self._alone.gradient
-        return torch.stack(losses)
+            gradients[place] = self._alone.gradient
+        return gradients, torch.stack(losses)
 
-    def _together(
-        self, clients: Sequence[int], batch: TensorBatch
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        weights = self.weights[clients]
+    def _together(self, weights: Tensor, batch: TensorBatch) -> tuple[Tensor, Tensor]:
+        """The same by vmap."""
         parameters = {s.name: weights[:, s.place].reshape(-1, *s.shape) for s in self._specs}
         found: tuple[dict[str, Tensor], Tensor] = self._many(parameters, batch)
-        return found
+        gradients, losses = found
+        flat = torch.zeros_like(weights)
+        for spec in self._specs:
+            flat[:, spec.place] = gradients[spec.name].reshape(len(weights), -1)
+        return flat, losses
 
     def _loss(self, parameters: dict[str, Tensor], batch: TensorBatch) -> Tensor:
         named = {self._names[name]: value for name, value in parameters.items()}
         nll: Tensor = functional_call(self._nll, named, (batch,))
         return (nll * batch.example_weights).sum()
 
-    def _add(self, clients: Sequence[int], gradients: dict[str, Tensor]) -> None:
-        index = torch.tensor(clients)
-        for spec in self._specs:
-            self.gradient[:, spec.place].index_add_(
-                0, index, gradients[spec.name].reshape(len(clients), -1)
-            )
+
+def probe(manifest: TaskManifest) -> tuple[Tensor, TensorBatch]:
+    """Weights float32 [2, P] and a batch [2, 2, ...] of the task's smallest bucket, always the
+    same: of each client a row of full length and one of half. Features lie in [0, 1), which also
+    embeddings of features take; no target follows itself, as CTC has it easiest."""
+    random = torch.Generator().manual_seed(0)
+    bucket = min(manifest.buckets, key=lambda own: (own.frames, own.labels))
+    frames, labels = bucket.frames, bucket.labels
+    inputs = manifest.features.stack * manifest.features.mel_bins
+    weights = torch.randn(2, manifest.parameters.total_size, generator=random) * 0.1
+    features = torch.rand(2, 2, frames, inputs, generator=random)
+    tokens = max(1, manifest.vocabulary.size - 1)
+    first = torch.randint(tokens, (2, 2, 1), generator=random)
+    targets = (first + torch.arange(labels)) % tokens + 1
+    frame_counts = torch.tensor([frames, max(1, frames // 2)]).repeat(2, 1)
+    target_counts = torch.tensor([labels, max(1, labels // 2)]).repeat(2, 1)
+    features *= (torch.arange(frames) < frame_counts[..., None])[..., None]
+    targets *= torch.arange(labels) < target_counts[..., None]
+    example_weights = torch.full((2, 2), 0.5)
+    return weights, TensorBatch(features, targets, frame_counts, target_counts, example_weights)

@@ -19,7 +19,7 @@ from typing import Any
 
 from fedvoice.android_harness.emulation.jvm import find_phone
 from fedvoice.data.audio import check_rate, read_facts
-from fedvoice.data.dataset import Corpus, Dataset, Spoken
+from fedvoice.data.dataset import Corpus, Dataset, Spoken, clients_of
 from fedvoice.data.speakers import PhoneData
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.notes import Note
@@ -111,7 +111,7 @@ def prepare(config: SimulationConfig, directory: Path, progress: Note) -> Prepar
     error = maker.error()
     if error is not None:
         raise error
-    phones = prepared_data(config, directory, progress).clients(seed=config.seed).phones
+    phones = clients_of(prepared_data(config, directory, progress), seed=config.seed).phones
     return Prepared(config, directory, list(phones), load_package(directory / TASK_DIR))
 
 
@@ -136,7 +136,7 @@ def _make(
     for utterance in dataset.utterances() if isinstance(dataset, Spoken) else ():
         facts = read_facts(utterance.audio_path, str(utterance.audio_path))
         check_rate(facts.sample_rate, rates, str(utterance.audio_path))
-    phones = dataset.clients(seed=config.seed).phones
+    phones = clients_of(dataset, seed=config.seed).phones
     assign_kinds(config.fleet.counts, len(phones), config.seed)
     _export(config, directory, dataset, progress)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import pickle
 import signal
+import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -142,12 +144,31 @@ def _serve(connection: Connection, spec: WorkerSpec) -> None:
         share = _exchange(connection, trainer.clients_together)
         while share is not None:
             share = _exchange(connection, train_cohort(trainer, population, *share))
-    except FedvoiceError as error:
-        _exchange(connection, error)
+    except Exception as error:
+        if not isinstance(error, FedvoiceError):
+            traceback.print_exc()  # it does not travel
+        _exchange(connection, _travelling(error))
+
+
+def _travelling(error: Exception) -> Exception:
+    """The exception, or if it cannot be pickled and unpickled an error that tells of it."""
+    try:
+        again = pickle.loads(pickle.dumps(error))
+    except Exception:  # of any kind: a plug-in's exceptions are its own
+        again = None
+    if type(again) is type(error):
+        return error
+    return FedvoiceError(
+        ErrorCode.BAD_PLUGIN,
+        where="a worker process",
+        got=f"{type(error).__name__}: {error}",
+        wanted="a plug-in that works",
+        next_step="The traceback above says where it failed.",
+    )
 
 
 def _exchange(
-    connection: Connection, answer: CohortPart | int | FedvoiceError
+    connection: Connection, answer: CohortPart | int | Exception
 ) -> tuple[RoundWork, Sequence[str]] | None:
     """Send an answer and wait for the next share; None: the parent closed the pipe or died."""
     try:

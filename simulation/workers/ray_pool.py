@@ -202,7 +202,10 @@ def load_ray() -> Any:
 def cause_of(error: Exception) -> Exception:
     """The exception raised on the other machine, without Ray's wrapper."""
     cause = getattr(error, "cause", None)
-    return cause if isinstance(cause, FedvoiceError) else error
+    # Ray puts an error of its own where the cause could not be pickled.
+    if isinstance(cause, Exception) and not type(cause).__module__.startswith("ray."):
+        return cause
+    return error
 
 
 def _none_started(secs: float, cores: float) -> FedvoiceError:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fedvoice.protocol.registry import Registry
 from fedvoice.simulation.clients import Population
+from fedvoice.simulation.cohort import CohortPart, RoundWork
 from fedvoice.simulation.engines import TrainerSpec
 from fedvoice.simulation.trainers import Trainer
 from fedvoice.simulation.workers.pool import InlinePool, PopulationSource, WorkerPool, WorkerSpec
@@ -59,7 +60,26 @@ class Spread:
             return InlinePool(trainer, population)
         make = WORKER_POOLS.get(name)
         with WORKER_POOLS.naming(name):
-            return make(WorkerSpec(spec, source), self.workers)
+            pool = make(WorkerSpec(spec, source), self.workers)
+        return pool if name in WORKER_POOLS.built_in else NamedPool(name, pool)
+
+
+@dataclass(frozen=True)
+class NamedPool:
+    """A user's pool; its exceptions become `bad-plugin` errors that name it."""
+
+    name: str
+    pool: WorkerPool
+
+    def train(self, work: RoundWork, client_ids: Sequence[str]) -> CohortPart:
+        """See `WorkerPool`."""
+        with WORKER_POOLS.naming(self.name):
+            return self.pool.train(work, client_ids)
+
+    def close(self) -> None:
+        """See `WorkerPool`."""
+        with WORKER_POOLS.naming(self.name):
+            self.pool.close()
 
 
 HERE = Spread()

@@ -80,6 +80,25 @@ def test_law_9_many_clients_at_once_come_to_what_each_comes_to_alone(name: str) 
         np.testing.assert_allclose(many, one, rtol=1e-4, atol=1e-6)
 
 
+def test_law_1_a_group_gives_the_same_bits_whatever_was_trained_before_it() -> None:
+    """By one worker, by the second of two, and after a run was resumed."""
+    task = task_of(hidden=32)
+    clients = [(f"c{i}", client(6 + i % 3, i)) for i in range(16)]
+    weights = task.initial_weights(1)
+
+    def trained(trainer: FastTrainer, own: list[tuple[str, ClientData]]) -> list[bytes]:
+        found = [update.delta for update in trainer.train(own, PLAN, weights, 1)]
+        return [delta.tobytes() for delta in found if delta is not None]
+
+    one = FastTrainer(task.manifest)
+    assert one.clients_together == 8
+    whole = trained(one, clients)
+    first, second = FastTrainer(task.manifest), FastTrainer(task.manifest)
+    assert trained(first, clients[:8]) + trained(second, clients[8:]) == whole
+    assert trained(one, clients) == whole
+    assert trained(FastTrainer(task.manifest), clients[::-1][:8]) == trained(one, clients[::-1][:8])
+
+
 @pytest.mark.parametrize(
     ("name", "vmaps"), [("Pooled", True), ("ReadsValues", False), ("WrongUnderVmap", False)]
 )
