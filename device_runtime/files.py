@@ -38,5 +38,5 @@ def hold_phone(state: Path) -> IO[bytes]:
         state / "lock",
         got="another process that runs this phone",
         wanted="one process a phone",
-        next_step="Stop the other one, or give another folder of state.",
+        next_step="Stop the other one, or give another --state (`state` of `open_phone`).",
     )

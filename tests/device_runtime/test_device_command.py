@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from fedvoice.device_runtime.cli import _lock, add_manifest, check_address
+from fedvoice.device_runtime.cli import add_manifest, check_address
+from fedvoice.device_runtime.files import hold_phone
 from fedvoice.device_runtime.store import ExampleStore, Split
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.utterances import Utterance, write_manifest
@@ -71,12 +72,12 @@ def test_no_server_ends_with_the_way_out(tmp_path: Path, corpus: Path) -> None:
 
 
 def test_one_process_a_phone(tmp_path: Path) -> None:
-    lock = _lock(tmp_path)
+    lock = hold_phone(tmp_path)
     with pytest.raises(FedvoiceError, match="--state") as caught:
-        _lock(tmp_path)
+        hold_phone(tmp_path)
     assert caught.value.code is ErrorCode.EXISTS
     lock.close()
-    _lock(tmp_path).close()
+    hold_phone(tmp_path).close()
 
 
 def test_ctrl_c_ends_quietly(tmp_path: Path) -> None:
