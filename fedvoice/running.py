@@ -14,9 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedvoice.algorithm.client_rules import PlannedRule
-from fedvoice.algorithm.doors import CLIENT_RULES, SERVER_OPTIMIZERS, UPDATE_LINKS
 from fedvoice.algorithm.settings import AlgorithmConfig
+from fedvoice.arguments import Plugin, algorithm_config, callbacks_of, table_of, training_plan
 from fedvoice.data.dataset import Dataset, identity_of
 from fedvoice.data.memory import MappingDataset, Pair
 from fedvoice.data.partitioning import PARTITIONS
@@ -27,8 +26,6 @@ from fedvoice.protocol.errors import ErrorCode, FedvoiceError, make_folder
 from fedvoice.protocol.files import hold_lock, write_file
 from fedvoice.protocol.parameters import FlatVector
 from fedvoice.protocol.plan import TrainingPlan
-from fedvoice.protocol.registry import Registry
-from fedvoice.protocol.settings import validated
 from fedvoice.protocol.task import (
     MANIFEST_FILE,
     WEIGHTS_FILE,
@@ -37,7 +34,7 @@ from fedvoice.protocol.task import (
     parse_manifest,
     save_weights,
 )
-from fedvoice.reporting.callbacks import CALLBACKS, Callback, Callbacks, RunInfo, make_callbacks
+from fedvoice.reporting.callbacks import Callback, Callbacks, RunInfo
 from fedvoice.reporting.results import RESULTS_FILE, Results, read_results
 from fedvoice.simulation.abandoned import see_that_updates_count
 from fedvoice.simulation.checkpoint import STATE_FILE, load_state, save_state
@@ -52,8 +49,6 @@ from fedvoice.simulation.workers.spread import Spread
 if TYPE_CHECKING:
     from torch import nn
 
-Plugin = str | Mapping[str, Any] | Callable[..., Any]
-"""A name, a class or function, or a table `{name or kind: either of them, ...settings}`."""
 RUN_FILE = "run.json"
 LOCK_FILE = "run.lock"
 
@@ -148,14 +143,16 @@ def simulate(
         name,
         seed,
         corpus,
-        export_config(corpus, {"model": _table(MODEL_KINDS, model, "kind"), **(task or {})}, name),
-        _algorithm(rounds, cohort_size, optimizer, links, seed, algorithm or {}),
-        _plan(plan, client_rule, seed),
+        export_config(
+            corpus, {"model": table_of(MODEL_KINDS, model, "kind"), **(task or {})}, name
+        ),
+        algorithm_config(rounds, cohort_size, optimizer, links, seed, algorithm or {}),
+        training_plan(plan, client_rule, seed),
         engine,
         partition_name,
         None if out is None else Path(out),
     )
-    told = Callbacks(_callbacks(callbacks))
+    told = Callbacks(callbacks_of(callbacks))
     with run.held():
         kept = run.claim()
         return kept if kept is not None else _trained(run, told, workers)
@@ -312,105 +309,3 @@ class _Run:
             wanted="an empty folder, or a run of the same settings and examples",
             next_step="Choose another `out`, or delete the folder.",
         )
-
-
-def _table(door: Registry[Any], plugin: Plugin, key: str = "name") -> dict[str, Any]:
-    """`plugin` as a table of settings, what is plugged in by its name."""
-    table = dict(plugin) if isinstance(plugin, Mapping) else {key: plugin}
-    if key not in table:
-        raise FedvoiceError(
-            ErrorCode.BAD_CONFIG,
-            where=f"a {door.door}",
-            got=f"a table without {key!r}: {', '.join(map(str, table)) or 'empty'}",
-            wanted=f"{key}, and settings beside",
-            next_step=f"Add {key!r}: one of {', '.join(door.names())}, or a class of your own.",
-        )
-    return {**table, key: door.name_of(table[key])}
-
-
-def _optioned(door: Registry[Any], plugin: Plugin) -> dict[str, Any]:
-    """A table `{name, options}` of one `{name, ...options}`."""
-    table = _table(door, plugin)
-    name, options = table.pop("name"), table.pop("options", None)
-    if options is not None and table:
-        raise FedvoiceError(
-            ErrorCode.BAD_CONFIG,
-            where=f"{door.door} {name}",
-            got=f"options, and beside them {', '.join(map(str, table))}",
-            wanted="all settings in `options`, or all beside the name",
-            next_step="Put them in one place.",
-        )
-    return {"name": name, "options": table if options is None else options}
-
-
-def _algorithm(
-    rounds: int,
-    cohort_size: int,
-    optimizer: Plugin | None,
-    links: Sequence[Plugin],
-    seed: int,
-    further: Mapping[str, Any],
-) -> AlgorithmConfig:
-    own = {"rounds", "cohort_size", "optimizer", "links", "seed"} & set(further)
-    if own:
-        raise FedvoiceError(
-            ErrorCode.BAD_CONFIG,
-            where="simulate, algorithm",
-            got=", ".join(sorted(own)),
-            wanted="settings that are no arguments of their own",
-            next_step=f"Give {', '.join(sorted(own))} to `simulate` itself.",
-        )
-    fields: dict[str, Any] = {
-        "rounds": rounds,
-        "cohort_size": cohort_size,
-        "seed": seed,
-        "evaluate_every": rounds,
-        **further,
-    }
-    if optimizer is not None:
-        fields["optimizer"] = _table(SERVER_OPTIMIZERS, optimizer)
-    if links:
-        fields["links"] = [_optioned(UPDATE_LINKS, link) for link in links]
-    return validated(
-        AlgorithmConfig,
-        fields,
-        "simulate",
-        wanted="a setting of the algorithm",
-        next_step="`fedvoice.AlgorithmConfig` lists every setting with its meaning.",
-    )
-
-
-def _plan(
-    plan: TrainingPlan | Mapping[str, Any] | None, client_rule: Plugin | None, seed: int
-) -> TrainingPlan:
-    fields = dict(plan.model_dump() if isinstance(plan, TrainingPlan) else plan or {})
-    if fields.get("seed", seed) not in (seed, 0):
-        raise FedvoiceError(
-            ErrorCode.BAD_CONFIG,
-            where="simulate, plan",
-            got=f"seed {fields['seed']}, and seed={seed} of the run",
-            wanted="one seed",
-            next_step="Give `seed` to `simulate` alone.",
-        )
-    if client_rule is not None:
-        rule = _optioned(CLIENT_RULES, client_rule)
-        fields |= {"client_rule": rule["name"], "client_rule_options": rule["options"]}
-    made = validated(
-        TrainingPlan,
-        {**fields, "seed": seed},
-        "simulate, plan",
-        wanted="a setting of a client's training",
-        next_step="`fedvoice.TrainingPlan` lists every setting with its meaning.",
-    )
-    PlannedRule.of(made)  # a rule that cannot be had says so before anything is made
-    return made
-
-
-def _callbacks(wanted: Sequence[Callback | Plugin]) -> list[Callback]:
-    made: list[Callback] = []
-    for one in wanted:
-        if isinstance(one, Callback):
-            made.append(one)
-        else:
-            made += make_callbacks([_table(CALLBACKS, one)])
-    return made
