@@ -42,7 +42,7 @@ def checks(wheel: Path, parent: Path) -> dict[str, Callable[[], None]]:
     """What is tried, by name; each in a folder of its own."""
 
     def fresh(name: str, requirement: str, python: str = sys.executable) -> tuple[str, Path]:
-        folder = parent / re.sub(r"\\W+", "-", name)
+        folder = parent / re.sub(r"\W+", "-", name)
         folder.mkdir()
         own = fresh_environment(folder / "environment", requirement, python)
         return str(own), users_folder(folder)
