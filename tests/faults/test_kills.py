@@ -26,7 +26,7 @@ SERVER_POINTS = {
     "mid-fetch": "fedvoice.server.intake.service:AggregationService.Fetch:after:4",
     "mid-upload": "fedvoice.server.store.blobs:Upload.write:after:2",
     "payload durable, not recorded": "fedvoice.server.store.blobs:Upload.finish:after:1",
-    "recorded, not folded": "fedvoice.server.rounds.coordinator:Coordinator._fold:before:1",
+    "recorded, not folded": "fedvoice.server.rounds.sums:RoundSum.fold:before:1",
     "folded, not answered": "fedvoice.server.intake.reports:Intake.receive:after:1",
     "committing": "fedvoice.server.store.model:CurrentModel.advance:before:1",
     "model written, round open": "fedvoice.server.store.model:CurrentModel.advance:after:1",

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import numpy as np
-from fedvoice.laboratory.experiment.checkpoint import STATE_FILE, load_state, save_state
 
 from fedvoice.protocol.cost import Cfmq
+from fedvoice.simulation.checkpoint import STATE_FILE, load_state, save_state
 
 
 def test_a_state_in_the_layout_of_0_1_0_is_read_and_written_again(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def test_law_4_a_server_killed_in_the_middle_ends_with_the_same_model(lab, serve
     a, b, c = (lab.phone(second.address, n, train_examples=i + 1) for i, n in enumerate("abc"))
     # The acknowledged report is still there; sent again, it is answered alike and counted once.
     assert a.report_delta(work_a, delta_of("a", 1), 1).verdict == pb.VERDICT_ACCEPTED
-    # The assignment holds, and the upload goes on where it was.
+    # The assignment holds, and the upload is resumed where it was.
     assert b.wait_for_work().assignment_id == work_b.assignment_id
     status = b.stub.ReportStatus(pb.ReportStatusRequest(client_id="b", report_id=half.report_id))
     assert (status.received_bytes, status.complete) == (len(payload) // 2, False)
