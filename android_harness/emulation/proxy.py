@@ -75,6 +75,7 @@ class _Watch:
 class _Connection:
     phone: asyncio.StreamWriter
     server: asyncio.StreamWriter
+    bytes_up: int = 0
     pumps: list[asyncio.Task[None]] = field(default_factory=list)
 
 
@@ -84,11 +85,15 @@ class FaultProxy:
     Args:
         target: HOST:PORT of the server; may be changed, for connections to come.
         link: may be changed too.
+
+    `most_bytes_up`: every connection breaks once so many bytes have gone up on it, and the bytes
+    beyond do not pass (None: no limit): a server that takes calls and comes to nothing.
     """
 
     def __init__(self, target: str, link: Link | None = None) -> None:
         self.target = target
         self.link = link or Link()
+        self.most_bytes_up: int | None = None
         self.counts = Counts()
         self.address = ""
         self._flight_mode = False
@@ -237,7 +242,7 @@ class FaultProxy:
                         writer.write_eof()
                     return
                 try:
-                    await self._deliver(piece, writer, direction)
+                    await self._deliver(piece, connection, direction)
                 except OSError:
                     self._broken(connection)
                     return
@@ -255,10 +260,9 @@ class FaultProxy:
         finally:
             delivering.cancel()
 
-    async def _deliver(
-        self, piece: bytes, writer: asyncio.StreamWriter, direction: Direction
-    ) -> None:
+    async def _deliver(self, piece: bytes, connection: _Connection, direction: Direction) -> None:
         link = self.link
+        writer = connection.server if direction is Direction.UP else connection.phone
         if link.bytes_per_sec:
             await asyncio.sleep(len(piece) / link.bytes_per_sec)
         if link.bytes_per_stall and self._random.random() < len(piece) / link.bytes_per_stall:
@@ -268,12 +272,16 @@ class FaultProxy:
         while piece and not writer.transport.is_closing():
             watch = self._next_watch(direction)
             room = len(piece) if watch is None else watch.at_bytes - self.counts.passed(direction)
+            limit = self.most_bytes_up if direction is Direction.UP else None
+            if limit is not None:
+                room = min(room, limit - connection.bytes_up)
             now, piece = piece[: max(0, room)], piece[max(0, room) :]
             if now and direction in self._spoilt:
                 self._spoilt.discard(direction)
                 now = bytes([now[0] ^ 1]) + now[1:]
             if direction is Direction.UP:
                 self.counts.bytes_up += len(now)
+                connection.bytes_up += len(now)
             else:
                 self.counts.bytes_down += len(now)
             writer.write(now)
@@ -283,6 +291,8 @@ class FaultProxy:
                     self._watches.remove(watch)
                 watch.act()
                 watch.done.set()
+            if limit is not None and connection.bytes_up >= limit:
+                self._end(connection)
 
     def _next_watch(self, direction: Direction) -> _Watch | None:
         with self._lock:
