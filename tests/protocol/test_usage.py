@@ -20,7 +20,7 @@ def test_the_line_says_how_many_why_and_the_first_file():
 
 def test_parts_add_up_and_keep_the_first_of_each_reason():
     whole = total([left(("silent", "a"), used=3), left(("silent", "b"), ("duplicate", "c"))])
-    assert whole.used == 3 and whole.skipped == 3
+    assert (whole.used, whole.skipped) == (3, 3)
     assert whole.as_dict() == {
         "used": 3,
         "left_out": {"silent": 2, "duplicate": 1},
