@@ -19,6 +19,7 @@ from google.protobuf.message import Message
 
 from fedvoice.device_runtime.identity import Identity, bad_credentials
 from fedvoice.device_runtime.outbox import PendingReport
+from fedvoice.protocol.addresses import is_loopback, proxy_for
 from fedvoice.protocol.codec import CHUNK_BYTES
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
@@ -44,7 +45,7 @@ _RETRYABLE = frozenset(
 # A handshake that a broken line failed is retried; these are not.
 _HANDSHAKE_SIGNS = ("certificate", "wrong_version_number")
 
-_CHANNEL_OPTIONS = (
+_CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     # gRPC's own pause before it connects anew grows to two minutes: longer than a phone's
     # retries, which would then never see that the server is back.
     ("grpc.initial_reconnect_backoff_ms", 500),
@@ -59,13 +60,17 @@ def connect(server: str, trust: bytes | Identity | None = None) -> grpc.Channel:
         trust: an enrolled phone's identity; or the authority's certificate (PEM), to be enrolled;
             or None: no encryption, for one machine or a private network.
     """
+    options = _CHANNEL_OPTIONS
+    if is_loopback(server):
+        # A proxy of the environment would be asked for its own loopback.
+        options = (*options, ("grpc.enable_http_proxy", 0))
     if trust is None:
-        return grpc.insecure_channel(server, options=_CHANNEL_OPTIONS)
+        return grpc.insecure_channel(server, options=options)
     if isinstance(trust, bytes):
         credentials = grpc.ssl_channel_credentials(root_certificates=trust)
     else:
         credentials = trust.credentials()
-    return grpc.secure_channel(server, credentials, options=_CHANNEL_OPTIONS)
+    return grpc.secure_channel(server, credentials, options=options)
 
 
 @dataclass(frozen=True)
@@ -320,12 +325,15 @@ def rejected(name: str, server: str, got: str) -> FedvoiceError:
 
 
 def _unreachable(name: str, server: str, got: str, attempts: int) -> FedvoiceError:
+    proxy = proxy_for(server)
+    through = f"Calls go through the proxy {proxy}: add the server's host to no_proxy. "
     return FedvoiceError(
         ErrorCode.SERVER_UNREACHABLE,
         where=f"{name} at {server}",
-        got=f"{got}, {attempts} times",
+        got=f"{got}, {attempts} times" + (f", through the proxy {proxy}" if proxy else ""),
         wanted="an aggregation server that answers",
-        next_step="Check the address and that `fedvoice serve` runs; the phone keeps its work "
+        next_step=(through if proxy else "")
+        + "Check the address and that `fedvoice serve` runs; the phone keeps its work "
         "and may call again.",
     )
 

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from fedvoice.protocol.errors import ErrorCode
+from fedvoice.protocol.notes import counted
 
 
 class Reason(StrEnum):
@@ -78,7 +79,7 @@ class Usage:
 
     def describe(self) -> str:
         """One line: "24 utterances used; left out: 2 too-short (first: a.wav)"."""
-        used = f"{self.used} utterance{'' if self.used == 1 else 's'} used"
+        used = f"{counted(self.used, 'utterance')} used"
         parts = [
             f"{part.count} {reason} (first: {part.first})" for reason, part in self.left_out.items()
         ]

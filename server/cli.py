@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
 
 import typer
 
+from fedvoice.protocol.addresses import is_loopback
 from fedvoice.protocol.cost import human_bytes
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.files import write_file
+from fedvoice.protocol.notes import counted
 from fedvoice.server.config import ServerConfig, parse_config, read_config_fields
-from fedvoice.server.security.listen import is_loopback
 from fedvoice.server.store.ledger import RoundRow
 
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
+_LOOK_SECS = 2.0
+_WAITING_SECS = 60.0
 
 
 class _Terminated(BaseException):
@@ -117,12 +121,13 @@ def serve(
                 console.print(describe(row, state.rules.work))
 
     server = AggregationServer(settings, package, store_dir, listener=show)
-    with _sigterm_raises():
+    with _signals_raise():
         try:
             address = server.start()
             console.print(
-                f"[bold]{package.manifest.name}[/bold] at {address}: {settings.rounds} rounds, "
-                f"{settings.cohort_size} updates each, "
+                f"[bold]{package.manifest.name}[/bold] at {address}: "
+                f"{counted(settings.rounds, 'round')}, "
+                f"{counted(settings.cohort_size, 'update')} each, "
                 f"{package.manifest.parameters.parameter_count:,} parameters; store {store_dir}"
             )
             if server.enrol_address:
@@ -137,8 +142,11 @@ def serve(
                 )
             if ready_file is not None:
                 _write_ready(ready_file, address, server.enrol_address)
-            server.wait_finished()
-            console.print(f"done: {store_dir / 'weights.safetensors'}")
+            waiting = Waiting(console.print)
+            while not server.wait_finished(_LOOK_SECS):
+                waiting.look(server.coordinator.waiting_for(), time.monotonic())
+            for line in conclusion(round_rows(store_dir), store_dir, task):
+                console.print(line)
             time.sleep(linger_secs)
         except (KeyboardInterrupt, _Terminated) as stopped:
             finished = server.running and server.coordinator.finished
@@ -163,6 +171,46 @@ def check_insecure(settings: ServerConfig, *, asked: bool) -> None:
         )
 
 
+class Waiting:
+    """Says how many phones a round that has not begun waits for: when that changes, and once a
+    minute."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._said: tuple[int, int] | None = None
+        self._said_secs = 0.0
+
+    def look(self, found: tuple[int, int] | None, now_secs: float) -> None:
+        """found: phones seen and phones needed; None: nothing waits for phones."""
+        again = found == self._said and now_secs - self._said_secs < _WAITING_SECS
+        if found is not None and not again:
+            seen, needed = found
+            self._say(f"{seen} of {counted(needed, 'phone')} seen, waiting")
+            self._said_secs = now_secs
+        self._said = found
+
+
+def conclusion(rows: Sequence[RoundRow], store_dir: Path, task: Path) -> list[str]:
+    """What is said when all rounds are done: the model, its error rate if one was measured, and
+    what can be done next."""
+    evaluated = [row for row in rows if row.wer is not None]
+    weights = store_dir / "weights.safetensors"
+    lines = [f"done: {weights}"]
+    if evaluated:
+        last = evaluated[-1]
+        lines.append(
+            f"WER {100 * (last.wer or 0.0):.1f} % on {counted(last.evaluation_words, 'word')} of "
+            f"{counted(last.evaluation_clients, 'phone')} (round {last.round})"
+        )
+    else:
+        lines.append("no error rate: set evaluate_every, and phones with test speech measure it")
+    return [
+        *lines,
+        f"report: fedvoice report {store_dir}",
+        f"next: fedvoice evaluate --task {task} --weights {weights} --manifest SPEECH.jsonl",
+    ]
+
+
 def default_store(task: Path) -> Path:
     """The default store, beside the task package: `runs/task-store` for `runs/task`."""
     whole = task.resolve()
@@ -174,13 +222,14 @@ def describe(row: RoundRow, work: str) -> str:
     if work == "evaluate":
         wer = "no report" if row.wer is None else f"WER {100 * row.wer:.1f}%"
         return (
-            f"round {row.round:>4}  {wer} on {row.evaluation_clients} phones, "
-            f"{row.evaluation_words} words"
+            f"round {row.round:>4}  {wer} on {counted(row.evaluation_clients, 'phone')}, "
+            f"{counted(row.evaluation_words, 'word')}"
         )
     loss = "" if row.loss is None else f"loss {row.loss:.3f}  "
     return (
-        f"round {row.round:>4}  {row.status} by {row.ending}, {row.clients} phones  {loss}"
-        f"down {human_bytes(row.bytes_down)}  up {human_bytes(row.bytes_up)}  "
+        f"round {row.round:>4}  {row.status} by {row.ending}, "
+        f"{counted(row.clients, 'phone')}  {loss}down {human_bytes(row.bytes_down)}  "
+        f"up {human_bytes(row.bytes_up)}  "
         f"{row.wall_secs:.1f} s  CFMQ {human_bytes(row.cfmq_total_bytes)} so far (communication "
         f"{human_bytes(row.cfmq_communication_bytes)}, memory x steps "
         f"{human_bytes(row.cfmq_compute_bytes)})"
@@ -194,12 +243,21 @@ def _write_ready(path: Path, *addresses: str) -> None:
 
 
 @contextlib.contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    def terminate(_signal: int, _frame: FrameType | None) -> None:
-        raise _Terminated
+def _signals_raise() -> Iterator[None]:
+    codes = {signal.SIGTERM: EXIT_TERMINATED, signal.SIGINT: EXIT_INTERRUPTED}
 
-    before = signal.signal(signal.SIGTERM, terminate)
+    def stop(number: int, _frame: FrameType | None) -> None:
+        # A second one, of either kind, ends at once: the store is whole at every moment.
+        for which, code in codes.items():
+            signal.signal(which, lambda *_, code=code: os._exit(code))
+        raise _Terminated if number == signal.SIGTERM else KeyboardInterrupt
+
+    before = {which: signal.getsignal(which) for which in codes}
+    for which in codes:
+        if before[which] is not signal.SIG_IGN:
+            signal.signal(which, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for which, handler in before.items():
+            signal.signal(which, handler)

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from fedvoice.algorithm.settings import AlgorithmConfig
+from fedvoice.protocol.addresses import bracketed
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.protocol.settings import read_toml, validated
 
@@ -70,12 +71,9 @@ class ServerConfig(AlgorithmConfig):
     @classmethod
     def _address(cls, bind: str, info: ValidationInfo) -> str:
         # gRPC would take 99999 modulo 65536, and a missing host for a name.
-        host, _, port = bind.rpartition(":")
         if bind.startswith("unix:") or (info.field_name == "enrol_bind" and not bind):
             return bind
-        if not (host and port.isdigit() and int(port) < 65536):
-            raise ValueError("wanted host:port, the port at most 65535; 0 takes a free one")
-        return bind
+        return bracketed(bind)
 
     @model_validator(mode="after")
     def _can_be_secured(self) -> ServerConfig:

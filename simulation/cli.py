@@ -54,8 +54,8 @@ def simulate(
     from fedvoice.simulation.fleet.config import load_config
     from fedvoice.simulation.fleet.kinds import parse_counts
     from fedvoice.simulation.fleet.prepare import claim_directory, prepare
-    from fedvoice.simulation.fleet.run import server_config
     from fedvoice.simulation.fleet.run import simulate as run_simulation
+    from fedvoice.simulation.fleet.server import server_config
 
     console = Console()
     settings = load_config(
@@ -87,7 +87,7 @@ def simulate(
         f"{len(prepared.phones) - training} held out"
     )
     try:
-        with RoundTable(console, server_config(prepared).rounds) as table:
+        with RoundTable(console, server_config(settings, prepared.phones).rounds) as table:
             results = run_simulation(prepared, table.show)
     except KeyboardInterrupt:
         raise _stopped(out) from None

@@ -86,14 +86,26 @@ class ClientRegistry:
         present = {client for client in clients if self._seen_secs[client] >= earliest}
         return present if present and len(present) >= enough else clients
 
+    def trainers_seen(self) -> int:
+        """Phones with training examples that can do the work and have called, since the last
+        abandoned round if there was one."""
+        return len(self._trainers() & self._fresh())
+
+    def _trainers(self) -> set[str]:
+        clients = self._clients.values()
+        return {row.client_id for row in clients if row.capable and row.train_examples > 0}
+
+    def _fresh(self) -> set[str]:
+        return {c for c, seen in self._seen_secs.items() if seen >= self._fresh_secs}
+
     def candidates(self, rules: RoundRules, now: float) -> tuple[str, ...] | None:
         """Whom to invite to the round, in order (nobody if it is open to all); None: too few
         phones have called yet."""
         config = self._config
         capable = [row for row in self._clients.values() if row.capable]
-        trainers = {row.client_id for row in capable if row.train_examples > 0}
+        trainers = self._trainers()
         testers = {row.client_id for row in capable if row.test_examples > 0}
-        fresh = {c for c, seen in self._seen_secs.items() if seen >= self._fresh_secs}
+        fresh = self._fresh()
         enough_trainers = len(trainers & fresh) >= config.population_needed
         if rules.work is Work.TRAIN:
             if not enough_trainers:

@@ -215,6 +215,14 @@ class Coordinator:
                 raise self._failure
             return self._finished
 
+    def waiting_for(self) -> tuple[int, int] | None:
+        """Phones seen and phones that the next round needs; None: enough are there."""
+        with self._changed:
+            if self._state.phase is not Phase.SELECTING or self._finished:
+                return None
+            seen, needed = self._clients.trainers_seen(), self.job.config.population_needed
+        return (seen, needed) if seen < needed else None
+
     @property
     def state(self) -> RoundState:
         """The present round, or the last one."""

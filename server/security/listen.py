@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import grpc
 
+from fedvoice.protocol.addresses import host_of, is_loopback
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.server.security.authority import Authority
 
@@ -59,7 +59,7 @@ def enrolment_bind(bind: str, enrol_bind: str, port: int) -> str:
 def certificate_names(bind: str, extra: Sequence[str]) -> list[str]:
     """Host names and addresses under which phones may call this machine."""
     found = {"localhost", "127.0.0.1", "::1", *extra}
-    host = bind.rpartition(":")[0].strip("[]")
+    host = host_of(bind)
     if host not in _WILDCARDS:
         found.add(host)
     if not is_loopback(bind):
@@ -72,24 +72,10 @@ def certificate_names(bind: str, extra: Sequence[str]) -> list[str]:
 def reachable_host(bind: str) -> str:
     """The host by which other machines call an address; a wildcard becomes this machine's own
     address."""
-    host = bind.rpartition(":")[0]
-    if host.strip("[]") not in _WILDCARDS:
-        return host
-    outside = [a for a in _addresses(socket.gethostname()) if not _loopback(a)]
+    if host_of(bind) not in _WILDCARDS:
+        return bind.rpartition(":")[0]
+    outside = [a for a in _addresses(socket.gethostname()) if not is_loopback(f"{a}:0")]
     return outside[0] if outside else "127.0.0.1"
-
-
-def is_loopback(bind: str) -> bool:
-    """Whether only this machine can reach the address."""
-    host = bind.rpartition(":")[0].strip("[]")
-    return host == "localhost" or bind.startswith("unix:") or _loopback(host)
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _addresses(name: str) -> list[str]:

@@ -26,6 +26,7 @@ from fedvoice.protocol.notes import Note
 from fedvoice.protocol.task import FeatureSettings, TaskPackage, load_package
 from fedvoice.simulation.fleet.config import SimulationConfig
 from fedvoice.simulation.fleet.kinds import Kind, assign_kinds
+from fedvoice.simulation.fleet.server import server_config
 from fedvoice.simulation.processes import Child, undisturbed
 
 MARKER_FILE = "simulation.json"
@@ -138,6 +139,7 @@ def _make(
         check_rate(facts.sample_rate, rates, str(utterance.audio_path))
     phones = clients_of(dataset, seed=config.seed).phones
     assign_kinds(config.fleet.counts, len(phones), config.seed)
+    server_config(config, phones)
     _export(config, directory, dataset, progress)
 
 

@@ -9,19 +9,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from fedvoice.android_harness.emulation.jvm import find_phone
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.files import write_file
 from fedvoice.protocol.task import WEIGHTS_FILE, TaskPackage
 from fedvoice.reporting.results import Books, Results
-from fedvoice.server.config import ServerConfig, parse_config
+from fedvoice.server.config import ServerConfig
 from fedvoice.simulation.fleet.android import AndroidJob, JvmChild
 from fedvoice.simulation.fleet.books import read_books
 from fedvoice.simulation.fleet.kinds import Kind, kind_results, kinds_of
 from fedvoice.simulation.fleet.phones import EmulatedPhone, set_up_phones
 from fedvoice.simulation.fleet.prepare import PHONES_DIR, SERVER_DIR, Prepared
+from fedvoice.simulation.fleet.server import server_config
 from fedvoice.simulation.fleet.worker import WorkerJob, run_worker, split_among_workers
 from fedvoice.simulation.processes import Child, stop_all, undisturbed
 
@@ -30,37 +30,8 @@ _START_SECS = 60.0
 _RESTARTS_AT_MOST = 3
 _LINGER_SECS = 10.0
 
-# Phones of a simulation do not wait for a battery to charge: they may call often.
-_RETRY = {"least_secs": 0.05, "most_secs": 1.0, "spread": 0.5}
-
 Observer = Callable[[Books], None]
 Process = Child | JvmChild
-
-
-def server_config(prepared: Prepared) -> ServerConfig:
-    """The server's settings: the run's own table, completed from the fleet's size.
-
-    Raises:
-        FedvoiceError: `bad-config`.
-    """
-    config, phones = prepared.config, prepared.phones
-    # Phones with scripts may never return: the server does not wait long for them.
-    presence: dict[str, Any] = {"lease_secs": 30.0, "evaluation_timeout_secs": 60.0}
-    if not config.fleet.scripts:
-        presence = {
-            "min_population": sum(1 for phone in phones if phone.train),
-            "min_test_population": sum(1 for phone in phones if phone.test),
-        }
-    fields: dict[str, Any] = {
-        "bind": "127.0.0.1:0",
-        "insecure": True,  # all of it on this machine
-        "retry": _RETRY,
-        "seed": config.seed,
-        **presence,
-        **config.server,
-        "plan": {**config.plan.model_dump(), "seed": config.seed},
-    }
-    return parse_config(fields, f"[server] of {config.name}")
 
 
 def run_server(
@@ -97,7 +68,7 @@ def simulate(prepared: Prepared, observe: Observer) -> Results:
         FedvoiceError: what the server or a whole process of phones failed with.
     """
     config, directory = prepared.config, prepared.directory
-    settings = server_config(prepared)
+    settings = server_config(config, prepared.phones)
     held_out = {phone.client_id for phone in prepared.phones if phone.held_out}
     phones = set_up_phones(prepared.phones, config.fleet, directory / PHONES_DIR, config.seed)
     if config.plan.client_rule and any(phone.kind is Kind.ANDROID for phone in phones):
@@ -144,7 +115,8 @@ def simulate(prepared: Prepared, observe: Observer) -> Results:
 
 def collect(prepared: Prepared, books: Books) -> Results:
     """Write `weights.safetensors` and `results.json` from the server's current state."""
-    directory, settings = prepared.directory, server_config(prepared)
+    directory = prepared.directory
+    settings = server_config(prepared.config, prepared.phones)
     weights = directory / SERVER_DIR / WEIGHTS_FILE
     if weights.is_file():
         shutil.copyfile(weights, directory / WEIGHTS_FILE)

@@ -6,10 +6,10 @@ import pytest
 
 from fedvoice.algorithm.rounds import Phase, RoundRules, RoundState, Work
 from fedvoice.algorithm.schedule import following
+from fedvoice.protocol.addresses import is_loopback
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.server.config import ServerConfig, parse_config, read_config_fields
 from fedvoice.server.rounds.pace import expected_wait_secs, window
-from fedvoice.server.security.listen import is_loopback
 
 
 @pytest.mark.parametrize(

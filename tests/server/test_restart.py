@@ -34,9 +34,9 @@ most_secs = 0.05
 class Process:
     """`fedvoice serve` on a store."""
 
-    def __init__(self, directory: Path, task: Path, store: str) -> None:
+    def __init__(self, directory: Path, task: Path, store: str, settings: str = CONFIG) -> None:
         config, ready = directory / "server.toml", directory / f"{store}.ready"
-        config.write_text(CONFIG)
+        config.write_text(settings)
         ready.unlink(missing_ok=True)
         command = [sys.executable, "-m", "fedvoice", "serve", "--task", task, "--config", config]
         command += ["--store", directory / store, "--bind", "127.0.0.1:0", "--insecure"]
