@@ -16,6 +16,7 @@ import torch
 # start. It needs torch's libraries, which the line above loads.
 from executorch.extension.pybindings import _C
 
+from fedvoice.device_runtime.quiet import without_processor_notices
 from fedvoice.protocol.engine import Batch, Int64Array
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.parameters import FlatVector, Float32Array
@@ -217,7 +218,8 @@ def _read_program(package: TaskPackage) -> bytes:
 def _set_threads(threads: int) -> None:
     global _threadpool_threads
     if _threadpool_threads is None:
-        _C._unsafe_reset_threadpool(threads)
+        with without_processor_notices():
+            _C._unsafe_reset_threadpool(threads)
         _threadpool_threads = threads
     elif _threadpool_threads != threads:
         raise FedvoiceError(

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,27 +17,12 @@ from typing import Annotated, Any
 import typer
 
 from fedvoice.android_harness.emulation import jvm
+from fedvoice.doctor_checks import Check, machine_checks
 
 OLDEST_PYTHON = (3, 11)
 OLDEST_JDK = 17
 _VERSION_SECS = 30
 _APT = "On Debian: apt install {}."
-
-
-@dataclass(frozen=True)
-class Check:
-    """One requirement.
-
-    Args:
-        job: the job that needs it. found: what was found, or why it is insufficient.
-        next_step: what to do if it is missing.
-    """
-
-    job: str
-    name: str
-    ok: bool
-    found: str
-    next_step: str = ""
 
 
 SIMULATE = "simulate"
@@ -53,6 +38,7 @@ def examine() -> list[Check]:
     """Check all requirements of all jobs."""
     return [
         *_python(),
+        *machine_checks(SIMULATE),
         *_android_phones(),
         _program(BUILD, "javac", "openjdk-17-jdk-headless"),
         _program(BUILD, "mvn", "maven"),

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from urllib.request import proxy_bypass
 
 # In the order in which gRPC looks.
-_PROXY_VARIABLES = ("grpc_proxy", "https_proxy", "http_proxy")
+PROXY_VARIABLES = ("grpc_proxy", "https_proxy", "http_proxy")
 
 
 def host_of(address: str) -> str:
@@ -50,7 +50,7 @@ def proxy_for(address: str) -> str:
     empty: none."""
     if is_loopback(address):
         return ""
-    found = next((os.environ[name] for name in _PROXY_VARIABLES if os.environ.get(name)), "")
+    found = next((os.environ[name] for name in PROXY_VARIABLES if os.environ.get(name)), "")
     if not found or proxy_bypass(host_of(address)):
         return ""
     parts = urlsplit(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from types import TracebackType
 
@@ -14,6 +15,7 @@ from rich.text import Text
 from fedvoice.protocol.cost import human_bytes
 from fedvoice.reporting.results import Books, RoundResult
 
+_COUNT = re.compile(r":? *\d+ of \d+.*$")
 _ROWS_SHOWN = 16
 _ROOMY_COLUMNS = 104
 _COLUMNS = ["round", "cohort", "loss", "WER %", "held-out %", "down", "up", "steps"]
@@ -21,7 +23,7 @@ _COLUMNS += ["CFMQ comm.", "CFMQ comp.", "secs"]
 
 
 class PreparationView:
-    """Shows the part being prepared: one changing line on a terminal, else a line a part."""
+    """Shows the step being prepared: one changing line on a terminal, else a line a step."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -42,12 +44,12 @@ class PreparationView:
         self._status.stop()
 
     def show(self, what: str) -> None:
-        """`what`: the part, and after a colon its progress."""
+        """`what`: a step, perhaps followed by its progress, `: 3 of 60`."""
         if self._console.is_terminal:
             self._status.update(what)
-        elif (part := what.partition(":")[0]) not in self._printed:
-            self._printed.add(part)
-            self._console.print(f"{part} ...", highlight=False)
+        elif (step := _COUNT.sub("", what)) not in self._printed:
+            self._printed.add(step)
+            self._console.print(f"{step} ...", highlight=False)
 
 
 class RoundTable:

@@ -7,7 +7,8 @@ import sys
 
 from fedvoice import doctor
 from fedvoice.android_harness.emulation import jvm
-from fedvoice.doctor import Check, examine, possible
+from fedvoice.doctor import examine, possible
+from fedvoice.doctor_checks import Check, machine_checks
 
 
 def test_doctor_says_what_works_here():
@@ -40,3 +41,16 @@ def test_what_is_missing_is_named_with_the_way_out(monkeypatch, tmp_path):
     assert all(check.next_step for check in checks if not check.ok)
     assert not possible(checks)[doctor.ANDROID_PHONES]
     assert "the Kotlin phone is not built" in jvm.why_not()
+
+
+def test_a_small_machine_is_told_what_it_lacks(monkeypatch, tmp_path):
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal: 1000 kB\nMemAvailable: 500000 kB\n")
+    usage = shutil.disk_usage("/")._replace(free=10_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setenv("https_proxy", "http://me:secret@proxy.example:3128")
+    found = {check.name: check for check in machine_checks("job", meminfo)}
+    assert not any(found[name].ok for name in ("disk", "memory", "shared memory"))
+    assert found["memory"].found == "512 MB available, wanted 3 GB"
+    assert "https_proxy set" in found["proxies"].found
+    assert "secret" not in found["proxies"].found
