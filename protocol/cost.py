@@ -9,6 +9,7 @@ state + planned arena of the largest bucket used. The measured peak is kept besi
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -87,3 +88,11 @@ def human_bytes(count: float) -> str:
             return f"{count:.0f} B" if unit == "B" else f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.3g} TB"
+
+
+def gigabytes(count: float) -> str:
+    """`count` bytes as a number of GB for a column: two decimals, more where those would be 0."""
+    giga = count / 1e9
+    if giga <= 0 or giga >= 0.1:
+        return f"{giga:.2f}"
+    return f"{giga:.{1 - math.floor(math.log10(giga))}f}"

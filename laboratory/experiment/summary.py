@@ -11,6 +11,7 @@ from typing import Any
 
 from fedvoice.laboratory.experiment.outcome import Outcome, mean_and_spread
 from fedvoice.laboratory.experiment.trials import Metric
+from fedvoice.protocol.cost import gigabytes
 
 METRICS: tuple[Metric, ...] = ("wer", "heldout_wer", "pooled")
 
@@ -165,9 +166,9 @@ def table_rows(lines: Sequence[Line]) -> list[list[str]]:
             f"{line.rounds:.0f}" + _target(line),
             *([_reference(line)] if referred else []),
             f"{line.steps:.0f}",
-            f"{line.communication_bytes / 1e9:.2f}",
-            f"{line.computation_bytes / 1e9:.2f}",
-            f"{line.cfmq_bytes / 1e9:.2f}",
+            gigabytes(line.communication_bytes),
+            gigabytes(line.computation_bytes),
+            gigabytes(line.cfmq_bytes),
             f"{line.secs:.0f}",
         ]
         for line in lines

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fedvoice.protocol.cost import analytic_cfmq, local_steps, training_memory_bytes
+from fedvoice.protocol.cost import analytic_cfmq, gigabytes, local_steps, training_memory_bytes
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,17 @@ def test_law_7_cfmq_vectors(examples_per_client, batch_size, alpha, steps, terab
 
 def test_the_gradient_is_counted_once_inside_the_arena():
     assert training_memory_bytes(weights_bytes=10, optimizer_state_bytes=5, arena_bytes=30) == 45
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [
+        (0, "0.00"),
+        (12_345_678_900, "12.35"),
+        (1e8, "0.10"),
+        (4_560_000, "0.0046"),
+        (912, "0.00000091"),
+    ],
+)
+def test_a_small_cost_in_gigabytes_is_never_shown_as_nothing(count, shown):
+    assert gigabytes(count) == shown
