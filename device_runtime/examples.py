@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Sequence
 
-from fedvoice.data.audio import check_rate, read_waveform
-from fedvoice.device_runtime.course import UNUSABLE
+from fedvoice.data.audio import read_waveform
+from fedvoice.data.fit import targets_or_reason
 from fedvoice.device_runtime.store import ExampleStore, StoredExample
 from fedvoice.protocol.engine import Engine, Example, Examples, normalise_features
-from fedvoice.protocol.errors import FedvoiceError
-from fedvoice.protocol.task import TaskManifest
+from fedvoice.protocol.usage import Reason, Usage
 
 
 class FeatureCache:
@@ -53,7 +52,7 @@ class LocalExamples(Examples):
     """Those of a store's rows that the task can use, each decoded when it is indexed.
 
     Rows that fit no bucket, have unknown tokens or another sample rate are left out and counted
-    without decoding them: `skipped`, and by reason in `reasons`.
+    without decoding them, in `usage`.
     """
 
     def __init__(
@@ -66,10 +65,20 @@ class LocalExamples(Examples):
         self._engine = engine
         self._store = store
         self._cache = cache
-        usable = [(row, _targets(row, engine.manifest)) for row in rows]
-        self._rows = [(row, found) for row, found in usable if not isinstance(found, str)]
-        self.reasons = Counter(found for _, found in usable if isinstance(found, str))
-        self.skipped = self.reasons.total()
+        self._rows: list[tuple[StoredExample, list[int]]] = []
+        self.usage = Usage()
+        for row in rows:
+            found = targets_or_reason(row.samples, row.sample_rate, row.transcript, engine.manifest)
+            if isinstance(found, Reason):
+                self.usage.leave_out(found, row.where)
+            else:
+                self.usage.used += 1
+                self._rows.append((row, found))
+
+    @property
+    def skipped(self) -> int:
+        """Rows left out."""
+        return self.usage.skipped
 
     @property
     def rows(self) -> list[StoredExample]:
@@ -94,25 +103,3 @@ class LocalExamples(Examples):
             example = Example(features=features, targets=targets)
             self._cache.put(row.id, example)
         return example
-
-
-def _targets(row: StoredExample, manifest: TaskManifest) -> list[int] | str:
-    """Token ids of a row, or why the task cannot use it (no word of what was said)."""
-    settings = manifest.features
-    try:
-        check_rate(row.sample_rate, settings, row.where)
-        targets = manifest.vocabulary.encode(row.transcript)
-    except FedvoiceError as error:
-        if error.code not in UNUSABLE:
-            raise
-        return str(error.code)
-    frames = settings.frames(row.samples)
-    fits = frames > 0 and row.samples <= settings.max_secs * settings.sample_rate
-    if not fits or manifest.bucket_for(settings.stacked_frames(frames), len(targets)) is None:
-        return "no bucket fits"
-    return targets
-
-
-def describe_reasons(reasons: Mapping[str, int]) -> str:
-    """As text: "2 wrong-sample-rate, 1 unknown-token"."""
-    return ", ".join(f"{count} {reason}" for reason, count in reasons.items())

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fedvoice.device_runtime.checkpoint import Checkpoint
 from fedvoice.device_runtime.engines import LoadedEngine
 from fedvoice.device_runtime.evaluation import evaluate
-from fedvoice.device_runtime.examples import FeatureCache, LocalExamples, describe_reasons
+from fedvoice.device_runtime.examples import FeatureCache, LocalExamples
 from fedvoice.device_runtime.outbox import PendingReport
 from fedvoice.device_runtime.store import ExampleStore, Split
 from fedvoice.device_runtime.trainer import TrainingStatus, train
@@ -55,8 +55,8 @@ def _train(
     plan = TrainingPlan.from_message(work.assignment.plan)
     engine, round_number = work.loaded.engine, work.assignment.round
     examples = LocalExamples(engine, store, store.examples(Split.TRAIN), features)
-    if examples.reasons:
-        _log.info("%s: left out %s", work.client_id, describe_reasons(examples.reasons))
+    if examples.skipped:
+        _log.info("%s: %s", work.client_id, examples.usage.describe())
     result = train(
         engine,
         examples,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedvoice.algorithm.settings import AlgorithmConfig
 from fedvoice.arguments import Plugin, algorithm_config, callbacks_of, table_of, training_plan
-from fedvoice.data.dataset import Dataset, identity_of
+from fedvoice.data.dataset import Dataset, clients_of, identity_of
 from fedvoice.data.memory import MappingDataset, Pair
 from fedvoice.data.partitioning import PARTITIONS
 from fedvoice.model_export.config import ExportConfig
@@ -44,6 +44,7 @@ from fedvoice.simulation.populations import build_population, export_config
 from fedvoice.simulation.quality import judged
 from fedvoice.simulation.tasks import TrainingTask, exported_task, unexported_task
 from fedvoice.simulation.training import rates_of, run_rounds
+from fedvoice.simulation.usage import CorpusUsage, check_usable, usage_of
 from fedvoice.simulation.workers.spread import Spread
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ def simulate(
     seed: int = 0,
     name: str = "simulation",
     out: Path | str | None = None,
+    allow_skipped: bool = False,
 ) -> Simulation:
     """Train one model on clients' examples by federated averaging, without phones.
 
@@ -124,6 +126,7 @@ def simulate(
         out: folder of results.json, weights and a checkpoint, from which a run that was stopped, or
             that a callback ended, is resumed. None: nothing is kept. It is locked while the run
             lasts; the lock of a process that dies is free at once.
+        allow_skipped: go on though over a tenth of the examples is unusable.
 
     Raises:
         FedvoiceError: `bad-config`, `bad-plugin`, `exists` if `out` holds another run, or
@@ -155,12 +158,17 @@ def simulate(
     told = Callbacks(callbacks_of(callbacks))
     with run.held():
         kept = run.claim()
-        return kept if kept is not None else _trained(run, told, workers)
+        return kept if kept is not None else _trained(run, told, workers, allow_skipped)
 
 
-def _trained(run: _Run, told: Callback, workers: int) -> Simulation:
+def _trained(run: _Run, told: Callback, workers: int, allow_skipped: bool) -> Simulation:
     """The run's result, from its checkpoint or its beginning."""
     began, made = time.monotonic(), run.make_task(told)
+    clients = clients_of(run.dataset, run.partition, run.seed)
+    usage = usage_of(clients, made.manifest, told.noted)
+    for line in usage.lines():
+        told.noted(line)
+    check_usable(usage, f"the examples of {run.name}", allow_skipped=allow_skipped)
     spec = TrainerSpec(run.engine, made.manifest, made.package_dir)
     # Workers know a registered partition by the module that it is in.
     partition = run.partition
@@ -179,7 +187,7 @@ def _trained(run: _Run, told: Callback, workers: int) -> Simulation:
         run.save(state)
     see_that_updates_count(run.name, state.rows, state.refused)
     secs = time.monotonic() - began
-    found = run.end(state, made.manifest, secs, complete=not ended_early)
+    found = run.end(state, made.manifest, usage, secs, complete=not ended_early)
     told.ended(found.results)
     return found
 
@@ -262,7 +270,13 @@ class _Run:
             save_state(self.folder, state)
 
     def end(
-        self, state: FederationState, manifest: TaskManifest, secs: float, *, complete: bool
+        self,
+        state: FederationState,
+        manifest: TaskManifest,
+        usage: CorpusUsage,
+        secs: float,
+        *,
+        complete: bool,
     ) -> Simulation:
         """The run's result, written into its folder. One that a callback ended keeps its
         checkpoint: the same call resumes it."""
@@ -278,6 +292,7 @@ class _Run:
                 "refused": dict(state.refused),
                 "complete": complete,
                 "secs": secs,
+                "usage": usage.as_dict(),
             },
             config={"name": self.name, "alpha": self.algorithm.alpha, **self._identity()},
         )

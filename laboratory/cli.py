@@ -77,6 +77,10 @@ def run(
             help="Address of a Ray cluster, host:port or auto; default: a new one on this machine."
         ),
     ] = None,
+    allow_skipped: Annotated[
+        bool,
+        typer.Option("--allow-skipped", help="Go on though over a tenth of a corpus is unusable."),
+    ] = False,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -123,7 +127,15 @@ def run(
     make_folder(out)  # an unwritable folder fails before the long part
     try:
         with ExperimentView(console, len({c.digest for c in wanted}), loaded.metric) as view:
-            gathered = run_trials(wanted, kept, at_a_time, view, spread, loaded.callbacks)
+            gathered = run_trials(
+                wanted,
+                kept,
+                at_a_time,
+                view,
+                spread,
+                loaded.callbacks,
+                allow_skipped=allow_skipped,
+            )
     except KeyboardInterrupt:
         typer.echo("stopped; the same command resumes", err=True)
         raise typer.Exit(130) from None

@@ -20,6 +20,7 @@ class ErrorCode(StrEnum):
     MISSING_AUDIO = "missing-audio"
     UNREADABLE_AUDIO = "unreadable-audio"
     WRONG_SAMPLE_RATE = "wrong-sample-rate"
+    TOO_LITTLE_USABLE = "too-little-usable"
     EMPTY_TRANSCRIPT = "empty-transcript"
     UNKNOWN_TOKEN = "unknown-token"
     BAD_PACKAGE = "bad-package"

@@ -7,6 +7,14 @@ from typing import Annotated
 
 import typer
 
+from fedvoice.protocol.notes import counted
+from fedvoice.protocol.usage import Usage
+
+AllowSkipped = Annotated[
+    bool,
+    typer.Option("--allow-skipped", help="Go on though over a tenth of the speech is unusable."),
+]
+
 
 def simulate(
     config: Annotated[Path, typer.Option(help="The run's TOML file, e.g. experiments/demo.toml.")],
@@ -38,6 +46,7 @@ def simulate(
         ),
     ] = "",
     overwrite: Annotated[bool, typer.Option(help="Replace an earlier run in the folder.")] = False,
+    allow_skipped: AllowSkipped = False,
 ) -> None:
     """A server and a fleet of emulated phones on this machine train one recogniser.
 
@@ -76,7 +85,7 @@ def simulate(
         console.print(f"resuming the run in {out}")
     try:
         with PreparationView(console) as view:
-            prepared = prepare(settings, out, view.show)
+            prepared = prepare(settings, out, view.show, allow_skipped=allow_skipped)
     except KeyboardInterrupt:
         raise _stopped(out) from None
     training = sum(1 for phone in prepared.phones if phone.train)
@@ -86,6 +95,8 @@ def simulate(
         f"{package.parameters.parameter_count:,} parameters, {training} phones that train, "
         f"{len(prepared.phones) - training} held out"
     )
+    for line in prepared.usage.lines():
+        console.print(line, highlight=False, soft_wrap=True)
     try:
         with RoundTable(console, server_config(settings, prepared.phones).rounds) as table:
             results = run_simulation(prepared, table.show)
@@ -105,6 +116,7 @@ def evaluate(
     ] = "executorch",
     split: Annotated[str, typer.Option(help="Only utterances of this split; empty: all.")] = "",
     threads: Annotated[int, typer.Option(help="Threads of the engine.", min=1)] = 1,
+    allow_skipped: AllowSkipped = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Word error rate of a model on a manifest, greedy, in percent."""
@@ -114,15 +126,22 @@ def evaluate(
 
     from fedvoice.simulation.evaluation import evaluate_manifest
 
-    result = evaluate_manifest(task, weights, manifest, engine=engine, split=split, threads=threads)
+    result = evaluate_manifest(
+        task,
+        weights,
+        manifest,
+        engine=engine,
+        split=split,
+        threads=threads,
+        allow_skipped=allow_skipped,
+    )
     if json:
         typer.echo(json_module.dumps(result))
         return
-    reasons = ", ".join(f"{count} {why}" for why, count in result["skipped_reasons"].items())
+    usage = Usage.from_dict(result)
     Console(highlight=False).print(
-        f"WER {result['wer']:.2f} % on {result['utterances']} utterances, {result['words']} words "
-        f"({result['skipped']} left out{': ' if reasons else ''}{reasons}), "
-        f"engine {result['engine']}"
+        f"WER {result['wer']:.2f} % on {counted(result['words'], 'word')}, engine "
+        f"{result['engine']}; {usage.describe()}"
     )
 
 

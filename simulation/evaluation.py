@@ -10,6 +10,7 @@ from fedvoice.data.speech import SpeechCorpus
 from fedvoice.protocol.engine import Engine
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.task import TaskPackage, load_package, load_weights
+from fedvoice.simulation.usage import CorpusUsage, check_usable
 
 ENGINES = ("executorch", "torch")
 
@@ -41,16 +42,23 @@ def load_engine(name: str, package: TaskPackage, threads: int) -> Engine:
 
 
 def evaluate_manifest(
-    task: Path, weights: Path, manifest: Path, *, engine: str, split: str = "", threads: int = 1
+    task: Path,
+    weights: Path,
+    manifest: Path,
+    *,
+    engine: str,
+    split: str = "",
+    threads: int = 1,
+    allow_skipped: bool = False,
 ) -> dict[str, Any]:
     """Greedy word error rate in percent, as a phone would measure it.
 
     Returns:
-        wer, utterances, words, engine, skipped (too long for every bucket, unknown words, another
-        sample rate), skipped_reasons.
+        wer, utterances, words, engine, skipped; used, left_out, first_left_out as of
+        `protocol.usage.Usage`.
     """
     from fedvoice.device_runtime.evaluation import evaluate
-    from fedvoice.device_runtime.examples import FeatureCache, LocalExamples, describe_reasons
+    from fedvoice.device_runtime.examples import FeatureCache, LocalExamples
     from fedvoice.device_runtime.store import ExampleStore, NewExample, Split
 
     package = load_package(task)
@@ -66,14 +74,16 @@ def evaluate_manifest(
             for u in utterances
         )
         examples = LocalExamples(loaded, store, store.examples(Split.TEST), FeatureCache())
+        check_usable(
+            CorpusUsage(examples.usage), f"speech of {manifest}", allow_skipped=allow_skipped
+        )
         statistics = evaluate(loaded, examples, flat)
         assert statistics is not None  # nothing asks it to stop
     if not statistics.words:
         raise FedvoiceError(
             ErrorCode.BAD_MANIFEST,
             where=str(manifest),
-            got=f"no usable utterance among {len(utterances)}: "
-            + (describe_reasons(examples.reasons) or "none decoded"),
+            got=f"no usable utterance among {len(utterances)}: " + examples.usage.describe(),
             wanted="speech of the task's words, within its buckets",
             next_step="Check the manifest's split and the task's vocabulary and buckets.",
         )
@@ -83,5 +93,5 @@ def evaluate_manifest(
         "words": statistics.words,
         "engine": engine,
         "skipped": statistics.skipped_examples + examples.skipped,
-        "skipped_reasons": dict(examples.reasons),
+        **examples.usage.as_dict(),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from fedvoice.data.audio import read_waveform
 from fedvoice.data.dataset import Clients
+from fedvoice.data.fit import targets_of
 from fedvoice.data.references import (
     ArrayReference,
     PackedExamples,
@@ -24,11 +26,15 @@ from fedvoice.protocol.task import FeatureSettings, TaskManifest
 from fedvoice.protocol.utterances import Utterance
 from fedvoice.simulation.clients import ClientData
 
+_log = logging.getLogger("fedvoice.simulation")
+
 TESTED_TOGETHER = 2048
 """Most utterances of a test set collated at once."""
 LEFT_OUT = UNUSABLE - {ErrorCode.MISSING_AUDIO, ErrorCode.WRONG_SAMPLE_RATE}
 """Errors for which an example is skipped, as on a phone. A missing file or a wrong sample rate is
 not one of them: it usually concerns the whole corpus, so a simulation fails before it begins."""
+_FOUND_BY_DECODING = (ErrorCode.UNREADABLE_AUDIO, ErrorCode.NOT_FINITE)
+"""What `usage_of` has not counted in a corpus that it did not listen to."""
 HELD_BYTES = 1 << 30
 """Most bytes of features cached by one process; beyond that files are read again."""
 
@@ -185,31 +191,13 @@ class DatasetPopulation:
         except FedvoiceError as error:
             if error.code not in LEFT_OUT:
                 raise
+            if error.code in _FOUND_BY_DECODING:
+                _log.warning("left out: %s", error)
             return None
         stacked = manifest.features.stacked_frames(len(features))
         if manifest.bucket_for(stacked, len(targets)) is None:
             return None
         return Example(features=features, targets=targets)
-
-
-def targets_of(reference: Reference, manifest: TaskManifest) -> Sequence[int]:
-    """The target token ids of an example.
-
-    Raises:
-        FedvoiceError: `unknown-token`, also for ids outside the vocabulary; `empty-transcript`.
-    """
-    ids = reference.targets if isinstance(reference, ArrayReference) else None
-    if ids is None:
-        return manifest.vocabulary.encode(reference.text)
-    if not all(1 <= token < manifest.vocabulary.size for token in ids):
-        raise FedvoiceError(
-            ErrorCode.UNKNOWN_TOKEN,
-            where="an example of the corpus",
-            got=f"token ids {min(ids)}..{max(ids)}",
-            wanted=f"1..{manifest.vocabulary.size - 1}",
-            next_step="Give the task a vocabulary of all ids; 0 is the blank.",
-        )
-    return ids
 
 
 def collate_arrays(examples: Examples, manifest: TaskManifest) -> ClientData:

@@ -18,7 +18,8 @@ from fedvoice.simulation.workers.spread import HERE, Spread
 
 @dataclass(frozen=True, eq=False)
 class TrialJob:
-    """One trial to run; picklable, compared by identity. export_only: only export the trial's task.
+    """One trial to run; picklable, compared by identity. export_only: only export the trial's task
+    and look at its corpus.
     callbacks: specifications, from which callbacks are built where the job runs."""
 
     trial: Trial
@@ -27,6 +28,7 @@ class TrialJob:
     prune: PruneRule | None = None
     callbacks: tuple[CallbackSpec, ...] = ()
     export_only: bool = False
+    allow_skipped: bool = False
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle the trial as other processes can run it.

@@ -18,6 +18,7 @@ from fedvoice.simulation.fleet.run import simulate
 from fedvoice.simulation.quality import ErrorCounts
 from fedvoice.simulation.tasks import TrainingTask
 from fedvoice.simulation.training import rates_of
+from fedvoice.simulation.usage import CorpusUsage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 def simulate_trial(
     trial: Trial,
     task: TrainingTask,
+    usage: CorpusUsage,
     directory: Path,
     observe: Callable[[Books], None],
     processes: int,
@@ -35,6 +37,7 @@ def simulate_trial(
     """Run all rounds of a trial, resuming from its server's store.
 
     Args:
+        usage: what the task uses of the corpus.
         observe: called with the books as they grow; an exception stops the run.
         processes: number of processes that the phones share.
 
@@ -63,7 +66,7 @@ def simulate_trial(
         fleet=FleetConfig(processes=processes),
     )
     phones = list(clients_of(settings.data, seed=trial.seed).phones)
-    prepared = Prepared(config, directory, phones, load_package(package_dir))
+    prepared = Prepared(config, directory, phones, load_package(package_dir), usage)
     results = simulate(prepared, observe)
     held_out = {phone.client_id for phone in phones if phone.held_out}
     evaluations = read_evaluations(directory / SERVER_DIR, held_out)

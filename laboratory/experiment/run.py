@@ -38,12 +38,15 @@ from fedvoice.simulation.populations import build_population, export_config
 from fedvoice.simulation.quality import judged
 from fedvoice.simulation.tasks import TrainingTask, exported_task, unexported_task
 from fedvoice.simulation.training import run_rounds
+from fedvoice.simulation.usage import CorpusUsage, check_usable, kept_usage
 from fedvoice.simulation.workers.spread import HERE, Spread
 
 if TYPE_CHECKING:
     from fedvoice.reporting.results import Books
 
 _log = logging.getLogger("fedvoice.laboratory")
+
+USAGE_DIR = "usage"
 
 
 def trial_task(trial: Trial, tasks_dir: Path, note: Note) -> TrainingTask:
@@ -52,6 +55,22 @@ def trial_task(trial: Trial, tasks_dir: Path, note: Note) -> TrainingTask:
     if not trial.settings.export and not ENGINES.get(trial.settings.engine).needs_package:
         return unexported_task(export)
     return exported_task(export, tasks_dir, lambda what: note(f"export: {what}"))
+
+
+def trial_usage(
+    trial: Trial, task: TrainingTask, tasks_dir: Path, note: Note, *, allow_skipped: bool
+) -> CorpusUsage:
+    """What the trial's task uses of its corpus; looked at once for all trials that share both.
+
+    Raises:
+        FedvoiceError: `too-little-usable`.
+    """
+    folder = tasks_dir / USAGE_DIR
+    usage = kept_usage(trial.settings.data, trial.seed, task.manifest, folder, note)
+    for line in usage.lines():
+        note(line)
+    check_usable(usage, f"the corpus of {trial.name}", allow_skipped=allow_skipped)
+    return usage
 
 
 @dataclass(frozen=True)
@@ -63,6 +82,7 @@ class TrialRun:
     tasks_dir: Path
     callbacks: Sequence[Callback] = ()
     spread: Spread = HERE
+    allow_skipped: bool = False
 
     def run(self) -> Outcome:
         """Run the trial, resuming from its checkpoint, and write its results into the directory.
@@ -95,11 +115,14 @@ class TrialRun:
 
     def _run_unfinished(self) -> Outcome:
         task = trial_task(self.trial, self.tasks_dir, self._told.noted)
+        usage = trial_usage(
+            self.trial, task, self.tasks_dir, self._told.noted, allow_skipped=self.allow_skipped
+        )
         if self._driver is Driver.PHONES:
-            return self._run_on_phones(task)
-        return self._run_here(task)
+            return self._run_on_phones(task, usage)
+        return self._run_here(task, usage)
 
-    def _run_here(self, task: TrainingTask) -> Outcome:
+    def _run_here(self, task: TrainingTask, usage: CorpusUsage) -> Outcome:
         trial, began = self.trial, time.monotonic()
         spec = TrainerSpec(trial.settings.engine, task.manifest, task.package_dir)
         source = partial(build_population, trial.settings.data, task.manifest, trial.seed)
@@ -139,6 +162,7 @@ class TrialRun:
                 **final_rates(state),
                 "complete": not early,
                 "secs": time.monotonic() - began,
+                "usage": usage.as_dict(),
             },
             config=describe(trial, task.manifest, len(population.client_ids)),
         )
@@ -164,7 +188,7 @@ class TrialRun:
             save=partial(save_state, self.directory),
         )
 
-    def _run_on_phones(self, task: TrainingTask) -> Outcome:
+    def _run_on_phones(self, task: TrainingTask, usage: CorpusUsage) -> Outcome:
         from fedvoice.laboratory.experiment.phones import (
             simulate_trial,  # a server's and a phone's modules
         )
@@ -181,7 +205,7 @@ class TrialRun:
             self._told.round_begins(seen + 1)
 
         results, evaluations = simulate_trial(
-            self.trial, task, self.directory, observe, self.spread.workers
+            self.trial, task, usage, self.directory, observe, self.spread.workers
         )
         see_that_updates_count(f"trial {self.trial.name}", results.rounds, {})
         return self._ended(results, evaluations)

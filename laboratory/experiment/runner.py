@@ -65,18 +65,21 @@ def run_trials(
     observer: Observer,
     spread: Spread = HERE,
     callbacks: Sequence[CallbackSpec] = (),
+    *,
+    allow_skipped: bool = False,
 ) -> Gathered:
     """Run the unfinished trials, `jobs` at a time; equal trials once.
 
     Args:
         spread: with `ray` trials run on the cluster that this process is connected to.
         callbacks: of every trial, called in the process that runs it.
+        allow_skipped: run trials though a good part of their corpus is unusable.
 
     Raises:
         KeyboardInterrupt: after the workers have written checkpoints.
         FedvoiceError: `client-lost` if workers die repeatedly at the same trial.
     """
-    batch = _Batch(trials_dir, observer, spread, travelling(callbacks))
+    batch = _Batch(trials_dir, observer, spread, travelling(callbacks), allow_skipped)
     batch.take(trials)
     if batch.waiting:
         with closing(_executor(min(jobs, len(batch.waiting)), trials_dir, spread)) as executor:
@@ -104,6 +107,7 @@ class _Batch:
     observer: Observer
     spread: Spread
     callbacks: tuple[CallbackSpec, ...]
+    allow_skipped: bool
     waiting: dict[str, Trial] = field(default_factory=dict)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     failures: dict[str, Failure] = field(default_factory=dict)
@@ -142,6 +146,7 @@ class _Batch:
             self.spread,
             callbacks=self.callbacks,
             export_only=export_only,
+            allow_skipped=self.allow_skipped,
         )
 
     def _drain(self, executor: Executor, jobs: Iterator[TrialJob]) -> list[Ended]:

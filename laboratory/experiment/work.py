@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fedvoice.laboratory.experiment.executor import TrialJob
 from fedvoice.laboratory.experiment.outcome import Outcome
 from fedvoice.laboratory.experiment.progress import Prune, trial_dir
-from fedvoice.laboratory.experiment.run import TrialRun, trial_task
+from fedvoice.laboratory.experiment.run import TrialRun, trial_task, trial_usage
 from fedvoice.reporting.callbacks import Callback, Callbacks, make_callbacks
 
 
@@ -21,9 +21,11 @@ def work_on(job: TrialJob, callbacks: Sequence[Callback]) -> Outcome | None:
     told = [*callbacks, *make_callbacks(job.callbacks)]
     tasks_dir = job.trials_dir / "tasks"
     if job.export_only:
-        trial_task(job.trial, tasks_dir, Callbacks(told).noted)
+        note = Callbacks(told).noted
+        task = trial_task(job.trial, tasks_dir, note)
+        trial_usage(job.trial, task, tasks_dir, note, allow_skipped=job.allow_skipped)
         return None
     if job.prune is not None:
         told.append(Prune(job.prune))
     directory = trial_dir(job.trials_dir, job.trial)
-    return TrialRun(job.trial, directory, tasks_dir, told, job.spread).run()
+    return TrialRun(job.trial, directory, tasks_dir, told, job.spread, job.allow_skipped).run()

@@ -15,24 +15,29 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fedvoice.android_harness.emulation.jvm import find_phone
-from fedvoice.data.audio import check_rate, read_facts
-from fedvoice.data.dataset import Corpus, Dataset, Spoken, clients_of
+from fedvoice.data.dataset import Corpus, Dataset, clients_of
 from fedvoice.data.speakers import PhoneData
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.files import write_file
 from fedvoice.protocol.notes import Note
-from fedvoice.protocol.task import FeatureSettings, TaskPackage, load_package
+from fedvoice.protocol.task import TaskPackage, load_package
 from fedvoice.simulation.fleet.config import SimulationConfig
 from fedvoice.simulation.fleet.kinds import Kind, assign_kinds
 from fedvoice.simulation.fleet.server import server_config
 from fedvoice.simulation.processes import Child, undisturbed
+from fedvoice.simulation.usage import CorpusUsage, check_usable, usage_of
+
+if TYPE_CHECKING:
+    from fedvoice.model_export.config import ExportConfig
 
 MARKER_FILE = "simulation.json"
 TASK_DIR = "task"
 SERVER_DIR = "server"
 PHONES_DIR = "phones"
+USAGE_FILE = "usage.json"
 _POLL_SECS = 0.1
 
 
@@ -44,6 +49,7 @@ class Prepared:
     directory: Path
     phones: list[PhoneData]
     package: TaskPackage
+    usage: CorpusUsage
 
 
 def claim_directory(config: SimulationConfig, directory: Path, *, overwrite: bool) -> bool:
@@ -80,7 +86,9 @@ def _same_run(text: str, config: SimulationConfig) -> bool:
         return False
 
 
-def prepare(config: SimulationConfig, directory: Path, progress: Note) -> Prepared:
+def prepare(
+    config: SimulationConfig, directory: Path, progress: Note, *, allow_skipped: bool = False
+) -> Prepared:
     """Make or read the corpus, export the task, partition the corpus among phones.
 
     Speech and task are made in a process of their own, so that the gigabyte that exporting takes
@@ -88,6 +96,7 @@ def prepare(config: SimulationConfig, directory: Path, progress: Note) -> Prepar
 
     Args:
         progress: called with a few words before each part.
+        allow_skipped: go on though a good part of the speech is unusable.
 
     Raises:
         FedvoiceError: what reading manifests and exporting raise; `missing-extra` if Android
@@ -96,7 +105,9 @@ def prepare(config: SimulationConfig, directory: Path, progress: Note) -> Prepar
     if config.fleet.counts.get(Kind.ANDROID, 0) != 0:
         find_phone()
     reading, writing = multiprocessing.Pipe(duplex=False)
-    maker = Child("prepare", _make, (config, directory, writing), directory / "prepare.log")
+    maker = Child(
+        "prepare", _make, (config, directory, writing, allow_skipped), directory / "prepare.log"
+    )
     writing.close()
     try:
         while maker.running or reading.poll():
@@ -113,7 +124,8 @@ def prepare(config: SimulationConfig, directory: Path, progress: Note) -> Prepar
     if error is not None:
         raise error
     phones = clients_of(prepared_data(config, directory, progress), seed=config.seed).phones
-    return Prepared(config, directory, list(phones), load_package(directory / TASK_DIR))
+    usage = CorpusUsage.from_dict(json.loads((directory / USAGE_FILE).read_text(encoding="utf-8")))
+    return Prepared(config, directory, list(phones), load_package(directory / TASK_DIR), usage)
 
 
 def prepared_data(config: SimulationConfig, directory: Path, note: Note) -> Dataset:
@@ -124,30 +136,34 @@ def prepared_data(config: SimulationConfig, directory: Path, note: Note) -> Data
 
 
 def _make(
-    config: SimulationConfig, directory: Path, reports: Connection, stopping: threading.Event
+    config: SimulationConfig,
+    directory: Path,
+    reports: Connection,
+    allow_skipped: bool,
+    stopping: threading.Event,
 ) -> None:
     def progress(what: str) -> None:
         if stopping.is_set():
             sys.exit(0)
         reports.send(what)
 
-    dataset = prepared_data(config, directory, progress)
-    # Errors are raised before the long part.
-    rates = FeatureSettings.model_validate(config.task.get("features", {}))
-    for utterance in dataset.utterances() if isinstance(dataset, Spoken) else ():
-        facts = read_facts(utterance.audio_path, str(utterance.audio_path))
-        check_rate(facts.sample_rate, rates, str(utterance.audio_path))
-    phones = clients_of(dataset, seed=config.seed).phones
-    assign_kinds(config.fleet.counts, len(phones), config.seed)
-    server_config(config, phones)
-    _export(config, directory, dataset, progress)
-
-
-def _export(config: SimulationConfig, directory: Path, dataset: Dataset, progress: Note) -> None:
     from fedvoice.simulation.populations import export_config  # loads the models
+    from fedvoice.simulation.tasks import unexported_task
 
+    # Errors are raised before the long part.
+    dataset = prepared_data(config, directory, progress)
+    clients = clients_of(dataset, seed=config.seed)
+    assign_kinds(config.fleet.counts, len(clients.phones), config.seed)
+    server_config(config, clients.phones)
     fields = {"seed": config.seed, "plan": config.plan.model_dump(), **config.task}
     export = export_config(dataset, fields, config.name)
+    usage = usage_of(clients, unexported_task(export).manifest, progress)
+    check_usable(usage, f"[data] of {config.name}", allow_skipped=allow_skipped)
+    write_file(directory / USAGE_FILE, json.dumps(usage.as_dict(), indent=1))
+    _export(export, directory, progress)
+
+
+def _export(export: ExportConfig, directory: Path, progress: Note) -> None:
     task_dir, key_path = directory / TASK_DIR, directory / "task.key"
     key = export_key(export)
     if key_path.is_file() and key_path.read_text(encoding="utf-8") == key:

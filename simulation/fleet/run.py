@@ -140,6 +140,7 @@ def collect(prepared: Prepared, books: Books) -> Results:
             "evaluation_bytes": books.evaluation_bytes,
             "install_bytes": books.install_bytes,
             "idle_bytes": books.idle_bytes,
+            "usage": prepared.usage.as_dict(),
         },
         config={
             **prepared.config.model_dump(mode="json"),

@@ -84,8 +84,8 @@ def test_unusable_rows_are_skipped_without_decoding(tmp_path: Path) -> None:
     )
     examples = LocalExamples(engine, store, store.examples(Split.TRAIN), FeatureCache())
     assert (len(examples), examples.skipped) == (1, 5)
-    assert examples.reasons.total() == 5
-    assert examples.reasons["wrong-sample-rate"] == 1
+    assert examples.usage.skipped == 5
+    assert examples.usage.left_out["wrong-sample-rate"].count == 1
     example = examples[0]
     assert example.targets == [engine.manifest.vocabulary.encode("yes")[0]]
     assert example.features.shape == (3, BINS)

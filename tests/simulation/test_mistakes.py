@@ -44,12 +44,23 @@ def test_speech_of_another_rate_is_named_before_training(tmp_path, tiny_config, 
     soundfile.write(tmp_path / "a.wav", np.zeros(8000), 8000)
     line = {"audio_filepath": "a.wav", "text": "yes", "duration": 1, "speaker": "s"}
     (tmp_path / "manifest.jsonl").write_text(json.dumps(line))
-    manifest = ("--manifest", tmp_path / "manifest.jsonl")
-    done = fedvoice("simulate", "--config", tiny_config(2), *manifest, "--out", tmp_path / "run")
+    speech = ("--manifest", tmp_path / "manifest.jsonl", "--holdout-speakers", 0)
+    config = ("--config", tiny_config(2), "--cohort-size", 1)
+    done = fedvoice("simulate", *config, *speech, "--out", tmp_path / "run")
     assert done.returncode == 2
     assert "wrong-sample-rate" in done.stderr
     assert "a.wav" in done.stderr
-    assert "sox" in done.stderr
+    assert "ffmpeg" in done.stderr
+    assert not (tmp_path / "run" / "task").exists()
+
+
+def test_a_cohort_larger_than_the_fleet_is_refused_before_the_export(
+    tmp_path, tiny_config, fedvoice
+):
+    config = ("--config", tiny_config(2), "--cohort-size", 10)
+    done = fedvoice("simulate", *config, "--out", tmp_path / "run")
+    assert done.returncode == 2
+    assert "a cohort of 10, and 6 phones with speech to train on" in done.stderr
     assert not (tmp_path / "run" / "task").exists()
 
 

@@ -1,0 +1,71 @@
+"""Whether a task can use an utterance, and why not: the one rule of phones, simulations, checks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fedvoice.data.references import ArrayReference, Reference
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.parameters import Float32Array
+from fedvoice.protocol.task import TaskManifest
+from fedvoice.protocol.usage import Reason
+
+
+def targets_or_reason(
+    samples: int, sample_rate: int, text: str, task: TaskManifest
+) -> list[int] | Reason:
+    """Token ids of an utterance of so many samples (per channel), or why the task cannot use it.
+
+    Nothing is decoded: what only listening finds is `heard_reason`'s.
+    """
+    settings = task.features
+    if sample_rate != settings.sample_rate:
+        return Reason.WRONG_SAMPLE_RATE
+    try:
+        targets = task.vocabulary.encode(text)
+    except FedvoiceError as error:
+        return Reason(error.code.value)
+    frames = settings.frames(samples)
+    if frames < 1:
+        return Reason.TOO_SHORT
+    if samples > settings.max_secs * settings.sample_rate:
+        return Reason.TOO_LONG
+    return bucket_reason(settings.stacked_frames(frames), len(targets), task) or targets
+
+
+def bucket_reason(frames: int, labels: int, task: TaskManifest) -> Reason | None:
+    """Why no bucket holds an example of `frames` encoder frames and `labels` targets; None: one
+    does."""
+    if task.bucket_for(frames, labels) is not None:
+        return None
+    longest = max(bucket.frames for bucket in task.buckets)
+    return Reason.TOO_LONG if frames > longest else Reason.TOO_MANY_TOKENS
+
+
+def heard_reason(waveform: Float32Array) -> Reason | None:
+    """Why nothing can be learnt from the samples of a waveform float32 [samples]; None: it can."""
+    if not np.isfinite(waveform).all():
+        return Reason.NOT_FINITE
+    return Reason.SILENT if waveform.size and not waveform.any() else None
+
+
+def targets_of(reference: Reference, manifest: TaskManifest) -> Sequence[int]:
+    """The target token ids of an example.
+
+    Raises:
+        FedvoiceError: `unknown-token`, also for ids outside the vocabulary; `empty-transcript`.
+    """
+    ids = reference.targets if isinstance(reference, ArrayReference) else None
+    if ids is None:
+        return manifest.vocabulary.encode(reference.text)
+    if not all(1 <= token < manifest.vocabulary.size for token in ids):
+        raise FedvoiceError(
+            ErrorCode.UNKNOWN_TOKEN,
+            where="an example of the corpus",
+            got=f"token ids {min(ids)}..{max(ids)}",
+            wanted=f"1..{manifest.vocabulary.size - 1}",
+            next_step="Give the task a vocabulary of all ids; 0 is the blank.",
+        )
+    return ids

@@ -1,0 +1,188 @@
+"""What a task uses of a corpus, looked at before anything is trained (law 11)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fedvoice.data.audio import read_facts, read_waveform
+from fedvoice.data.dataset import Clients, Dataset, clients_of, identity_of
+from fedvoice.data.fit import bucket_reason, heard_reason, targets_of, targets_or_reason
+from fedvoice.data.references import ArrayReference, Reference, References
+from fedvoice.protocol.engine import Examples
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.files import write_file
+from fedvoice.protocol.notes import Note
+from fedvoice.protocol.task import TaskManifest
+from fedvoice.protocol.usage import Reason, Usage, total
+from fedvoice.protocol.utterances import Utterance
+
+LEAST_USABLE = 0.9
+LISTENED_SECS = 10 * 3600.0
+"""Of a longer corpus only headers and texts are looked at; `fedvoice data check` listens to any."""
+_NOTED_EVERY = 200
+_WAYS_OUT = {
+    str(Reason.WRONG_SAMPLE_RATE): "Let features.sample_rate of the task be the recordings', or "
+    "convert them: ffmpeg -i IN -ar 16000 -ac 1 OUT.",
+    str(Reason.UNKNOWN_TOKEN): "Make the task's vocabulary from texts that have these words.",
+    str(Reason.TOO_LONG): "Give the task a longer bucket (frames), or cut the recordings.",
+}
+_REASONS = frozenset(str(reason) for reason in Reason)
+
+
+@dataclass(frozen=True)
+class CorpusUsage:
+    """train: of the clients that train. tests: by the name of the rate that they are for."""
+
+    train: Usage
+    tests: Mapping[str, Usage] = field(default_factory=dict)
+
+    @property
+    def whole(self) -> Usage:
+        """All of the corpus that is looked at."""
+        return total([self.train, *self.tests.values()])
+
+    def lines(self) -> list[str]:
+        """What is said before training."""
+        tests = total(self.tests.values())
+        return [f"training: {self.train.describe()}", f"tests: {tests.describe()}"]
+
+    def as_dict(self) -> dict[str, Any]:
+        """As in results.json."""
+        tests = {name: usage.as_dict() for name, usage in self.tests.items()}
+        return {"train": self.train.as_dict(), "tests": tests}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> CorpusUsage:
+        """What `as_dict` gave."""
+        tests = {name: Usage.from_dict(own) for name, own in fields.get("tests", {}).items()}
+        return cls(Usage.from_dict(fields["train"]), tests)
+
+
+def usage_of(clients: Clients, task: TaskManifest, note: Note) -> CorpusUsage:
+    """Look at every example of a partitioned corpus, training and test; listen to it, too, where
+    it lasts no longer than `LISTENED_SECS`.
+
+    Raises:
+        FedvoiceError: `missing-audio`: a file that is not there concerns the whole corpus.
+    """
+    training = [clients.train(client_id) for client_id in clients.client_ids]
+    tests = dict(clients.tests)
+    looking = _Looking(task, note, [*training, *tests.values()])
+    return CorpusUsage(
+        total(looking.at(part) for part in training),
+        {name: looking.at(part) for name, part in tests.items()},
+    )
+
+
+def kept_usage(
+    dataset: Dataset, seed: int, task: TaskManifest, folder: Path, note: Note
+) -> CorpusUsage:
+    """`usage_of`, looked at once for all trials that share a corpus and a task.
+
+    Args:
+        seed: of the partition. folder: where it is kept.
+    """
+    parts = {
+        "data": identity_of(dataset),
+        "task": task.model_dump(mode="json", include={"features", "buckets", "vocabulary"}),
+    }
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:20]
+    path = folder / f"{digest}.json"
+    if path.is_file():
+        return CorpusUsage.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    found = usage_of(clients_of(dataset, seed=seed), task, note)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_file(path, json.dumps(found.as_dict(), indent=1))
+    return found
+
+
+def check_usable(usage: CorpusUsage, where: str, *, allow_skipped: bool = False) -> None:
+    """Stop before a training that would leave out a good part of the corpus.
+
+    Raises:
+        FedvoiceError: `too-little-usable`, or the reason where there is one alone, such as
+            `wrong-sample-rate`, if less than `LEAST_USABLE` of the corpus is usable, unless
+            `allow_skipped`; always if nothing is left to train on.
+    """
+    whole, trains = usage.whole, usage.train.used > 0
+    if trains and (allow_skipped or whole.share >= LEAST_USABLE):
+        return
+    reasons = set(whole.left_out) - {str(Reason.NOT_CHOSEN)}
+    only = reasons.pop() if len(reasons) == 1 else ""
+    ways_out = [_WAYS_OUT.get(only, "`fedvoice data check MANIFEST --task DIR` lists them.")]
+    if trains:
+        ways_out.append("--allow-skipped goes on without what is left out.")
+    raise FedvoiceError(
+        ErrorCode(only) if only in list(ErrorCode) else ErrorCode.TOO_LITTLE_USABLE,
+        where=where,
+        got=whole.describe() if trains else f"training: {usage.train.describe()}",
+        wanted=f"a corpus of which {LEAST_USABLE:.0%} is usable"
+        if trains
+        else "speech to train on",
+        next_step=" ".join(ways_out),
+    )
+
+
+class _Looking:
+    """One pass over a corpus."""
+
+    def __init__(self, task: TaskManifest, note: Note, parts: Sequence[References]) -> None:
+        self._task, self._note = task, note
+        listed = [r for part in parts if not isinstance(part, Examples) for r in part]
+        self._all, self._seen = len(listed), 0
+        spoken = [r for r in listed if isinstance(r, Utterance)]
+        self._listen = sum(u.duration_secs for u in spoken) <= LISTENED_SECS
+
+    def at(self, part: References) -> Usage:
+        if isinstance(part, Examples):  # arrays of one shape, which made the task's bucket
+            return Usage(len(part))
+        usage = Usage()
+        for reference in part:
+            if self._seen % _NOTED_EVERY == 0:
+                self._note(f"look at the corpus: {self._seen} of {self._all}")
+            self._seen += 1
+            reason, where = self._reason(reference)
+            if reason is None:
+                usage.used += 1
+            else:
+                usage.leave_out(reason, where)
+        return usage
+
+    def _reason(self, reference: Reference) -> tuple[Reason | None, str]:
+        if isinstance(reference, Utterance):
+            where = str(reference.audio_path)
+            return self._spoken_reason(reference, where), where
+        return _array_reason(reference, self._task), f"an array for {reference.text!r}"
+
+    def _spoken_reason(self, utterance: Utterance, where: str) -> Reason | None:
+        settings = self._task.features
+        try:
+            facts = read_facts(utterance.audio_path, where)
+            found = targets_or_reason(facts.samples, facts.sample_rate, utterance.text, self._task)
+            if isinstance(found, Reason):
+                return found
+            if self._listen:
+                return heard_reason(read_waveform(utterance.audio_path, settings, where))
+        except FedvoiceError as error:
+            # A file that is not there usually concerns the whole corpus.
+            if error.code is ErrorCode.MISSING_AUDIO or str(error.code) not in _REASONS:
+                raise
+            return Reason(str(error.code))
+        return None
+
+
+def _array_reason(reference: ArrayReference, task: TaskManifest) -> Reason | None:
+    try:
+        labels = len(targets_of(reference, task))
+    except FedvoiceError as error:
+        return Reason(error.code.value)
+    array, settings = reference.array(), task.features
+    frames = len(array) if array.ndim == 2 else settings.frames(len(array))
+    if frames < 1:
+        return Reason.TOO_SHORT
+    return bucket_reason(settings.stacked_frames(frames), labels, task) or heard_reason(array)
