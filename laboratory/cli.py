@@ -105,6 +105,7 @@ def run(
     from fedvoice.laboratory.experiment.runner import run_trials
     from fedvoice.laboratory.experiment.view import ExperimentView, show_plan, show_summary
     from fedvoice.protocol.errors import make_folder
+    from fedvoice.reporting.advice import never_learned, rates_of_run
     from fedvoice.simulation.workers.spread import Spread
 
     console = Console()
@@ -141,6 +142,9 @@ def run(
         raise typer.Exit(130) from None
     path = write_experiment(out, loaded, kept, gathered)
     show_summary(console, table_lines(loaded, gathered))
+    rates = [rate for own in gathered.outcomes for rate in rates_of_run(own.results)]
+    if advice := never_learned(rates):
+        console.print(advice, highlight=False)
     console.print(f"report: {path}", highlight=False, soft_wrap=True)
     if gathered.failures:
         for failure in gathered.failures:

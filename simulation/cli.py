@@ -58,6 +58,7 @@ def simulate(
     """
     from rich.console import Console
 
+    from fedvoice.reporting.advice import never_learned, rates_of_run
     from fedvoice.reporting.report import write_report
     from fedvoice.reporting.view import PreparationView, RoundTable
     from fedvoice.simulation.fleet.config import load_config
@@ -104,6 +105,8 @@ def simulate(
         raise _stopped(out) from None
     report_path = write_report(out, results)
     _summarise(console, results.final, results.rounds[-1] if results.rounds else None)
+    if advice := never_learned(rates_of_run(results)):
+        console.print(advice, highlight=False)
     console.print(f"report: {report_path}")
 
 
