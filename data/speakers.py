@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 from pydantic import Field
@@ -18,8 +19,14 @@ from fedvoice.data.partitioning import (
     bad_partition,
     numbered,
 )
+from fedvoice.data.splits import drawn_split
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.utterances import Utterance
+
+DEVELOPMENT_FRACTION = 0.2
+DEVELOPMENT_VERSION = 2
+"""In the identity of corpora whose development split is used; 1, which is not written, took every
+fifth utterance of a speaker's list."""
 
 
 class Partition(StrEnum):
@@ -54,6 +61,12 @@ class SpeechPartitionSettings(PartitionSettings):
     development: bool = False
     """Use the development split, on which plans are chosen: held-out speakers and test utterances
     are left out and replaced by part of the training data (`development_split`)."""
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """See `PartitionSettings`; with the version of the development split where it is used."""
+        version = {"development": DEVELOPMENT_VERSION} if self.development else {}
+        return {**super().chosen, **version}
 
 
 @dataclass(frozen=True)
@@ -124,16 +137,14 @@ def partition(
 def development_split(utterances: Sequence[Utterance], holdout_speakers: int) -> list[Utterance]:
     """A smaller corpus for choosing plans, cut from the speakers that would train.
 
-    Held-out speakers and all test utterances are removed; every fifth training utterance of each
-    remaining speaker becomes a test utterance.
+    Held-out speakers and all test utterances are removed; of each remaining speaker's training
+    utterances a fifth, drawn at random (`splits.drawn_split`), become test utterances. The draw is
+    the same for every seed of a run, so that plans are compared on the same recordings.
     """
     by_speaker = _speakers(utterances)
     held_out = held_out_speakers(sorted(by_speaker), holdout_speakers)
-    kept = []
-    for speaker in sorted(set(by_speaker) - held_out):
-        own = [u for u in by_speaker[speaker] if u.split != "test"]
-        kept += [replace(u, split="test" if i % 5 == 4 else "train") for i, u in enumerate(own)]
-    return kept
+    kept = [u for u in utterances if u.split != "test" and u.speaker not in held_out]
+    return drawn_split(kept, DEVELOPMENT_FRACTION)
 
 
 def held_out_speakers(speakers: Sequence[str], count: int) -> set[str]:

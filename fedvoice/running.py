@@ -18,7 +18,7 @@ from fedvoice.algorithm.settings import AlgorithmConfig
 from fedvoice.arguments import Plugin, algorithm_config, callbacks_of, table_of, training_plan
 from fedvoice.data.dataset import Dataset, identity_of
 from fedvoice.data.memory import MappingDataset, Pair
-from fedvoice.data.partitioning import PARTITIONS
+from fedvoice.data.partitioning import PARTITIONS, version_of
 from fedvoice.model_export.config import ExportConfig
 from fedvoice.model_export.kinds import MODEL_KINDS
 from fedvoice.protocol.engine import Example
@@ -295,6 +295,7 @@ class _Run:
             "seed": self.seed,
             "data": identity_of(self.dataset),
             "partition": self.partition,
+            **({} if self.partition is None else version_of(self.partition)),
             "task": self.export.model_dump(mode="json"),
             "algorithm": self.algorithm.model_dump(mode="json"),
             "plan": self.plan.model_dump(mode="json"),

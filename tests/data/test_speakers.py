@@ -111,8 +111,9 @@ def test_a_development_split_shows_nothing_of_what_is_tested_later():
     seen = {u.audio_path for p in phones for u in p.train + p.test}
     assert not seen & {u.audio_path for u in tested_later}
     # Of the eight speakers two are held out once more; of the others' eleven training utterances
-    # the fifth and the tenth are kept back.
+    # a fifth, two, are kept back, the same ones for every seed of a run.
     assert [len(p.test) for p in phones if not p.held_out] == [2] * 6
+    assert phones == partition(utterances, rules(Partition.SPEAKER, 2, development=True), seed=1)
 
 
 def test_more_phones_than_utterances_or_clients_by_speaker_are_refused():
