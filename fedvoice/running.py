@@ -40,7 +40,7 @@ from fedvoice.simulation.abandoned import see_that_updates_count
 from fedvoice.simulation.checkpoint import STATE_FILE, load_state, save_state
 from fedvoice.simulation.engines import ENGINES, Driver, TrainerSpec
 from fedvoice.simulation.federation import Federation, FederationState
-from fedvoice.simulation.populations import build_population, export_config
+from fedvoice.simulation.populations import build_population, export_config, note_partition
 from fedvoice.simulation.quality import judged
 from fedvoice.simulation.tasks import TrainingTask, exported_task, unexported_task
 from fedvoice.simulation.training import rates_of, run_rounds
@@ -168,6 +168,7 @@ def _trained(run: _Run, told: Callback, workers: int) -> Simulation:
         partition = PARTITIONS.travelling(partition)
     source = partial(build_population, run.dataset, made.manifest, run.seed, partition=partition)
     trainer, population = spec.make(), source()
+    note_partition(population, told.noted)
     judge = partial(judged, trainer, made.manifest, population)
     with closing(Spread(workers).pool_for(spec, source, trainer, population)) as pool:
         federation = Federation(

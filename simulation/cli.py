@@ -49,6 +49,7 @@ def simulate(
     """
     from rich.console import Console
 
+    from fedvoice.data.dataset import report_of_phones
     from fedvoice.reporting.report import write_report
     from fedvoice.reporting.view import PreparationView, RoundTable
     from fedvoice.simulation.fleet.config import load_config
@@ -86,6 +87,7 @@ def simulate(
         f"{package.parameters.parameter_count:,} parameters, {training} phones that train, "
         f"{len(prepared.phones) - training} held out"
     )
+    console.print(report_of_phones(prepared.phones).describe("utterances"), highlight=False)
     try:
         with RoundTable(console, server_config(prepared).rounds) as table:
             results = run_simulation(prepared, table.show)

@@ -7,7 +7,9 @@ from functools import lru_cache
 from typing import Any
 
 from fedvoice.data.dataset import Dataset, clients_of, naming
+from fedvoice.data.partition_report import PartitionReport
 from fedvoice.model_export.config import ExportConfig, parse_config, vocabulary_of
+from fedvoice.protocol.notes import Note
 from fedvoice.protocol.task import FeatureSettings, TaskManifest
 from fedvoice.simulation.clients import Population
 from fedvoice.simulation.speech import DatasetPopulation, FeatureLibrary
@@ -53,3 +55,15 @@ def build_population(
     """
     library = library or shared_library(manifest.features)
     return DatasetPopulation(clients_of(dataset, partition, seed), manifest, library)
+
+
+def partition_report(population: Population) -> PartitionReport | None:
+    """The sizes and the label skew of a dataset's clients; None of other populations."""
+    return population.report() if isinstance(population, DatasetPopulation) else None
+
+
+def note_partition(population: Population, note: Note) -> None:
+    """Say what the partition gives, before a run begins."""
+    report = partition_report(population)
+    if report is not None:
+        note(f"partition: {report.describe()}")

@@ -34,7 +34,7 @@ from fedvoice.simulation.central import CentralRun
 from fedvoice.simulation.checkpoint import STATE_FILE, load_state, save_state
 from fedvoice.simulation.engines import ENGINES, Driver, TrainerSpec
 from fedvoice.simulation.federation import Federation, FederationState, Training
-from fedvoice.simulation.populations import build_population, export_config
+from fedvoice.simulation.populations import build_population, export_config, note_partition
 from fedvoice.simulation.quality import judged
 from fedvoice.simulation.tasks import TrainingTask, exported_task, unexported_task
 from fedvoice.simulation.training import run_rounds
@@ -104,6 +104,7 @@ class TrialRun:
         spec = TrainerSpec(trial.settings.engine, task.manifest, task.package_dir)
         source = partial(build_population, trial.settings.data, task.manifest, trial.seed)
         trainer, population = spec.make(), source()
+        note_partition(population, self._told.noted)
         judge = partial(judged, trainer, task.manifest, population)
         if self._driver is Driver.CENTRAL:
             state, early = self._train(
