@@ -141,14 +141,22 @@ def development_split(utterances: Sequence[Utterance], holdout_speakers: int) ->
     utterances a fifth, drawn at random (`splits.drawn_split`), become test utterances. The draw is
     the same for every seed of a run, so that plans are compared on the same recordings.
     """
-    by_speaker = _speakers(utterances)
-    held_out = held_out_speakers(sorted(by_speaker), holdout_speakers)
-    kept = [u for u in utterances if u.split != "test" and u.speaker not in held_out]
-    return drawn_split(kept, DEVELOPMENT_FRACTION)
+    speakers = sorted({u.speaker for u in utterances})
+    unseen = held_out_speakers(speakers, holdout_speakers)
+    speakers = [speaker for speaker in speakers if speaker not in unseen]
+    # Those held out in their place train nobody: a word that they alone are left with is lost.
+    next_ones = held_out_speakers(speakers, holdout_speakers)
+    kept = [u for u in utterances if u.split != "test" and u.speaker not in unseen]
+    return [
+        *(u for u in kept if u.speaker in next_ones),
+        *drawn_split([u for u in kept if u.speaker not in next_ones], DEVELOPMENT_FRACTION),
+    ]
 
 
 def held_out_speakers(speakers: Sequence[str], count: int) -> set[str]:
     """`count` of the sorted speakers, the last one of each of `count` equal stretches."""
+    if count >= len(speakers):
+        return set(speakers)
     return {speakers[(i + 1) * len(speakers) // count - 1] for i in range(count)}
 
 

@@ -20,6 +20,7 @@ U = TypeVar("U", bound=Utterance)
 LEAST_TO_SPLIT = 3
 """Utterances of a speaker from which at least one is kept for testing, however small the share: of
 two, one would be half."""
+OPEN_SHARE = 0.1
 TEST_EVERY = 10
 """`spread_split` keeps each tenth."""
 
@@ -29,11 +30,14 @@ def drawn_split(utterances: Iterable[U], test_fraction: float, seed: int = 0) ->
 
     Of a speaker with at least `LEAST_TO_SPLIT` utterances one is for testing at least, and of any
     speaker one is for training, for a fraction between 0 and 1. An utterance is not drawn if it is
-    the last one left to train on with a word that several utterances have.
+    the last one left to train on with one of its words, even if fewer are then for testing. Only
+    where more than `OPEN_SHARE` of the utterances have a word that no other one has, as in read
+    sentences, such words may be left to the tests alone: without those utterances the tests would
+    be easier than the corpus.
 
     Where transcripts repeat (each is said twice or more on average, as in a corpus of words) the
     test utterances are spread over the transcripts in proportion to their counts (Webster's
-    method), and no word at all is left to the tests alone, even if fewer are then for testing.
+    method).
 
     Args:
         test_fraction: 0..1. seed: of all draws.
@@ -46,7 +50,7 @@ def drawn_split(utterances: Iterable[U], test_fraction: float, seed: int = 0) ->
     said = Counter(u.text for u in everything)
     repeats = 2 * len(said) <= len(everything)
     left = Counter(word for u in everything for word in set(u.text.split()))
-    alone = Counter() if repeats else Counter(word for word, count in left.items() if count == 1)
+    alone = set() if repeats else _words_of_their_own(everything, left)
     tested: Counter[str] = Counter()
     marked: list[U] = []
     for speaker in sorted(by_speaker):
@@ -59,7 +63,7 @@ def drawn_split(utterances: Iterable[U], test_fraction: float, seed: int = 0) ->
         for place in order:
             if len(chosen) == wanted:
                 break
-            words = set(own[place].text.split()) - alone.keys()
+            words = set(own[place].text.split()) - alone
             if test_fraction < 1 and any(left[word] == 1 for word in words):
                 continue
             left.subtract(words)
@@ -88,6 +92,12 @@ def _by_speaker(utterances: Iterable[U]) -> dict[str, list[U]]:
     for utterance in utterances:
         by_speaker[utterance.speaker].append(utterance)
     return by_speaker
+
+
+def _words_of_their_own(utterances: Sequence[Utterance], said: Counter[str]) -> set[str]:
+    """Words that one utterance alone has, if they are in many utterances; else none."""
+    alone = [own for u in utterances if (own := {w for w in u.text.split() if said[w] == 1})]
+    return set().union(*alone) if len(alone) > OPEN_SHARE * len(utterances) else set()
 
 
 def _test_count(count: int, fraction: float) -> int:

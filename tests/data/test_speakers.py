@@ -61,6 +61,8 @@ def test_eight_of_forty_held_out_are_every_fifth():
 def test_all_held_out_or_no_speaker_is_refused():
     with pytest.raises(FedvoiceError, match="3 of 3 speakers"):
         partition(corpus(3), rules(Partition.SPEAKER, 3), seed=0)
+    with pytest.raises(FedvoiceError, match="speakers"):
+        partition(corpus(3), rules(Partition.SPEAKER, 3, development=True), seed=0)
     nameless = [Utterance(Path("/a.wav"), "one", 1.0, "")]
     with pytest.raises(FedvoiceError, match="speaker for every utterance"):
         partition(nameless, rules(Partition.SPEAKER, 0), seed=0)

@@ -111,6 +111,16 @@ def test_of_sentences_any_may_be_tested_but_no_word_of_several_is_lost() -> None
     assert all(word.startswith("rare") for word in lost)
 
 
+def test_the_few_words_said_once_are_trained_on() -> None:
+    """Of dates and commands: January is said by one person alone."""
+    dates = [f"january {i}" for i in range(1, 3)] + ["march", "may", "june"]
+    corpus = said_by({f"s{i}": [f"spell {c} {i % 7}" for c in "abcdefghi"] for i in range(10)})
+    corpus += said_by({"t": dates})
+    found = drawn_split(corpus, 0.5)
+    assert not words(found, "test") - words(found, "train")
+    assert sum(u.split == "test" for u in found) > 40
+
+
 def test_prompts_in_the_same_order_are_not_the_same_tests_for_all() -> None:
     corpus = said_by({f"s{i:02d}": [f"prompt {j}" for j in range(10)] for i in range(10)})
     found = spread_split(corpus)
