@@ -58,6 +58,21 @@ class PartitionReport:
         """As in `results.json`."""
         return asdict(self)
 
+    def warnings(self, cohort_size: int) -> list[str]:
+        """What a run with cohorts of this size should know, one sentence each."""
+        found = []
+        if self.empty:
+            found.append(
+                f"{self.empty} of {self.clients} clients have no example and never train; "
+                "fewer clients or a larger dirichlet_alpha give each some"
+            )
+        if cohort_size > self.with_data:
+            found.append(
+                f"a cohort of {cohort_size} is more than the {self.with_data} clients that have "
+                "examples: every round trains all of them"
+            )
+        return found
+
     def demand_cohort(self, cohort_size: int) -> None:
         """See that a cohort can be drawn.
 

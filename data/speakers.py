@@ -104,6 +104,12 @@ def partition(
     phones = _by_speaker(utterances, rules.holdout_speakers)
     training = {phone.client_id: phone for phone in phones if not phone.held_out}
     pool = [utterance for phone in training.values() for utterance in phone.train]
+    if not pool:
+        raise bad_partition(
+            "training utterances",
+            f"of {len(utterances)}, none for training by a speaker that is not held out",
+            "utterances to train on",
+        )
     if rules.client_count > len(pool):
         raise bad_partition(
             "clients",

@@ -77,6 +77,9 @@ def test_clients_in_memory_are_counted_too() -> None:
 def test_a_cohort_larger_than_the_clients_with_data_is_refused_by_name() -> None:
     report = describe_sizes([5, 5, 0])
     report.demand_cohort(2)
+    assert len(report.warnings(2)) == 1
+    assert "a cohort of 3 is more than the 2 clients" in report.warnings(3)[1]
+    assert describe_sizes([5, 5]).warnings(2) == []
     with pytest.raises(
         FedvoiceError, match="a cohort of 3 from 3 clients: 5 examples each, 1 empty"
     ) as caught:

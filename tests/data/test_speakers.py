@@ -121,5 +121,7 @@ def test_a_development_split_shows_nothing_of_what_is_tested_later():
 def test_more_phones_than_utterances_or_clients_by_speaker_are_refused():
     with pytest.raises(FedvoiceError, match="99 clients for 30 training"):
         partition(corpus(10), rules(Partition.IID, clients=99), seed=0)
+    with pytest.raises(FedvoiceError, match="of 1, none for training"):
+        partition(corpus(1, each=1), rules(Partition.SPEAKER), seed=0)
     with pytest.raises(FedvoiceError, match="a client a speaker"):
         partition(corpus(10), rules(Partition.SPEAKER, clients=5), seed=0)
