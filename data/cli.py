@@ -11,6 +11,7 @@ import typer
 from typer.models import OptionInfo
 
 from fedvoice.data.readers import READERS
+from fedvoice.data.readiness import warnings_of
 from fedvoice.protocol.utterances import Utterance, write_manifest
 
 data = typer.Typer(
@@ -86,6 +87,11 @@ def _write(out: Path, utterances: list[Utterance]) -> None:
     write_manifest(out, utterances)
     speakers = len({u.speaker for u in utterances})
     minutes = sum(u.duration_secs for u in utterances) / 60
+    test = [u for u in utterances if u.split == "test"]
+    train = [u for u in utterances if u.split != "test"]
     typer.echo(
-        f"wrote {out}: {len(utterances)} utterances, {speakers} speakers, {minutes:.1f} minutes"
+        f"wrote {out}: {len(utterances)} utterances ({len(train)} for training, {len(test)} for "
+        f"testing), {speakers} speaker{'' if speakers == 1 else 's'}, {minutes:.1f} minutes"
     )
+    for warning in warnings_of(train, test):
+        typer.echo(f"warning: {warning}", err=True)

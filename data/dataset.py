@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import Annotated, Any, ClassVar, Protocol, Self, cast, runtime_checkable
 
+import numpy as np
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -24,8 +25,9 @@ from pydantic import (
     ValidationError,
 )
 
+from fedvoice.data.partition_report import PartitionReport, describe_partition, describe_sizes
 from fedvoice.data.partitioning import PartitionRule
-from fedvoice.data.references import References
+from fedvoice.data.references import Reference, References
 from fedvoice.data.speakers import PhoneData
 from fedvoice.protocol.engine import Examples, Int64Array
 from fedvoice.protocol.notes import Note
@@ -198,6 +200,42 @@ def clients_of(
         return dataset.clients(partition, seed)
 
 
+REPORTED_AT_MOST = 10_000
+"""Clients of a dataset of one's own that are counted one by one for a report."""
+
+
+def report_of(clients: Clients) -> PartitionReport | None:
+    """The sizes and the label skew of a partition: those that the clients' method `report` gives,
+    else by counting; None of more than `REPORTED_AT_MOST` clients without such a method."""
+    report = getattr(clients, "report", None)
+    if report is not None:
+        return cast("PartitionReport", report())
+    if len(clients.client_ids) > REPORTED_AT_MOST:
+        return None
+    every = [clients.train(client_id) for client_id in clients.client_ids]
+    if any(isinstance(own, Examples) for own in every):
+        return describe_sizes([len(own) for own in every])
+    said = [[_label(one) for one in cast("Sequence[Reference]", own)] for own in every]
+    return _report_of_labels(said)
+
+
+def report_of_phones(phones: Iterable[PhoneData]) -> PartitionReport:
+    """The same of utterances; held-out phones do not count."""
+    return _report_of_labels([[u.text for u in p.train] for p in phones if not p.held_out])
+
+
+def _report_of_labels(said: Sequence[Sequence[str]]) -> PartitionReport:
+    ends = np.cumsum([len(own) for own in said])
+    parts = np.split(np.arange(ends[-1] if len(ends) else 0), ends[:-1])
+    return describe_partition(parts[: len(said)], [label for own in said for label in own])
+
+
+def _label(one: Reference) -> str:
+    if isinstance(one, Utterance):
+        return one.text
+    return one.text or " ".join(map(str, one.targets or ()))
+
+
 def described(dataset: Dataset, mode: str = "json") -> dict[str, Any]:
     """A dataset as text: its settings, or its identity if it has none."""
     if isinstance(dataset, BaseModel):
@@ -232,7 +270,7 @@ class Selectable(Protocol):
 class ArrayClients:
     """Examples in shared arrays, partitioned among clients by index.
 
-    indices: client id -> int64 [m], the indices of its examples.
+    indices: client id -> int64 [m], the indices of its examples. report: see `report_of`.
     """
 
     source: Selectable
@@ -240,6 +278,7 @@ class ArrayClients:
     indices: Callable[[str], Int64Array]
     tests: Mapping[str, References]
     phones: Sequence[PhoneData] = ()
+    report: Callable[[], PartitionReport] | None = None
 
     def train(self, client_id: str) -> References:
         """See `Clients`."""
@@ -257,6 +296,10 @@ class UtteranceClients:
     def train(self, client_id: str) -> References:
         """See `Clients`."""
         return self._train[client_id]
+
+    def report(self) -> PartitionReport:
+        """See `report_of`; the labels are transcripts."""
+        return report_of_phones(self.phones)
 
     @property
     def tests(self) -> Mapping[str, References]:

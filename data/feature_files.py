@@ -6,9 +6,8 @@ A manifest has one JSON object a line: `feats_filepath` (an npz file, relative t
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +20,7 @@ from fedvoice.data.partitioning import PartitionRule
 from fedvoice.data.references import ArrayReference
 from fedvoice.data.speakers import SpeechPartitionSettings
 from fedvoice.data.speech import completed, partition_utterances
+from fedvoice.data.splits import spread_split
 from fedvoice.protocol.engine import normalise_features
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.files import read_json_lines, read_text
@@ -29,7 +29,6 @@ from fedvoice.protocol.utterances import Utterance
 from fedvoice.protocol.vocabulary import normalise
 
 FRAMES_PER_SEC = 100.0
-TEST_EVERY = 10
 
 
 class FeaturesCorpus(SpeechPartitionSettings, Corpus):
@@ -104,20 +103,7 @@ def read_feature_manifest(path: Path) -> list[Utterance]:
                 wanted="feats_filepath, key, text, num_frames and speaker",
                 next_step="Correct the line.",
             ) from error
-    return _with_test_utterances(found)
-
-
-def _with_test_utterances(utterances: Sequence[Utterance]) -> list[Utterance]:
-    """Each tenth of a speaker's, from another place on for each speaker: where all say the same
-    prompts in the same order, as in AN4, no prompt is left to the tests alone."""
-    by_speaker: dict[str, list[Utterance]] = defaultdict(list)
-    for utterance in utterances:
-        by_speaker[utterance.speaker].append(utterance)
-    return [
-        replace(u, split="test" if (place + number) % TEST_EVERY == TEST_EVERY - 1 else "train")
-        for number, speaker in enumerate(sorted(by_speaker))
-        for place, u in enumerate(by_speaker[speaker])
-    ]
+    return spread_split(found)
 
 
 class FeatureFiles:

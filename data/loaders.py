@@ -1,13 +1,12 @@
 """Manifests from corpora on disk: LibriSpeech, Speech Commands, or a folder of audio.
 
-Nothing is downloaded: the user points at a directory. Splits are cut within each speaker, so that
-every client keeps some of its own speech for evaluation.
+Nothing is downloaded: the user points at a directory. Test utterances are drawn within each speaker
+(`data.splits`), so that every client keeps some of its own speech for evaluation.
 """
 
 from __future__ import annotations
 
 import unicodedata
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from fedvoice.data.splits import drawn_split
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.utterances import Utterance
 from fedvoice.protocol.vocabulary import normalise
@@ -24,6 +24,7 @@ TestFraction = Annotated[
     float,
     typer.Option(help="Share of each speaker's utterances kept for evaluation.", min=0, max=1),
 ]
+Seed = Annotated[int, typer.Option(help="Seed of the draw of the test utterances.")]
 
 
 def librispeech(
@@ -32,6 +33,7 @@ def librispeech(
     *,
     test_fraction: TestFraction = 0.1,
     max_secs: Annotated[float, typer.Option(help="Leave longer utterances out; 0: keep.")] = 0.0,
+    seed: Seed = 0,
 ) -> list[Utterance]:
     """LibriSpeech by speaker; ROOT contains LibriSpeech/<subset>/.
 
@@ -40,6 +42,7 @@ def librispeech(
         subset: e.g. `train-clean-100`.
         test_fraction: share of each speaker's utterances kept for evaluation.
         max_secs: leave longer utterances out; 0 keeps all.
+        seed: of the draw (`splits.drawn_split`).
     """
     from torchaudio.datasets import LIBRISPEECH
 
@@ -54,7 +57,7 @@ def librispeech(
             path, _, text, speaker, *_ = dataset.get_metadata(index)
             yield _utterance(archive / path, text, str(speaker), "librispeech")
 
-    return split_within_speakers(_shorter(found(), max_secs), test_fraction)
+    return drawn_split(_shorter(found(), max_secs), test_fraction, seed)
 
 
 def speech_commands(
@@ -93,7 +96,7 @@ def speech_commands(
     return found
 
 
-def folder(root: Path, *, test_fraction: TestFraction = 0.1) -> list[Utterance]:
+def folder(root: Path, *, test_fraction: TestFraction = 0.1, seed: Seed = 0) -> list[Utterance]:
     """A folder of audio: ROOT/<speaker>/<name>.wav with the words in <name>.txt beside it.
 
     `root/<speaker>/**/<name>.<wav|flac|ogg|mp3>`; punctuation of transcripts is left out.
@@ -119,28 +122,13 @@ def folder(root: Path, *, test_fraction: TestFraction = 0.1) -> list[Utterance]:
             text = without_punctuation(transcript.read_text(encoding="utf-8"))
             yield _utterance(path, text, path.relative_to(root).parts[0], "folder")
 
-    return split_within_speakers(found(), test_fraction)
+    return drawn_split(found(), test_fraction, seed)
 
 
 def without_punctuation(text: str) -> str:
     """Words as they are spoken: "No." is "no". Apostrophes and hyphens inside words stay."""
     kept = (c if c in "'’-" or unicodedata.category(c)[0] != "P" else " " for c in text)
     return " ".join(word for part in "".join(kept).split() if (word := part.strip("'’-")))
-
-
-def split_within_speakers(utterances: Iterable[Utterance], test_fraction: float) -> list[Utterance]:
-    """Mark the last `test_fraction` of each speaker's utterances as test."""
-    by_speaker: dict[str, list[Utterance]] = defaultdict(list)
-    for utterance in utterances:
-        by_speaker[utterance.speaker].append(utterance)
-    marked = []
-    for speaker in sorted(by_speaker):
-        own = by_speaker[speaker]
-        first_test = len(own) - round(len(own) * test_fraction)
-        marked += [
-            replace(u, split="test" if i >= first_test else "train") for i, u in enumerate(own)
-        ]
-    return marked
 
 
 def _shorter(utterances: Iterable[Utterance], max_secs: float) -> Iterator[Utterance]:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from fedvoice.data.dataset import ArrayClients, Corpus
+from fedvoice.data.partition_report import describe_partition, describe_sizes
 from fedvoice.data.partitioning import (
     Labels,
     PartitionRule,
@@ -134,6 +135,7 @@ class ImagesCorpus(PartitionSettings, Corpus):
                 ids,
                 partial(drawn, count=count, wanted=self.examples_per_client, seed=seed),
                 {"wer": tests},
+                report=lambda: describe_sizes([self.examples_per_client] * self.client_count),
             )
         labels = Labels(mnist.train.digits[:count], np.zeros(count, dtype=np.int64))
         options = {
@@ -144,7 +146,13 @@ class ImagesCorpus(PartitionSettings, Corpus):
         rule = partition or self.partition
         parts = apply_partition(rule, labels, clients=self.client_count, seed=seed, options=options)
         indices = numbered(parts, 5)
-        return ArrayClients(mnist.train, list(indices), indices.__getitem__, {"wer": tests})
+        return ArrayClients(
+            mnist.train,
+            [client_id for client_id, own in indices.items() if len(own)],
+            indices.__getitem__,
+            {"wer": tests},
+            report=lambda: describe_partition(list(indices.values()), labels.targets),
+        )
 
 
 def drawn(client_id: str, *, count: int, wanted: int, seed: int) -> Int64Array:

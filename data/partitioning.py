@@ -138,14 +138,15 @@ class PartitionSettings(BaseModel):
         return str(name)
 
     @property
-    def chosen(self) -> dict[str, str]:
-        """The partition's entry in `identity`: independent of the alias it was registered under."""
+    def chosen(self) -> dict[str, Any]:
+        """The partition's entries in `identity`: independent of the alias it was registered
+        under, with the version of one whose parts are no longer those of 0.1.0."""
         rule = PARTITIONS.get(self.partition)
         reference = reference_of(rule)
         built_in = reference.startswith(f"{__name__}:")
         named = self.partition if built_in or ":" in self.partition else reference
         default = type(self).model_fields["partition"].default
-        return {} if named == default else {"partition": named}
+        return {} if named == default else {"partition": named, **version_of(rule)}
 
     def __getstate__(self) -> dict[Any, Any]:
         """Pickle the partition by its module, since other processes lack this one's registry."""
@@ -177,6 +178,12 @@ def apply_partition(
             if len(part) and not 0 <= part.min() <= part.max() < len(labels):
                 raise IndexError(f"indices {part.min()}..{part.max()} of {len(labels)} examples")
     return parts
+
+
+def version_of(rule: str | PartitionRule) -> dict[str, int]:
+    """The entry in an identity for a partition that deals otherwise than in 0.1.0; else none."""
+    function = PARTITIONS.get(rule) if isinstance(rule, str) else rule
+    return {"partition_version": 2} if function is in_mixtures else {}
 
 
 def numbered(parts: Parts, digits: int) -> dict[str, Int64Array]:

@@ -22,7 +22,7 @@ def iid(examples: int, clients: int, seed: int) -> list[Int64Array]:
     Raises:
         FedvoiceError: `bad-config` if there are more clients than examples.
     """
-    _demand_enough(examples, clients, "examples")
+    _demand_enough(examples, clients)
     order = np.random.default_rng(seed).permutation(examples)
     return _ascending(np.array_split(order, clients))
 
@@ -43,7 +43,13 @@ def shards(
     """
     values = np.asarray(labels)
     count = clients * shards_per_client
-    _demand_enough(len(values), count, "examples")
+    if not 1 <= count <= len(values):
+        raise _bad_config(
+            "shards_per_client",
+            f"{clients} clients x {shards_per_client} shards = {count} shards of "
+            f"{len(values)} examples",
+            "one example a shard at least",
+        )
     pieces = np.array_split(np.argsort(values, kind="stable"), count)
     order = np.random.default_rng(seed).permutation(count).reshape(clients, shards_per_client)
     return _ascending([np.concatenate([pieces[i] for i in row]) for row in order])
@@ -56,7 +62,7 @@ def sorted_by(keys: npt.ArrayLike, clients: int) -> list[Int64Array]:
         FedvoiceError: `bad-config` if there are more clients than examples.
     """
     values = np.asarray(keys)
-    _demand_enough(len(values), clients, "examples")
+    _demand_enough(len(values), clients)
     return _ascending(np.array_split(np.argsort(values, kind="stable"), clients))
 
 
@@ -66,6 +72,11 @@ def dirichlet(labels: npt.ArrayLike, clients: int, alpha: float, seed: int) -> l
     Small alpha: nearly every label belongs to one client; large alpha: nearly IID. Parts differ
     in size and may be empty. (Yurochkin et al. 2019, arXiv 1905.12022, section 4.)
 
+    The examples of a label are drawn systematically (Madow 1949): the cumulative proportions times
+    their number are all shifted by one draw from [0, 1) and cut to integers. So each client's count
+    is within one of its share of a common label, and the client of a label's only example is drawn
+    by the proportions: among labels of one example each, whatever alpha is, the parts are IID.
+
     Args:
         labels: [n].
 
@@ -73,20 +84,18 @@ def dirichlet(labels: npt.ArrayLike, clients: int, alpha: float, seed: int) -> l
         FedvoiceError: `bad-config` without clients or for an alpha that is not above 0.
     """
     values = np.asarray(labels)
-    _demand_enough(clients, 1, "clients")
+    if clients < 1:
+        raise _bad_config("clients", str(clients), "one at least")
     if not alpha > 0:
         raise _bad_config("alpha", str(alpha), "a number above 0")
     random = np.random.default_rng(seed)
-    of_client: list[list[Int64Array]] = [[] for _ in range(clients)]
-    for label in np.unique(values):
-        members = random.permutation(np.flatnonzero(values == label))
+    of_client = np.zeros(len(values), dtype=np.int64)
+    for own in by_group(values):
+        members = random.permutation(own)
         ends = np.cumsum(random.dirichlet(np.full(clients, alpha)))[:-1] * len(members)
-        for own, part in zip(
-            of_client, np.split(members, np.rint(ends).astype(np.int64)), strict=True
-        ):
-            own.append(part)
-    empty = np.zeros(0, dtype=np.int64)
-    return _ascending([np.concatenate([empty, *own]) for own in of_client])
+        cuts = np.floor(ends + random.random()).astype(np.int64)
+        of_client[members] = np.searchsorted(cuts, np.arange(len(members)), side="right")
+    return [np.flatnonzero(of_client == client) for client in range(clients)]
 
 
 def by_group(groups: npt.ArrayLike) -> list[Int64Array]:
@@ -101,9 +110,11 @@ def _ascending(parts: Sequence[npt.NDArray[Any]]) -> list[Int64Array]:
     return [np.sort(part).astype(np.int64) for part in parts]
 
 
-def _demand_enough(got: int, needed: int, what: str) -> None:
+def _demand_enough(got: int, needed: int) -> None:
     if not 1 <= needed <= got:
-        raise _bad_config("partition", f"{got} {what} for {needed} parts", "one a part at least")
+        raise _bad_config(
+            "clients", f"{needed} clients for {got} examples", "one a client at least"
+        )
 
 
 def _bad_config(where: str, got: str, wanted: str) -> FedvoiceError:
@@ -112,5 +123,5 @@ def _bad_config(where: str, got: str, wanted: str) -> FedvoiceError:
         where=where,
         got=got,
         wanted=wanted,
-        next_step="Change the number of clients, or give more data.",
+        next_step="Lower data.clients or shards_per_client, or give more data.",
     )

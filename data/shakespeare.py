@@ -21,6 +21,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from fedvoice.data.dataset import ArrayClients, Corpus
+from fedvoice.data.partition_report import describe_partition
 from fedvoice.data.partitioning import (
     Labels,
     PartitionRule,
@@ -72,7 +73,13 @@ class RolesCorpus(PartitionSettings, Corpus):
         indices = numbered(parts, 5)
         every = max(1, -(-int(plays.test.lengths.sum()) // self.test_characters))
         tests = plays.test.select(np.arange(0, len(plays.test), every))
-        return ArrayClients(plays.train, list(indices), indices.__getitem__, {"wer": tests})
+        return ArrayClients(
+            plays.train,
+            [client_id for client_id, own in indices.items() if len(own)],
+            indices.__getitem__,
+            {"wer": tests},
+            report=lambda: describe_partition(list(indices.values()), firsts),
+        )
 
 
 @lru_cache(maxsize=1)

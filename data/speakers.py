@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 from pydantic import Field
@@ -18,8 +19,14 @@ from fedvoice.data.partitioning import (
     bad_partition,
     numbered,
 )
+from fedvoice.data.splits import drawn_split
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.utterances import Utterance
+
+DEVELOPMENT_FRACTION = 0.2
+DEVELOPMENT_VERSION = 2
+"""In the identity of corpora whose development split is used; 1, which is not written, took every
+fifth utterance of a speaker's list."""
 
 
 class Partition(StrEnum):
@@ -54,6 +61,12 @@ class SpeechPartitionSettings(PartitionSettings):
     development: bool = False
     """Use the development split, on which plans are chosen: held-out speakers and test utterances
     are left out and replaced by part of the training data (`development_split`)."""
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """See `PartitionSettings`; with the version of the development split where it is used."""
+        version = {"development": DEVELOPMENT_VERSION} if self.development else {}
+        return {**super().chosen, **version}
 
 
 @dataclass(frozen=True)
@@ -91,6 +104,12 @@ def partition(
     phones = _by_speaker(utterances, rules.holdout_speakers)
     training = {phone.client_id: phone for phone in phones if not phone.held_out}
     pool = [utterance for phone in training.values() for utterance in phone.train]
+    if not pool:
+        raise bad_partition(
+            "training utterances",
+            f"of {len(utterances)}, none for training by a speaker that is not held out",
+            "utterances to train on",
+        )
     if rules.client_count > len(pool):
         raise bad_partition(
             "clients",
@@ -124,20 +143,26 @@ def partition(
 def development_split(utterances: Sequence[Utterance], holdout_speakers: int) -> list[Utterance]:
     """A smaller corpus for choosing plans, cut from the speakers that would train.
 
-    Held-out speakers and all test utterances are removed; every fifth training utterance of each
-    remaining speaker becomes a test utterance.
+    Held-out speakers and all test utterances are removed; of each remaining speaker's training
+    utterances a fifth, drawn at random (`splits.drawn_split`), become test utterances. The draw is
+    the same for every seed of a run, so that plans are compared on the same recordings.
     """
-    by_speaker = _speakers(utterances)
-    held_out = held_out_speakers(sorted(by_speaker), holdout_speakers)
-    kept = []
-    for speaker in sorted(set(by_speaker) - held_out):
-        own = [u for u in by_speaker[speaker] if u.split != "test"]
-        kept += [replace(u, split="test" if i % 5 == 4 else "train") for i, u in enumerate(own)]
-    return kept
+    speakers = sorted({u.speaker for u in utterances})
+    unseen = held_out_speakers(speakers, holdout_speakers)
+    speakers = [speaker for speaker in speakers if speaker not in unseen]
+    # Those held out in their place train nobody: a word that they alone are left with is lost.
+    next_ones = held_out_speakers(speakers, holdout_speakers)
+    kept = [u for u in utterances if u.split != "test" and u.speaker not in unseen]
+    return [
+        *(u for u in kept if u.speaker in next_ones),
+        *drawn_split([u for u in kept if u.speaker not in next_ones], DEVELOPMENT_FRACTION),
+    ]
 
 
 def held_out_speakers(speakers: Sequence[str], count: int) -> set[str]:
     """`count` of the sorted speakers, the last one of each of `count` equal stretches."""
+    if count >= len(speakers):
+        return set(speakers)
     return {speakers[(i + 1) * len(speakers) // count - 1] for i in range(count)}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import json
+import logging
 import shutil
 import tempfile
 import time
@@ -18,7 +19,7 @@ from fedvoice.algorithm.settings import AlgorithmConfig
 from fedvoice.arguments import Plugin, algorithm_config, callbacks_of, table_of, training_plan
 from fedvoice.data.dataset import Dataset, clients_of, identity_of
 from fedvoice.data.memory import MappingDataset, Pair
-from fedvoice.data.partitioning import PARTITIONS
+from fedvoice.data.partitioning import PARTITIONS, version_of
 from fedvoice.model_export.config import ExportConfig
 from fedvoice.model_export.kinds import MODEL_KINDS
 from fedvoice.protocol.engine import Example
@@ -40,15 +41,17 @@ from fedvoice.simulation.abandoned import see_that_updates_count
 from fedvoice.simulation.checkpoint import STATE_FILE, load_state, save_state
 from fedvoice.simulation.engines import ENGINES, Driver, TrainerSpec
 from fedvoice.simulation.federation import Federation, FederationState
-from fedvoice.simulation.populations import build_population, export_config
+from fedvoice.simulation.populations import build_population, export_config, see_partition
 from fedvoice.simulation.quality import judged
 from fedvoice.simulation.tasks import TrainingTask, exported_task, unexported_task
 from fedvoice.simulation.training import rates_of, run_rounds
-from fedvoice.simulation.usage import CorpusUsage, check_usable, usage_of
+from fedvoice.simulation.usage import check_usable, usage_of
 from fedvoice.simulation.workers.spread import Spread
 
 if TYPE_CHECKING:
     from torch import nn
+
+_log = logging.getLogger("fedvoice.run")
 
 RUN_FILE = "run.json"
 LOCK_FILE = "run.lock"
@@ -167,7 +170,9 @@ def _trained(run: _Run, told: Callback, workers: int, allow_skipped: bool) -> Si
     clients = clients_of(run.dataset, run.partition, run.seed)
     usage = usage_of(clients, made.manifest, told.noted)
     for line in usage.lines():
-        told.noted(line)
+        told.stated(line)
+    if usage.whole.skipped or usage.warnings:
+        _log.warning("%s: %s", run.name, "; ".join(usage.lines()))
     check_usable(usage, f"the examples of {run.name}", allow_skipped=allow_skipped)
     spec = TrainerSpec(run.engine, made.manifest, made.package_dir)
     # Workers know a registered partition by the module that it is in.
@@ -176,6 +181,7 @@ def _trained(run: _Run, told: Callback, workers: int, allow_skipped: bool) -> Si
         partition = PARTITIONS.travelling(partition)
     source = partial(build_population, run.dataset, made.manifest, run.seed, partition=partition)
     trainer, population = spec.make(), source()
+    shares = see_partition(population, told.stated, run.algorithm)
     judge = partial(judged, trainer, made.manifest, population)
     with closing(Spread(workers).pool_for(spec, source, trainer, population)) as pool:
         federation = Federation(
@@ -187,7 +193,13 @@ def _trained(run: _Run, told: Callback, workers: int, allow_skipped: bool) -> Si
         run.save(state)
     see_that_updates_count(run.name, state.rows, state.refused)
     secs = time.monotonic() - began
-    found = run.end(state, made.manifest, usage, secs, complete=not ended_early)
+    found = run.end(
+        state,
+        made.manifest,
+        {"usage": usage.as_dict(), "partition": shares},
+        secs,
+        complete=not ended_early,
+    )
     told.ended(found.results)
     return found
 
@@ -273,13 +285,13 @@ class _Run:
         self,
         state: FederationState,
         manifest: TaskManifest,
-        usage: CorpusUsage,
+        seen: Mapping[str, Any],
         secs: float,
         *,
         complete: bool,
     ) -> Simulation:
-        """The run's result, written into its folder. One that a callback ended keeps its
-        checkpoint: the same call resumes it."""
+        """The run's result, written into its folder; `seen`: what was said of its corpus. A run
+        that a callback ended keeps its checkpoint: the same call resumes it."""
         numbers = sorted(state.evaluations)
         rates = rates_of(state.evaluations[numbers[-1]]) if numbers else {}
         results = Results(
@@ -292,7 +304,7 @@ class _Run:
                 "refused": dict(state.refused),
                 "complete": complete,
                 "secs": secs,
-                "usage": usage.as_dict(),
+                **seen,
             },
             config={"name": self.name, "alpha": self.algorithm.alpha, **self._identity()},
         )
@@ -310,6 +322,7 @@ class _Run:
             "seed": self.seed,
             "data": identity_of(self.dataset),
             "partition": self.partition,
+            **({} if self.partition is None else version_of(self.partition)),
             "task": self.export.model_dump(mode="json"),
             "algorithm": self.algorithm.model_dump(mode="json"),
             "plan": self.plan.model_dump(mode="json"),

@@ -37,6 +37,7 @@ class Purpose(StrEnum):
     INITIAL_WEIGHTS = "initial-weights"
     RETRY = "retry"
     PARTITION = "partition"
+    SPLIT = "split"
     NORMAL_TABLE = "normal-table"
 
 

@@ -56,6 +56,11 @@ class Callback:
     def noted(self, what: str) -> None:
         """A long part before the first round starts; `what` describes it in a few words."""
 
+    def stated(self, what: str) -> None:
+        """A fact about the run that stays true, before the first round: what is used of the
+        corpus, what its partition gives."""
+        self.noted(what)
+
     def round_begins(self, number: int) -> None:
         """Round `number` (from 1) starts."""
 
@@ -119,6 +124,11 @@ class Named(Callback):
         with CALLBACKS.naming(self._name):
             self._inner.noted(what)
 
+    def stated(self, what: str) -> None:
+        """See `Callback`."""
+        with CALLBACKS.naming(self._name):
+            self._inner.stated(what)
+
     def round_begins(self, number: int) -> None:
         """See `Callback`."""
         with CALLBACKS.naming(self._name):
@@ -152,6 +162,11 @@ class Callbacks(Callback):
         for one in self._inner:
             one.noted(what)
 
+    def stated(self, what: str) -> None:
+        """See `Callback`."""
+        for one in self._inner:
+            one.stated(what)
+
     def round_begins(self, number: int) -> None:
         """See `Callback`."""
         for one in self._inner:
@@ -168,7 +183,11 @@ class Callbacks(Callback):
 
 
 class Log(Callback):
-    """Logs a line a round to the logger `fedvoice.run`."""
+    """Logs a line a round to the logger `fedvoice.run`, and what is said before the first."""
+
+    def stated(self, what: str) -> None:
+        """See `Callback`."""
+        log.info("%s", what)
 
     def round_ended(self, end: RoundEnd) -> bool:
         """See `Callback`."""

@@ -58,6 +58,7 @@ def simulate(
     """
     from rich.console import Console
 
+    from fedvoice.data.dataset import report_of_phones
     from fedvoice.reporting.advice import never_learned, rates_of_run
     from fedvoice.reporting.report import write_report
     from fedvoice.reporting.view import PreparationView, RoundTable
@@ -96,7 +97,8 @@ def simulate(
         f"{package.parameters.parameter_count:,} parameters, {training} phones that train, "
         f"{len(prepared.phones) - training} held out"
     )
-    for line in prepared.usage.lines():
+    partition = report_of_phones(prepared.phones).describe("utterances")
+    for line in (f"partition: {partition}", *prepared.usage.lines()):
         console.print(line, highlight=False, soft_wrap=True)
     try:
         with RoundTable(console, server_config(settings, prepared.phones).rounds) as table:

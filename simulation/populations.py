@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+from fedvoice.algorithm.settings import AlgorithmConfig
 from fedvoice.data.dataset import Dataset, clients_of, naming
+from fedvoice.data.partition_report import PartitionReport
 from fedvoice.model_export.config import ExportConfig, parse_config, vocabulary_of
+from fedvoice.protocol.notes import Note
 from fedvoice.protocol.task import FeatureSettings, TaskManifest
 from fedvoice.simulation.clients import Population
 from fedvoice.simulation.speech import DatasetPopulation, FeatureLibrary
@@ -53,3 +56,31 @@ def build_population(
     """
     library = library or shared_library(manifest.features)
     return DatasetPopulation(clients_of(dataset, partition, seed), manifest, library)
+
+
+def partition_report(population: Population) -> PartitionReport | None:
+    """The sizes and the label skew of a dataset's clients; None of other populations."""
+    return population.report() if isinstance(population, DatasetPopulation) else None
+
+
+def see_partition(
+    population: Population, say: Note, config: AlgorithmConfig | None = None
+) -> dict[str, Any] | None:
+    """Say what the partition gives, before a run begins, as `results.json` keeps it.
+
+    Args:
+        config: of the cohorts that are drawn; None: none are.
+
+    Raises:
+        FedvoiceError: `bad-config` if too few clients have data for any round to be committed.
+    """
+    report = partition_report(population)
+    if report is None:
+        return None
+    say(f"partition: {report.describe()}")
+    if config is not None:
+        if report.with_data < config.min_fraction * config.cohort_size:
+            report.demand_cohort(config.cohort_size)
+        for warning in report.warnings(config.cohort_size):
+            say(f"warning: {warning}")
+    return report.as_dict()

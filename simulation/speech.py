@@ -9,8 +9,9 @@ from functools import cached_property
 from pathlib import Path
 
 from fedvoice.data.audio import read_waveform
-from fedvoice.data.dataset import Clients
+from fedvoice.data.dataset import Clients, report_of
 from fedvoice.data.fit import targets_of
+from fedvoice.data.partition_report import PartitionReport
 from fedvoice.data.references import (
     ArrayReference,
     PackedExamples,
@@ -145,6 +146,10 @@ class DatasetPopulation:
         self._collated: OrderedDict[str, ClientData] = OrderedDict()
         self._held_bytes = 0
         self.client_ids: Sequence[str] = clients.client_ids
+
+    def report(self) -> PartitionReport | None:
+        """See `data.dataset.report_of`: before anything is left out."""
+        return report_of(self._clients)
 
     def train(self, client_id: str) -> ClientData:
         """A client's training examples."""

@@ -12,6 +12,7 @@ from typing import Any
 from fedvoice.data.audio import read_facts, read_waveform
 from fedvoice.data.dataset import Clients, Dataset, clients_of, identity_of
 from fedvoice.data.fit import bucket_reason, heard_reason, targets_of, targets_or_reason
+from fedvoice.data.readiness import warnings_of_clients
 from fedvoice.data.references import ArrayReference, Reference, References
 from fedvoice.protocol.engine import Examples
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
@@ -36,10 +37,12 @@ _REASONS = frozenset(str(reason) for reason in Reason)
 
 @dataclass(frozen=True)
 class CorpusUsage:
-    """train: of the clients that train. tests: by the name of the rate that they are for."""
+    """train: of the clients that train. tests: by the name of the rate that they are for. warnings:
+    what such a corpus cannot teach or measure, a sentence each."""
 
     train: Usage
     tests: Mapping[str, Usage] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     @property
     def whole(self) -> Usage:
@@ -49,23 +52,27 @@ class CorpusUsage:
     def lines(self) -> list[str]:
         """What is said before training."""
         tests = total(self.tests.values())
-        return [f"training: {self.train.describe()}", f"tests: {tests.describe()}"]
+        return [
+            f"training: {self.train.describe()}",
+            f"tests: {tests.describe()}",
+            *(f"warning: {warning}" for warning in self.warnings),
+        ]
 
     def as_dict(self) -> dict[str, Any]:
         """As in results.json."""
         tests = {name: usage.as_dict() for name, usage in self.tests.items()}
-        return {"train": self.train.as_dict(), "tests": tests}
+        return {"train": self.train.as_dict(), "tests": tests, "warnings": list(self.warnings)}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> CorpusUsage:
         """What `as_dict` gave."""
         tests = {name: Usage.from_dict(own) for name, own in fields.get("tests", {}).items()}
-        return cls(Usage.from_dict(fields["train"]), tests)
+        return cls(Usage.from_dict(fields["train"]), tests, tuple(fields.get("warnings", ())))
 
 
 def usage_of(clients: Clients, task: TaskManifest, note: Note) -> CorpusUsage:
-    """Look at every example of a partitioned corpus, training and test; listen to it, too, where
-    it lasts no longer than `LISTENED_SECS`.
+    """Look at every example of a partitioned corpus, training and test, and listen to it, too,
+    where it lasts no longer than `LISTENED_SECS`.
 
     Raises:
         FedvoiceError: `missing-audio`: a file that is not there concerns the whole corpus.
@@ -76,6 +83,7 @@ def usage_of(clients: Clients, task: TaskManifest, note: Note) -> CorpusUsage:
     return CorpusUsage(
         total(looking.at(part) for part in training),
         {name: looking.at(part) for name, part in tests.items()},
+        tuple(warnings_of_clients(clients, task.vocabulary)),
     )
 
 

@@ -13,11 +13,13 @@ from fedvoice.reporting.callbacks import Callback, RoundEnd
 
 @dataclass(frozen=True)
 class TrialProgress:
-    """How far a trial is. `rounds`: of the whole trial; `note`: a few words."""
+    """How far a trial is. `rounds`: of the whole trial; `note`: a few words; `said`: a fact that
+    stays, to be printed."""
 
     done: int
     rounds: int
     note: str = ""
+    said: str = ""
 
 
 PruneRule = Callable[[Point], bool]
@@ -67,6 +69,10 @@ class Tell(Callback):
     def noted(self, what: str) -> None:
         """See `Callback`."""
         self._report(TrialProgress(0, self._rounds, what))
+
+    def stated(self, what: str) -> None:
+        """See `Callback`."""
+        self._report(TrialProgress(0, self._rounds, said=what))
 
     def round_ended(self, end: RoundEnd) -> bool:
         """See `Callback`. The note is the last error rate."""

@@ -34,7 +34,7 @@ from fedvoice.simulation.central import CentralRun
 from fedvoice.simulation.checkpoint import STATE_FILE, load_state, save_state
 from fedvoice.simulation.engines import ENGINES, Driver, TrainerSpec
 from fedvoice.simulation.federation import Federation, FederationState, Training
-from fedvoice.simulation.populations import build_population, export_config
+from fedvoice.simulation.populations import build_population, export_config, see_partition
 from fedvoice.simulation.quality import judged
 from fedvoice.simulation.tasks import TrainingTask, exported_task, unexported_task
 from fedvoice.simulation.training import run_rounds
@@ -58,7 +58,7 @@ def trial_task(trial: Trial, tasks_dir: Path, note: Note) -> TrainingTask:
 
 
 def trial_usage(
-    trial: Trial, task: TrainingTask, tasks_dir: Path, note: Note, *, allow_skipped: bool
+    trial: Trial, task: TrainingTask, tasks_dir: Path, told: Callback, *, allow_skipped: bool
 ) -> CorpusUsage:
     """What the trial's task uses of its corpus; looked at once for all trials that share both.
 
@@ -66,9 +66,9 @@ def trial_usage(
         FedvoiceError: `too-little-usable`.
     """
     folder = tasks_dir / USAGE_DIR
-    usage = kept_usage(trial.settings.data, trial.seed, task.manifest, folder, note)
+    usage = kept_usage(trial.settings.data, trial.seed, task.manifest, folder, told.noted)
     for line in usage.lines():
-        note(line)
+        told.stated(line)
     check_usable(usage, f"the corpus of {trial.name}", allow_skipped=allow_skipped)
     return usage
 
@@ -116,7 +116,7 @@ class TrialRun:
     def _run_unfinished(self) -> Outcome:
         task = trial_task(self.trial, self.tasks_dir, self._told.noted)
         usage = trial_usage(
-            self.trial, task, self.tasks_dir, self._told.noted, allow_skipped=self.allow_skipped
+            self.trial, task, self.tasks_dir, self._told, allow_skipped=self.allow_skipped
         )
         if self._driver is Driver.PHONES:
             return self._run_on_phones(task, usage)
@@ -127,8 +127,12 @@ class TrialRun:
         spec = TrainerSpec(trial.settings.engine, task.manifest, task.package_dir)
         source = partial(build_population, trial.settings.data, task.manifest, trial.seed)
         trainer, population = spec.make(), source()
+        config = None
+        if self._driver is not Driver.CENTRAL:
+            config = within_budget(trial, task.manifest, population)
+        partition = see_partition(population, self._told.stated, config)
         judge = partial(judged, trainer, task.manifest, population)
-        if self._driver is Driver.CENTRAL:
+        if config is None:
             state, early = self._train(
                 CentralRun(
                     task.manifest,
@@ -141,7 +145,6 @@ class TrialRun:
                 task,
             )
         else:
-            config = within_budget(trial, task.manifest, population)
             with closing(self.spread.pool_for(spec, source, trainer, population)) as pool:
                 federation = Federation(
                     trial.arm,
@@ -163,6 +166,7 @@ class TrialRun:
                 "complete": not early,
                 "secs": time.monotonic() - began,
                 "usage": usage.as_dict(),
+                "partition": partition,
             },
             config=describe(trial, task.manifest, len(population.client_ids)),
         )

@@ -52,6 +52,7 @@ class ExperimentView:
         self._all = self._bars.add_task("trials", total=trials, note="")
         self._running: dict[str, TaskID] = {}
         self._done = 0
+        self._said: set[str] = set()
 
     def __enter__(self) -> ExperimentView:
         self._bars.start()
@@ -66,7 +67,12 @@ class ExperimentView:
         self._bars.stop()
 
     def progressed(self, trial: Trial, progress: TrialProgress) -> None:
-        """See `runner.Observer`."""
+        """See `runner.Observer`. What trials say in the same words is printed once."""
+        if progress.said:
+            if progress.said not in self._said:
+                self._said.add(progress.said)
+                self._console.print(progress.said, highlight=False, markup=False, soft_wrap=True)
+            return
         if trial.digest not in self._running:
             self._running[trial.digest] = self._bars.add_task(
                 f"  {trial.name}", total=None, note=""

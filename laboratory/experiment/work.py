@@ -21,9 +21,9 @@ def work_on(job: TrialJob, callbacks: Sequence[Callback]) -> Outcome | None:
     told = [*callbacks, *make_callbacks(job.callbacks)]
     tasks_dir = job.trials_dir / "tasks"
     if job.export_only:
-        note = Callbacks(told).noted
-        task = trial_task(job.trial, tasks_dir, note)
-        trial_usage(job.trial, task, tasks_dir, note, allow_skipped=job.allow_skipped)
+        tell = Callbacks(told)
+        task = trial_task(job.trial, tasks_dir, tell.noted)
+        trial_usage(job.trial, task, tasks_dir, tell, allow_skipped=job.allow_skipped)
         return None
     if job.prune is not None:
         told.append(Prune(job.prune))

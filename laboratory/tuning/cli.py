@@ -32,9 +32,10 @@ def tune(
 ) -> None:
     """Search for plans with two objectives, error rate and CFMQ, with Optuna.
 
-    Trials that are worse than half of the others at the same cost are pruned. The study is a SQLite
-    file: the same command resumes it, also with more --trials. OUT then holds
-    report.html with the Pareto plot, trials.csv, best.json and study.db.
+    Trials that are worse than half of the others at the same cost are pruned: for the sampler they
+    are poor points, all alike. No point is tried twice. The study is a SQLite file: the same
+    command resumes it with new points, also with more --trials; one command at a time searches in
+    a folder. OUT then holds report.html with the Pareto plot, trials.csv, best.json and study.db.
 
     Example: fedvoice tune experiments/tune-words.toml --trials 20
     """
@@ -44,7 +45,7 @@ def tune(
     from fedvoice.laboratory.experiment.progress import TrialProgress
     from fedvoice.laboratory.tuning.config import load_tuning
     from fedvoice.laboratory.tuning.report import write_search
-    from fedvoice.laboratory.tuning.study import Search
+    from fedvoice.laboratory.tuning.study import Search, held
     from fedvoice.laboratory.tuning.verify import compare
 
     console = Console(highlight=False, soft_wrap=True)
@@ -52,32 +53,35 @@ def tune(
     kept = trials_folder(trials_dir, cells)
     out = out or Path("runs") / loaded.name
     workers = jobs or os.cpu_count() or 1
-    search = Search(loaded, out, kept, str(config))
-    wanted = loaded.search.trials
-    console.print(
-        f"[bold]{loaded.name}[/bold]: {search.finished} of {wanted} trials are done, "
-        f"{workers} at a time"
-    )
-    try:
-        with console.status("searching") as status:
+    with held(out):
+        search = Search(loaded, out, kept, str(config))
+        wanted = loaded.search.trials
+        console.print(
+            f"[bold]{loaded.name}[/bold]: {search.finished} of {wanted} trials are done, "
+            f"{workers} at a time"
+        )
+        try:
+            with console.status("searching") as status:
 
-            def progressed(progress: TrialProgress) -> None:
-                note = f": {progress.note}" if progress.note else ""
-                status.update(f"a trial is at round {progress.done} of {progress.rounds}{note}")
+                def progressed(progress: TrialProgress) -> None:
+                    note = f": {progress.note}" if progress.note else ""
+                    status.update(f"a trial is at round {progress.done} of {progress.rounds}{note}")
 
-            search.run(
-                workers,
-                lambda number, told: console.print(
-                    f"[{search.finished}/{wanted}] trial {number}: {told}", markup=False
-                ),
-                progressed,
-            )
-            status.update("comparing on fresh seeds")
-            verdict = compare(search, loaded, kept, workers) if verify else None
-    except KeyboardInterrupt:
-        typer.echo("stopped; the same command resumes", err=True)
-        raise typer.Exit(130) from None
-    path = write_search(out, search, loaded, verdict)
+                search.run(
+                    workers,
+                    lambda number, told: console.print(
+                        f"[{search.finished}/{wanted}] trial {number}: {told}", markup=False
+                    ),
+                    progressed,
+                )
+                status.update("comparing on fresh seeds")
+                verdict = compare(search, loaded, kept, workers) if verify else None
+        except KeyboardInterrupt:
+            typer.echo("stopped; the same command resumes", err=True)
+            raise typer.Exit(130) from None
+        path = write_search(out, search, loaded, verdict)
+    if search.finished < wanted:
+        console.print(f"every point of the space has been tried: {search.finished} of {wanted}")
     if verdict is not None:
         console.print(str(verdict))
         console.print(f"best plan: {verdict.point}", markup=False)

@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from fedvoice.laboratory.experiment.outcome import mean_and_spread
 from fedvoice.laboratory.experiment.plots import pareto_front, scatter
 from fedvoice.laboratory.tuning.config import TuningConfig
+from fedvoice.laboratory.tuning.points import STARTUP_TRIALS
 from fedvoice.laboratory.tuning.study import Search
 from fedvoice.reporting.report import html_table
 
@@ -35,10 +36,20 @@ pre {{ background: #f6f6f6; padding: 1rem; overflow: auto; }}
 <p>{counts}. Error rates are of one seed a trial; the comparison below is over several seeds.</p>
 <p><b>{verdict}</b></p>
 {plot}
-<h2>Trials</h2>{table}
+<h2>Trials</h2>
+<p>{sampler}</p>
+{table}
 <h2>Search</h2><pre>{config}</pre>
 </body></html>
 """
+
+
+_SAMPLER = f"""The first {STARTUP_TRIALS} points, after the known ones, are drawn at random. Then
+the sampler (Optuna's TPE) models a tenth of all finished and pruned trials, the best ones, and the
+rest, and proposes what is likely among the first and unlikely among the rest. A pruned trial has no
+result to it: all of them count alike among the rest, however good they were when they were stopped,
+so that a region where much is pruned is avoided. Failed and interrupted trials it does not know. No
+point is tried twice."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +101,7 @@ def write_search(out: Path, search: Search, config: TuningConfig, verdict: Verdi
         f"{states.count(TrialState.FAIL)} failed or interrupted",
         verdict=html.escape(str(verdict) if verdict else "not compared yet"),
         plot=plot,
+        sampler=_SAMPLER,
         table=html_table(
             ["trial", "error %", "CFMQ GB", "on the front", *names],
             [

@@ -1,7 +1,8 @@
 """The search: Optuna proposes plans, worker processes run them and return two objectives.
 
 The study is a SQLite file, and its trials are stored among those of experiments. An interrupted
-search resumes: running trials are started again, finished ones are not.
+search resumes: running trials are started again, finished ones are not, and new points are
+proposed. One process at a time searches in a folder (`held`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -25,10 +26,14 @@ from fedvoice.laboratory.experiment.progress import Pruned, TrialProgress, trial
 from fedvoice.laboratory.experiment.trials import Metric, Trial
 from fedvoice.laboratory.tuning.attempts import DEATHS_AT_MOST, Attempt, worker_lost
 from fedvoice.laboratory.tuning.config import Dimension, TuningConfig
+from fedvoice.laboratory.tuning.points import ERROR, Points, distributions
 from fedvoice.laboratory.tuning.pruning import MedianRule, median_rule
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.files import hold_lock
 
 STUDY_FILE = "study.db"
+LOCK_FILE = "study.lock"
+"""Empty, and never removed."""
 _OF = "search"
 """The study's attribute that identifies its search."""
 _FAILURES_AT_MOST = 10
@@ -53,8 +58,25 @@ def figure_of(outcome: Outcome, metric: Metric) -> float:
     return figure
 
 
+def held(out: Path) -> IO[bytes]:
+    """Keep a search's folder to this process until the file is closed, or the process ends.
+
+    Raises:
+        FedvoiceError: `exists` if another search is at work in it.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    return hold_lock(
+        out / LOCK_FILE,
+        got="another process searches in this folder",
+        wanted="one search a folder at a time",
+        next_step="Wait for its end: the same command then goes on from there. Or choose another "
+        "--out.",
+    )
+
+
 class Search:
-    """One search below `out`; its trials are stored among those of experiments.
+    """One search below `out`, a folder that is `held`; its trials are stored among those of
+    experiments.
 
     Raises:
         FedvoiceError: `bad-config` if another search is there.
@@ -73,22 +95,25 @@ class Search:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         search = config.search
+        self._distributions = distributions(search.space)
         self.study = optuna.create_study(
             study_name=config.name,
             storage=f"sqlite:///{(out / STUDY_FILE).absolute()}",
             load_if_exists=True,
             directions=["minimize", "minimize"],
-            sampler=optuna.samplers.TPESampler(
-                seed=search.seed + self._tried(out), constant_liar=True, n_startup_trials=12
-            ),
         )
         self._claim(out)
+        # A resumed sampler that drew the same numbers would propose the same points.
+        self._points = Points(self.study, self._distributions, search.seed + self._proposed)
+        self.study.sampler = self._points.sampler
         if not self.study.trials:
             for point in search.known:
                 self.study.enqueue_trial(dict(point))
         for proposal in self.study.get_trials(states=(TrialState.RUNNING,)):
             # Its process has died: the same point is tried again.
-            self.study.enqueue_trial(proposal.params)
+            self.study.enqueue_trial(
+                proposal.system_attrs.get("fixed_params") or proposal.params,
+            )
             self.study.tell(proposal.number, state=TrialState.FAIL)
         self.outcomes: dict[int, Outcome] = {}
         self._failed_in_a_row = 0
@@ -116,7 +141,8 @@ class Search:
         tell: Callable[[int, str], None],
         progressed: Callable[[TrialProgress], None],
     ) -> None:
-        """Run trials until the study has the wanted number of finished ones.
+        """Run trials until the study has the wanted number of finished ones, or every point of the
+        space.
 
         A trial whose worker died is retried by another.
 
@@ -157,9 +183,15 @@ class Search:
             at_work[job] = attempt
             executor.begin(job)
 
-        while at_work or self.finished < wanted:
-            while executor.free and self.finished + len(at_work) < wanted:
-                begin(Attempt(*self._ask()))
+        exhausted = False
+        while at_work or (self.finished < wanted and not exhausted):
+            while executor.free and not exhausted and self.finished + len(at_work) < wanted:
+                asked = self._ask()
+                exhausted = asked is None
+                if asked is not None:
+                    begin(Attempt(*asked))
+            if not at_work:
+                break
             for event in executor.events():
                 if isinstance(event, Said):
                     progressed(event.progress)
@@ -193,13 +225,15 @@ class Search:
             )
         self.study.set_user_attr(_OF, mine)
 
-    def _ask(self) -> tuple[Proposal, Trial]:
-        proposal = self.study.ask()
-        point = {
-            name: suggest(proposal, name, dimension)
-            for name, dimension in self.config.search.space.items()
-        }
-        return proposal, self.trial(point, self.config.search.trial_seed)
+    def _ask(self) -> tuple[Proposal, Trial] | None:
+        """The next point: one in the queue, or a new one; None if all have been tried."""
+        if not self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            point = self._points.new()
+            if point is None:
+                return None
+            self.study.enqueue_trial(point)
+        proposal = self.study.ask(fixed_distributions=self._distributions)
+        return proposal, self.trial(proposal.params, self.config.search.trial_seed)
 
     def _collect(self, attempt: Attempt, event: Ended) -> str:
         proposal, error = attempt.proposal, event.error
@@ -228,6 +262,7 @@ class Search:
         self._failed_in_a_row += 1
         if not self.outcomes or self._failed_in_a_row > _FAILURES_AT_MOST:
             raise error
+        proposal.set_user_attr(ERROR, str(error))
         self.study.tell(proposal, state=TrialState.FAIL)
         return f"failed, {error}"
 
@@ -251,26 +286,10 @@ class Search:
             for name, d in search.space.items()
         }
 
-    @staticmethod
-    def _tried(out: Path) -> int:
-        # A resumed sampler must not draw the same numbers: it would propose the same points.
-        path = out / STUDY_FILE
-        return path.stat().st_size if path.is_file() else 0
-
-
-def suggest(proposal: Proposal, name: str, dimension: Dimension) -> Any:
-    """Let the sampler choose a value."""
-    if dimension.choices:
-        return proposal.suggest_categorical(name, list(dimension.choices))
-    assert dimension.low is not None
-    assert dimension.high is not None
-    if dimension.integer:
-        low, high = int(dimension.low), int(dimension.high)
-        step = int(dimension.step or 1)
-        return proposal.suggest_int(name, low, high, step=step, log=dimension.log)
-    return proposal.suggest_float(
-        name, dimension.low, dimension.high, step=dimension.step, log=dimension.log
-    )
+    @property
+    def _proposed(self) -> int:
+        """Number of points that were ever proposed, those of failed and stopped trials too."""
+        return len(self.study.get_trials(deepcopy=False))
 
 
 def _number(dimension: Dimension, value: float) -> int | float:

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from fedvoice.android_harness.emulation.jvm import find_phone
+from fedvoice.data.dataset import report_of_phones
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.files import write_file
 from fedvoice.protocol.task import WEIGHTS_FILE, TaskPackage
@@ -141,6 +142,7 @@ def collect(prepared: Prepared, books: Books) -> Results:
             "install_bytes": books.install_bytes,
             "idle_bytes": books.idle_bytes,
             "usage": prepared.usage.as_dict(),
+            "partition": report_of_phones(prepared.phones).as_dict(),
         },
         config={
             **prepared.config.model_dump(mode="json"),

@@ -88,6 +88,37 @@ def test_alpha_turns_the_dial_from_one_label_to_all() -> None:
     assert largest_share(1000.0) < 0.3
 
 
+def test_a_label_that_occurs_once_goes_to_any_client() -> None:
+    """600 different sentences to 10 clients: binomial sizes, 60 on average, whatever alpha is."""
+    labels = [f"sentence number {i}" for i in range(600)]
+    for alpha in (0.5, 10.0, 1000.0):
+        sizes = [len(part) for part in dirichlet(labels, 10, alpha, seed=0)]
+        assert all(60 - 4 * 7.35 < size < 60 + 4 * 7.35 for size in sizes), sizes
+
+
+def test_rare_labels_go_to_all_clients_alike() -> None:
+    """Three examples a label and ten clients: no place in the list of clients is favoured."""
+    labels = np.arange(3000) % 1000
+    sizes = [len(part) for part in dirichlet(labels, 10, 1000.0, seed=1)]
+    assert max(abs(size - 300) for size in sizes) < 4 * 15
+
+
+def test_of_a_common_label_each_client_has_its_proportion() -> None:
+    for seed in range(5):
+        parts = dirichlet(np.zeros(1000), 8, 1.0, seed)
+        random = np.random.default_rng(seed)
+        random.permutation(1000)
+        shares = random.dirichlet(np.full(8, 1.0)) * 1000
+        assert all(abs(len(p) - share) < 1 for p, share in zip(parts, shares, strict=True))
+
+
+def test_refusals_say_the_sizes() -> None:
+    with pytest.raises(FedvoiceError, match="50 clients x 2 shards = 100 shards of 60 examples"):
+        shards(np.zeros(60), 50, 2, 0)
+    with pytest.raises(FedvoiceError, match="61 clients for 60 examples"):
+        iid(60, 61, 0)
+
+
 def test_impossible_deals_are_refused() -> None:
     rules = (
         lambda: iid(3, 4, 0),

@@ -61,6 +61,8 @@ def test_eight_of_forty_held_out_are_every_fifth():
 def test_all_held_out_or_no_speaker_is_refused():
     with pytest.raises(FedvoiceError, match="3 of 3 speakers"):
         partition(corpus(3), rules(Partition.SPEAKER, 3), seed=0)
+    with pytest.raises(FedvoiceError, match="speakers"):
+        partition(corpus(3), rules(Partition.SPEAKER, 3, development=True), seed=0)
     nameless = [Utterance(Path("/a.wav"), "one", 1.0, "")]
     with pytest.raises(FedvoiceError, match="speaker for every utterance"):
         partition(nameless, rules(Partition.SPEAKER, 0), seed=0)
@@ -111,12 +113,15 @@ def test_a_development_split_shows_nothing_of_what_is_tested_later():
     seen = {u.audio_path for p in phones for u in p.train + p.test}
     assert not seen & {u.audio_path for u in tested_later}
     # Of the eight speakers two are held out once more; of the others' eleven training utterances
-    # the fifth and the tenth are kept back.
+    # a fifth, two, are kept back, the same ones for every seed of a run.
     assert [len(p.test) for p in phones if not p.held_out] == [2] * 6
+    assert phones == partition(utterances, rules(Partition.SPEAKER, 2, development=True), seed=1)
 
 
 def test_more_phones_than_utterances_or_clients_by_speaker_are_refused():
     with pytest.raises(FedvoiceError, match="99 clients for 30 training"):
         partition(corpus(10), rules(Partition.IID, clients=99), seed=0)
+    with pytest.raises(FedvoiceError, match="of 1, none for training"):
+        partition(corpus(1, each=1), rules(Partition.SPEAKER), seed=0)
     with pytest.raises(FedvoiceError, match="a client a speaker"):
         partition(corpus(10), rules(Partition.SPEAKER, clients=5), seed=0)

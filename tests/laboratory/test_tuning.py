@@ -13,7 +13,7 @@ from fedvoice.laboratory.experiment.outcome import Point
 from fedvoice.laboratory.tuning.config import load_tuning
 from fedvoice.laboratory.tuning.pruning import MedianRule
 from fedvoice.laboratory.tuning.report import Verdict
-from fedvoice.laboratory.tuning.study import Search
+from fedvoice.laboratory.tuning.study import Search, held
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from tests.laboratory import dying
 from tests.laboratory.feature_corpus import base_toml, write_corpus
@@ -198,6 +198,85 @@ def test_trials_of_another_search_are_not_compared_with_this_ones(search_file, t
     with pytest.raises(FedvoiceError, match="trials of another corpus, base") as caught:
         search()
     assert caught.value.code is ErrorCode.BAD_CONFIG
+
+
+def test_a_resumed_search_proposes_new_points(search_file, tmp_path):
+    """Each sitting ends while its third trial runs, which the next one tries again."""
+    path, points, running = search_file(40), [], None
+    for _ in range(4):
+        search = Search(load_tuning(path), tmp_path / "out", tmp_path / "trials", str(path))
+        for place in range(3):
+            asked, _ = search._ask()
+            if running is not None and place == 0:
+                assert asked.params == running
+            if place < 2:
+                points.append(str(asked.params))
+                search.study.tell(asked, [50.0 + asked.number, 1e9])
+            running = asked.params
+    assert len(set(points)) == len(points) == 8
+
+
+@pytest.mark.parametrize("finished", [0, 1])
+def test_a_search_goes_on_when_most_points_came_to_nothing(search_file, tmp_path, finished):
+    path = search_file(40)
+    search = Search(load_tuning(path), tmp_path / "out", tmp_path / "trials", str(path))
+    while search.finished < 40:
+        asked, _ = search._ask()
+        if asked.number < finished:
+            search.study.tell(asked, [50.0, 1e9])
+        else:
+            search.study.tell(asked, state=TrialState.PRUNED)
+    assert len({str(t.params) for t in search.study.get_trials()}) == 40
+
+
+def test_points_near_the_pruned_ones_are_avoided(search_file, tmp_path):
+    """What the report says of pruned trials: poor ones, to the sampler."""
+    path = search_file(120)
+    search = Search(load_tuning(path), tmp_path / "out", tmp_path / "trials", str(path))
+    while search.finished < 60:
+        asked, _ = search._ask()
+        rate = asked.params["plan.client_rate"]
+        if rate > 0.3:  # half of the range, by its logarithm
+            search.study.tell(asked, state=TrialState.PRUNED)
+        else:
+            search.study.tell(asked, [100 * rate, 1e9 * (1 - rate)])
+    later = [t.params["plan.client_rate"] > 0.3 for t in search.study.get_trials()[20:]]
+    assert sum(later) / len(later) < 0.25
+
+
+SMALL = """
+[search]
+trials = {trials}
+verify_seeds = [7]
+
+[search.space]
+"plan.data_limit" = {{ low = 2, high = 6, step = 2, integer = true }}
+"plan.clip_norm" = {{ low = 0.1, high = 0.3, step = 0.1 }}
+"""
+
+
+def test_a_small_space_is_tried_to_its_end_and_no_point_twice(search_file, tmp_path):
+    path = search_file(40, search=SMALL)
+    search = Search(load_tuning(path), tmp_path / "out", tmp_path / "trials", str(path))
+    while (asked := search._ask()) is not None:
+        search.study.tell(asked[0], [float(asked[0].number), 1e9])
+    points = [t.params for t in search.study.get_trials()]
+    assert len(points) == 9
+    assert {p["plan.data_limit"] for p in points} == {2, 4, 6}
+    assert {round(p["plan.clip_norm"], 9) for p in points} == {0.1, 0.2, 0.3}
+
+
+def test_a_second_search_in_the_same_folder_is_refused(search_file, tmp_path):
+    """Not: the first one's running trial is declared dead, and its result lost."""
+    path, out = search_file(3), tmp_path / "out"
+    with held(out):
+        second = fedvoice(path, "--out", out, "--trials-dir", tmp_path / "trials", "--jobs", 1)
+        _, errors = second.communicate(timeout=60)
+    assert second.returncode == 2
+    assert "exists" in errors
+    assert "another process searches in this folder" in errors
+    assert not (out / "study.db").exists()
+    held(out).close()  # free again
 
 
 def fedvoice(*arguments):
