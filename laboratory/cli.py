@@ -84,7 +84,9 @@ def run(
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", help="Only list which trials are done and estimate the time of the rest."
+            "--dry-run",
+            help="Only list which trials are done, estimate the time of the rest, and see that "
+            "their corpora are there.",
         ),
     ] = False,
 ) -> None:
@@ -99,6 +101,7 @@ def run(
     from rich.console import Console
 
     from fedvoice.laboratory.experiment.config import load_experiment
+    from fedvoice.laboratory.experiment.corpora import corpus_lines
     from fedvoice.laboratory.experiment.forecast import look
     from fedvoice.laboratory.experiment.places import trials_folder
     from fedvoice.laboratory.experiment.report import table_lines, write_experiment
@@ -123,7 +126,15 @@ def run(
         at_a_time = jobs or max(1, count_cores() // workers)
     console.print(f"[bold]{loaded.name}[/bold]: {len(wanted)} trials, {at_a_time} at a time")
     if dry_run:
-        show_plan(console, look(wanted, kept), at_a_time)
+        standings = look(wanted, kept)
+        show_plan(console, standings, at_a_time)
+        lines, errors = corpus_lines([own.trial for own in standings if not own.done])
+        for line in lines:
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+        for error in errors:
+            typer.echo(f"cannot run: {error}", err=True)
+        if errors:
+            raise typer.Exit(2)
         return
     make_folder(out)  # an unwritable folder fails before the long part
     try:

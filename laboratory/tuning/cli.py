@@ -29,6 +29,10 @@ def tune(
     verify: Annotated[
         bool, typer.Option(help="In the end compare best and hand-set plan on fresh seeds.")
     ] = True,
+    allow_skipped: Annotated[
+        bool,
+        typer.Option("--allow-skipped", help="Go on though over a tenth of a corpus is unusable."),
+    ] = False,
 ) -> None:
     """Search for plans with two objectives, error rate and CFMQ, with Optuna.
 
@@ -54,7 +58,7 @@ def tune(
     out = out or Path("runs") / loaded.name
     workers = jobs or os.cpu_count() or 1
     with held(out):
-        search = Search(loaded, out, kept, str(config))
+        search = Search(loaded, out, kept, str(config), allow_skipped=allow_skipped)
         wanted = loaded.search.trials
         console.print(
             f"[bold]{loaded.name}[/bold]: {search.finished} of {wanted} trials are done, "
@@ -62,8 +66,14 @@ def tune(
         )
         try:
             with console.status("searching") as status:
+                said: set[str] = set()
 
                 def progressed(progress: TrialProgress) -> None:
+                    if progress.said:
+                        if progress.said not in said:
+                            said.add(progress.said)
+                            console.print(progress.said, markup=False)
+                        return
                     note = f": {progress.note}" if progress.note else ""
                     status.update(f"a trial is at round {progress.done} of {progress.rounds}{note}")
 

@@ -89,8 +89,11 @@ class Search:
         trials_dir: Path,
         where: str,
         work: Work | None = None,
+        *,
+        allow_skipped: bool = False,
     ) -> None:
         self.config, self._trials_dir, self._where, self._work = config, trials_dir, where, work
+        self.allow_skipped = allow_skipped
         out.mkdir(parents=True, exist_ok=True)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -160,7 +163,11 @@ class Search:
         """Export the task that all points share, before any of them."""
         first = self.trial(self._some_point(), self.config.search.trial_seed)
         for _ in range(DEATHS_AT_MOST):
-            executor.begin(TrialJob(first, self._trials_dir, export_only=True))
+            executor.begin(
+                TrialJob(
+                    first, self._trials_dir, export_only=True, allow_skipped=self.allow_skipped
+                )
+            )
             while not (ended := [e for e in executor.events() if isinstance(e, Ended)]):
                 pass
             if ended[0].error is not None:
@@ -179,7 +186,12 @@ class Search:
         at_work: dict[TrialJob, Attempt] = {}
 
         def begin(attempt: Attempt) -> None:
-            job = TrialJob(attempt.trial, self._trials_dir, prune=self._rule())
+            job = TrialJob(
+                attempt.trial,
+                self._trials_dir,
+                prune=self._rule(),
+                allow_skipped=self.allow_skipped,
+            )
             at_work[job] = attempt
             executor.begin(job)
 

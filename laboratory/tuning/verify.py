@@ -37,7 +37,13 @@ def compare(search: Search, config: TuningConfig, trials_dir: Path, jobs: int) -
     seeds = config.search.verify_seeds
     plans: list[dict[str, Any]] = [best.params, *config.search.known[:1]]
     arms = [[search.trial(plan, seed) for seed in seeds] for plan in plans]
-    gathered = run_trials([trial for arm in arms for trial in arm], trials_dir, jobs, _Silent())
+    gathered = run_trials(
+        [trial for arm in arms for trial in arm],
+        trials_dir,
+        jobs,
+        _Silent(),
+        allow_skipped=search.allow_skipped,
+    )
     for failure in gathered.failures:
         raise failure.error
     figures = {o.trial.digest: figure_of(o, config.metric) for o in gathered.outcomes}

@@ -46,9 +46,13 @@ def test_an_experiment_leaves_tables_and_a_report_and_runs_no_trial_twice(
     assert "4 of 4 to do" in plan.stdout
     assert not (tmp_path / "runs").exists()
 
+    assert "examples" in plan.stdout  # of the corpus, partitioned
+
     done = fedvoice("experiment", "run", experiment)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
+    # What is used of the corpus is said once, though four trials share it.
+    assert len([line for line in done.stdout.splitlines() if line.startswith("training: ")]) == 1
     *told, last = done.stdout.splitlines()
     assert last == "report: runs/tiny/report.html"
     assert told[0].startswith("tiny: 4 trials")
@@ -255,3 +259,10 @@ def test_an_experiment_that_is_stopped_or_killed_goes_on_to_the_same_bits(
     _, errors = undisturbed.communicate(timeout=240)
     assert undisturbed.returncode == 0, errors
     assert weights(parts) == weights(whole)
+
+
+def test_a_dry_run_says_that_a_corpus_is_not_there(experiment: Path, fedvoice: Run) -> None:
+    away = fedvoice("experiment", "run", experiment, "--dry-run", "--set", "data.manifest=no.jsonl")
+    assert away.returncode == 2
+    assert "cannot run: no.jsonl" in away.stderr
+    assert "not-found" in away.stderr
