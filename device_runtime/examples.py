@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from fedvoice.data.audio import check_rate, read_waveform
 from fedvoice.device_runtime.course import UNUSABLE
-from fedvoice.device_runtime.store import ExampleStore, StoredExample
+from fedvoice.device_runtime.store import ExampleStore, Split, StoredExample
 from fedvoice.protocol.engine import Engine, Example, Examples, normalise_features
 from fedvoice.protocol.errors import FedvoiceError
 from fedvoice.protocol.task import TaskManifest
@@ -52,6 +52,8 @@ class FeatureCache:
 class LocalExamples(Examples):
     """Those of a store's rows that the task can use, each decoded when it is indexed.
 
+    Rows to test with may hold words that the task lacks: what is recognised there is wrong.
+
     Rows that fit no bucket, have unknown tokens or another sample rate are left out and counted
     without decoding them: `skipped`, and by reason in `reasons`.
     """
@@ -66,7 +68,7 @@ class LocalExamples(Examples):
         self._engine = engine
         self._store = store
         self._cache = cache
-        usable = [(row, _targets(row, engine.manifest)) for row in rows]
+        usable = [(row, _target(row, engine.manifest)) for row in rows]
         self._rows = [(row, found) for row, found in usable if not isinstance(found, str)]
         self.reasons = Counter(found for _, found in usable if isinstance(found, str))
         self.skipped = self.reasons.total()
@@ -85,23 +87,25 @@ class LocalExamples(Examples):
         Raises:
             FedvoiceError: `missing-audio`, `unreadable-audio`, `wrong-shape`.
         """
-        row, targets = self._rows[index]
+        row, (text, targets) = self._rows[index]
         example = self._cache.get(row.id)
         if example is None:
             settings = self._engine.manifest.features
             waveform = read_waveform(self._store.audio(row), settings, row.where)
             features = normalise_features(self._engine.features(waveform))
-            example = Example(features=features, targets=targets)
+            example = Example(features, targets, text)
             self._cache.put(row.id, example)
         return example
 
 
-def _targets(row: StoredExample, manifest: TaskManifest) -> list[int] | str:
-    """Token ids of a row, or why the task cannot use it (no word of what was said)."""
+def _target(row: StoredExample, manifest: TaskManifest) -> tuple[str, list[int]] | str:
+    """Text and token ids of a row, or why the task cannot use it (no word of what was said)."""
     settings = manifest.features
     try:
         check_rate(row.sample_rate, settings, row.where)
-        targets = manifest.vocabulary.encode(row.transcript)
+        text, targets = manifest.vocabulary.reference_and_targets(
+            row.transcript, testing=row.split is Split.TEST
+        )
     except FedvoiceError as error:
         if error.code not in UNUSABLE:
             raise
@@ -110,7 +114,7 @@ def _targets(row: StoredExample, manifest: TaskManifest) -> list[int] | str:
     fits = frames > 0 and row.samples <= settings.max_secs * settings.sample_rate
     if not fits or manifest.bucket_for(settings.stacked_frames(frames), len(targets)) is None:
         return "no bucket fits"
-    return targets
+    return text, targets
 
 
 def describe_reasons(reasons: Mapping[str, int]) -> str:

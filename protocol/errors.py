@@ -22,6 +22,7 @@ class ErrorCode(StrEnum):
     WRONG_SAMPLE_RATE = "wrong-sample-rate"
     EMPTY_TRANSCRIPT = "empty-transcript"
     UNKNOWN_TOKEN = "unknown-token"
+    UNSUPPORTED_TEXT = "unsupported-text"
     BAD_PACKAGE = "bad-package"
     WRONG_DIGEST = "wrong-digest"
     WRONG_SHAPE = "wrong-shape"

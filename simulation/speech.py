@@ -164,17 +164,18 @@ class DatasetPopulation:
     def _test_set(self, references: References) -> Iterable[ClientData]:
         if isinstance(references, Examples):
             return [collate_arrays(references, self._manifest)]
-        return TestSet(self._collate, references)
+        return TestSet(lambda part: self._collate(part, testing=True), references)
 
-    def _collate(self, references: Sequence[Reference]) -> ClientData:
+    def _collate(self, references: Sequence[Reference], *, testing: bool = False) -> ClientData:
         settings = self._manifest.features
-        found = [example for own in references if (example := self._example(own)) is not None]
+        examples = (self._example(own, testing) for own in references)
+        found = [example for example in examples if example is not None]
         return ClientData.collate(found, settings.stack, settings.mel_bins)
 
-    def _example(self, reference: Reference) -> Example | None:
+    def _example(self, reference: Reference, testing: bool) -> Example | None:
         manifest = self._manifest
         try:
-            targets = targets_of(reference, manifest)
+            text, targets = text_and_targets(reference, manifest, testing=testing)
             if isinstance(reference, Utterance):
                 # By the durations in the manifest, before anything is decoded.
                 samples = round(reference.duration_secs * manifest.features.sample_rate)
@@ -189,18 +190,24 @@ class DatasetPopulation:
         stacked = manifest.features.stacked_frames(len(features))
         if manifest.bucket_for(stacked, len(targets)) is None:
             return None
-        return Example(features=features, targets=targets)
+        return Example(features, targets, text)
 
 
-def targets_of(reference: Reference, manifest: TaskManifest) -> Sequence[int]:
-    """The target token ids of an example.
+def text_and_targets(
+    reference: Reference, manifest: TaskManifest, *, testing: bool = False
+) -> tuple[str, Sequence[int]]:
+    """The normalised text of an example, "" if it has ids, and its target token ids.
+
+    Args:
+        testing: words that the task lacks are no hindrance: they are references, never targets.
 
     Raises:
-        FedvoiceError: `unknown-token`, also for ids outside the vocabulary; `empty-transcript`.
+        FedvoiceError: `unknown-token`, also for ids outside the vocabulary; `empty-transcript`;
+            `unsupported-text`.
     """
     ids = reference.targets if isinstance(reference, ArrayReference) else None
     if ids is None:
-        return manifest.vocabulary.encode(reference.text)
+        return manifest.vocabulary.reference_and_targets(reference.text, testing=testing)
     if not all(1 <= token < manifest.vocabulary.size for token in ids):
         raise FedvoiceError(
             ErrorCode.UNKNOWN_TOKEN,
@@ -209,7 +216,7 @@ def targets_of(reference: Reference, manifest: TaskManifest) -> Sequence[int]:
             wanted=f"1..{manifest.vocabulary.size - 1}",
             next_step="Give the task a vocabulary of all ids; 0 is the blank.",
         )
-    return ids
+    return "", ids
 
 
 def collate_arrays(examples: Examples, manifest: TaskManifest) -> ClientData:
