@@ -2,8 +2,8 @@
 
 Sources: Python 3.11, which has Unicode 14 (categories, lower case, Cased and Case_Ignorable,
 canonical decompositions, combining classes), and `regex` (Word_Break, Ideographic,
-Default_Ignorable_Code_Point; of a newer Unicode, for the characters of that version). `python -m fedvoice.protocol.generate` writes the files,
-`--check` compares.
+Default_Ignorable_Code_Point; of a newer Unicode, for the characters of that version).
+`python -m fedvoice.protocol.generate` writes the files, `--check` compares.
 
 A table is text of numbers in base 36. A range is `gap` or `gap+length`, the gap counted from the
 end of the range before it.

@@ -106,7 +106,7 @@ def normalise(text: str, rule: TextRule = DEFAULT_RULE) -> str:
     end = 0
     for tag in _TAGS.finditer(text):
         if rule.tags is Treatment.REFUSE:
-            raise _refused(text, "tags", f"{tag[0]!r} in brackets")
+            raise _refused(text, "tags", f"'{tag[0]}' in brackets")
         words += _words(text[end : tag.start()], rule)
         if rule.tags is Treatment.KEEP:
             words += tag[0].split()
@@ -157,7 +157,7 @@ def _cleaned(text: str) -> str:
         broken = text[kinds.index("x")]
         raise FedvoiceError(
             ErrorCode.UNSUPPORTED_TEXT,
-            where=f"transcript {text!a}",
+            where="transcript",
             got=f"U+{ord(broken):04X}",
             wanted="text that was decoded rightly",
             next_step="Save the transcript as UTF-8 from its own encoding.",
@@ -222,13 +222,13 @@ def _without_edge_joiners(word: str) -> str:
 
 
 def _named(character: str) -> str:
-    return f"{character!r} (U+{ord(character):04X})"
+    return f"'{character}' (U+{ord(character):04X})"
 
 
 def _refused(text: str, kind: str, got: str) -> FedvoiceError:
     return FedvoiceError(
         ErrorCode.UNSUPPORTED_TEXT,
-        where=f"transcript {text!r}",
+        where=f"transcript '{text}'",
         got=got,
         wanted=f"text whose {kind} the task's text rule takes",
         next_step=_NEXT_STEPS[kind],

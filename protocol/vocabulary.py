@@ -110,7 +110,7 @@ class Vocabulary(BaseModel):
             ids = [int(i) for i in self._pieces.encode(text)]
             if self._pieces.unk_id() in ids:
                 strange = next((c for c in text if c not in self._letters | {" "}), text)
-                raise self._unknown(text, f"character {strange!r}", "characters of the task's")
+                raise self._unknown(text, f"character '{strange}'", "characters of the task's")
             return [i + 1 for i in ids]
         if self.kind is TargetKind.WORD:
             units = text.split(" ")
@@ -119,7 +119,7 @@ class Vocabulary(BaseModel):
         try:
             return [self._ids[unit] for unit in units]
         except KeyError as error:
-            got = f"{self.kind.value} {error.args[0]!r}"
+            got = f"{self.kind.value} '{error.args[0]}'"
             raise self._unknown(text, got, "one of the task's") from error
 
     def reference_and_targets(self, text: str, *, testing: bool = False) -> tuple[str, list[int]]:
@@ -143,7 +143,7 @@ class Vocabulary(BaseModel):
     def _unknown(self, text: str, got: str, wanted: str) -> FedvoiceError:
         return FedvoiceError(
             ErrorCode.UNKNOWN_TOKEN,
-            where=f"transcript {text!r}",
+            where=f"transcript '{text}'",
             got=got,
             wanted=f"{wanted} {self.size - 1} {self.kind.value}s",
             next_step="Leave the utterance out, or export a task whose targets have it.",

@@ -125,7 +125,7 @@ def test_python_and_kotlin_open_each_others_example_stores(tmp_path: Path) -> No
     (added,) = store.examples(Split.TEST)
     assert (added.id, added.transcript, added.source) == (
         facts["added"],
-        "quite new",
+        "Quite NEW",
         Source.CORRECTION,
     )
     assert store.audio(added) == wav.getvalue()

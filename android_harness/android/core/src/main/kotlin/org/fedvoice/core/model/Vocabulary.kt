@@ -30,8 +30,8 @@ enum class TargetKind {
  * Token table of a task: text <-> ids. `tokens[0]` is the blank and never stands for text.
  *
  * @property pieceModel for word pieces a sentencepiece model, base64, whose piece i is token i + 1
- * @property text the rule of its texts; null in packages of 0.1.0 and for targets that are no texts:
- *   lower case, white space folded
+ * @property text the rule of its texts; null in packages of 0.1.0 and for targets that are no
+ *   texts: lower case, white space folded
  */
 @OptIn(ExperimentalSerializationApi::class)
 @Serializable

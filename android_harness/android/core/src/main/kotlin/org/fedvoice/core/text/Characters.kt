@@ -32,12 +32,13 @@ internal object Characters {
         kinds = CharArray(found.size) { found[it].second }
         lower = HashMap()
         for (run in TextTables.LOWER_CASE.split(' ')) {
-            val (start, count, step, shift) = run.split(':').map { it.toInt(36) }
+            val (start, count, step) = run.split(':').map { it.toInt(36) }
+            val shift = run.substringAfterLast(':').toInt(36)
             repeat(count) { lower[start + it * step] = start + it * step + shift }
         }
     }
 
-    /** The class of a code point, as `generate_text_tables.classes` lists them; ' ': punctuation. */
+    /** The class of a code point, by `generate_text_tables.classes`; ' ' for punctuation. */
     fun kindOf(point: Int): Char {
         val found = starts.binarySearch(point)
         val place = if (found >= 0) found else -found - 2
@@ -138,13 +139,13 @@ internal object Characters {
 
 /** A growing list of code points. */
 internal class Points(size: Int = 16) {
-    private var points = IntArray(maxOf(size, 4))
+    private var held = IntArray(maxOf(size, 4))
     var size = 0
         private set
 
     operator fun plusAssign(point: Int) {
-        if (size == points.size) points = points.copyOf(2 * size)
-        points[size++] = point
+        if (size == held.size) held = held.copyOf(2 * size)
+        held[size++] = point
     }
 
     fun add(first: Int, second: Int) {
@@ -152,17 +153,17 @@ internal class Points(size: Int = 16) {
         this += second
     }
 
-    fun toArray(): IntArray = points.copyOf(size)
+    fun toArray(): IntArray = held.copyOf(size)
 }
 
 /** A set of code points, from a table. */
 internal class Ranges(table: String) {
-    private val ranges = rangesOf(table)
-    private val starts = IntArray(ranges.size) { ranges[it].first }
+    private val parts = rangesOf(table)
+    private val starts = IntArray(parts.size) { parts[it].first }
 
     operator fun contains(point: Int): Boolean {
         val found = starts.binarySearch(point)
-        return found >= 0 || (found < -1 && point <= ranges[-found - 2].last)
+        return found >= 0 || (found < -1 && point <= parts[-found - 2].last)
     }
 }
 

@@ -33,8 +33,8 @@ enum class Treatment {
 /**
  * The text rule: how a transcript becomes the words that are trained on and scored.
  *
- * The counterpart of `protocol/text.py`, which says what each setting does; `tests/protocol/texts.json`
- * holds both to the same values.
+ * The counterpart of `protocol/text.py`, which says what each setting does;
+ * `tests/protocol/texts.json` holds both to the same values.
  */
 @Serializable
 data class TextRule(
@@ -181,21 +181,26 @@ private fun withOneApostrophe(text: IntArray): IntArray {
     val kinds = Characters.kindsOf(text)
     val out = text.copyOf()
     for (place in 1 until text.size - 1) {
-        if (text[place] == LETTER_APOSTROPHE) {
-            val inside = kinds[place - 1] in "ahnousmv" && kinds[place + 1] in "ahnous"
-            if (inside) out[place] = '\''.code
-        }
+        val inside = kinds[place - 1] in "ahnousmv" && kinds[place + 1] in "ahnous"
+        if (text[place] == LETTER_APOSTROPHE && inside) out[place] = '\''.code
     }
-    val marks = Characters.kindsOf(out)
     for (place in 1 until out.size - 1) {
-        val quote = out[place]
-        if ((quote == '\''.code || quote == '"'.code) && marks[place + 1] == 'h') {
-            var base = place - 1
-            while (base > 0 && marks[base] in "mv") base -= 1
-            if (marks[base] == 'h') out[place] = if (quote == '"'.code) 0x5F4 else 0x5F3
-        }
+        val mark =
+            when (out[place]) {
+                '\''.code -> 0x5F3
+                '"'.code -> 0x5F4
+                else -> continue
+            }
+        if (kinds[place + 1] == 'h' && baseBefore(kinds, place) == 'h') out[place] = mark
     }
     return out
+}
+
+/** The class of the letter whose marks stand before [place]. */
+private fun baseBefore(kinds: CharArray, place: Int): Char {
+    var base = place - 1
+    while (base > 0 && kinds[base] in "mv") base -= 1
+    return kinds[base]
 }
 
 /**

@@ -17,7 +17,7 @@ interface Recording {
     /** How messages name it: no word of what was said. */
     val where: String
 
-    /** To test with: words that the task lacks are no hindrance, what is recognised there is wrong. */
+    /** To test with: words that the task lacks are no hindrance, they are recognised wrongly. */
     val testing: Boolean get() = false
 }
 
