@@ -27,10 +27,10 @@ def test_librispeech_by_speaker(tmp_path):
         )
     found = librispeech(tmp_path, "dev-clean", test_fraction=0.5)
     assert [(u.speaker, u.text, u.split, u.duration_secs) for u in found] == [
-        ("1272", "one", "train", 0.5),
-        ("1272", "two", "test", 1.5),
-        ("84", "hello world", "train", 0.5),
-        ("84", "again", "test", 1.5),
+        ("1272", "ONE", "train", 0.5),
+        ("1272", "TWO", "test", 1.5),
+        ("84", "HELLO WORLD", "train", 0.5),
+        ("84", "AGAIN", "test", 1.5),
     ]
     assert len(librispeech(tmp_path, "dev-clean", max_secs=1.0)) == 2
     write_manifest(tmp_path / "manifest.jsonl", found)
@@ -68,8 +68,8 @@ def test_a_folder_of_audio_with_transcripts_beside(tmp_path):
         (tmp_path / f"{name}.txt").write_text(text)
     found = folder(tmp_path)
     assert sorted((u.speaker, u.text) for u in found) == [
-        ("a", "bye o'neill"),
-        ("a", "good day"),
+        ("a", "Good day."),
+        ("a", "«bye», O'Neill!"),
         ("b", "hello"),
     ]
     (tmp_path / "b" / "1.txt").unlink()
