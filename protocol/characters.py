@@ -97,6 +97,8 @@ def lower_case(text: str, language: str = "") -> str:
         language: `tr` and `az` have a dotless i, `lt` keeps the dot of i below accents; all others
             are alike.
     """
+    if text.isascii() and language not in ("tr", "az", "lt"):
+        return text.lower()
     if language in ("tr", "az"):
         text = _turkic(text)
     elif language == "lt":

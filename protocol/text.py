@@ -162,7 +162,7 @@ def _cleaned(text: str) -> str:
             wanted="text that was decoded rightly",
             next_step="Save the transcript as UTF-8 from its own encoding.",
         )
-    if "i" in kinds or "w" in kinds:
+    if "i" in kinds or kinds.count("w") != text.count(" "):
         pairs = zip(text, kinds, strict=True)
         text = "".join(" " if kind == "w" else c for c, kind in pairs if kind != "i")
     return composed(text).translate(_FOLDED)
