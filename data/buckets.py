@@ -7,11 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from fedvoice.protocol.engine import Int64Array
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.task import FeatureSettings
 from fedvoice.protocol.utterances import Utterance
 from fedvoice.protocol.vocabulary import Vocabulary
 
 _ROUND_TO_FRAMES = 5
+UNUSABLE_TEXT = {
+    ErrorCode.EMPTY_TRANSCRIPT,
+    ErrorCode.UNKNOWN_TOKEN,
+    ErrorCode.UNSUPPORTED_TEXT,
+}
 
 
 def fit_buckets(
@@ -22,7 +28,7 @@ def fit_buckets(
     count: int = 2,
     batch: int = 8,
 ) -> list[dict[str, int]]:
-    """At most `count` buckets that hold every utterance, in ascending order.
+    """At most `count` buckets that hold every utterance whose text is usable, ascending.
 
     They end at equal quantiles of the utterances' encoder frames, rounded up to a multiple of 5.
     Each has room for the longest transcript of the utterances that fit it by length.
@@ -36,8 +42,30 @@ def fit_buckets(
             for u in utterances
         ]
     )
-    labels = np.array([len(vocabulary.encode(u.text)) for u in utterances])
-    return buckets_around(frames, labels, count=count, batch=batch)
+    labels = target_counts(vocabulary, [u.text for u in utterances])
+    usable = labels >= 0
+    return buckets_around(frames[usable], labels[usable], count=count, batch=batch)
+
+
+def target_counts(vocabulary: Vocabulary, targets: Sequence[str | Sequence[int]]) -> Int64Array:
+    """Number of targets of each text, or of each list of token ids; -1 for texts that the task
+    cannot use.
+
+    Raises:
+        FedvoiceError: if no text can be used, why the first cannot.
+    """
+    counts = np.full(len(targets), -1, dtype=np.int64)
+    first: FedvoiceError | None = None
+    for place, target in enumerate(targets):
+        try:
+            counts[place] = len(vocabulary.encode(target) if isinstance(target, str) else target)
+        except FedvoiceError as error:
+            if error.code not in UNUSABLE_TEXT:
+                raise
+            first = first or error
+    if first is not None and not (counts >= 0).any():
+        raise first
+    return counts
 
 
 def buckets_around(

@@ -32,6 +32,7 @@ from fedvoice.data.speakers import PhoneData
 from fedvoice.protocol.engine import Examples, Int64Array
 from fedvoice.protocol.notes import Note
 from fedvoice.protocol.registry import Registry
+from fedvoice.protocol.text import label_of
 from fedvoice.protocol.utterances import Utterance
 from fedvoice.protocol.vocabulary import Vocabulary
 
@@ -221,7 +222,9 @@ def report_of(clients: Clients) -> PartitionReport | None:
 
 def report_of_phones(phones: Iterable[PhoneData]) -> PartitionReport:
     """The same of utterances; held-out phones do not count."""
-    return _report_of_labels([[u.text for u in p.train] for p in phones if not p.held_out])
+    return _report_of_labels(
+        [[label_of(u.text) for u in p.train] for p in phones if not p.held_out]
+    )
 
 
 def _report_of_labels(said: Sequence[Sequence[str]]) -> PartitionReport:
@@ -232,7 +235,7 @@ def _report_of_labels(said: Sequence[Sequence[str]]) -> PartitionReport:
 
 def _label(one: Reference) -> str:
     if isinstance(one, Utterance):
-        return one.text
+        return label_of(one.text)
     return one.text or " ".join(map(str, one.targets or ()))
 
 

@@ -25,8 +25,8 @@ from fedvoice.protocol.engine import normalise_features
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.files import read_json_lines, read_text
 from fedvoice.protocol.parameters import Float32Array
+from fedvoice.protocol.text import TextRule, fold_white_space, usable_texts
 from fedvoice.protocol.utterances import Utterance
-from fedvoice.protocol.vocabulary import normalise
 
 FRAMES_PER_SEC = 100.0
 
@@ -57,8 +57,9 @@ class FeaturesCorpus(SpeechPartitionSettings, Corpus):
         """One client a speaker, or the partition's clients."""
         return partition_utterances(self.utterances(), self, partition, seed)
 
-    def _words(self) -> dict[str, Any]:
-        return {"tokens": sorted({word for u in self.utterances() for word in u.text.split()})}
+    def _words(self, rule: TextRule) -> dict[str, Any]:
+        texts = usable_texts((u.text for u in self.utterances()), rule)
+        return {"tokens": sorted({word for text in texts for word in text.split()})}
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def read_feature_manifest(path: Path) -> list[Utterance]:
             found.append(
                 StoredFeatures(
                     audio_path=path.parent / fields["feats_filepath"] / fields["key"],
-                    text=normalise(fields["text"]),
+                    text=fold_white_space(fields["text"]),
                     duration_secs=float(fields["num_frames"]) / FRAMES_PER_SEC,
                     speaker=str(fields["speaker"]),
                     source=str(fields.get("source", "")),

@@ -14,17 +14,19 @@ from fedvoice.protocol.usage import Reason
 
 
 def targets_or_reason(
-    samples: int, sample_rate: int, text: str, task: TaskManifest
-) -> list[int] | Reason:
-    """Token ids of an utterance of so many samples (per channel), or why the task cannot use it.
+    samples: int, sample_rate: int, transcript: str, task: TaskManifest, *, testing: bool = False
+) -> tuple[str, list[int]] | Reason:
+    """The normalised text and the token ids of an utterance of so many samples (per channel), or
+    why the task cannot use it. Nothing is decoded: what only listening finds is `heard_reason`'s.
 
-    Nothing is decoded: what only listening finds is `heard_reason`'s.
+    Args:
+        testing: words that the task lacks are no hindrance: they are references, never targets.
     """
     settings = task.features
     if sample_rate != settings.sample_rate:
         return Reason.WRONG_SAMPLE_RATE
     try:
-        targets = task.vocabulary.encode(text)
+        text, targets = task.vocabulary.reference_and_targets(transcript, testing=testing)
     except FedvoiceError as error:
         return Reason(error.code.value)
     frames = settings.frames(samples)
@@ -32,7 +34,8 @@ def targets_or_reason(
         return Reason.TOO_SHORT
     if samples > settings.max_secs * settings.sample_rate:
         return Reason.TOO_LONG
-    return bucket_reason(settings.stacked_frames(frames), len(targets), task) or targets
+    reason = bucket_reason(settings.stacked_frames(frames), len(targets), task)
+    return reason or (text, targets)
 
 
 def bucket_reason(frames: int, labels: int, task: TaskManifest) -> Reason | None:
@@ -51,15 +54,21 @@ def heard_reason(waveform: Float32Array) -> Reason | None:
     return Reason.SILENT if waveform.size and not waveform.any() else None
 
 
-def targets_of(reference: Reference, manifest: TaskManifest) -> Sequence[int]:
-    """The target token ids of an example.
+def text_and_targets(
+    reference: Reference, manifest: TaskManifest, *, testing: bool = False
+) -> tuple[str, Sequence[int]]:
+    """The normalised text of an example, "" if it has ids, and its target token ids.
+
+    Args:
+        testing: words that the task lacks are no hindrance: they are references, never targets.
 
     Raises:
-        FedvoiceError: `unknown-token`, also for ids outside the vocabulary; `empty-transcript`.
+        FedvoiceError: `unknown-token`, also for ids outside the vocabulary; `empty-transcript`;
+            `unsupported-text`.
     """
     ids = reference.targets if isinstance(reference, ArrayReference) else None
     if ids is None:
-        return manifest.vocabulary.encode(reference.text)
+        return manifest.vocabulary.reference_and_targets(reference.text, testing=testing)
     if not all(1 <= token < manifest.vocabulary.size for token in ids):
         raise FedvoiceError(
             ErrorCode.UNKNOWN_TOKEN,
@@ -68,4 +77,4 @@ def targets_of(reference: Reference, manifest: TaskManifest) -> Sequence[int]:
             wanted=f"1..{manifest.vocabulary.size - 1}",
             next_step="Give the task a vocabulary of all ids; 0 is the blank.",
         )
-    return ids
+    return "", ids

@@ -6,7 +6,6 @@ Nothing is downloaded: the user points at a directory. Test utterances are drawn
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +15,8 @@ import typer
 
 from fedvoice.data.splits import drawn_split
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.text import fold_white_space
 from fedvoice.protocol.utterances import Utterance
-from fedvoice.protocol.vocabulary import normalise
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 TestFraction = Annotated[
@@ -99,7 +98,8 @@ def speech_commands(
 def folder(root: Path, *, test_fraction: TestFraction = 0.1, seed: Seed = 0) -> list[Utterance]:
     """A folder of audio: ROOT/<speaker>/<name>.wav with the words in <name>.txt beside it.
 
-    `root/<speaker>/**/<name>.<wav|flac|ogg|mp3>`; punctuation of transcripts is left out.
+    `root/<speaker>/**/<name>.<wav|flac|ogg|mp3>`; transcripts stay as they are
+    written, a task's text rule makes words of them.
 
     Raises:
         FedvoiceError: `empty-transcript` or `not-found` naming the audio without a transcript.
@@ -119,16 +119,10 @@ def folder(root: Path, *, test_fraction: TestFraction = 0.1, seed: Seed = 0) -> 
                     wanted=f"the words spoken, in {transcript.name} beside it",
                     next_step="Write the transcript, or move the recording out of the folder.",
                 )
-            text = without_punctuation(transcript.read_text(encoding="utf-8"))
+            text = transcript.read_text(encoding="utf-8")
             yield _utterance(path, text, path.relative_to(root).parts[0], "folder")
 
     return drawn_split(found(), test_fraction, seed)
-
-
-def without_punctuation(text: str) -> str:
-    """Words as they are spoken: "No." is "no". Apostrophes and hyphens inside words stay."""
-    kept = (c if c in "'’-" or unicodedata.category(c)[0] != "P" else " " for c in text)
-    return " ".join(word for part in "".join(kept).split() if (word := part.strip("'’-")))
 
 
 def _shorter(utterances: Iterable[Utterance], max_secs: float) -> Iterator[Utterance]:
@@ -138,7 +132,7 @@ def _shorter(utterances: Iterable[Utterance], max_secs: float) -> Iterator[Utter
 def _utterance(path: Path, text: str, speaker: str, source: str) -> Utterance:
     import soundfile
 
-    text = normalise(text)
+    text = fold_white_space(text)
     if not text:
         raise FedvoiceError(
             ErrorCode.EMPTY_TRANSCRIPT,

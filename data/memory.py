@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fedvoice.data.buckets import buckets_around
+from fedvoice.data.buckets import buckets_around, target_counts
 from fedvoice.data.dataset import VocabularyOf
 from fedvoice.data.partitioning import Labels, PartitionRule, apply_partition, numbered
 from fedvoice.data.references import HeldArray, References
@@ -20,6 +20,7 @@ from fedvoice.data.speakers import PhoneData
 from fedvoice.protocol.engine import Example
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.task import FeatureSettings
+from fedvoice.protocol.text import TextRule, usable_texts
 
 Target = str | Sequence[int]
 """A target: a text, or token ids from 1 on (0 is the blank)."""
@@ -86,7 +87,7 @@ class MappingDataset:
             features.setdefault("mel_bins", bins[0])
         vocabulary = dict(task.get("vocabulary", {}))
         if not {"tokens", "manifest"} & set(vocabulary):
-            vocabulary |= self._tokens()
+            vocabulary |= self._tokens(TextRule.model_validate(vocabulary.get("text", {})))
         found = {"features": features, "vocabulary": vocabulary}
         if "buckets" in task:
             return found
@@ -97,11 +98,11 @@ class MappingDataset:
             )
             for own in everything
         ]
-        labels = [
-            len(targets.encode(own.text) if own.token_ids is None else own.token_ids)
-            for own in everything
-        ]
-        buckets = buckets_around(np.array(frames), np.array(labels), count=DEFAULT_BUCKETS)
+        labels = target_counts(
+            targets, [own.text if own.token_ids is None else own.token_ids for own in everything]
+        )
+        usable = labels >= 0
+        buckets = buckets_around(np.array(frames)[usable], labels[usable], count=DEFAULT_BUCKETS)
         return {**found, "buckets": buckets}
 
     def clients(self, partition: str | PartitionRule | None = None, seed: int = 0) -> MemoryClients:
@@ -139,8 +140,9 @@ class MappingDataset:
                     digest.update(own.values.tobytes())
         return digest.hexdigest()
 
-    def _tokens(self) -> dict[str, Any]:
-        texts = sorted({word for own in self._everything for word in own.text.split()})
+    def _tokens(self, rule: TextRule) -> dict[str, Any]:
+        lines = usable_texts((own.text for own in self._everything), rule)
+        texts = sorted({word for line in lines for word in line.split()})
         if texts:
             return {"tokens": texts}
         count = max((max(own.token_ids or (0,)) for own in self._everything), default=0)

@@ -10,6 +10,7 @@ from fedvoice.data.dataset import Clients
 from fedvoice.data.references import ArrayReference, Reference, References
 from fedvoice.protocol.engine import Examples
 from fedvoice.protocol.errors import FedvoiceError
+from fedvoice.protocol.text import label_of
 from fedvoice.protocol.vocabulary import WORD_BOUNDARY, TargetKind, Vocabulary
 
 LEAST_PER_TARGET = 5
@@ -41,7 +42,7 @@ def warnings_of(
     only the tests have; too few training utterances of a target, on average or of some.
 
     Args:
-        train, test: utterances whose texts are normalised, or arrays with their targets.
+        train, test: utterances, or arrays with their targets.
         vocabulary: the task's targets; None: the words of the texts.
         least_per_target: training utterances of a target that are enough; 0: any number.
     """
@@ -123,11 +124,13 @@ def _units(reference: Reference, vocabulary: Vocabulary | None) -> Sequence[str]
     if ids is not None:
         known = vocabulary.tokens if vocabulary is not None else ()
         return [known[i] if i < len(known) else str(i) for i in ids]
-    if vocabulary is None or vocabulary.kind is TargetKind.WORD:
-        return reference.text.split()
-    if vocabulary.kind is TargetKind.CHARACTER:
-        return "".join(reference.text.split())
+    if vocabulary is None:
+        return label_of(reference.text).split()
     try:
+        if vocabulary.kind is TargetKind.WORD:
+            return vocabulary.normalise(reference.text).split()
+        if vocabulary.kind is TargetKind.CHARACTER:
+            return "".join(vocabulary.normalise(reference.text).split())
         return [vocabulary.tokens[i] for i in vocabulary.encode(reference.text)]
     except FedvoiceError:
         return []  # left out of training, and counted there

@@ -21,6 +21,7 @@ from fedvoice.data.partitioning import (
 )
 from fedvoice.data.splits import drawn_split
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.text import label_of
 from fedvoice.protocol.utterances import Utterance
 
 DEVELOPMENT_FRACTION = 0.2
@@ -123,7 +124,7 @@ def partition(
     }
     sizes = [len(phone.train) for phone in training.values()]
     sources = np.repeat(np.arange(len(sizes), dtype=np.int64), sizes)
-    labels = Labels([utterance.text for utterance in pool], sources, tuple(training))
+    labels = Labels([label_of(utterance.text) for utterance in pool], sources, tuple(training))
     chosen = apply_partition(
         rule or rules.partition, labels, clients=rules.client_count, seed=seed, options=options
     )

@@ -17,6 +17,7 @@ from fedvoice.data.synthetic import SyntheticCorpusConfig, build_synthetic_corpu
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.notes import Note
 from fedvoice.protocol.task import FeatureSettings
+from fedvoice.protocol.text import TextRule
 from fedvoice.protocol.utterances import Utterance, read_manifest
 
 DEFAULT_BUCKETS = 2
@@ -81,7 +82,7 @@ class DataConfig(SpeechPartitionSettings, Corpus):
     def task_defaults(self, task: Mapping[str, Any], vocabulary_of: VocabularyOf) -> dict[str, Any]:
         """Targets: the manifest's; buckets that hold every utterance."""
         texts = {"manifest": self.manifest}
-        return completed(task, vocabulary_of, lambda: texts, self.utterances)
+        return completed(task, vocabulary_of, lambda _: texts, self.utterances)
 
     def clients(
         self, partition: str | PartitionRule | None = None, seed: int = 0
@@ -115,18 +116,19 @@ def partition_utterances(
 def completed(
     task: Mapping[str, Any],
     vocabulary_of: VocabularyOf,
-    texts: Callable[[], Mapping[str, Any]],
+    texts: Callable[[TextRule], Mapping[str, Any]],
     utterances: Callable[[], Sequence[Utterance]],
 ) -> dict[str, Any]:
     """The tables vocabulary and buckets of a task of speech.
 
     Args:
-        texts: the vocabulary's source, `tokens` or `manifest`, if the task names none.
+        texts: the vocabulary's source, `tokens` or `manifest`, if the task names none; given the
+            task's text rule.
         utterances: the buckets are fitted to them if the task has no buckets.
     """
     vocabulary = dict(task.get("vocabulary", {}))
     if not {"tokens", "manifest"} & set(vocabulary):
-        vocabulary |= texts()
+        vocabulary |= texts(TextRule.model_validate(vocabulary.get("text", {})))
     if "buckets" in task:
         return {"vocabulary": vocabulary}
     buckets = fit_buckets(

@@ -13,6 +13,7 @@ from fractions import Fraction
 from typing import TypeVar
 
 from fedvoice.protocol.random import Purpose, Stream
+from fedvoice.protocol.text import label_of
 from fedvoice.protocol.utterances import Utterance
 
 U = TypeVar("U", bound=Utterance)
@@ -47,27 +48,30 @@ def drawn_split(utterances: Iterable[U], test_fraction: float, seed: int = 0) ->
     """
     by_speaker = _by_speaker(utterances)
     everything = [u for own in by_speaker.values() for u in own]
-    said = Counter(u.text for u in everything)
+    labels = {text: label_of(text) for text in {u.text for u in everything}}
+    said = Counter(labels[u.text] for u in everything)
     repeats = 2 * len(said) <= len(everything)
-    left = Counter(word for u in everything for word in set(u.text.split()))
-    alone = set() if repeats else _words_of_their_own(everything, left)
+    spoken = [labels[u.text] for u in everything]
+    left = Counter(word for text in spoken for word in set(text.split()))
+    alone = set() if repeats else _words_of_their_own(spoken, left)
     tested: Counter[str] = Counter()
     marked: list[U] = []
     for speaker in sorted(by_speaker):
         own = by_speaker[speaker]
+        texts = [labels[u.text] for u in own]
         wanted = _test_count(len(own), test_fraction)
         order = Stream(seed, speaker, 0, Purpose.SPLIT).permutation(len(own))
         if repeats:
-            order = _spread(order, own, tested, said)
+            order = _spread(order, texts, tested, said)
         chosen: set[int] = set()
         for place in order:
             if len(chosen) == wanted:
                 break
-            words = set(own[place].text.split()) - alone
+            words = set(texts[place].split()) - alone
             if test_fraction < 1 and any(left[word] == 1 for word in words):
                 continue
             left.subtract(words)
-            tested[own[place].text] += 1
+            tested[texts[place]] += 1
             chosen.add(place)
         marked += [
             replace(u, split="test" if place in chosen else "train") for place, u in enumerate(own)
@@ -94,10 +98,10 @@ def _by_speaker(utterances: Iterable[U]) -> dict[str, list[U]]:
     return by_speaker
 
 
-def _words_of_their_own(utterances: Sequence[Utterance], said: Counter[str]) -> set[str]:
+def _words_of_their_own(texts: Sequence[str], said: Counter[str]) -> set[str]:
     """Words that one utterance alone has, if they are in many utterances; else none."""
-    alone = [own for u in utterances if (own := {w for w in u.text.split() if said[w] == 1})]
-    return set().union(*alone) if len(alone) > OPEN_SHARE * len(utterances) else set()
+    alone = [own for text in texts if (own := {w for w in text.split() if said[w] == 1})]
+    return set().union(*alone) if len(alone) > OPEN_SHARE * len(texts) else set()
 
 
 def _test_count(count: int, fraction: float) -> int:
@@ -110,14 +114,14 @@ def _test_count(count: int, fraction: float) -> int:
 
 
 def _spread(
-    order: Sequence[int], own: Sequence[Utterance], tested: Counter[str], said: Counter[str]
+    order: Sequence[int], texts: Sequence[str], tested: Counter[str], said: Counter[str]
 ) -> list[int]:
     """The places in the order in which Webster's method gives transcripts their test utterances,
     those tested by earlier speakers counted; equals stay in the order drawn."""
     so_far: Counter[str] = Counter()
     keys = {}
     for place in order:
-        text = own[place].text
+        text = texts[place]
         keys[place] = (2 * (tested[text] + so_far[text]) + 1) / said[text]
         so_far[text] += 1
     return sorted(order, key=keys.__getitem__)

@@ -28,6 +28,8 @@ def evaluate(
 ) -> pb.Statistics | None:
     """Decode every usable example greedily; None if `should_stop` ended it.
 
+    The reference of an example is its normalised transcript.
+
     Args:
         examples: as for `trainer.train`.
         weights: float32 [P].
@@ -49,7 +51,7 @@ def evaluate(
             rows = [examples[i] for i in indices[start : start + bucket.batch]]
             batch = make_batch(rows, bucket, manifest, weight=0.0)
             tokens = engine.decode(bucket, weights, batch.features, batch.frame_counts)
-            references += [manifest.vocabulary.decode(row.targets) for row in rows]
+            references += [row.text or manifest.vocabulary.decode(row.targets) for row in rows]
             hypotheses += [manifest.vocabulary.decode(ids) for ids in tokens[: len(rows)]]
             memory.sample()
     errors = count_word_errors(references, hypotheses)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from fedvoice.data.audio import read_waveform
 from fedvoice.data.fit import targets_or_reason
-from fedvoice.device_runtime.store import ExampleStore, StoredExample
+from fedvoice.device_runtime.store import ExampleStore, Split, StoredExample
 from fedvoice.protocol.engine import Engine, Example, Examples, normalise_features
 from fedvoice.protocol.usage import Reason, Usage
 
@@ -51,6 +51,8 @@ class FeatureCache:
 class LocalExamples(Examples):
     """Those of a store's rows that the task can use, each decoded when it is indexed.
 
+    Rows to test with may hold words that the task lacks: what is recognised there is wrong.
+
     Rows that fit no bucket, have unknown tokens or another sample rate are left out and counted
     without decoding them, in `usage`.
     """
@@ -65,10 +67,16 @@ class LocalExamples(Examples):
         self._engine = engine
         self._store = store
         self._cache = cache
-        self._rows: list[tuple[StoredExample, list[int]]] = []
+        self._rows: list[tuple[StoredExample, tuple[str, list[int]]]] = []
         self.usage = Usage()
         for row in rows:
-            found = targets_or_reason(row.samples, row.sample_rate, row.transcript, engine.manifest)
+            found = targets_or_reason(
+                row.samples,
+                row.sample_rate,
+                row.transcript,
+                engine.manifest,
+                testing=row.split is Split.TEST,
+            )
             if isinstance(found, Reason):
                 self.usage.leave_out(found, row.where)
             else:
@@ -94,12 +102,12 @@ class LocalExamples(Examples):
         Raises:
             FedvoiceError: `missing-audio`, `unreadable-audio`, `wrong-shape`.
         """
-        row, targets = self._rows[index]
+        row, (text, targets) = self._rows[index]
         example = self._cache.get(row.id)
         if example is None:
             settings = self._engine.manifest.features
             waveform = read_waveform(self._store.audio(row), settings, row.where)
             features = normalise_features(self._engine.features(waveform))
-            example = Example(features=features, targets=targets)
+            example = Example(features, targets, text)
             self._cache.put(row.id, example)
         return example

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from fedvoice.data.audio import read_facts
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
-from fedvoice.protocol.vocabulary import normalise
+from fedvoice.protocol.text import fold_white_space
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS examples (
@@ -243,7 +243,7 @@ class ExampleStore:
         held = example.audio if isinstance(example.audio, bytes) else None
         path = None if isinstance(example.audio, bytes) else str(example.audio.absolute())
         where = path or "new example"
-        transcript = normalise(example.transcript)
+        transcript = fold_white_space(example.transcript)
         if not transcript:
             raise FedvoiceError(
                 ErrorCode.EMPTY_TRANSCRIPT,

@@ -14,6 +14,7 @@ from fedvoice.model_export.vocabulary import build_vocabulary, vocabulary_as_giv
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.protocol.settings import read_toml, wrong_field
 from fedvoice.protocol.task import Bucket, FeatureSettings
+from fedvoice.protocol.text import DEFAULT_RULE, TextRule, normalise
 from fedvoice.protocol.utterances import read_manifest
 from fedvoice.protocol.vocabulary import TargetKind, Vocabulary
 
@@ -45,6 +46,8 @@ class VocabularyConfig(BaseModel):
     manifest: Path | None = None
     pieces: int = Field(default=500, ge=2)
     """Word pieces at most."""
+    text: TextRule = DEFAULT_RULE
+    """How transcripts become words; not for tokens `as_given`."""
 
     @model_validator(mode="after")
     def _one_source(self) -> VocabularyConfig:
@@ -61,9 +64,11 @@ class VocabularyConfig(BaseModel):
         if self.as_given:
             return vocabulary_as_given(self.kind, self.tokens)
         if self.manifest is None:
-            return build_vocabulary(self.kind, self.tokens)
+            for token in self.tokens:
+                normalise(token, self.text)  # a token that is refused was meant: it is not left out
+            return build_vocabulary(self.kind, self.tokens, rule=self.text)
         texts = [u.text for u in read_manifest(self.manifest, check_audio=False)]
-        return build_vocabulary(self.kind, texts, self.pieces)
+        return build_vocabulary(self.kind, texts, self.pieces, self.text)
 
 
 class ExportConfig(BaseModel):

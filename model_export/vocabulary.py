@@ -7,23 +7,30 @@ import io
 from collections.abc import Iterable, Sequence
 
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
-from fedvoice.protocol.vocabulary import WORD_BOUNDARY, TargetKind, Vocabulary, normalise
+from fedvoice.protocol.text import DEFAULT_RULE, TextRule, normalise, usable_texts
+from fedvoice.protocol.vocabulary import WORD_BOUNDARY, TargetKind, Vocabulary
 
 
-def build_vocabulary(kind: TargetKind, texts: Iterable[str], pieces: int = 500) -> Vocabulary:
-    """Targets that cover `texts`.
+def build_vocabulary(
+    kind: TargetKind, texts: Iterable[str], pieces: int = 500, rule: TextRule = DEFAULT_RULE
+) -> Vocabulary:
+    """Targets that cover `texts`, without those that the rule refuses.
 
     Args:
         kind: words, characters or word pieces.
         texts: transcripts, or for words and characters simply the list of them.
         pieces: number of word pieces at most (small corpora hold fewer).
+        rule: the texts' rule, kept in the vocabulary.
 
     Raises:
-        FedvoiceError: `empty-transcript` if there is no text; `bad-config` if sentencepiece
-            cannot make so few pieces.
+        FedvoiceError: `empty-transcript` if there is no text; `unsupported-text` if the rule
+            refuses all of them; `bad-config` if sentencepiece cannot make so few pieces.
     """
-    lines = [line for line in (normalise(text) for text in texts) if line]
+    given = list(texts)
+    lines = list(usable_texts(given, rule))
     if not lines:
+        for text in given:
+            normalise(text, rule)  # says why it refuses
         raise FedvoiceError(
             ErrorCode.EMPTY_TRANSCRIPT,
             where="vocabulary",
@@ -32,10 +39,10 @@ def build_vocabulary(kind: TargetKind, texts: Iterable[str], pieces: int = 500) 
             next_step="Give vocabulary.tokens, or a manifest with transcripts.",
         )
     if kind is TargetKind.WORD:
-        return Vocabulary.from_words(word for line in lines for word in line.split(" "))
+        return Vocabulary.from_words((word for line in lines for word in line.split(" ")), rule)
     if kind is TargetKind.CHARACTER:
-        return Vocabulary.from_characters(lines)
-    return _train_pieces(lines, pieces)
+        return Vocabulary.from_characters(lines, rule)
+    return _train_pieces(lines, pieces, rule)
 
 
 def vocabulary_as_given(kind: TargetKind, tokens: Sequence[str]) -> Vocabulary:
@@ -44,7 +51,7 @@ def vocabulary_as_given(kind: TargetKind, tokens: Sequence[str]) -> Vocabulary:
     return Vocabulary(kind=kind, tokens=("<blank>", *marked))
 
 
-def _train_pieces(lines: Sequence[str], pieces: int) -> Vocabulary:
+def _train_pieces(lines: Sequence[str], pieces: int, rule: TextRule) -> Vocabulary:
     from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 
     model = io.BytesIO()
@@ -75,4 +82,5 @@ def _train_pieces(lines: Sequence[str], pieces: int) -> Vocabulary:
         kind=TargetKind.PIECE,
         tokens=("<blank>", *names),
         piece_model=base64.b64encode(model.getvalue()).decode("ascii"),
+        text=rule,
     )

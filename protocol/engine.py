@@ -41,11 +41,14 @@ class Batch:
 class Example:
     """One utterance ready to train on.
 
-    features: float32 [frames, mel_bins], normalised. targets: token ids.
+    features: float32 [frames, mel_bins], normalised. targets: token ids; of a test utterance whose
+    words the task lacks none. text: the normalised transcript, the reference of word errors; empty
+    for targets that are no texts.
     """
 
     features: Float32Array
     targets: Sequence[int]
+    text: str = ""
 
 
 class Examples(Sequence[Example]):

@@ -23,6 +23,7 @@ class ErrorCode(StrEnum):
     TOO_LITTLE_USABLE = "too-little-usable"
     EMPTY_TRANSCRIPT = "empty-transcript"
     UNKNOWN_TOKEN = "unknown-token"
+    UNSUPPORTED_TEXT = "unsupported-text"
     BAD_PACKAGE = "bad-package"
     WRONG_DIGEST = "wrong-digest"
     WRONG_SHAPE = "wrong-shape"

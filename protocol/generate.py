@@ -1,6 +1,7 @@
-"""Make the message and service stubs from `fedvoice.proto`: `python -m fedvoice.protocol.generate`.
+"""Make the message and service stubs from `fedvoice.proto`, and the text rule's tables from
+Unicode's data: `python -m fedvoice.protocol.generate`.
 
-`--check` compares instead of writing and ends with status 1 if the stubs are stale.
+`--check` compares instead of writing and ends with status 1 if a file is stale.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ import sys
 import tempfile
 from importlib.resources import files
 from pathlib import Path
+
+from fedvoice.protocol import generate_text_tables
 
 PROTOCOL_DIR = Path(__file__).resolve().parent
 STUBS = ("fedvoice_pb2.py", "fedvoice_pb2.pyi", "fedvoice_pb2_grpc.py")
@@ -49,13 +52,14 @@ def stale_stubs() -> list[str]:
 def main() -> None:
     """Generate, or check with `--check`."""
     if "--check" in sys.argv[1:]:
-        stale = stale_stubs()
+        stale = stale_stubs() + generate_text_tables.stale()
         if stale:
-            raise SystemExit(f"stale stubs: {', '.join(stale)}; run make stubs")
-        print("stubs match fedvoice.proto")
+            raise SystemExit(f"stale files: {', '.join(stale)}; run make stubs")
+        print("stubs match fedvoice.proto, text tables match Unicode")
     else:
         generate(PROTOCOL_DIR.parent)
-        print(f"wrote {', '.join(STUBS)}")
+        generate_text_tables.generate()
+        print(f"wrote {', '.join(STUBS)} and the text tables")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ class Reason(StrEnum):
     """More targets than the bucket of its length holds."""
     EMPTY_TRANSCRIPT = ErrorCode.EMPTY_TRANSCRIPT.value
     UNKNOWN_TOKEN = ErrorCode.UNKNOWN_TOKEN.value
-    UNSUPPORTED_TEXT = "unsupported-text"
+    UNSUPPORTED_TEXT = ErrorCode.UNSUPPORTED_TEXT.value
     """Characters that the task's text rule refuses."""
     DUPLICATE = "duplicate"
     """The same recording as an earlier one."""

@@ -14,12 +14,12 @@ from typing import Any
 
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.files import read_json_lines, read_text
-from fedvoice.protocol.vocabulary import normalise
+from fedvoice.protocol.text import fold_white_space
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """One recording with its transcript."""
+    """One recording with its transcript as it was written: a task's text rule makes words of it."""
 
     audio_path: Path
     text: str
@@ -63,7 +63,7 @@ def read_manifest(path: Path, *, check_audio: bool = True) -> list[Utterance]:
 def _read_line(fields: dict[str, Any], where: str, root: Path, check_audio: bool) -> Utterance:
     try:
         audio_path = root / fields["audio_filepath"]
-        text = normalise(fields["text"])
+        text = fold_white_space(fields["text"])
         utterance = Utterance(
             audio_path=audio_path,
             text=text,

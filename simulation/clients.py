@@ -18,13 +18,15 @@ class ClientData(Examples):
 
     features: float32 [n, F, bins], normalised, zero beyond each length; F is a multiple of the
     task's stack. frames: int64 [n] feature frames. targets: int64 [n, U], 0 beyond each length.
-    target_counts: int64 [n].
+    target_counts: int64 [n]. texts: normalised transcripts [n], or none for targets that are no
+    texts.
     """
 
     features: Float32Array
     frames: Int64Array
     targets: Int64Array
     target_counts: Int64Array
+    texts: Sequence[str] = ()
 
     @classmethod
     def collate(cls, examples: Sequence[Example], stack: int, bins: int) -> ClientData:
@@ -38,7 +40,8 @@ class ClientData(Examples):
         for row, example in enumerate(examples):
             features[row, : frames[row]] = example.features
             targets[row, : counts[row]] = example.targets
-        return cls(features, frames, targets, counts)
+        texts = [example.text for example in examples]
+        return cls(features, frames, targets, counts, texts if any(texts) else ())
 
     @property
     def nbytes(self) -> int:
@@ -53,6 +56,7 @@ class ClientData(Examples):
         return Example(
             features=self.features[index, : self.frames[index]],
             targets=self.targets[index, : self.target_counts[index]].tolist(),
+            text=self.texts[index] if self.texts else "",
         )
 
 

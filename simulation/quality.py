@@ -32,17 +32,23 @@ class ErrorCounts:
 def evaluate(
     trainer: Trainer, manifest: TaskManifest, data: ClientData, weights: FlatVector
 ) -> ErrorCounts:
-    """Errors of `weights` [P] on a test set; examples that fit no bucket are left out."""
+    """Errors of `weights` [P] on a test set; examples that fit no bucket are left out.
+
+    The reference of word errors is the normalised transcript, which may hold words that the task
+    lacks; decoded targets stand in where there is no text.
+    """
     rows, _ = fitting(manifest, data, range(len(data)))
     tokens = trainer.transcribe(data, weights)
-    references = [data.targets[row, : data.target_counts[row]].tolist() for row in rows]
+    ids = [data.targets[row, : data.target_counts[row]].tolist() for row in rows]
     found = [tokens[row] for row in rows]
     if manifest.scoring is Scoring.LABELS:
-        return count_label_errors(references, found)
+        return count_label_errors(ids, found)
     vocabulary = manifest.vocabulary
-    counts = count_word_errors(
-        [vocabulary.decode(ids) for ids in references], [vocabulary.decode(ids) for ids in found]
-    )
+    references = [
+        (data.texts[row] if data.texts else "") or vocabulary.decode(target)
+        for row, target in zip(rows, ids, strict=True)
+    ]
+    counts = count_word_errors(references, [vocabulary.decode(tokens) for tokens in found])
     return ErrorCounts(counts.word_errors, counts.words)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fedvoice.data.audio import read_waveform
 from fedvoice.data.dataset import Clients, report_of
-from fedvoice.data.fit import targets_of
+from fedvoice.data.fit import text_and_targets
 from fedvoice.data.partition_report import PartitionReport
 from fedvoice.data.references import (
     ArrayReference,
@@ -175,17 +175,18 @@ class DatasetPopulation:
     def _test_set(self, references: References) -> Iterable[ClientData]:
         if isinstance(references, Examples):
             return [collate_arrays(references, self._manifest)]
-        return TestSet(self._collate, references)
+        return TestSet(lambda part: self._collate(part, testing=True), references)
 
-    def _collate(self, references: Sequence[Reference]) -> ClientData:
+    def _collate(self, references: Sequence[Reference], *, testing: bool = False) -> ClientData:
         settings = self._manifest.features
-        found = [example for own in references if (example := self._example(own)) is not None]
+        examples = (self._example(own, testing) for own in references)
+        found = [example for example in examples if example is not None]
         return ClientData.collate(found, settings.stack, settings.mel_bins)
 
-    def _example(self, reference: Reference) -> Example | None:
+    def _example(self, reference: Reference, testing: bool) -> Example | None:
         manifest = self._manifest
         try:
-            targets = targets_of(reference, manifest)
+            text, targets = text_and_targets(reference, manifest, testing=testing)
             if isinstance(reference, Utterance):
                 # By the durations in the manifest, before anything is decoded.
                 samples = round(reference.duration_secs * manifest.features.sample_rate)
@@ -202,7 +203,7 @@ class DatasetPopulation:
         stacked = manifest.features.stacked_frames(len(features))
         if manifest.bucket_for(stacked, len(targets)) is None:
             return None
-        return Example(features=features, targets=targets)
+        return Example(features, targets, text)
 
 
 def collate_arrays(examples: Examples, manifest: TaskManifest) -> ClientData:

@@ -11,7 +11,7 @@ from typing import Any
 
 from fedvoice.data.audio import read_facts, read_waveform
 from fedvoice.data.dataset import Clients, Dataset, clients_of, identity_of
-from fedvoice.data.fit import bucket_reason, heard_reason, targets_of, targets_or_reason
+from fedvoice.data.fit import bucket_reason, heard_reason, targets_or_reason, text_and_targets
 from fedvoice.data.readiness import warnings_of_clients
 from fedvoice.data.references import ArrayReference, Reference, References
 from fedvoice.protocol.engine import Examples
@@ -82,7 +82,7 @@ def usage_of(clients: Clients, task: TaskManifest, note: Note) -> CorpusUsage:
     looking = _Looking(task, note, [*training, *tests.values()])
     return CorpusUsage(
         total(looking.at(part) for part in training),
-        {name: looking.at(part) for name, part in tests.items()},
+        {name: looking.at(part, testing=True) for name, part in tests.items()},
         tuple(warnings_of_clients(clients, task.vocabulary)),
     )
 
@@ -146,7 +146,7 @@ class _Looking:
         spoken = [r for r in listed if isinstance(r, Utterance)]
         self._listen = sum(u.duration_secs for u in spoken) <= LISTENED_SECS
 
-    def at(self, part: References) -> Usage:
+    def at(self, part: References, *, testing: bool = False) -> Usage:
         if isinstance(part, Examples):  # arrays of one shape, which made the task's bucket
             return Usage(len(part))
         usage = Usage()
@@ -154,20 +154,20 @@ class _Looking:
             if self._seen % _NOTED_EVERY == 0:
                 self._note(f"look at the corpus: {self._seen} of {self._all}")
             self._seen += 1
-            reason, where = self._reason(reference)
+            reason, where = self._reason(reference, testing)
             if reason is None:
                 usage.used += 1
             else:
                 usage.leave_out(reason, where)
         return usage
 
-    def _reason(self, reference: Reference) -> tuple[Reason | None, str]:
+    def _reason(self, reference: Reference, testing: bool) -> tuple[Reason | None, str]:
         if isinstance(reference, Utterance):
             where = str(reference.audio_path)
-            return self._spoken_reason(reference, where), where
-        return _array_reason(reference, self._task), f"an array for {reference.text!r}"
+            return self._spoken_reason(reference, where, testing), where
+        return _array_reason(reference, self._task, testing), f"an array for {reference.text!r}"
 
-    def _spoken_reason(self, utterance: Utterance, where: str) -> Reason | None:
+    def _spoken_reason(self, utterance: Utterance, where: str, testing: bool) -> Reason | None:
         settings = self._task.features
         try:
             facts = read_facts(utterance.audio_path, where)
@@ -184,13 +184,13 @@ class _Looking:
         return None
 
 
-def _array_reason(reference: ArrayReference, task: TaskManifest) -> Reason | None:
+def _array_reason(reference: ArrayReference, task: TaskManifest, testing: bool) -> Reason | None:
     try:
-        labels = len(targets_of(reference, task))
+        _, targets = text_and_targets(reference, task, testing=testing)
     except FedvoiceError as error:
         return Reason(error.code.value)
     array, settings = reference.array(), task.features
     frames = len(array) if array.ndim == 2 else settings.frames(len(array))
     if frames < 1:
         return Reason.TOO_SHORT
-    return bucket_reason(settings.stacked_frames(frames), labels, task) or heard_reason(array)
+    return bucket_reason(settings.stacked_frames(frames), len(targets), task) or heard_reason(array)

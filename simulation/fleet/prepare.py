@@ -24,6 +24,7 @@ from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.files import write_file
 from fedvoice.protocol.notes import Note
 from fedvoice.protocol.task import TaskPackage, load_package
+from fedvoice.protocol.text import DEFAULT_RULE
 from fedvoice.simulation.fleet.config import SimulationConfig
 from fedvoice.simulation.fleet.kinds import Kind, assign_kinds
 from fedvoice.simulation.fleet.server import server_config
@@ -175,10 +176,17 @@ def _export(export: ExportConfig, directory: Path, progress: Note) -> None:
 
 
 def export_key(export: Any) -> str:
-    """Digest of all that determines an exported package: settings, vocabulary, tool versions."""
+    """Digest of all that determines an exported package: settings, vocabulary, tool versions.
+
+    A text rule at its default is left out: a run of 0.1.0 with the same tokens is resumed.
+    """
+    settings, tokens = export.model_dump(mode="json"), export.vocabulary.build()
+    if export.vocabulary.text == DEFAULT_RULE:
+        del settings["vocabulary"]["text"]
+    default = tokens.text in (None, DEFAULT_RULE)
     parts = {
-        "export": export.model_dump(mode="json"),
-        "tokens": export.vocabulary.build().model_dump(mode="json"),
+        "export": settings,
+        "tokens": tokens.model_dump(mode="json", exclude={"text"} if default else None),
         "versions": [version(name) for name in ("torch", "executorch")],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -328,7 +328,13 @@ def test_word_pieces_are_the_same(package: TaskPackage, tmp_path: Path) -> None:
     ids = [random.integers(1, vocabulary.size, 12).tolist() for _ in range(200)]
     asked = {"task": str(tmp_path), "texts": texts, "ids": ids}
     answers = ask(tmp_path / "answers", [{"kind": "vocabulary", "id": "texts", **asked}])
+    unknown = 0
     for text, theirs in zip(texts, answers.facts["texts"]["ids"], strict=True):
-        assert theirs == vocabulary.encode(text), repr(text)
+        try:
+            mine: Any = vocabulary.encode(text)
+        except FedvoiceError as error:
+            mine, unknown = str(error), unknown + 1
+        assert theirs == mine, repr(text)
+    assert 0 < unknown <= 202
     for said, theirs in zip(ids, answers.facts["texts"]["texts"], strict=True):
         assert theirs == vocabulary.decode(said), said

@@ -115,7 +115,7 @@ def test_python_and_kotlin_open_each_others_example_stores(tmp_path: Path) -> No
     question = {"kind": "store", "id": "s", "path": str(path), "wav": str(tmp_path / "new.wav")}
     answers = ask(tmp_path / "answers", [question])
     facts = answers.facts["s"]
-    assert facts["texts"] == ["one two", "drei"]
+    assert facts["texts"] == ["one Two", "drei"]
     assert facts["samples"] == [900, 900]
     assert facts["sources"] == ["prompt", "prompt"]
     assert facts["held_bytes"] == 2 * len(wav.getvalue())
@@ -125,7 +125,7 @@ def test_python_and_kotlin_open_each_others_example_stores(tmp_path: Path) -> No
     (added,) = store.examples(Split.TEST)
     assert (added.id, added.transcript, added.source) == (
         facts["added"],
-        "quite new",
+        "Quite NEW",
         Source.CORRECTION,
     )
     assert store.audio(added) == wav.getvalue()

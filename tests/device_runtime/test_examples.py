@@ -92,6 +92,25 @@ def test_unusable_rows_are_skipped_without_decoding(tmp_path: Path) -> None:
     np.testing.assert_allclose(example.features.mean(axis=0), 0, atol=1e-4)
 
 
+def test_words_that_the_task_lacks_are_references_of_tests(tmp_path: Path) -> None:
+    """The word error rate is against what was said: "perhaps" cannot be recognised, so it is an
+    error; to train it has no target and is left out."""
+    engine = TinyEngine()
+    store = ExampleStore(tmp_path / "s")
+    store.add_all(
+        NewExample(sound(wave(900)), "Yes PERHAPS", split=split)
+        for split in (Split.TRAIN, Split.TEST)
+    )
+    train = LocalExamples(engine, store, store.examples(Split.TRAIN), FeatureCache())
+    assert (len(train), list(train.usage.left_out)) == (0, ["unknown-token"])
+    test = LocalExamples(engine, store, store.examples(Split.TEST), FeatureCache())
+    assert [(e.text, list(e.targets)) for e in test] == [("yes perhaps", [])]
+    weights = np.zeros(engine.manifest.parameters.total_size, dtype=np.float32)
+    found = evaluate(engine, test, weights)
+    assert found is not None
+    assert (found.word_errors, found.words, found.utterances) == (2, 2, 1)
+
+
 def test_features_are_made_once_and_forgotten_when_the_cache_is_full(tmp_path: Path) -> None:
     made = []
 

@@ -44,7 +44,7 @@ def test_what_is_put_in_comes_out(tmp_path: Path, sound: bytes) -> None:
     (first,) = again.examples(Split.TRAIN)
     (second,) = again.examples(Split.TEST)
     assert (first.id, second.id) == (held, referred)
-    assert (first.transcript, first.source, first.samples) == ("turn left", "correction", 800)
+    assert (first.transcript, first.source, first.samples) == ("Turn LEFT", "correction", 800)
     assert (second.sample_rate, second.samples, second.added_secs) == (16000, 1000, 5.0)
     assert again.audio(first) == sound
     assert again.audio(second) == path

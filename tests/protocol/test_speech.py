@@ -70,7 +70,7 @@ def test_missing_and_empty_manifests(tmp_path):
 
 def test_manifests_round_trip_with_paths_relative_to_them(tmp_path):
     [utterance] = read_manifest(write_lines(tmp_path, GOOD))
-    assert utterance == Utterance(tmp_path / "a.wav", "one two", 1.0, "s")
+    assert utterance == Utterance(tmp_path / "a.wav", "One two", 1.0, "s")
     write_manifest(tmp_path / "copy.jsonl", [utterance])
     assert '"audio_filepath": "a.wav"' in (tmp_path / "copy.jsonl").read_text()
     assert read_manifest(tmp_path / "copy.jsonl") == [utterance]

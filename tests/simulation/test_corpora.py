@@ -27,10 +27,10 @@ def test_librispeech_by_speaker(tmp_path):
         )
     found = librispeech(tmp_path, "dev-clean", test_fraction=0.5)
     assert [(u.speaker, u.text, u.duration_secs) for u in found] == [
-        ("1272", "one", 0.5),
-        ("1272", "two", 1.5),
-        ("84", "hello world", 0.5),
-        ("84", "again", 1.5),
+        ("1272", "ONE", 0.5),
+        ("1272", "TWO", 1.5),
+        ("84", "HELLO WORLD", 0.5),
+        ("84", "AGAIN", 1.5),
     ]
     assert [(u.speaker, u.split) for u in sorted(found, key=lambda u: (u.speaker, u.split))] == [
         (speaker, split) for speaker in ("1272", "84") for split in ("test", "train")
@@ -71,8 +71,8 @@ def test_a_folder_of_audio_with_transcripts_beside(tmp_path):
         (tmp_path / f"{name}.txt").write_text(text)
     found = folder(tmp_path)
     assert sorted((u.speaker, u.text) for u in found) == [
-        ("a", "bye o'neill"),
-        ("a", "good day"),
+        ("a", "Good day."),
+        ("a", "«bye», O'Neill!"),
         ("b", "hello"),
     ]
     (tmp_path / "b" / "1.txt").unlink()

@@ -9,6 +9,7 @@ enum class ErrorCode(val id: String) {
     WRONG_SAMPLE_RATE("wrong-sample-rate"),
     EMPTY_TRANSCRIPT("empty-transcript"),
     UNKNOWN_TOKEN("unknown-token"),
+    UNSUPPORTED_TEXT("unsupported-text"),
     BAD_PACKAGE("bad-package"),
     WRONG_DIGEST("wrong-digest"),
     WRONG_SHAPE("wrong-shape"),

@@ -22,7 +22,9 @@ class UnigramPieces private constructor(private val pieces: List<Piece>) {
             .filter { (_, piece) -> piece.type == NORMAL || piece.type == USER_DEFINED }
             .associate { (id, piece) -> piece.text to id }
     private val longest = places.keys.maxOfOrNull { it.length } ?: 0
-    private val unknown = pieces.indexOfFirst { it.type == UNKNOWN }
+
+    /** The piece for what no other is made of. */
+    val unknown: Int = pieces.indexOfFirst { it.type == UNKNOWN }
     private val normalScores = pieces.filter { it.type == NORMAL }.map { it.score }
     private val unknownScore = (normalScores.minOrNull() ?: 0f) - UNKNOWN_PENALTY
     private val bestScore = normalScores.maxOrNull() ?: 0f

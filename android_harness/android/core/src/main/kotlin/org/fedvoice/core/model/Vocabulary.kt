@@ -6,6 +6,7 @@ import kotlinx.serialization.Serializable
 import kotlinx.serialization.json.JsonIgnoreUnknownKeys
 import org.fedvoice.core.ErrorCode
 import org.fedvoice.core.FedvoiceException
+import org.fedvoice.core.text.TextRule
 import java.util.Locale
 
 /** What one token is. */
@@ -29,6 +30,8 @@ enum class TargetKind {
  * Token table of a task: text <-> ids. `tokens[0]` is the blank and never stands for text.
  *
  * @property pieceModel for word pieces a sentencepiece model, base64, whose piece i is token i + 1
+ * @property text the rule of its texts; null in packages of 0.1.0 and for targets that are no
+ *   texts: lower case, white space folded
  */
 @OptIn(ExperimentalSerializationApi::class)
 @Serializable
@@ -37,6 +40,7 @@ data class Vocabulary(
     val kind: TargetKind,
     val tokens: List<String>,
     @SerialName("piece_model") val pieceModel: String = "",
+    val text: TextRule? = null,
 ) {
     /** V, the blank included. */
     val size: Int get() = tokens.size
@@ -47,14 +51,28 @@ data class Vocabulary(
 
     private val pieces: UnigramPieces by lazy { UnigramPieces.parse(decodeBase64(pieceModel)) }
 
+    /** What the pieces are made of, besides the piece for what they are not made of. */
+    private val letters: Set<String> by lazy {
+        val strange = setOf(BLANK, pieces.unknown + 1)
+        tokens.filterIndexed { id, _ -> id !in strange }.flatMap(::codePoints).toSet()
+    }
+
     /**
-     * Token ids (1..V-1) of [text].
+     * A transcript in the form in which it is encoded and scored: a reference of word errors.
      *
-     * @throws FedvoiceException `empty-transcript`; `unknown-token` for a word or character that
-     *   the task does not have; `bad-package` for word pieces that this phone cannot read
+     * @throws FedvoiceException `unsupported-text` for what the task's rule refuses
      */
-    fun encode(text: String): IntArray {
-        val normal = normalise(text)
+    fun normalise(transcript: String): String = text?.normalise(transcript) ?: lowered(transcript)
+
+    /**
+     * Token ids (1..V-1) of [transcript].
+     *
+     * @throws FedvoiceException `empty-transcript`; `unsupported-text` for what the task's rule
+     *   refuses; `unknown-token` for a word or character that the task does not have; `bad-package`
+     *   for word pieces that this phone cannot read
+     */
+    fun encode(transcript: String): IntArray {
+        val normal = normalise(transcript)
         if (normal.isEmpty()) {
             throw FedvoiceException(
                 ErrorCode.EMPTY_TRANSCRIPT,
@@ -65,14 +83,23 @@ data class Vocabulary(
             )
         }
         if (kind == TargetKind.PIECE) {
-            return pieces.encode(normal).map { it + 1 }.toIntArray()
+            val found = pieces.encode(normal)
+            if (pieces.unknown in found) {
+                val strange = codePoints(normal).firstOrNull { it != " " && it !in letters }
+                val got = "character '${strange ?: normal}'"
+                throw unknown(normal, got, "characters of the task's")
+            }
+            return found.map { it + 1 }.toIntArray()
         }
         val units =
             when (kind) {
                 TargetKind.WORD -> normal.split(' ')
                 else -> codePoints(normal.replace(' ', WORD_BOUNDARY))
             }
-        return IntArray(units.size) { ids[units[it]] ?: throw unknown(normal, units[it]) }
+        return IntArray(units.size) {
+            ids[units[it]]
+                ?: throw unknown(normal, "${kind.id} '${units[it]}'", "one of the task's")
+        }
     }
 
     /** Text of token ids; blanks are skipped. */
@@ -92,12 +119,29 @@ data class Vocabulary(
         }
     }
 
-    private fun unknown(text: String, unit: String) =
+    /**
+     * The normalised text of [transcript], and its token ids.
+     *
+     * @param testing a text with words or letters that the task lacks gives no ids instead of an
+     *   error: it is still the reference of what is recognised
+     * @throws FedvoiceException as [encode]
+     */
+    fun referenceAndTargets(transcript: String, testing: Boolean): Pair<String, IntArray> {
+        val reference = normalise(transcript)
+        return try {
+            reference to encode(transcript)
+        } catch (error: FedvoiceException) {
+            if (!testing || error.code != ErrorCode.UNKNOWN_TOKEN) throw error
+            reference to IntArray(0)
+        }
+    }
+
+    private fun unknown(text: String, got: String, wanted: String) =
         FedvoiceException(
             ErrorCode.UNKNOWN_TOKEN,
             where = "transcript '$text'",
-            got = "${kind.id} '$unit'",
-            wanted = "one of the task's ${size - 1} ${kind.id}s",
+            got = got,
+            wanted = "$wanted ${size - 1} ${kind.id}s",
             nextStep = "Leave the utterance out, or export a task whose targets have it.",
         )
 
@@ -105,8 +149,11 @@ data class Vocabulary(
         const val BLANK: Int = 0
         const val WORD_BOUNDARY: Char = '\u2581'
 
-        /** Lower case, white space folded: the form in which texts are encoded and scored. */
-        fun normalise(text: String): String = words(text.lowercase(Locale.ROOT)).joinToString(" ")
+        /** The rule of fedvoice 0.1.0, for its packages: lower case and folded white space. */
+        private fun lowered(text: String): String = fold(text.lowercase(Locale.ROOT))
+
+        /** A text as it was written, white space folded: how transcripts are kept. */
+        fun fold(text: String): String = words(text).joinToString(" ")
 
         /** The stretches of [text] between white space (Python's: NEL is one, too). */
         fun words(text: String): List<String> =

@@ -73,6 +73,7 @@ data class StoredExample(
 ) : Recording {
     /** How errors name it. */
     override val where: String get() = audioFile?.path ?: "stored example $id"
+    override val testing: Boolean get() = split == Split.TEST
 }
 
 /** The examples of one phone: what was said and how it is written, on the phone's own disk. */

@@ -89,7 +89,7 @@ class SqlExampleStore(
         val held = (audio as? Audio.Held)?.wav
         val path = (audio as? Audio.InFile)?.file?.absolutePath
         val where = path ?: "new example"
-        val transcript = Vocabulary.normalise(example.transcript)
+        val transcript = Vocabulary.fold(example.transcript)
         if (transcript.isEmpty()) {
             throw FedvoiceException(
                 ErrorCode.EMPTY_TRANSCRIPT,

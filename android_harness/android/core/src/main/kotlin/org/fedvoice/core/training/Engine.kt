@@ -65,9 +65,15 @@ class Batch(
  * One utterance ready for training.
  *
  * @property features normalised [frames * mel_bins]
- * @property targets token ids, never the blank
+ * @property targets token ids, never the blank; of a test utterance whose words the task lacks none
+ * @property text the normalised transcript, the reference of word errors; empty: [targets] are it
  */
-class Example(val features: FloatArray, val frames: Int, val targets: IntArray)
+class Example(
+    val features: FloatArray,
+    val frames: Int,
+    val targets: IntArray,
+    val text: String = "",
+)
 
 /** The usable examples of a phone, each made when it is asked for. */
 interface Examples {

@@ -36,7 +36,8 @@ fun evaluate(
             val heard = engine.decode(bucket, weights, batch.features, batch.frameCounts)
             for ((row, ids) in rows.zip(heard)) {
                 val vocabulary = manifest.vocabulary
-                errors.add(vocabulary.decode(row.targets), vocabulary.decode(ids))
+                val reference = row.text.ifEmpty { vocabulary.decode(row.targets) }
+                errors.add(reference, vocabulary.decode(ids))
             }
             peak.sample()
         }

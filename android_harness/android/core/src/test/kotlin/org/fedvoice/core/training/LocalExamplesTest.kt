@@ -17,6 +17,7 @@ class LocalExamplesTest {
         override val transcript: String,
         override val samples: Int = 700,
         override val sampleRate: Int = 16000,
+        override val testing: Boolean = false,
     ) : Recording {
         override val where = "recording $id"
     }
@@ -54,6 +55,15 @@ class LocalExamplesTest {
         assertArrayEquals(intArrayOf(2), found[0].targets)
         assertEquals(2, found[0].frames)
         assertEquals(1, reads)
+    }
+
+    @Test
+    fun `words that the task lacks are references of tests and never targets`() {
+        val found = examples(Stored(1, "Yes PERHAPS", testing = true), Stored(2, "perhaps"))
+        assertEquals(1, found.size)
+        assertEquals("yes perhaps", found[0].text)
+        assertEquals(0, found[0].targets.size)
+        assertEquals(2, evaluate(engine, found, FloatArray(12))?.words)
     }
 
     @Test
