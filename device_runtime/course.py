@@ -26,6 +26,7 @@ UNUSABLE = frozenset(
         ErrorCode.WRONG_SHAPE,
         ErrorCode.EMPTY_TRANSCRIPT,
         ErrorCode.UNKNOWN_TOKEN,
+        ErrorCode.NOT_FINITE,
     }
 )
 """Error codes of examples that are skipped and counted."""
