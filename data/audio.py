@@ -205,7 +205,7 @@ def _read(
     file: Any, where: str, offset_secs: float, duration_secs: float | None
 ) -> tuple[Float32Array, int]:
     """A segment by seeking: exact for uncompressed sound, flac, vorbis and opus."""
-    begin, end = _bounds(file.frames, file.samplerate, where, offset_secs, duration_secs)
+    begin, end = segment_bounds(file.frames, file.samplerate, where, offset_secs, duration_secs)
     if begin:
         file.seek(begin)
     samples = file.read(end - begin, dtype="float32", always_2d=True)
@@ -224,7 +224,9 @@ def _raw(
     """A wav file whose header knows no length."""
     import soundfile
 
-    begin, end = _bounds(header.samples, header.sample_rate, where, offset_secs, duration_secs)
+    begin, end = segment_bounds(
+        header.samples, header.sample_rate, where, offset_secs, duration_secs
+    )
     frame_bytes = header.channels * header.bits // 8
     first, count = header.data_at + begin * frame_bytes, (end - begin) * frame_bytes
     if isinstance(audio, bytes):
@@ -260,14 +262,22 @@ def _decoded(
         waveform, rate = decoders.decode(audio, container, where)
     else:
         waveform, rate = decoders.HELD.get(audio, lambda: decoders.decode(audio, container, where))
-    begin, end = _bounds(waveform.size, rate, where, offset_secs, duration_secs)
+    begin, end = segment_bounds(waveform.size, rate, where, offset_secs, duration_secs)
     return waveform[begin:end].copy(), rate
 
 
-def _bounds(
+def segment_bounds(
     samples: int, rate: int, where: str, offset_secs: float, duration_secs: float | None
 ) -> tuple[int, int]:
-    """First sample of a segment, and the one behind its last."""
+    """First sample of a segment, and the one behind its last.
+
+    Args:
+        samples, rate: of the recording. A segment may end up to `tolerance_secs` behind it: it is
+            cut there.
+
+    Raises:
+        FedvoiceError: `unreadable-audio` for a segment that is not in the recording.
+    """
     begin = round(offset_secs * rate)
     end = samples if duration_secs is None else begin + round(duration_secs * rate)
     room = 0.0 if duration_secs is None else tolerance_secs(duration_secs) * rate

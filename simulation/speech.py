@@ -41,13 +41,24 @@ class FeatureLibrary:
         self._held: OrderedDict[Hashable, Float32Array] = OrderedDict()
         self.held_bytes = 0
 
-    def get(self, path: Path) -> Float32Array:
-        """Features float32 [frames, mel_bins] of a file.
+    def get(
+        self, path: Path, offset_secs: float = 0.0, duration_secs: float | None = None
+    ) -> Float32Array:
+        """Features float32 [frames, mel_bins] of a file, or of a segment of it.
 
         Raises:
             FedvoiceError: as `data.audio.read_waveform`.
         """
-        return self._kept(_version_of(path), lambda: read_waveform(path, self._settings, str(path)))
+        return self._kept(
+            (_version_of(path), offset_secs, duration_secs),
+            lambda: read_waveform(
+                path,
+                self._settings,
+                str(path),
+                offset_secs=offset_secs,
+                duration_secs=duration_secs,
+            ),
+        )
 
     def features_of(self, reference: Reference) -> Float32Array:
         """Features float32 [frames, bins] of what a dataset yields; arrays of frames are features
@@ -57,7 +68,9 @@ class FeatureLibrary:
             FedvoiceError: as `get`; `wrong-shape` for arrays of other bins than the task's.
         """
         if not isinstance(reference, ArrayReference):
-            return self.get(reference.audio_path)
+            return self.get(
+                reference.audio_path, reference.offset_secs or 0.0, reference.segment_secs
+            )
         array = reference.array()
         if array.ndim == 1:
             # Never by `id`, which the next object may have: the library outlives its references.
