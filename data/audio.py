@@ -41,9 +41,12 @@ class AudioFacts:
         return self.samples / self.sample_rate if self.sample_rate else 0.0
 
 
-def read_facts(audio: Path | bytes, where: str) -> AudioFacts:
+def read_facts(audio: Path | bytes, where: str, *, header_only: bool = False) -> AudioFacts:
     """Rate and exact length of a sound file, or of such a file's bytes: from the header where it
     can be believed, else by decoding to the end.
+
+    Args:
+        header_only: do not decode: rate and samples are 0 where only that tells.
 
     Raises:
         FedvoiceError: `missing-audio`, `unreadable-audio`, `missing-extra`.
@@ -69,7 +72,10 @@ def read_facts(audio: Path | bytes, where: str) -> AudioFacts:
                 container = container_by_soundfile(info)
                 if container is None:
                     return AudioFacts(info.samplerate, info.frames, info.channels)
-        return AudioFacts(*_in_order(decoders.count(audio, container, where)))
+        if header_only:
+            return AudioFacts(0, 0)
+        rate, channels, samples = decoders.count(audio, container, where)
+        return AudioFacts(rate, samples, channels)
 
 
 def read_waveform(
@@ -294,11 +300,6 @@ def segment_bounds(
 def _averaged(samples: Float32Array) -> Float32Array:
     mixed = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)
     return np.ascontiguousarray(mixed, dtype=np.float32)
-
-
-def _in_order(found: tuple[int, int, int]) -> tuple[int, int, int]:
-    rate, channels, samples = found
-    return rate, samples, channels
 
 
 def _source(audio: Path | bytes) -> Any:

@@ -34,7 +34,8 @@ def decode(audio: Path | bytes, container: str, where: str) -> tuple[Float32Arra
     Raises:
         FedvoiceError: `missing-extra`. Anything else that decoding raises passes.
     """
-    parts, rate, name = [], 0, ""
+    parts: list[Any] = []
+    rate, name = 0, ""
     with _opened(audio, container, where) as frames:
         for frame in frames:
             if frame.sample_rate != rate:

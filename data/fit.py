@@ -6,6 +6,8 @@ from fedvoice.protocol.errors import FedvoiceError
 from fedvoice.protocol.task import FeatureSettings, TaskManifest
 from fedvoice.protocol.usage import Reason
 
+_REASONS = {reason.value for reason in Reason}
+
 
 def why_unusable(rate: int, samples: int, text: str, task: TaskManifest) -> Reason | None:
     """Why a task cannot use an utterance; None: it can.
@@ -21,7 +23,7 @@ def why_unusable(rate: int, samples: int, text: str, task: TaskManifest) -> Reas
     try:
         labels = len(task.vocabulary.encode(text))
     except FedvoiceError as error:
-        if error.code.value not in Reason:
+        if error.code.value not in _REASONS:
             raise
         return Reason(error.code.value)
     return unusable_size(samples, labels, task)

@@ -6,6 +6,7 @@ every client keeps some of its own speech for evaluation.
 
 from __future__ import annotations
 
+import logging
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,11 +16,18 @@ from typing import Annotated
 
 import typer
 
+from fedvoice.data.audio import read_facts
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.files import read_text
 from fedvoice.protocol.utterances import Utterance
 from fedvoice.protocol.vocabulary import normalise
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+AUDIO_SUFFIXES = (
+    *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".mp4", ".aac", ".webm"),
+    *(".3gp", ".amr", ".aif", ".aiff", ".au", ".caf", ".wma"),
+)
+_BESIDE_AUDIO = (".txt", ".md", ".json", ".jsonl", ".csv", ".tsv", ".toml")
+_log = logging.getLogger("fedvoice.data")
 TestFraction = Annotated[
     float,
     typer.Option(help="Share of each speaker's utterances kept for evaluation.", min=0, max=1),
@@ -96,12 +104,21 @@ def speech_commands(
 def folder(root: Path, *, test_fraction: TestFraction = 0.1) -> list[Utterance]:
     """A folder of audio: ROOT/<speaker>/<name>.wav with the words in <name>.txt beside it.
 
-    `root/<speaker>/**/<name>.<wav|flac|ogg|mp3>`; punctuation of transcripts is left out.
+    `root/<speaker>/**/<name>.<wav|flac|ogg|opus|mp3|m4a|webm|...>`; punctuation of transcripts is
+    left out. Hidden files (`._x`, `.DS_Store`) are passed over; other files are said.
 
     Raises:
         FedvoiceError: `empty-transcript` or `not-found` naming the audio without a transcript.
     """
-    paths = sorted(p for p in root.glob("*/**/*") if p.suffix.lower() in AUDIO_SUFFIXES)
+    files = sorted(p for p in root.glob("*/**/*") if not _hidden(p.relative_to(root)))
+    paths = [p for p in files if p.suffix.lower() in AUDIO_SUFFIXES]
+    others = [
+        p
+        for p in files
+        if p.suffix.lower() not in (*AUDIO_SUFFIXES, *_BESIDE_AUDIO) and p.is_file()
+    ]
+    if others:
+        _log.warning("%d files are not known as sound (first: %s)", len(others), others[0])
     if not paths:
         raise _not_a_corpus(root, "audio", f"{root}/<speaker>/<name>.wav", "no audio files")
 
@@ -116,10 +133,15 @@ def folder(root: Path, *, test_fraction: TestFraction = 0.1) -> list[Utterance]:
                     wanted=f"the words spoken, in {transcript.name} beside it",
                     next_step="Write the transcript, or move the recording out of the folder.",
                 )
-            text = without_punctuation(transcript.read_text(encoding="utf-8"))
+            words = read_text(transcript, wanted="a transcript", next_step="Write it again.")
+            text = without_punctuation(words)
             yield _utterance(path, text, path.relative_to(root).parts[0], "folder")
 
     return split_within_speakers(found(), test_fraction)
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def without_punctuation(text: str) -> str:
@@ -148,8 +170,6 @@ def _shorter(utterances: Iterable[Utterance], max_secs: float) -> Iterator[Utter
 
 
 def _utterance(path: Path, text: str, speaker: str, source: str) -> Utterance:
-    import soundfile
-
     text = normalise(text)
     if not text:
         raise FedvoiceError(
@@ -159,16 +179,7 @@ def _utterance(path: Path, text: str, speaker: str, source: str) -> Utterance:
             wanted="the words spoken",
             next_step="Transcribe the recording or leave it out.",
         )
-    try:
-        duration_secs = float(soundfile.info(path).duration)
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise FedvoiceError(
-            ErrorCode.UNREADABLE_AUDIO,
-            where=str(path),
-            got=str(error),
-            wanted="an audio file",
-            next_step="Replace the file or leave it out.",
-        ) from error
+    duration_secs = read_facts(path, str(path)).duration_secs
     return Utterance(
         audio_path=path.absolute(),
         text=text,

@@ -209,6 +209,7 @@ def add_manifest(store: ExampleStore, data: Path, speaker: str = "") -> int:
         FedvoiceError: what reading the manifest raises, `unreadable-audio`, `store-full`,
             `bad-manifest` if it has no utterance of the speaker.
     """
+    from fedvoice.data.check import check_durations
     from fedvoice.device_runtime.store import NewExample, Split
     from fedvoice.protocol.utterances import read_manifest
 
@@ -225,6 +226,7 @@ def add_manifest(store: ExampleStore, data: Path, speaker: str = "") -> int:
             next_step="Name a speaker of the manifest.",
         )
     new = [u for u in own if (u.audio_path.absolute(), u.offset_secs) not in known]
+    check_durations(new)
     store.add_all(
         NewExample(
             audio=u.audio_path,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -143,7 +143,8 @@ class ExampleStore:
             connection.executescript(_SCHEMA)
             columns = connection.execute("SELECT name FROM pragma_table_info('examples')")
             if ("offset_secs",) not in columns.fetchall():
-                connection.execute(_ADD_OFFSET)
+                with suppress(sqlite3.OperationalError):  # another process has just added it
+                    connection.execute(_ADD_OFFSET)
 
     def add(self, example: NewExample) -> int:
         """Store one example and return its id; see `add_all`."""

@@ -14,7 +14,7 @@ import logging
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -70,8 +70,16 @@ def read_manifest(path: Path, *, check_audio: bool = True) -> list[Utterance]:
         return list(iterate_manifest(path, check_audio=check_audio))
 
 
-def iterate_manifest(path: Path, *, check_audio: bool = True) -> Iterator[Utterance]:
+def iterate_manifest(
+    path: Path,
+    *,
+    check_audio: bool = True,
+    refused: Callable[[FedvoiceError], None] | None = None,
+) -> Iterator[Utterance]:
     """As `read_manifest`, one utterance after the other.
+
+    Args:
+        refused: called with the error of a line whose fields are wrong, instead of raising it.
 
     Raises:
         FedvoiceError: as `read_manifest`, where the fault is reached.
@@ -84,7 +92,13 @@ def iterate_manifest(path: Path, *, check_audio: bool = True) -> Iterator[Uttera
     )
     line = 0
     for line, fields in lines:
-        utterance = rows.utterance(fields, line)
+        try:
+            utterance = rows.utterance(fields, line)
+        except FedvoiceError as error:
+            if refused is None:
+                raise
+            refused(error)
+            continue
         if check_audio and not os.path.isfile(audio_of(utterance)):
             raise FedvoiceError(
                 ErrorCode.MISSING_AUDIO,

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from fedvoice.android_harness.emulation.jvm import find_phone
-from fedvoice.data.audio import check_rate, read_facts
+from fedvoice.data.check import corpus_usage
 from fedvoice.data.dataset import Corpus, Dataset, Spoken, clients_of
 from fedvoice.data.speakers import PhoneData
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
@@ -33,6 +33,7 @@ TASK_DIR = "task"
 SERVER_DIR = "server"
 PHONES_DIR = "phones"
 _POLL_SECS = 0.1
+_LEAST_SHARE = 0.9
 
 
 @dataclass(frozen=True)
@@ -133,9 +134,18 @@ def _make(
     dataset = prepared_data(config, directory, progress)
     # Errors are raised before the long part.
     rates = FeatureSettings.model_validate(config.task.get("features", {}))
-    for utterance in dataset.utterances() if isinstance(dataset, Spoken) else ():
-        facts = read_facts(utterance.audio_path, str(utterance.audio_path))
-        check_rate(facts.sample_rate, rates, str(utterance.audio_path))
+    if isinstance(dataset, Spoken):
+        usage = corpus_usage(dataset.utterances(), rates)
+        if usage.skipped:
+            progress(f"speech: {usage.describe()}")
+        if usage.share < _LEAST_SHARE:
+            raise FedvoiceError(
+                ErrorCode.UNREADABLE_AUDIO,
+                where="the corpus",
+                got=usage.describe(),
+                wanted=f"recordings of which {_LEAST_SHARE:.0%} can be used",
+                next_step="Look at them: fedvoice data check MANIFEST.",
+            )
     phones = clients_of(dataset, seed=config.seed).phones
     assign_kinds(config.fleet.counts, len(phones), config.seed)
     _export(config, directory, dataset, progress)
