@@ -287,10 +287,11 @@ def segment_bounds(
     begin = round(offset_secs * rate)
     end = samples if duration_secs is None else begin + round(duration_secs * rate)
     room = 0.0 if duration_secs is None else tolerance_secs(duration_secs) * rate
-    if end > samples + room or begin > samples:
+    if begin < 0 or end > samples + room or begin > samples:
         raise _unreadable(
             where,
-            f"a segment that ends at {end / rate:.2f} s of a recording of {samples / rate:.2f} s",
+            f"a segment {begin / rate:.2f} to {end / rate:.2f} s of a recording of "
+            f"{samples / rate:.2f} s",
             "a segment within the recording",
             "Correct offset and duration.",
         )
