@@ -160,14 +160,19 @@ class _Rows:
             )
         offset = get("offset")
         split = get("split")
+        names = self._names
+        try:
+            speaker, source, kind = names[get("speaker")], names[get("source")], names[get("kind")]
+        except (KeyError, TypeError):
+            speaker, source, kind = map(self._name_of, (get("speaker"), get("source"), get("kind")))
         return make_utterance(
             audio if audio[0] == os.sep else self._root + audio,
             text,
             secs,
-            self._name_of(get("speaker")),
+            speaker,
             split if split in ("train", "test") else self._split(split, line),
-            self._name_of(get("source")),
-            self._name_of(get("kind")),
+            source,
+            kind,
             None if offset is None else self._secs(offset, line, "offset"),
             self._name,
             line,
