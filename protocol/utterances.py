@@ -160,13 +160,14 @@ class _Rows:
             )
         offset = get("offset")
         split = get("split")
+        path = audio if audio[0] == os.sep else self._root + audio
         names = self._names
         try:
             speaker, source, kind = names[get("speaker")], names[get("source")], names[get("kind")]
         except (KeyError, TypeError):
             speaker, source, kind = map(self._name_of, (get("speaker"), get("source"), get("kind")))
         return make_utterance(
-            audio if audio[0] == os.sep else self._root + audio,
+            path if offset is None else self._name_of(path),
             text,
             secs,
             speaker,

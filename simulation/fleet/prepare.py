@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import multiprocessing
 import shutil
 import sys
@@ -24,6 +25,7 @@ from fedvoice.data.speakers import PhoneData
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.notes import Note
 from fedvoice.protocol.task import FeatureSettings, TaskPackage, load_package
+from fedvoice.protocol.usage import Usage
 from fedvoice.simulation.fleet.config import SimulationConfig
 from fedvoice.simulation.fleet.kinds import Kind, assign_kinds
 from fedvoice.simulation.processes import Child, undisturbed
@@ -32,6 +34,7 @@ MARKER_FILE = "simulation.json"
 TASK_DIR = "task"
 SERVER_DIR = "server"
 PHONES_DIR = "phones"
+_log = logging.getLogger("fedvoice.fleet")
 _POLL_SECS = 0.1
 _LEAST_SHARE = 0.9
 
@@ -102,9 +105,13 @@ def prepare(config: SimulationConfig, directory: Path, progress: Note) -> Prepar
         while maker.running or reading.poll():
             if reading.poll(_POLL_SECS):
                 try:
-                    progress(reading.recv())
+                    said = reading.recv()
                 except EOFError:
                     break
+                if isinstance(said, Usage):
+                    _log.warning("speech: %s", said.describe())
+                else:
+                    progress(said)
         maker.wait()
     finally:
         with undisturbed():
@@ -137,7 +144,7 @@ def _make(
     if isinstance(dataset, Spoken):
         usage = corpus_usage(dataset.utterances(), rates)
         if usage.skipped:
-            progress(f"speech: {usage.describe()}")
+            reports.send(usage)
         if usage.share < _LEAST_SHARE:
             raise FedvoiceError(
                 ErrorCode.UNREADABLE_AUDIO,

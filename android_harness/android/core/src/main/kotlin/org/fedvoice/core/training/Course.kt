@@ -19,6 +19,7 @@ val UNUSABLE: Set<ErrorCode> =
         ErrorCode.WRONG_SHAPE,
         ErrorCode.EMPTY_TRANSCRIPT,
         ErrorCode.UNKNOWN_TOKEN,
+        ErrorCode.NOT_FINITE,
     )
 
 /** One step: the epoch, the positions of its batch, and the calls of the program it needs. */

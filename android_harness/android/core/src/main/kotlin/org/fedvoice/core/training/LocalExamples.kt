@@ -131,14 +131,14 @@ fun checkRate(rate: Int, settings: FeatureSettings, where: String) {
 }
 
 /**
- * @throws FedvoiceException `unreadable-audio` when [waveform] is shorter than one feature frame or
- *   holds no finite numbers
+ * @throws FedvoiceException `unreadable-audio` when [waveform] is shorter than one feature frame,
+ *   `not-finite` when it holds no finite numbers
  */
 fun checkWaveform(waveform: FloatArray, settings: FeatureSettings, where: String) {
     val short = waveform.size < settings.fftSize
     if (short || !waveform.all { it.isFinite() }) {
         throw FedvoiceException(
-            ErrorCode.UNREADABLE_AUDIO,
+            if (short) ErrorCode.UNREADABLE_AUDIO else ErrorCode.NOT_FINITE,
             where = where,
             got = "${waveform.size} samples" + if (short) "" else ", some not finite",
             wanted = "at least ${settings.fftSize} finite samples, one feature frame",

@@ -63,7 +63,7 @@ class LocalExamplesTest {
                 FloatArray(700).also { it[3] = Float.NaN }
             }
         val error = assertThrows(FedvoiceException::class.java) { found[0] }
-        assertEquals(ErrorCode.UNREADABLE_AUDIO, error.code)
+        assertEquals(ErrorCode.NOT_FINITE, error.code)
         val result = train(engine, found, TrainingPlan(), FloatArray(12), "a", 1)
         assertEquals(TrainingStatus.NO_EXAMPLES, result.status)
         assertEquals(1, result.statistics.skippedExamples)
