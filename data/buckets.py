@@ -28,7 +28,8 @@ def fit_buckets(
     count: int = 2,
     batch: int = 8,
 ) -> list[dict[str, int]]:
-    """At most `count` buckets that hold every utterance whose text is usable, ascending.
+    """At most `count` buckets that hold every utterance whose text is usable and that lasts no
+    longer than `features.max_secs`, in ascending order. Phones leave others out.
 
     They end at equal quantiles of the utterances' encoder frames, rounded up to a multiple of 5.
     Each has room for the longest transcript of the utterances that fit it by length.
@@ -36,6 +37,7 @@ def fit_buckets(
     Returns:
         Tables `frames`, `labels`, `batch`, as `model_export.config.BucketConfig` takes them.
     """
+    utterances = [u for u in utterances if u.duration_secs <= features.max_secs] or utterances
     frames = np.array(
         [
             features.stacked_frames(features.frames(round(u.duration_secs * features.sample_rate)))

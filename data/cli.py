@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from inspect import Parameter, Signature, signature
 from pathlib import Path
@@ -44,6 +45,48 @@ def synthetic_command(
             lambda done, total: progress.update(bar, completed=done, total=total),
         )
     typer.echo(f"wrote {manifest}")
+
+
+@data.command("check")
+def check_command(
+    manifest: Annotated[Path, typer.Argument(help="The manifest (JSON lines).")],
+    task: Annotated[
+        Path | None, typer.Option(help="Also say what this task package would leave out.")
+    ] = None,
+    listen: Annotated[
+        bool,
+        typer.Option(help="Decode all sound: clipping, silence, samples that are not finite."),
+    ] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Look at a manifest: durations against the files, rates, speakers, spelling, duplicates.
+
+    Exit code 0: clean; 1: something is left out; 2: unusable as it is.
+    """
+    from rich.console import Console
+    from rich.progress import Progress, TextColumn, TimeElapsedColumn
+
+    from fedvoice.data.check import check_manifest
+    from fedvoice.data.check_table import print_report
+    from fedvoice.protocol.task import load_package
+
+    wanted = load_package(task).manifest if task is not None else None
+    columns = (TextColumn("{task.completed} utterances looked at"), TimeElapsedColumn())
+    errors = Console(stderr=True)
+    quiet = not errors.is_terminal
+    with Progress(*columns, console=errors, transient=True, disable=quiet) as progress:
+        bar = progress.add_task("check", total=None)
+        report = check_manifest(
+            manifest,
+            wanted,
+            listen=listen,
+            progress=lambda done: None if done % 100 else progress.update(bar, completed=done),
+        )
+    if as_json:
+        typer.echo(json.dumps(report.as_dict(), ensure_ascii=False))
+    else:
+        print_report(report, Console())
+    raise typer.Exit(report.exit_code)
 
 
 def command_of(reader: Callable[..., list[Utterance]]) -> Callable[..., None]:

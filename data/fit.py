@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from fedvoice.data.references import ArrayReference, Reference
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
-from fedvoice.protocol.parameters import Float32Array
 from fedvoice.protocol.task import TaskManifest
 from fedvoice.protocol.usage import Reason
+
+REASONS = frozenset(str(reason) for reason in Reason)
 
 
 def targets_or_reason(
     samples: int, sample_rate: int, transcript: str, task: TaskManifest, *, testing: bool = False
 ) -> tuple[str, list[int]] | Reason:
     """The normalised text and the token ids of an utterance of so many samples (per channel), or
-    why the task cannot use it. Nothing is decoded: what only listening finds is `heard_reason`'s.
+    why the task cannot use it. Nothing is decoded: what only listening finds is
+    `data.audio.check_waveform`'s.
 
     Args:
         testing: words that the task lacks are no hindrance: they are references, never targets.
@@ -28,6 +28,8 @@ def targets_or_reason(
     try:
         text, targets = task.vocabulary.reference_and_targets(transcript, testing=testing)
     except FedvoiceError as error:
+        if error.code.value not in REASONS:
+            raise
         return Reason(error.code.value)
     frames = settings.frames(samples)
     if frames < 1:
@@ -45,13 +47,6 @@ def bucket_reason(frames: int, labels: int, task: TaskManifest) -> Reason | None
         return None
     longest = max(bucket.frames for bucket in task.buckets)
     return Reason.TOO_LONG if frames > longest else Reason.TOO_MANY_TOKENS
-
-
-def heard_reason(waveform: Float32Array) -> Reason | None:
-    """Why nothing can be learnt from the samples of a waveform float32 [samples]; None: it can."""
-    if not np.isfinite(waveform).all():
-        return Reason.NOT_FINITE
-    return Reason.SILENT if waveform.size and not waveform.any() else None
 
 
 def text_and_targets(

@@ -6,6 +6,7 @@ Nothing is downloaded: the user points at a directory. Test utterances are drawn
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +14,19 @@ from typing import Annotated
 
 import typer
 
+from fedvoice.data.audio import read_facts
 from fedvoice.data.splits import drawn_split
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.files import read_text
 from fedvoice.protocol.text import fold_white_space
 from fedvoice.protocol.utterances import Utterance
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+AUDIO_SUFFIXES = (
+    *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".mp4", ".aac", ".webm"),
+    *(".3gp", ".amr", ".aif", ".aiff", ".au", ".caf", ".wma"),
+)
+_BESIDE_AUDIO = (".txt", ".md", ".json", ".jsonl", ".csv", ".tsv", ".toml")
+_log = logging.getLogger("fedvoice.data")
 TestFraction = Annotated[
     float,
     typer.Option(help="Share of each speaker's utterances kept for evaluation.", min=0, max=1),
@@ -98,13 +106,22 @@ def speech_commands(
 def folder(root: Path, *, test_fraction: TestFraction = 0.1, seed: Seed = 0) -> list[Utterance]:
     """A folder of audio: ROOT/<speaker>/<name>.wav with the words in <name>.txt beside it.
 
-    `root/<speaker>/**/<name>.<wav|flac|ogg|mp3>`; transcripts stay as they are
-    written, a task's text rule makes words of them.
+    `root/<speaker>/**/<name>.<wav|flac|ogg|opus|mp3|m4a|webm|...>`; transcripts stay as they are
+    written, a task's text rule makes words of them. Hidden files (`._x`, `.DS_Store`) are passed
+    over; other files are said.
 
     Raises:
         FedvoiceError: `empty-transcript` or `not-found` naming the audio without a transcript.
     """
-    paths = sorted(p for p in root.glob("*/**/*") if p.suffix.lower() in AUDIO_SUFFIXES)
+    files = sorted(p for p in root.glob("*/**/*") if not _hidden(p.relative_to(root)))
+    paths = [p for p in files if p.suffix.lower() in AUDIO_SUFFIXES]
+    others = [
+        p
+        for p in files
+        if p.suffix.lower() not in (*AUDIO_SUFFIXES, *_BESIDE_AUDIO) and p.is_file()
+    ]
+    if others:
+        _log.warning("%d files are not known as sound (first: %s)", len(others), others[0])
     if not paths:
         raise _not_a_corpus(root, "audio", f"{root}/<speaker>/<name>.wav", "no audio files")
 
@@ -119,10 +136,14 @@ def folder(root: Path, *, test_fraction: TestFraction = 0.1, seed: Seed = 0) -> 
                     wanted=f"the words spoken, in {transcript.name} beside it",
                     next_step="Write the transcript, or move the recording out of the folder.",
                 )
-            text = transcript.read_text(encoding="utf-8")
+            text = read_text(transcript, wanted="a transcript", next_step="Write it again.")
             yield _utterance(path, text, path.relative_to(root).parts[0], "folder")
 
     return drawn_split(found(), test_fraction, seed)
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _shorter(utterances: Iterable[Utterance], max_secs: float) -> Iterator[Utterance]:
@@ -130,8 +151,6 @@ def _shorter(utterances: Iterable[Utterance], max_secs: float) -> Iterator[Utter
 
 
 def _utterance(path: Path, text: str, speaker: str, source: str) -> Utterance:
-    import soundfile
-
     text = fold_white_space(text)
     if not text:
         raise FedvoiceError(
@@ -141,16 +160,7 @@ def _utterance(path: Path, text: str, speaker: str, source: str) -> Utterance:
             wanted="the words spoken",
             next_step="Transcribe the recording or leave it out.",
         )
-    try:
-        duration_secs = float(soundfile.info(path).duration)
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise FedvoiceError(
-            ErrorCode.UNREADABLE_AUDIO,
-            where=str(path),
-            got=str(error),
-            wanted="an audio file",
-            next_step="Replace the file or leave it out.",
-        ) from error
+    duration_secs = read_facts(path, str(path)).duration_secs
     return Utterance(
         audio_path=path.absolute(),
         text=text,

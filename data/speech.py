@@ -3,6 +3,7 @@ clients."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -10,6 +11,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import model_validator
 
 from fedvoice.data.buckets import fit_buckets
+from fedvoice.data.check import check_durations
 from fedvoice.data.dataset import Corpus, UtteranceClients, VocabularyOf, content_digest
 from fedvoice.data.partitioning import PartitionRule
 from fedvoice.data.speakers import SpeechPartitionSettings, partition
@@ -20,6 +22,7 @@ from fedvoice.protocol.task import FeatureSettings
 from fedvoice.protocol.text import TextRule
 from fedvoice.protocol.utterances import Utterance, read_manifest
 
+_log = logging.getLogger("fedvoice.data")
 DEFAULT_BUCKETS = 2
 """Vocabulary of a task whose settings have none."""
 
@@ -65,10 +68,13 @@ class DataConfig(SpeechPartitionSettings, Corpus):
         """The utterances of the chosen kinds.
 
         Raises:
-            FedvoiceError: what `read_manifest` raises; `bad-config` if none is left.
+            FedvoiceError: what `read_manifest` and `check_durations` raise; `bad-config` if none
+                is left.
         """
         assert self.manifest is not None, "synthetic voices are prepared first"
-        found = [u for u in read_manifest(self.manifest) if not self.kinds or u.kind in self.kinds]
+        found = read_manifest(self.manifest)
+        _check_once(self.manifest, found)
+        found = [u for u in found if not self.kinds or u.kind in self.kinds]
         if not found:
             raise FedvoiceError(
                 ErrorCode.BAD_CONFIG,
@@ -111,6 +117,18 @@ def partition_utterances(
 ) -> UtteranceClients:
     """Partition utterances by a dataset's settings, or by `rule` instead."""
     return UtteranceClients(partition(utterances, rules, seed=seed, rule=rule))
+
+
+_checked: set[tuple[str, int, int]] = set()
+"""Manifests whose durations this process has compared with the files."""
+
+
+def _check_once(manifest: Path, utterances: Sequence[Utterance]) -> None:
+    found = manifest.stat()
+    version = (str(manifest.absolute()), found.st_mtime_ns, found.st_size)
+    if version not in _checked:
+        check_durations(utterances)
+        _checked.add(version)
 
 
 def completed(

@@ -209,11 +209,12 @@ def add_manifest(store: ExampleStore, data: Path, speaker: str = "") -> int:
         FedvoiceError: what reading the manifest raises, `unreadable-audio`, `store-full`,
             `bad-manifest` if it has no utterance of the speaker.
     """
+    from fedvoice.data.check import check_durations
     from fedvoice.device_runtime.store import NewExample, Split
     from fedvoice.protocol.utterances import read_manifest
 
     path = data / MANIFEST_NAME if data.is_dir() else data
-    known = {row.audio_path for split in Split for row in store.examples(split)}
+    known = {(row.audio_path, row.offset_secs) for split in Split for row in store.examples(split)}
     utterances = read_manifest(path)
     own = [u for u in utterances if not speaker or u.speaker == speaker]
     if not own:
@@ -224,12 +225,15 @@ def add_manifest(store: ExampleStore, data: Path, speaker: str = "") -> int:
             wanted=f"one of {', '.join(sorted({u.speaker for u in utterances})[:20])}",
             next_step="Name a speaker of the manifest.",
         )
-    new = [u for u in own if u.audio_path.absolute() not in known]
+    new = [u for u in own if (u.audio_path.absolute(), u.offset_secs) not in known]
+    check_durations(new)
     store.add_all(
         NewExample(
             audio=u.audio_path,
             transcript=u.text,
             split=Split.TEST if u.split == "test" else Split.TRAIN,
+            offset_secs=u.offset_secs,
+            duration_secs=u.segment_secs,
         )
         for u in new
     )

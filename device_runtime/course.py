@@ -27,6 +27,8 @@ UNUSABLE = frozenset(
         ErrorCode.EMPTY_TRANSCRIPT,
         ErrorCode.UNKNOWN_TOKEN,
         ErrorCode.UNSUPPORTED_TEXT,
+        ErrorCode.NOT_FINITE,
+        ErrorCode.SILENT,
     }
 )
 """Error codes of examples that are skipped and counted."""

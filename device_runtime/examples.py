@@ -106,7 +106,13 @@ class LocalExamples(Examples):
         example = self._cache.get(row.id)
         if example is None:
             settings = self._engine.manifest.features
-            waveform = read_waveform(self._store.audio(row), settings, row.where)
+            waveform = read_waveform(
+                self._store.audio(row),
+                settings,
+                row.where,
+                offset_secs=row.offset_secs or 0.0,
+                duration_secs=row.segment_secs,
+            )
             features = normalise_features(self._engine.features(waveform))
             example = Example(features, targets, text)
             self._cache.put(row.id, example)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from fedvoice.data.audio import read_facts
+from fedvoice.data.audio import read_facts, segment_bounds
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.text import fold_white_space
 
@@ -29,7 +29,8 @@ CREATE TABLE IF NOT EXISTS examples (
     transcript TEXT NOT NULL,
     source TEXT NOT NULL,
     split TEXT NOT NULL,
-    added_secs REAL NOT NULL
+    added_secs REAL NOT NULL,
+    offset_secs REAL
 );
 CREATE TABLE IF NOT EXISTS uses (
     example_id INTEGER NOT NULL REFERENCES examples (id) ON DELETE CASCADE,
@@ -37,7 +38,11 @@ CREATE TABLE IF NOT EXISTS uses (
     PRIMARY KEY (example_id, round)
 ) WITHOUT ROWID;
 """
-_COLUMNS = "id, audio_path, sample_rate, samples, transcript, source, split, added_secs"
+_COLUMNS = (
+    "id, audio_path, sample_rate, samples, transcript, source, split, added_secs, offset_secs"
+)
+_ADD_OFFSET = "ALTER TABLE examples ADD COLUMN offset_secs REAL"
+"""For stores of 0.1.0."""
 
 
 class Source(StrEnum):
@@ -77,12 +82,15 @@ class StoreLimits:
 
 @dataclass(frozen=True)
 class NewExample:
-    """What is added: `audio` is a wav or flac file, or such a file's bytes to hold."""
+    """What is added: `audio` is a sound file, or such a file's bytes to hold."""
 
     audio: Path | bytes
     transcript: str
     source: Source = Source.OWN
     split: Split = Split.TRAIN
+    offset_secs: float | None = None
+    """Where a segment of `duration_secs` begins in the file; None: the whole file."""
+    duration_secs: float | None = None
 
 
 @dataclass(frozen=True)
@@ -99,6 +107,13 @@ class StoredExample:
     split: Split
     added_secs: float
     """Unix time."""
+    offset_secs: float | None = None
+    """Where a segment of `samples` begins; None: the whole file."""
+
+    @property
+    def segment_secs(self) -> float | None:
+        """Length of the segment; None: the whole file."""
+        return None if self.offset_secs is None else self.samples / self.sample_rate
 
     @property
     def where(self) -> str:
@@ -126,6 +141,10 @@ class ExampleStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         with self._connection() as connection:
             connection.executescript(_SCHEMA)
+            columns = connection.execute("SELECT name FROM pragma_table_info('examples')")
+            if ("offset_secs",) not in columns.fetchall():
+                with suppress(sqlite3.OperationalError):  # another process has just added it
+                    connection.execute(_ADD_OFFSET)
 
     def add(self, example: NewExample) -> int:
         """Store one example and return its id; see `add_all`."""
@@ -146,7 +165,8 @@ class ExampleStore:
                 self._make_room(connection, held_bytes=row[2])
                 cursor = connection.execute(
                     "INSERT INTO examples (audio_path, audio, held_bytes, sample_rate, samples,"
-                    " transcript, source, split, added_secs) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    " transcript, source, split, added_secs, offset_secs)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     row,
                 )
                 ids.append(int(cursor.lastrowid or 0))
@@ -169,6 +189,7 @@ class ExampleStore:
                 source=Source(row[5]),
                 split=Split(row[6]),
                 added_secs=row[7],
+                offset_secs=row[8],
             )
             for row in rows
         ]
@@ -239,7 +260,7 @@ class ExampleStore:
 
     def _row(
         self, example: NewExample
-    ) -> tuple[object, bytes | None, int, int, int, str, str, str, float]:
+    ) -> tuple[object, bytes | None, int, int, int, str, str, str, float, float | None]:
         held = example.audio if isinstance(example.audio, bytes) else None
         path = None if isinstance(example.audio, bytes) else str(example.audio.absolute())
         where = path or "new example"
@@ -253,16 +274,23 @@ class ExampleStore:
                 next_step="Transcribe the recording or leave it out.",
             )
         facts = read_facts(example.audio, where)
+        samples = facts.samples
+        if example.offset_secs is not None:
+            begin, end = segment_bounds(
+                samples, facts.sample_rate, where, example.offset_secs, example.duration_secs
+            )
+            samples = end - begin
         return (
             path,
             held,
             len(held or b""),
             facts.sample_rate,
-            facts.samples,
+            samples,
             transcript,
             example.source.value,
             example.split.value,
             self._clock(),
+            example.offset_secs,
         )
 
     def _make_room(self, connection: sqlite3.Connection, held_bytes: int) -> None:

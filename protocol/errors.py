@@ -29,6 +29,7 @@ class ErrorCode(StrEnum):
     WRONG_SHAPE = "wrong-shape"
     BAD_ENCODING = "bad-encoding"
     NOT_FINITE = "not-finite"
+    SILENT = "silent"
     NO_UPDATES = "no-updates"
     GRADIENT_CHECK = "gradient-check"
     MISSING_OPERATOR = "missing-operator"

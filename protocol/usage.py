@@ -19,7 +19,8 @@ class Reason(StrEnum):
     WRONG_SAMPLE_RATE = ErrorCode.WRONG_SAMPLE_RATE.value
     WRONG_SHAPE = ErrorCode.WRONG_SHAPE.value
     NOT_FINITE = ErrorCode.NOT_FINITE.value
-    SILENT = "silent"
+    SILENT = ErrorCode.SILENT.value
+    """Every sample is 0."""
     TOO_SHORT = "too-short"
     """Less than one feature frame."""
     TOO_LONG = "too-long"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from functools import cached_property
 from pathlib import Path
 
-from fedvoice.data.audio import read_waveform
+from fedvoice.data.audio import check_array, read_waveform
 from fedvoice.data.dataset import Clients, report_of
 from fedvoice.data.fit import text_and_targets
 from fedvoice.data.partition_report import PartitionReport
@@ -34,7 +34,7 @@ TESTED_TOGETHER = 2048
 LEFT_OUT = UNUSABLE - {ErrorCode.MISSING_AUDIO, ErrorCode.WRONG_SAMPLE_RATE}
 """Errors for which an example is skipped, as on a phone. A missing file or a wrong sample rate is
 not one of them: it usually concerns the whole corpus, so a simulation fails before it begins."""
-_FOUND_BY_DECODING = (ErrorCode.UNREADABLE_AUDIO, ErrorCode.NOT_FINITE)
+_FOUND_BY_DECODING = (ErrorCode.UNREADABLE_AUDIO, ErrorCode.NOT_FINITE, ErrorCode.SILENT)
 """What `usage_of` has not counted in a corpus that it did not listen to."""
 HELD_BYTES = 1 << 30
 """Most bytes of features cached by one process; beyond that files are read again."""
@@ -48,13 +48,24 @@ class FeatureLibrary:
         self._held: OrderedDict[Hashable, Float32Array] = OrderedDict()
         self.held_bytes = 0
 
-    def get(self, path: Path) -> Float32Array:
-        """Features float32 [frames, mel_bins] of a file.
+    def get(
+        self, path: Path, offset_secs: float = 0.0, duration_secs: float | None = None
+    ) -> Float32Array:
+        """Features float32 [frames, mel_bins] of a file, or of a segment of it.
 
         Raises:
             FedvoiceError: as `data.audio.read_waveform`.
         """
-        return self._kept(_version_of(path), lambda: read_waveform(path, self._settings, str(path)))
+        return self._kept(
+            (_version_of(path), offset_secs, duration_secs),
+            lambda: read_waveform(
+                path,
+                self._settings,
+                str(path),
+                offset_secs=offset_secs,
+                duration_secs=duration_secs,
+            ),
+        )
 
     def features_of(self, reference: Reference) -> Float32Array:
         """Features float32 [frames, bins] of what a dataset yields; arrays of frames are features
@@ -64,8 +75,11 @@ class FeatureLibrary:
             FedvoiceError: as `get`; `wrong-shape` for arrays of other bins than the task's.
         """
         if not isinstance(reference, ArrayReference):
-            return self.get(reference.audio_path)
+            return self.get(
+                reference.audio_path, reference.offset_secs or 0.0, reference.segment_secs
+            )
         array = reference.array()
+        check_array(array, "an example of the corpus")
         if array.ndim == 1:
             # Never by `id`, which the next object may have: the library outlives its references.
             if reference.key is None:

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fedvoice.data.audio import read_facts, read_waveform
+from fedvoice.data.audio import check_array, read_waveform, segment_bounds
+from fedvoice.data.check import Facts, check_duration
 from fedvoice.data.dataset import Clients, Dataset, clients_of, identity_of
-from fedvoice.data.fit import bucket_reason, heard_reason, targets_or_reason, text_and_targets
+from fedvoice.data.fit import REASONS, bucket_reason, targets_or_reason, text_and_targets
 from fedvoice.data.readiness import warnings_of_clients
 from fedvoice.data.references import ArrayReference, Reference, References
 from fedvoice.protocol.engine import Examples
@@ -32,7 +33,6 @@ _WAYS_OUT = {
     str(Reason.UNKNOWN_TOKEN): "Make the task's vocabulary from texts that have these words.",
     str(Reason.TOO_LONG): "Give the task a longer bucket (frames), or cut the recordings.",
 }
-_REASONS = frozenset(str(reason) for reason in Reason)
 
 
 @dataclass(frozen=True)
@@ -143,6 +143,7 @@ class _Looking:
         self._task, self._note = task, note
         listed = [r for part in parts if not isinstance(part, Examples) for r in part]
         self._all, self._seen = len(listed), 0
+        self._facts = Facts()
         spoken = [r for r in listed if isinstance(r, Utterance)]
         self._listen = sum(u.duration_secs for u in spoken) <= LISTENED_SECS
 
@@ -168,29 +169,45 @@ class _Looking:
         return _array_reason(reference, self._task, testing), f"an array for {reference.text!r}"
 
     def _spoken_reason(self, utterance: Utterance, where: str, testing: bool) -> Reason | None:
-        settings = self._task.features
         try:
-            facts = read_facts(utterance.audio_path, where)
-            found = targets_or_reason(facts.samples, facts.sample_rate, utterance.text, self._task)
+            facts = self._facts(utterance)
+            check_duration(utterance, facts)
+            begin, end = segment_bounds(
+                facts.samples,
+                facts.sample_rate,
+                where,
+                utterance.offset_secs or 0.0,
+                utterance.segment_secs,
+            )
+            found = targets_or_reason(
+                end - begin, facts.sample_rate, utterance.text, self._task, testing=testing
+            )
             if isinstance(found, Reason):
                 return found
             if self._listen:
-                return heard_reason(read_waveform(utterance.audio_path, settings, where))
+                read_waveform(
+                    utterance.audio_path,
+                    self._task.features,
+                    where,
+                    offset_secs=utterance.offset_secs or 0.0,
+                    duration_secs=utterance.segment_secs,
+                )
         except FedvoiceError as error:
             # A file that is not there usually concerns the whole corpus.
-            if error.code is ErrorCode.MISSING_AUDIO or str(error.code) not in _REASONS:
+            if error.code is ErrorCode.MISSING_AUDIO or str(error.code) not in REASONS:
                 raise
             return Reason(str(error.code))
         return None
 
 
 def _array_reason(reference: ArrayReference, task: TaskManifest, testing: bool) -> Reason | None:
-    try:
-        _, targets = text_and_targets(reference, task, testing=testing)
-    except FedvoiceError as error:
-        return Reason(error.code.value)
     array, settings = reference.array(), task.features
     frames = len(array) if array.ndim == 2 else settings.frames(len(array))
     if frames < 1:
         return Reason.TOO_SHORT
-    return bucket_reason(settings.stacked_frames(frames), len(targets), task) or heard_reason(array)
+    try:
+        _, targets = text_and_targets(reference, task, testing=testing)
+        check_array(array, "an example of the corpus")
+    except FedvoiceError as error:
+        return Reason(error.code.value)
+    return bucket_reason(settings.stacked_frames(frames), len(targets), task)

@@ -125,10 +125,10 @@ def _push_examples(app: App, examples: tuple[Utterance, ...], say: Say) -> AppSt
     lines, pushed = [], 0
     with TemporaryDirectory() as draft:
         for utterance in examples:
-            name = f"{hashlib.sha256(str(utterance.audio_path).encode()).hexdigest()[:16]}.wav"
-            pushed += app.adb.push(
-                _wav(utterance.audio_path, Path(draft) / name), f"{folder}/{name}"
-            )
+            part = "" if utterance.offset_secs is None else f":{utterance.offset_secs}"
+            key = f"{utterance.audio_path}{part}"
+            name = f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.wav"
+            pushed += app.adb.push(_wav(utterance, Path(draft) / name), f"{folder}/{name}")
             line = {"audio_filepath": name, "text": utterance.text, "split": utterance.split}
             lines.append(json.dumps({**line, "duration": utterance.duration_secs}))
         manifest = Path(draft) / "manifest.jsonl"
@@ -150,9 +150,9 @@ def _session_now(app: App, before: AppState, wait_secs: float, say: Say) -> AppS
         return _sessions(app, before, end, say)
 
 
-def _wav(recording: Path, draft: Path) -> Path:
-    """The recording itself, or a wav file of it where the phone reads no other."""
-    audio = for_android(recording)
+def _wav(utterance: Utterance, draft: Path) -> Path:
+    """The recording itself, or a wav file of it where the phone reads no other, or of a segment."""
+    audio = for_android(utterance.audio_path, utterance.offset_secs, utterance.segment_secs)
     if isinstance(audio, Path):
         return audio
     draft.write_bytes(audio)

@@ -72,15 +72,26 @@ def set_up_phones(
 def python_examples(utterances: Sequence[Utterance], split: Split) -> list[NewExample]:
     """Utterances as a Python phone reads them: by reference."""
     return [
-        NewExample(audio=u.audio_path.absolute(), transcript=u.text, split=split)
+        NewExample(
+            audio=u.audio_path.absolute(),
+            transcript=u.text,
+            split=split,
+            offset_secs=u.offset_secs,
+            duration_secs=u.segment_secs,
+        )
         for u in utterances
     ]
 
 
 def wav_examples(utterances: Sequence[Utterance], split: Split) -> list[NewExample]:
-    """Utterances as an Android phone reads them: wav by reference, all else as wav bytes."""
+    """Utterances as an Android phone reads them: wav by reference, all else, segments too, as wav
+    bytes."""
     return [
-        NewExample(audio=for_android(u.audio_path.absolute()), transcript=u.text, split=split)
+        NewExample(
+            audio=for_android(u.audio_path.absolute(), u.offset_secs, u.segment_secs),
+            transcript=u.text,
+            split=split,
+        )
         for u in utterances
     ]
 

@@ -15,6 +15,7 @@ enum class ErrorCode(val id: String) {
     WRONG_SHAPE("wrong-shape"),
     BAD_ENCODING("bad-encoding"),
     NOT_FINITE("not-finite"),
+    SILENT("silent"),
     MISSING_OPERATOR("missing-operator"),
     SERVER_UNREACHABLE("server-unreachable"),
     SERVER_REJECTED("server-rejected"),

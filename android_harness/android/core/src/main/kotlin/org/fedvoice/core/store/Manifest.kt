@@ -2,6 +2,7 @@ package org.fedvoice.core.store
 
 import kotlinx.serialization.SerializationException
 import kotlinx.serialization.json.Json
+import kotlinx.serialization.json.JsonNull
 import kotlinx.serialization.json.JsonPrimitive
 import kotlinx.serialization.json.jsonObject
 import kotlinx.serialization.json.jsonPrimitive
@@ -59,6 +60,8 @@ private class Utterance(val audio: File, val text: String, val speaker: String, 
 private fun utterance(line: String, where: String, folder: File): Utterance =
     try {
         val fields = Json.parseToJsonElement(line).jsonObject
+        // A phone stores whole files: the text of a segment would stand for all of its recording.
+        require((fields["offset"] ?: JsonNull) is JsonNull) { "offset, which is not read here" }
         val text = { name: String -> fields.getValue(name).jsonPrimitive }
         val split = (fields["split"] as? JsonPrimitive)?.content
         Utterance(

@@ -105,10 +105,12 @@ private fun parse(format: ByteBuffer, dataBytes: Long): Format {
     val kind = if (extended) format.getShort(SUBFORMAT_AT).toInt() and USHORT_MASK else tag
     val channels = format.getShort(2).toInt()
     val rate = format.getInt(RATE_AT)
-    val bits = format.getShort(BITS_AT).toInt()
+    // Bits by container, as in libsndfile: 12 bits lie in the upper ones of two bytes.
+    val stated = format.getShort(BITS_AT).toInt()
+    val bits = (stated + Byte.SIZE_BITS - 1) / Byte.SIZE_BITS * Byte.SIZE_BITS
     val known = bits in BITS[kind].orEmpty()
     if (!known || channels < 1 || rate < 1) {
-        throw NotWav("wav of kind $kind with $bits bits, $channels channels, $rate Hz")
+        throw NotWav("wav of kind $kind with $stated bits, $channels channels, $rate Hz")
     }
     val frames = dataBytes / (channels * (bits / Byte.SIZE_BITS))
     if (frames > Int.MAX_VALUE) throw NotWav("a recording of $frames samples")

@@ -20,6 +20,8 @@ val UNUSABLE: Set<ErrorCode> =
         ErrorCode.EMPTY_TRANSCRIPT,
         ErrorCode.UNKNOWN_TOKEN,
         ErrorCode.UNSUPPORTED_TEXT,
+        ErrorCode.NOT_FINITE,
+        ErrorCode.SILENT,
     )
 
 /** One step: the epoch, the positions of its batch, and the calls of the program it needs. */

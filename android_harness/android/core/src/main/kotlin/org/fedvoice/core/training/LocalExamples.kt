@@ -77,14 +77,21 @@ class LocalExamples<R : Recording>(
     val reasons: Map<String, Int>
 
     init {
+        val manifest = engine.manifest
         val left = linkedMapOf<String, Int>()
         for (recording in recordings) {
             try {
-                val found = usableOf(recording, engine.manifest)
-                if (found != null) {
-                    usable += found
+                checkRate(recording.sampleRate, manifest.features, recording.where)
+                val (text, targets) =
+                    manifest.vocabulary.referenceAndTargets(
+                        recording.transcript,
+                        recording.testing,
+                    )
+                val reason = unfitness(recording.samples, targets.size, manifest)
+                if (reason == null) {
+                    usable += Usable(recording, text, targets)
                 } else {
-                    left.merge("no bucket fits", 1, Int::plus)
+                    left.merge(reason, 1, Int::plus)
                 }
             } catch (error: FedvoiceException) {
                 if (error.code !in UNUSABLE) throw error
@@ -135,32 +142,43 @@ fun checkRate(rate: Int, settings: FeatureSettings, where: String) {
 }
 
 /**
- * @throws FedvoiceException `unreadable-audio` when [waveform] is shorter than one feature frame or
- *   holds no finite numbers
+ * @throws FedvoiceException `unreadable-audio` when [waveform] is shorter than one feature frame,
+ *   `not-finite` when it holds no finite numbers, `silent` when every sample is 0
  */
 fun checkWaveform(waveform: FloatArray, settings: FeatureSettings, where: String) {
     val short = waveform.size < settings.fftSize
     if (short || !waveform.all { it.isFinite() }) {
         throw FedvoiceException(
-            ErrorCode.UNREADABLE_AUDIO,
+            if (short) ErrorCode.UNREADABLE_AUDIO else ErrorCode.NOT_FINITE,
             where = where,
             got = "${waveform.size} samples" + if (short) "" else ", some not finite",
             wanted = "at least ${settings.fftSize} finite samples, one feature frame",
             nextStep = "Leave the recording out.",
         )
     }
+    if (waveform.all { it == 0f }) {
+        throw FedvoiceException(
+            ErrorCode.SILENT,
+            where = where,
+            got = "${waveform.size} samples, every one of them 0",
+            wanted = "sound",
+            nextStep = "Leave the recording out; a muted microphone records such files.",
+        )
+    }
 }
 
 private data class Usable<R>(val recording: R, val text: String, val targets: IntArray)
 
-/** A recording with its text and token ids; null if no bucket holds it. */
-private fun <R : Recording> usableOf(recording: R, manifest: TaskManifest): Usable<R>? {
+/** Why no bucket holds a recording, by the names that Python gives; null: one does. */
+private fun unfitness(samples: Int, tokens: Int, manifest: TaskManifest): String? {
     val settings = manifest.features
-    checkRate(recording.sampleRate, settings, recording.where)
-    val (text, targets) =
-        manifest.vocabulary.referenceAndTargets(recording.transcript, recording.testing)
-    val frames = settings.frames(recording.samples)
-    if (frames == 0 || recording.samples > settings.maxSecs * settings.sampleRate) return null
-    val bucket = manifest.bucketFor(settings.stackedFrames(frames), targets.size)
-    return if (bucket == null) null else Usable(recording, text, targets)
+    val frames = settings.frames(samples)
+    val stacked = settings.stackedFrames(frames)
+    return when {
+        frames == 0 -> "too-short"
+        samples > settings.maxSecs * settings.sampleRate -> "too-long"
+        manifest.bucketFor(stacked, tokens) != null -> null
+        stacked > manifest.buckets.maxOf { it.frames } -> "too-long"
+        else -> "too-many-tokens"
+    }
 }

@@ -33,6 +33,14 @@ class WavTest {
     }
 
     @Test
+    fun `bits are those of their container`() {
+        val wav = wavOf(shortArrayOf(16, -32), 16000)
+        wav[34] = 12
+        val wanted = floatArrayOf(16 / 32768f, -32 / 32768f)
+        assertArrayEquals(wanted, readWaveform(Audio.Held(wav), settings, "here"))
+    }
+
+    @Test
     fun `what cannot be read is named`() {
         val flac = "fLaC".toByteArray() + ByteArray(100)
         val error = refused(Audio.Held(flac))

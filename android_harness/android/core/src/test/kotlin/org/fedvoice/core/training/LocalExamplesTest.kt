@@ -48,7 +48,7 @@ class LocalExamplesTest {
         assertEquals(1, found.size)
         assertEquals(6, found.skipped)
         assertEquals(
-            "2 unknown-token, 1 wrong-sample-rate, 2 no bucket fits, 1 empty-transcript",
+            "2 unknown-token, 1 wrong-sample-rate, 1 too-many-tokens, 1 too-short, 1 empty-transcript",
             describeReasons(found.reasons),
         )
         assertEquals(0, reads)
@@ -73,7 +73,7 @@ class LocalExamplesTest {
                 FloatArray(700).also { it[3] = Float.NaN }
             }
         val error = assertThrows(FedvoiceException::class.java) { found[0] }
-        assertEquals(ErrorCode.UNREADABLE_AUDIO, error.code)
+        assertEquals(ErrorCode.NOT_FINITE, error.code)
         val result = train(engine, found, TrainingPlan(), FloatArray(12), "a", 1)
         assertEquals(TrainingStatus.NO_EXAMPLES, result.status)
         assertEquals(1, result.statistics.skippedExamples)
