@@ -53,7 +53,8 @@ _UNSUPPORTED = {
 }
 """Fields that say which part of a file is meant in a way that is not read -> what to do."""
 _FIELDS = "a JSON object with audio_filepath, text and duration"
-_log = logging.getLogger("fedvoice.manifest")
+MANIFEST_LOGGER = "fedvoice.manifest"
+_log = logging.getLogger(MANIFEST_LOGGER)
 
 
 def read_manifest(path: Path, *, check_audio: bool = True) -> list[Utterance]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from fedvoice.protocol.files import write_file
 from fedvoice.protocol.notes import Note
 from fedvoice.protocol.task import TaskManifest
 from fedvoice.protocol.usage import Reason, Usage, total
-from fedvoice.protocol.utterances import Utterance
+from fedvoice.protocol.utterances import MANIFEST_LOGGER, Utterance
 
 LEAST_USABLE = 0.9
 LISTENED_SECS = 10 * 3600.0
@@ -70,9 +72,32 @@ class CorpusUsage:
         return cls(Usage.from_dict(fields["train"]), tests, tuple(fields.get("warnings", ())))
 
 
-def usage_of(clients: Clients, task: TaskManifest, note: Note) -> CorpusUsage:
+@contextmanager
+def said_of_manifests() -> Iterator[list[str]]:
+    """Warnings about manifests that are read within this, such as splits of another name: a trial's
+    process has no terminal to say them on."""
+    said: list[str] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said.append(record.getMessage())
+
+    logger, keep = logging.getLogger(MANIFEST_LOGGER), Keep(logging.WARNING)
+    logger.addHandler(keep)
+    try:
+        yield said
+    finally:
+        logger.removeHandler(keep)
+
+
+def usage_of(
+    clients: Clients, task: TaskManifest, note: Note, said: Sequence[str] = ()
+) -> CorpusUsage:
     """Look at every example of a partitioned corpus, training and test, and listen to it, too,
     where it lasts no longer than `LISTENED_SECS`.
+
+    Args:
+        said: of the corpus when it was read; warnings, too.
 
     Raises:
         FedvoiceError: `missing-audio`: a file that is not there concerns the whole corpus.
@@ -83,7 +108,7 @@ def usage_of(clients: Clients, task: TaskManifest, note: Note) -> CorpusUsage:
     return CorpusUsage(
         total(looking.at(part) for part in training),
         {name: looking.at(part, testing=True) for name, part in tests.items()},
-        tuple(warnings_of_clients(clients, task.vocabulary)),
+        (*said, *warnings_of_clients(clients, task.vocabulary)),
     )
 
 
@@ -103,7 +128,9 @@ def kept_usage(
     path = folder / f"{digest}.json"
     if path.is_file():
         return CorpusUsage.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    found = usage_of(clients_of(dataset, seed=seed), task, note)
+    with said_of_manifests() as said:
+        clients = clients_of(dataset, seed=seed)
+    found = usage_of(clients, task, note, said)
     folder.mkdir(parents=True, exist_ok=True)
     write_file(path, json.dumps(found.as_dict(), indent=1))
     return found

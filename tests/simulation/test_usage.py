@@ -14,7 +14,7 @@ from fedvoice.data.memory import MappingDataset
 from fedvoice.data.speech import SpeechCorpus
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.reporting.callbacks import Callback
-from fedvoice.simulation.usage import CorpusUsage
+from fedvoice.simulation.usage import CorpusUsage, said_of_manifests
 
 RATE = 16000
 TASK = {
@@ -128,3 +128,14 @@ def test_counts_survive_the_disk():
     )
     assert CorpusUsage.from_dict(usage.as_dict()) == usage
     assert usage.lines()[0] == "training: 3 utterances used; left out: 1 silent (first: a)"
+
+
+def test_what_reading_a_manifest_says_is_kept_with_the_counts(tmp_path):
+    data = corpus(tmp_path, {}, good=2)
+    path = tmp_path / "manifest.jsonl"
+    first, *rest = path.read_text().splitlines()
+    path.write_text("\n".join([first.replace('{"', '{"split": "training", "', 1), *rest]))
+    with said_of_manifests() as said:
+        data.utterances()
+    assert len(said) == 1
+    assert "training" in said[0]
