@@ -13,7 +13,7 @@ from tests.laboratory.tiny import tiny_task
 def test_utterances_are_known_by_file_and_key_and_dealt_by_speaker(tmp_path):
     manifest = write_corpus(tmp_path, speakers=3, each=10)
     first = read_feature_manifest(manifest)[0]
-    assert (first.text, first.speaker, first.duration_secs) == ("go", "s0", 0.12)
+    assert (first.text, first.speaker, first.duration_secs) == ("GO", "s0", 0.12)
     features = FeatureFiles().get(first.audio_path)
     assert features.shape == (12, 6)
     assert features.dtype == np.float32

@@ -16,6 +16,7 @@ from fedvoice.laboratory.experiment.run import TrialRun, trial_task
 from fedvoice.laboratory.experiment.trials import Trial
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.task import WEIGHTS_FILE
+from fedvoice.protocol.usage import Usage
 from fedvoice.reporting.callbacks import Callback, RoundEnd
 from fedvoice.reporting.results import Results, read_results
 from fedvoice.simulation.abandoned import STUCK_ROUNDS
@@ -23,8 +24,12 @@ from fedvoice.simulation.checkpoint import STATE_FILE, load_state, save_state
 from fedvoice.simulation.fleet.prepare import Prepared
 from fedvoice.simulation.populations import build_population
 from fedvoice.simulation.training import Interrupted
+from fedvoice.simulation.usage import CorpusUsage
 from fedvoice.simulation.workers.spread import Spread
 from tests.laboratory.running import run_trial
+
+UNSEEN = CorpusUsage(Usage())
+"""For tests that replace what would look at the corpus."""
 
 
 def the_trial(experiment: Path, **overrides: Any) -> Trial:
@@ -253,7 +258,7 @@ def test_phones_cannot_do_everything(experiment: Path, tmp_path: Path) -> None:
     from tests.laboratory.tiny import tiny_task
 
     with pytest.raises(FedvoiceError) as caught:
-        simulate_trial(trial, tiny_task(), tmp_path, lambda books: None, 1)
+        simulate_trial(trial, tiny_task(), UNSEEN, tmp_path, lambda books: None, 1)
     assert caught.value.code is ErrorCode.BAD_CONFIG
     assert "engine phones" in caught.value.where
 
@@ -270,7 +275,7 @@ def test_phones_that_are_never_judged_have_results_all_the_same(
     monkeypatch.setattr(phones, "read_evaluations", lambda store, held_out: {})
     trial = the_trial(experiment, engine="phones", **{"server.evaluate_every": 0})
     results, evaluations = phones.simulate_trial(
-        trial, tiny_task(), tmp_path, lambda books: None, 1
+        trial, tiny_task(), UNSEEN, tmp_path, lambda books: None, 1
     )
     assert (results.final, evaluations) == ({"wer": None, "pooled": None}, {})
 
@@ -289,6 +294,7 @@ def test_phones_share_as_many_processes_as_workers_are_wanted(
 
     (tmp_path / phones.TASK_DIR).mkdir()
     monkeypatch.setattr(run, "trial_task", lambda trial, tasks_dir, report: tiny_task())
+    monkeypatch.setattr(run, "trial_usage", lambda *_, **__: UNSEEN)
     monkeypatch.setattr(phones, "load_package", lambda directory: None)
     monkeypatch.setattr(phones, "simulate", simulate)
     monkeypatch.setattr(phones, "read_evaluations", lambda store, held_out: {})
@@ -302,9 +308,9 @@ def test_central_training_without_an_example_that_fits_says_so(
 ) -> None:
     bucket = {"frames": 2, "labels": 1, "batch": 4}
     trial = the_trial(experiment, engine="central", **{"task.buckets": [bucket]})
-    with pytest.raises(FedvoiceError, match="central training") as caught:
+    with pytest.raises(FedvoiceError, match="36 too-long") as caught:
         run(trial, tmp_path / "trial")
-    assert caught.value.code is ErrorCode.BAD_CONFIG
+    assert "longer bucket" in caught.value.next_step
 
 
 def test_a_trial_that_a_callback_ended_is_resumed_by_the_next_command(
