@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from fedvoice.data.references import ArrayReference, Reference
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.task import TaskManifest
-from fedvoice.protocol.usage import Reason
+from fedvoice.protocol.usage import Reason, Usage
+from fedvoice.protocol.utterances import iterate_manifest
 
 REASONS = frozenset(str(reason) for reason in Reason)
 
@@ -47,6 +49,24 @@ def bucket_reason(frames: int, labels: int, task: TaskManifest) -> Reason | None
         return None
     longest = max(bucket.frames for bucket in task.buckets)
     return Reason.TOO_LONG if frames > longest else Reason.TOO_MANY_TOKENS
+
+
+def usage_of_texts(manifest: Path, task: TaskManifest) -> Usage:
+    """What a task could use of a manifest, by its texts and durations: the sound need not be
+    there, and is taken to have the task's rate.
+
+    Raises:
+        FedvoiceError: as `protocol.utterances.read_manifest`.
+    """
+    usage, rate = Usage(), task.features.sample_rate
+    for utterance in iterate_manifest(manifest, check_audio=False):
+        samples, testing = round(utterance.duration_secs * rate), utterance.split == "test"
+        found = targets_or_reason(samples, rate, utterance.text, task, testing=testing)
+        if isinstance(found, Reason):
+            usage.leave_out(found, utterance.where)
+        else:
+            usage.used += 1
+    return usage
 
 
 def text_and_targets(

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fedvoice.protocol.errors import make_folder
+from fedvoice.protocol.usage import demand_usable
 
 if TYPE_CHECKING:
     from fedvoice.model_export.package import ExportSummary
@@ -27,6 +28,13 @@ def export(
     weights: Annotated[
         Path | None, typer.Option(help="Start from these weights (safetensors), not random ones.")
     ] = None,
+    allow_skipped: Annotated[
+        bool,
+        typer.Option(
+            "--allow-skipped",
+            help="Go on though the task could not use over a tenth of the manifest.",
+        ),
+    ] = False,
 ) -> None:
     """Export a model as a task package that phones can train.
 
@@ -35,11 +43,17 @@ def export(
 
     Example: fedvoice export --config experiments/export-words.toml --out task
     """
+    from fedvoice.data.fit import usage_of_texts
     from fedvoice.model_export.config import read_config
+    from fedvoice.model_export.fresh import unexported_manifest
     from fedvoice.model_export.package import export_task
 
     console = Console()
     settings = read_config(config, manifest)
+    if settings.vocabulary.manifest is not None:
+        usage = usage_of_texts(settings.vocabulary.manifest, unexported_manifest(settings))
+        console.print(usage.describe(), highlight=False, soft_wrap=True)
+        demand_usable(usage, str(settings.vocabulary.manifest), allow_skipped=allow_skipped)
     make_folder(out)
     with console.status("export") as status:
 

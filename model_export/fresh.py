@@ -65,6 +65,13 @@ def manifest_of(
     )
 
 
+def unexported_manifest(config: ExportConfig) -> TaskManifest:
+    """The manifest of a configuration whose program is not exported: buckets have no arenas."""
+    vocabulary = config.vocabulary.build()
+    table = parameter_table(new_model(config, vocabulary.size))
+    return manifest_of(config, table, vocabulary, buckets=config.task_buckets())
+
+
 def model_with(manifest: TaskManifest, weights: FlatVector) -> TaskModel:
     """A task's model with `weights` float32 [P]."""
     features = manifest.features

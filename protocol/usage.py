@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from fedvoice.protocol.errors import ErrorCode
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.notes import counted
+
+LEAST_USABLE = 0.9
+"""Part of a corpus that must be usable, unless a person allows less."""
 
 
 class Reason(StrEnum):
@@ -110,3 +113,36 @@ def total(parts: Iterable[Usage]) -> Usage:
     for part in parts:
         found.add(part)
     return found
+
+
+_WAYS_OUT = {
+    str(Reason.WRONG_SAMPLE_RATE): "Let features.sample_rate of the task be the recordings', or "
+    "convert them: ffmpeg -i IN -ar 16000 -ac 1 OUT.",
+    str(Reason.UNKNOWN_TOKEN): "Make the task's vocabulary from texts that have these words.",
+    str(Reason.TOO_LONG): "Give the task a longer bucket (frames), or cut the recordings.",
+}
+
+
+def demand_usable(usage: Usage, where: str, *, allow_skipped: bool = False) -> None:
+    """Stop where a good part of a corpus would be left out.
+
+    Raises:
+        FedvoiceError: `too-little-usable`, or the reason where there is one alone, such as
+            `wrong-sample-rate`, if less than `LEAST_USABLE` is usable, unless `allow_skipped`;
+            always if nothing is.
+    """
+    if usage.used and (allow_skipped or usage.share >= LEAST_USABLE):
+        return
+    reasons = set(usage.left_out) - {str(Reason.NOT_CHOSEN)}
+    only = reasons.pop() if len(reasons) == 1 else ""
+    ways_out = [_WAYS_OUT.get(only, "`fedvoice data check MANIFEST --task DIR` lists them.")]
+    if usage.used:
+        ways_out.append("--allow-skipped goes on without what is left out.")
+    part = f"a corpus of which {LEAST_USABLE:.0%} is usable"
+    raise FedvoiceError(
+        ErrorCode(only) if only in list(ErrorCode) else ErrorCode.TOO_LITTLE_USABLE,
+        where=where,
+        got=usage.describe(),
+        wanted=part if usage.used else "speech to train on",
+        next_step=" ".join(ways_out),
+    )

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from fedvoice.model_export.config import ExportConfig
-from fedvoice.model_export.fresh import flat_weights, manifest_of, new_model, parameter_table
+from fedvoice.model_export.fresh import flat_weights, new_model, unexported_manifest
 from fedvoice.protocol.codec import digest_of
 from fedvoice.protocol.notes import Note
 from fedvoice.protocol.parameters import FlatVector
@@ -87,7 +87,4 @@ def _make_whole(directory: Path, write: Callable[[Path], object]) -> None:
 
 def unexported_task(export: ExportConfig) -> TrainingTask:
     """The same task without a program: for the fast engine alone."""
-    vocabulary = export.vocabulary.build()
-    table = parameter_table(new_model(export, vocabulary.size))
-    manifest = manifest_of(export, table, vocabulary, buckets=export.task_buckets())
-    return TrainingTask(export, manifest, None)
+    return TrainingTask(export, unexported_manifest(export), None)

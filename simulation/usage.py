@@ -22,19 +22,12 @@ from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.files import write_file
 from fedvoice.protocol.notes import Note
 from fedvoice.protocol.task import TaskManifest
-from fedvoice.protocol.usage import Reason, Usage, total
+from fedvoice.protocol.usage import Reason, Usage, demand_usable, total
 from fedvoice.protocol.utterances import MANIFEST_LOGGER, Utterance
 
-LEAST_USABLE = 0.9
 LISTENED_SECS = 10 * 3600.0
 """Of a longer corpus only headers and texts are looked at; `fedvoice data check` listens to any."""
 _NOTED_EVERY = 200
-_WAYS_OUT = {
-    str(Reason.WRONG_SAMPLE_RATE): "Let features.sample_rate of the task be the recordings', or "
-    "convert them: ffmpeg -i IN -ar 16000 -ac 1 OUT.",
-    str(Reason.UNKNOWN_TOKEN): "Make the task's vocabulary from texts that have these words.",
-    str(Reason.TOO_LONG): "Give the task a longer bucket (frames), or cut the recordings.",
-}
 
 
 @dataclass(frozen=True)
@@ -140,27 +133,10 @@ def check_usable(usage: CorpusUsage, where: str, *, allow_skipped: bool = False)
     """Stop before a training that would leave out a good part of the corpus.
 
     Raises:
-        FedvoiceError: `too-little-usable`, or the reason where there is one alone, such as
-            `wrong-sample-rate`, if less than `LEAST_USABLE` of the corpus is usable, unless
-            `allow_skipped`; always if nothing is left to train on.
+        FedvoiceError: as `protocol.usage.demand_usable`.
     """
-    whole, trains = usage.whole, usage.train.used > 0
-    if trains and (allow_skipped or whole.share >= LEAST_USABLE):
-        return
-    reasons = set(whole.left_out) - {str(Reason.NOT_CHOSEN)}
-    only = reasons.pop() if len(reasons) == 1 else ""
-    ways_out = [_WAYS_OUT.get(only, "`fedvoice data check MANIFEST --task DIR` lists them.")]
-    if trains:
-        ways_out.append("--allow-skipped goes on without what is left out.")
-    raise FedvoiceError(
-        ErrorCode(only) if only in list(ErrorCode) else ErrorCode.TOO_LITTLE_USABLE,
-        where=where,
-        got=whole.describe() if trains else f"training: {usage.train.describe()}",
-        wanted=f"a corpus of which {LEAST_USABLE:.0%} is usable"
-        if trains
-        else "speech to train on",
-        next_step=" ".join(ways_out),
-    )
+    whole = usage.whole if usage.train.used else usage.train
+    demand_usable(whole, where, allow_skipped=allow_skipped)
 
 
 class _Looking:

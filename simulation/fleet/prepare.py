@@ -148,8 +148,8 @@ def _make(
             sys.exit(0)
         reports.send(what)
 
+    from fedvoice.model_export.fresh import unexported_manifest
     from fedvoice.simulation.populations import export_config  # loads the models
-    from fedvoice.simulation.tasks import unexported_task
 
     # Errors are raised before the long part.
     dataset = prepared_data(config, directory, progress)
@@ -159,7 +159,7 @@ def _make(
     server_config(config, clients.phones)
     fields = {"seed": config.seed, "plan": config.plan.model_dump(), **config.task}
     export = export_config(dataset, fields, config.name)
-    usage = usage_of(clients, unexported_task(export).manifest, progress, said)
+    usage = usage_of(clients, unexported_manifest(export), progress, said)
     check_usable(usage, f"[data] of {config.name}", allow_skipped=allow_skipped)
     write_file(directory / USAGE_FILE, json.dumps(usage.as_dict(), indent=1))
     _export(export, directory, progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -60,4 +61,26 @@ def test_weights_of_another_model_are_refused_before_anything_is_written(tmp_pat
     with pytest.raises(FedvoiceError) as caught:
         export_task(other, tmp_path / "task", weights=tmp_path / "other.safetensors")
     assert caught.value.code is ErrorCode.WRONG_SHAPE
+    assert not (tmp_path / "task").exists()
+
+
+def test_a_manifest_that_the_task_could_not_use_is_refused_before_the_export(
+    tmp_path: Path,
+) -> None:
+    lines = [("hello", 0.1), ("you", 0.1), ("hello you you", 0.1), ("hello", 0.5)]
+    manifest = tmp_path / "manifest.jsonl"
+    manifest.write_text(
+        "\n".join(
+            json.dumps({"audio_filepath": f"{i}.wav", "text": text, "duration": secs})
+            for i, (text, secs) in enumerate(lines)
+        )
+    )
+    (tmp_path / "task.toml").write_text(CONFIG)
+    arguments = ["export", "--config", str(tmp_path / "task.toml"), "--out", str(tmp_path / "task")]
+    result = CliRunner().invoke(app, [*arguments, "--manifest", str(manifest)])
+    assert isinstance(result.exception, FedvoiceError)
+    assert result.exception.code is ErrorCode.TOO_LITTLE_USABLE
+    said = result.output.replace("\n", "")
+    assert "2 utterances used; left out: 1 too-many-tokens" in said
+    assert f"1 too-long (first: {manifest}:4)" in said
     assert not (tmp_path / "task").exists()
