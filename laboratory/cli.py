@@ -81,6 +81,14 @@ def run(
         bool,
         typer.Option("--allow-skipped", help="Go on though over a tenth of a corpus is unusable."),
     ] = False,
+    log: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--log",
+            help="Also keep each trial that runs in an experiment tracker: csv, tensorboard, "
+            "mlflow, wandb, or a callback of your own; repeatable.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -106,9 +114,11 @@ def run(
     from fedvoice.laboratory.experiment.view import ExperimentView, show_plan, show_summary
     from fedvoice.protocol.errors import make_folder
     from fedvoice.reporting.advice import never_learned, rates_of_run
+    from fedvoice.reporting.callbacks import make_callbacks
     from fedvoice.simulation.workers.spread import Spread
 
     console = Console()
+    make_callbacks(log or [])  # one that cannot be had says so before the long part
     loaded = load_experiment(config, parse_settings(settings or []))
     loaded = loaded.narrowed(_numbers(seeds), [a for a in arms.split(",") if a], str(config))
     wanted = loaded.trials(str(config))
@@ -134,7 +144,7 @@ def run(
                 at_a_time,
                 view,
                 spread,
-                loaded.callbacks,
+                (*loaded.callbacks, *(log or [])),
                 allow_skipped=allow_skipped,
             )
     except KeyboardInterrupt:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from fedvoice.android_harness.emulation.jvm import find_phone
 from fedvoice.data.dataset import report_of_phones
@@ -17,8 +18,9 @@ from fedvoice.protocol.files import write_file
 from fedvoice.protocol.task import WEIGHTS_FILE, TaskPackage
 from fedvoice.reporting.results import Books, Results
 from fedvoice.server.config import ServerConfig
+from fedvoice.server.store.books import read_books
+from fedvoice.server.store.database import DATABASE_FILE
 from fedvoice.simulation.fleet.android import AndroidJob, JvmChild
-from fedvoice.simulation.fleet.books import read_books
 from fedvoice.simulation.fleet.kinds import Kind, kind_results, kinds_of
 from fedvoice.simulation.fleet.phones import EmulatedPhone, set_up_phones
 from fedvoice.simulation.fleet.prepare import PHONES_DIR, SERVER_DIR, Prepared
@@ -114,6 +116,24 @@ def simulate(prepared: Prepared, observe: Observer) -> Results:
     return results
 
 
+def books_of(prepared: Prepared) -> Books:
+    """The run's books so far; none before its server was first started."""
+    store_dir = prepared.directory / SERVER_DIR
+    if not (store_dir / DATABASE_FILE).is_file():
+        return Books([], None, None, 0, 0, 0)
+    return read_books(store_dir, {p.client_id for p in prepared.phones if p.held_out})
+
+
+def config_of(prepared: Prepared) -> dict[str, Any]:
+    """The `config` of the run's results."""
+    return {
+        **prepared.config.model_dump(mode="json"),
+        "alpha": server_config(prepared.config, prepared.phones).alpha,
+        "parameters": prepared.package.manifest.parameters.parameter_count,
+        "phones": len(prepared.phones),
+    }
+
+
 def collect(prepared: Prepared, books: Books) -> Results:
     """Write `weights.safetensors` and `results.json` from the server's current state."""
     directory = prepared.directory
@@ -144,12 +164,7 @@ def collect(prepared: Prepared, books: Books) -> Results:
             "usage": prepared.usage.as_dict(),
             "partition": report_of_phones(prepared.phones).as_dict(),
         },
-        config={
-            **prepared.config.model_dump(mode="json"),
-            "alpha": settings.alpha,
-            "parameters": prepared.package.manifest.parameters.parameter_count,
-            "phones": len(prepared.phones),
-        },
+        config=config_of(prepared),
     )
     results.write(directory)
     return results
