@@ -45,6 +45,7 @@ from fedvoice.simulation.populations import build_population, export_config, see
 from fedvoice.simulation.quality import judged
 from fedvoice.simulation.tasks import TrainingTask, exported_task, unexported_task
 from fedvoice.simulation.training import rates_of, run_rounds
+from fedvoice.simulation.transcripts import keep_transcripts
 from fedvoice.simulation.usage import check_usable, usage_of
 from fedvoice.simulation.workers.spread import Spread
 
@@ -194,6 +195,8 @@ def _trained(run: _Run, told: Callback, workers: int, allow_skipped: bool) -> Si
         state, ended_early = run_rounds(federation, state, told, save=run.save)
         run.save(state)
     see_that_updates_count(run.name, state.rows, state.refused)
+    if run.folder is not None:
+        keep_transcripts(run.folder, population, made.manifest, trainer, state.weights)
     secs = time.monotonic() - began
     found = run.end(
         state,

@@ -165,26 +165,36 @@ def run(
 def report(
     runs: Annotated[
         list[Path],
-        typer.Argument(help="Folders that `fedvoice simulate` or `fedvoice experiment run` wrote."),
+        typer.Argument(
+            help="Folders that `fedvoice simulate` or `fedvoice experiment run` wrote, or stores "
+            "of `fedvoice serve`."
+        ),
     ],
     out: Annotated[
         Path | None,
         typer.Option(help="One report of several experiments, with all their arms, goes here."),
     ] = None,
 ) -> None:
-    """Write report.html again from the results in each run's folder.
+    """Write report.html again from the results in each run's folder; of a server's store from its
+    books, also while it runs.
 
     Example: fedvoice report runs/noniid-gap runs/fvn --out runs/both
     """
     from fedvoice.laboratory.experiment.again import combine, is_experiment, render_again
-    from fedvoice.reporting.report import write_report
+    from fedvoice.reporting.report import SERVER, write_report
     from fedvoice.reporting.results import read_results
+    from fedvoice.server.tracking import is_store, read_run
 
     if out is not None:
         typer.echo(str(combine(runs, out)))
         return
     for run in runs:
-        again = render_again(run) if is_experiment(run) else write_report(run, read_results(run))
+        if is_experiment(run):
+            again = render_again(run)
+        elif is_store(run):
+            again = write_report(run, read_run(run), SERVER)
+        else:
+            again = write_report(run, read_results(run))
         typer.echo(str(again))
 
 

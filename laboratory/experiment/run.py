@@ -39,6 +39,7 @@ from fedvoice.simulation.populations import build_population, export_config, see
 from fedvoice.simulation.quality import judged
 from fedvoice.simulation.tasks import TrainingTask, exported_task, unexported_task
 from fedvoice.simulation.training import run_rounds
+from fedvoice.simulation.transcripts import keep_transcripts
 from fedvoice.simulation.usage import CorpusUsage, check_usable, kept_usage
 from fedvoice.simulation.workers.spread import HERE, Spread
 
@@ -161,6 +162,8 @@ class TrialRun:
             save_state(self.directory, state)  # a failure is kept too, so that a retry fails fast
             see_that_updates_count(f"trial {trial.name}", state.rows, state.refused)
         save_weights(self.directory / WEIGHTS_FILE, state.weights, task.manifest.parameters)
+        if not early:
+            keep_transcripts(self.directory, population, task.manifest, trainer, state.weights)
         results = Results(
             rounds=list(state.rows),
             final={

@@ -15,7 +15,8 @@ from fedvoice.android_harness.emulation.jvm import find_phone
 from fedvoice.data.dataset import report_of_phones
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.files import write_file
-from fedvoice.protocol.task import WEIGHTS_FILE, TaskPackage
+from fedvoice.protocol.task import WEIGHTS_FILE, TaskPackage, load_weights
+from fedvoice.protocol.utterances import Utterance
 from fedvoice.reporting.results import Books, Results
 from fedvoice.server.config import ServerConfig
 from fedvoice.server.store.books import read_books
@@ -113,7 +114,31 @@ def simulate(prepared: Prepared, observe: Observer) -> Results:
                 stop_all(workers)
                 results = collect(prepared, read_books(store_dir, held_out))
     observe(read_books(store_dir, held_out))
+    _keep_transcripts(prepared)
     return results
+
+
+def _keep_transcripts(prepared: Prepared) -> None:
+    """Decode test utterances with the final model, by the runtime that phones have."""
+    weights, manifest = prepared.directory / WEIGHTS_FILE, prepared.package.manifest
+    if not weights.is_file():
+        return
+    from fedvoice.simulation.engines import TrainerSpec  # PyTorch, while no phone runs any more
+    from fedvoice.simulation.populations import shared_library
+    from fedvoice.simulation.transcripts import keep_transcripts_of
+
+    tests: dict[str, list[Utterance]] = {"wer": [], "heldout_wer": []}
+    for phone in prepared.phones:
+        tests["heldout_wer" if phone.held_out else "wer"] += phone.test
+    trainer = TrainerSpec("executorch", manifest, prepared.package.directory).make()
+    keep_transcripts_of(
+        prepared.directory,
+        tests,
+        manifest,
+        trainer,
+        load_weights(weights, manifest.parameters),
+        shared_library(manifest.features),
+    )
 
 
 def books_of(prepared: Prepared) -> Books:
