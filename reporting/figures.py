@@ -13,8 +13,8 @@ from fedvoice.reporting.results import Results
 
 _QUALITY = (
     "The share of words that the model got wrong, after the rounds in which it was tested: lower "
-    "is better. Row 0 is the model before training. Above 100 % it says more wrong words than "
-    "were spoken."
+    "is better. Round 0 is the model before training. Words that nobody said count, too, so that "
+    "it can be more than 100 %."
 )
 _QUALITY_BY_COST = (
     "The same error rates against what had been spent by then (CFMQ: bytes moved plus memory "
@@ -25,8 +25,8 @@ _COST = (
     "Computation: the memory a phone needs to train, times the steps it takes."
 )
 _LOSS = (
-    "How badly the model fits the speech that the round's phones trained on (nats an utterance), "
-    "before they train. It moves with who took part; the trend counts."
+    "How badly the model fits the speech that the round's phones trained on (nats an utterance). "
+    "It moves with who took part; the trend counts."
 )
 
 

@@ -89,7 +89,7 @@ pre { background: var(--panel); border-radius: 8px; padding: 1rem; overflow: aut
        border-radius: 3px; vertical-align: middle; }
 .bar i { display: block; height: 100%; background: var(--c1); border-radius: 3px; }
 .pair { border-bottom: 1px solid var(--line); padding: .5rem 0; display: grid;
-        grid-template-columns: 5.4rem 1fr; gap: 0 .8rem; overflow-wrap: anywhere; }
+        grid-template-columns: 3.2rem 1fr; gap: 0 .8rem; overflow-wrap: anywhere; }
 .pair span { color: var(--soft); font-size: .85rem; } .pair .who { grid-column: 1 / 3; }
 del, ins, mark { color: var(--bad); background: var(--bad-paper); border-radius: 3px;
                  padding: 0 .15rem; }

@@ -24,15 +24,15 @@ from fedvoice.reporting.tables import kinds_table, partition_table, rounds_table
 from fedvoice.reporting.words import by_speaker, read_transcripts, side_by_side
 
 REPORT_FILE = "report.html"
-FLEET = "emulated phones on one machine over gRPC, trained by the ExecuTorch runtime"
+_FLEET = "emulated phones on one machine over gRPC, trained by the ExecuTorch runtime"
 SERVER = "phones that call a server over gRPC"
 
 
-def write_report(directory: Path, results: Results, how: str = FLEET) -> Path:
+def write_report(directory: Path, results: Results, how: str = "") -> Path:
     """Write `directory/report.html` from `results` and the folder's transcripts, if it has any.
 
     Args:
-        how: what the run was, in a few words.
+        how: what the run was, in a few words; empty: as its settings tell.
 
     Raises:
         FedvoiceError: `missing-extra` without matplotlib.
@@ -64,6 +64,8 @@ def _subtitle(results: Results, how: str) -> str:
     if last is None:
         return "no round was committed"
     secs = sum(r.wall_secs for r in results.rounds)
+    engine = results.config.get("engine", "phones")
+    how = how or (_FLEET if engine == "phones" else f"a simulation without phones, engine {engine}")
     return (
         f"{counted(len(results.rounds), 'round')}, {counted(last.clients, 'client')} in the last, "
         f"{secs / 60:.1f} minutes; {how}"

@@ -145,7 +145,7 @@ def _pair(one: Transcript) -> str:
     who = html.escape(f"{one.speaker or 'no speaker'}: {one.errors} of {one.words} words wrong")
     return (
         f'<div class="pair"><span class="who">{who}</span><span>said</span><div>{said}</div>'
-        f"<span>recognised</span><div>{heard}</div></div>"
+        f"<span>heard</span><div>{heard}</div></div>"
     )
 
 

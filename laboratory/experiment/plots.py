@@ -11,7 +11,7 @@ import numpy as np
 from fedvoice.laboratory.experiment.outcome import Point
 from fedvoice.laboratory.experiment.summary import Line
 from fedvoice.laboratory.experiment.trials import Metric
-from fedvoice.reporting.drawing import Drawing, axes, pyplot
+from fedvoice.reporting.drawing import WIDTH_INCHES, Drawing, axes, pyplot
 from fedvoice.reporting.page import LIGHT, SERIES
 
 AXIS_LABELS: dict[Metric, str] = {
@@ -21,6 +21,8 @@ AXIS_LABELS: dict[Metric, str] = {
 }
 _MOST_IN_LEGEND = 40
 _HEIGHT = 3.6
+_LONGEST_NAME = 26
+"""Characters of a name beside bars; the pointer shows the whole."""
 _SHORT_LABEL = 32
 """Characters of a label that leave room for a second column of the legend."""
 _LEGEND_ROW_INCHES = 0.17
@@ -109,7 +111,7 @@ def _losses(lines: Sequence[Line]) -> str:
 def _quality_and_cost(lines: Sequence[Line], metric: Metric) -> str:
     """One row a line: its seeds' error rates with mean and spread, and its cost in both terms."""
     figure, (left, right) = pyplot().subplots(
-        1, 2, sharey=True, figsize=(6.4, 1.4 + 0.26 * len(lines)), layout="constrained"
+        *(1, 2), sharey=True, figsize=(WIDTH_INCHES, 1.4 + 0.26 * len(lines)), layout="constrained"
     )
     drawing = Drawing(figure)
     places = range(len(lines))  # names of lines need not be unique
@@ -120,8 +122,10 @@ def _quality_and_cost(lines: Sequence[Line], metric: Metric) -> str:
             mean, spread = line.rates[metric]
             left.errorbar(mean, place, xerr=spread, fmt="D", ms=5, color=SERIES[0], capsize=2)
             drawing.tell(left, [mean], [place], [f"{line.name}\n{mean:.1f} ± {spread:.1f} %"])
-    left.set(xlabel=AXIS_LABELS[metric], xlim=(0, None))
-    left.set_yticks(places, [line.name for line in lines], fontsize=8)
+    left.set(xlabel="error rate (%)", xlim=(0, 1.08 * left.get_xlim()[1]))
+    names = [n if len(n) <= _LONGEST_NAME else f"{n[: _LONGEST_NAME - 1]}…" for n in
+             (line.name for line in lines)]  # fmt: skip
+    left.set_yticks(places, names, fontsize=9)
     left.invert_yaxis()
     bytes_term = [line.communication_bytes / 1e9 for line in lines]
     compute_term = [line.computation_bytes / 1e9 for line in lines]
@@ -135,7 +139,7 @@ def _quality_and_cost(lines: Sequence[Line], metric: Metric) -> str:
     told = [f"{n.name}\n{m:.3g} GB moved\n{c:.3g} GB memory x steps" for n, m, c in costs]
     drawing.tell(right, totals, list(places), told)
     right.set_xlabel("CFMQ (GB)")
-    figure.legend(loc="outside lower right", ncols=2, fontsize=8)
+    figure.legend(loc="outside lower right", ncols=2, fontsize=9)
     return drawing.svg()
 
 
@@ -189,7 +193,7 @@ def _finished(drawing: Drawing, axis: Any, entries: int) -> str:
         columns = 2 if max(map(len, labels), default=0) <= _SHORT_LABEL else 1
         figure = drawing.figure
         figure.set_figheight(_HEIGHT + _LEGEND_ROW_INCHES * -(-entries // columns))
-        figure.legend(loc="outside lower center", ncols=columns, fontsize=8)
+        figure.legend(loc="outside lower center", ncols=columns, fontsize=9)
     return drawing.svg()
 
 

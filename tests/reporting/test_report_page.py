@@ -6,15 +6,21 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fedvoice.laboratory.experiment.config import ExperimentConfig
+from fedvoice.laboratory.experiment.report import write_tables
+from fedvoice.laboratory.experiment.runner import Gathered
+from fedvoice.laboratory.experiment.summary import summarise
 from fedvoice.reporting.page import DARK, LIGHT, SERIES, table, themed
 from fedvoice.reporting.report import write_report
 from fedvoice.reporting.results import Results, RoundResult
 from fedvoice.reporting.words import Transcript, marked, read_transcripts, write_transcripts
+from tests.laboratory.test_outcomes import an_outcome
 from tests.reporting.pages import a_run, transcripts
 
 
@@ -136,24 +142,40 @@ def lightness(colour: str) -> float:
     return (0.2126 * red + 0.7152 * green + 0.0722 * blue) / 255
 
 
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of an experiment of three arms."""
+    folder = tmp_path_factory.mktemp("experiment")
+    arms = [summarise([an_outcome(90, 50, 40 - place)], {})[0] for place in range(3)]
+    names = ("speakers", "iid", "an arm whose label is rather long, as people write them")
+    lines = [replace(own, arm=name, label=name) for own, name in zip(arms, names, strict=True)]
+    base = {"data": {"corpus": "mnist", "folder": "."}, "task": {}}
+    fields = {"name": "three", "base": base, "seeds": [0], "metric": "wer"}
+    config = ExperimentConfig.model_validate(fields)
+    outcomes = [outcome for line in lines for outcome in line.outcomes]
+    return write_tables(folder, [config], Gathered(outcomes, []), lines)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("which", ["report", "comparison"])
 def test_the_page_fits_a_phone_and_a_desk_by_day_and_night(
-    report: Path, browser: Any, width: int, scheme: str
+    which: str, request: pytest.FixtureRequest, browser: Any, width: int, scheme: str
 ) -> None:
+    report: Path = request.getfixturevalue(which)
     requests: list[str] = []
     wrong: list[str] = []
     context = browser.new_context(
         viewport={"width": width, "height": 844}, color_scheme=scheme, service_workers="block"
     )
     page = context.new_page()
-    page.on("request", lambda request: requests.append(request.url))
+    page.on("request", lambda asked: requests.append(asked.url))
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("console", lambda message: wrong.append(message.text))
     page.goto(report.as_uri())
     page.evaluate("() => document.querySelectorAll('details').forEach((d) => { d.open = true; })")
     if folder := os.environ.get("SCREENSHOTS"):
-        page.screenshot(path=f"{folder}/run-{width}-{scheme}.png", full_page=True)
+        page.screenshot(path=f"{folder}/{which}-{width}-{scheme}.png", full_page=True)
     assert page.evaluate(TOO_WIDE) == []
     assert page.evaluate("() => document.documentElement.scrollWidth") == width
     assert page.evaluate(SMALLEST_LETTER_PX) >= 8
@@ -166,7 +188,8 @@ def test_the_page_fits_a_phone_and_a_desk_by_day_and_night(
     hit.scroll_into_view_if_needed()
     box = hit.bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    assert page.locator("#tip").inner_text() == "round 0\nWER 100.0 %"
+    shown = page.locator("#tip").inner_text().splitlines()
+    assert shown == ["round 0", "WER 100.0 %"] if which == "report" else shown[0] == "speakers"
     tip = page.locator("#tip").bounding_box()
     assert tip["x"] + tip["width"] <= width
     assert wrong == []

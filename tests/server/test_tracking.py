@@ -7,7 +7,9 @@ import signal
 from pathlib import Path
 
 import numpy as np
+from typer.testing import CliRunner
 
+from fedvoice.cli import app
 from fedvoice.reporting.results import read_results
 from tests.server.test_restart import Process
 
@@ -46,3 +48,19 @@ def test_a_server_that_was_killed_has_every_round_and_evaluation_once_in_its_log
     assert settings["cohort_size"] == "1"
     assert settings["artefact"] == str(store / "weights.safetensors")
     assert float(settings["final/wer"]) == read_results(store).final["wer"] == 25.0
+
+
+def test_a_server_s_store_has_a_report(lab, tmp_path):
+    """Also while it runs; a folder that is no run is refused."""
+    package = lab.package(size=SIZE)
+    server, address = lab.serve(package, rounds=2, cohort_size=1, evaluate_every=1)
+    phone = lab.phone(address, "a", test_examples=1)
+    phone.work_until_finished(lambda work: np.zeros(SIZE, np.float32))
+    done = CliRunner().invoke(app, ["report", str(server.store_dir)])
+    assert done.exit_code == 0, done.output
+    page = (server.store_dir / "report.html").read_text()
+    assert "25.0 %" in page
+    assert "phones that call a server" in page
+    assert "2 rounds" in page
+    missing = CliRunner().invoke(app, ["report", str(tmp_path / "none")])
+    assert missing.exit_code != 0
