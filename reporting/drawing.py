@@ -13,6 +13,8 @@ from fedvoice.reporting.page import LIGHT
 
 WIDTH_INCHES, HEIGHT_INCHES = 5.0, 3.3
 """Small, so that letters are still read on a phone's screen."""
+ROUND = "round"
+"""The label of an axis of rounds."""
 _POINTS_PER_INCH = 72
 _MOST_SPOTS = 200
 """Of a curve."""
@@ -60,6 +62,8 @@ def axes(x: str, y: str, height: float = HEIGHT_INCHES) -> tuple[Drawing, Any]:
     """
     figure, axis = pyplot().subplots(figsize=(WIDTH_INCHES, height), layout="constrained")
     axis.set(xlabel=x, ylabel=y)
+    if x == ROUND:  # there is no round 2.5
+        axis.xaxis.get_major_locator().set_params(integer=True)
     return Drawing(figure), axis
 
 

@@ -81,6 +81,8 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size
 th, td { padding: .2rem .6rem; text-align: right; border-bottom: 1px solid var(--line);
          vertical-align: top; }
 th { color: var(--soft); font-weight: 600; }
+td + td { white-space: nowrap; }
+.left td { white-space: normal; overflow-wrap: anywhere; min-width: 5rem; }
 td:first-child, th:first-child, .left td, .left th { text-align: left; }
 details { margin: .8rem 0; } summary { cursor: pointer; }
 pre { background: var(--panel); border-radius: 8px; padding: 1rem; overflow: auto;

@@ -44,7 +44,7 @@ def write_report(directory: Path, results: Results, how: str = "") -> Path:
         cards(_cards(results)),
         section("Figures", figures(run_figures(results))),
         section("What the cost counts", paragraph(_cost(results))),
-        section("What was recognised", side_by_side(found)),
+        section("What was recognised", side_by_side(found, final.get("usage"))),
         section("Speakers", by_speaker(found)),
         section("What was used of the speech", usage_table(final.get("usage")),
                 partition_table(final.get("partition"))),

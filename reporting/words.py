@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -78,15 +78,21 @@ def read_transcripts(folder: Path) -> list[Transcript]:
     return [one for one in found if one.reference.strip()]
 
 
-def side_by_side(found: Sequence[Transcript]) -> str:
-    """The worst and the typical utterances, errors marked, as HTML."""
+def side_by_side(found: Sequence[Transcript], usage: Mapping[str, Any] | None = None) -> str:
+    """The worst and the typical utterances, errors marked, as HTML.
+
+    Args:
+        usage: of the run's corpus, `final["usage"]`.
+    """
     if not found:
         return ""
     ranked = sorted(found, key=lambda t: (-t.rate, -t.errors, t.speaker, t.reference))
     middle = max(0, len(ranked) // 2 - _SHOWN // 2)
+    tested = sum(own.get("used", 0) for own in (usage or {}).get("tests", {}).values())
+    share = f"{len(found)} of {tested}" if tested > len(found) else f"{len(found)}"
     told = (
-        f"{len(found)} test utterances, decoded with the final model. Struck out: said and not "
-        "recognised; underlined: recognised and not said; a word in the other's place is marked "
+        f"{share} test utterances, spread over speakers, decoded with the final model. Struck out: "
+        "said and not heard; underlined: heard and not said; a word in another's place is marked "
         "in both lines. They are the simulation's own test data: no phone sends text."
     )
     return "".join(

@@ -152,7 +152,7 @@ def _recognised(lines: Sequence[Line], gathered: Gathered) -> str:
             return "".join(
                 [
                     paragraph(f"Of the trial with the lowest error rate: {outcome.trial.name}."),
-                    side_by_side(found),
+                    side_by_side(found, outcome.results.final.get("usage")),
                     by_speaker(found),
                 ]
             )

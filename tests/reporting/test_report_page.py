@@ -41,6 +41,7 @@ def test_it_says_what_was_used_and_left_out_with_the_first_file(report: Path) ->
 def test_it_shows_the_worst_and_typical_utterances_by_speaker(report: Path) -> None:
     page = report.read_text()
     assert "Łukasz: 3 of 3 words wrong" in page
+    assert "60 of 300 test utterances, spread over speakers" in page
     assert "<del>ile kosztuje chleb</del>" in page
     first = page.index("Error rate by speaker")
     assert page.index("Łukasz", first) < page.index("speaker 1<", first)
