@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError, system_error
 from fedvoice.protocol.task import WEIGHTS_FILE
 from fedvoice.reporting.callbacks import Callback, RoundEnd, RunInfo
 from fedvoice.reporting.results import RESULTS_FILE, Results
@@ -52,11 +53,13 @@ class Tracker(Callback):
         """See `Callback`."""
         folder = run.folder if run.folder is not None else Path()
         self._opened = Opening(run, dict(flattened(run.config)), tuple(self._facts), folder)
-        self.open(self._opened)
+        with self._naming():
+            self.open(self._opened)
 
     def round_ended(self, end: RoundEnd) -> bool:
         """See `Callback`."""
-        self.write(end, figures_of(end))
+        with self._naming():
+            self.write(end, figures_of(end))
         return False
 
     def ended(self, results: Results) -> None:
@@ -65,11 +68,34 @@ class Tracker(Callback):
         folder = self._opened.run.folder
         files = [] if folder is None else [folder / name for name in _ARTEFACTS]
         weights = None if folder is None else folder / WEIGHTS_FILE
-        self.close(
-            results,
-            [file for file in files if file.is_file()],
-            weights if weights is not None and weights.is_file() else None,
-        )
+        if weights is not None and not weights.is_file():
+            weights = None
+        with self._naming():
+            self.close(results, [file for file in files if file.is_file()], weights)
+
+    @contextmanager
+    def _naming(self) -> Iterator[None]:
+        """Turn what the tool raises into an error that names it.
+
+        Raises:
+            FedvoiceError: `bad-plugin`; `no-space` and `not-writable` of files.
+        """
+        try:
+            yield
+        except FedvoiceError:
+            raise
+        except Exception as error:
+            if isinstance(error, OSError) and error.filename:  # not one of a connection
+                raise system_error(error) from error
+            tool = type(self).__name__
+            raise FedvoiceError(
+                ErrorCode.BAD_PLUGIN,
+                where=f"tracker {tool}",
+                got=f"{type(error).__name__}: {str(error)[:500]}",
+                wanted=f"a {tool} that takes what it is told",
+                next_step="Correct its settings. What was trained is kept: the same command, also "
+                "without this --log, resumes the run.",
+            ) from error
 
     @abstractmethod
     def open(self, opening: Opening) -> None:

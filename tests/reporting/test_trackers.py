@@ -253,6 +253,17 @@ def test_a_tracker_that_is_not_installed_names_its_extra(
         make_callbacks([name])
 
 
+def test_what_a_tracker_raises_names_it(tmp_path: Path) -> None:
+    pytest.importorskip("mlflow")
+    (told,) = make_callbacks([{"name": "mlflow", "uri": "no-such-store://x"}])
+    with pytest.raises(FedvoiceError, match=r"tracker MlFlow: got .*no-such-store.*bad-plugin"):
+        told.began(RunInfo("tiny", 3, folder=tmp_path))
+    (tmp_path / "csv").write_text("a file where a folder should be")
+    (told,) = make_callbacks(["csv"])
+    with pytest.raises(FedvoiceError, match="not-writable"):
+        told.began(RunInfo("tiny", 3, folder=tmp_path))
+
+
 def test_a_round_of_a_server_is_told_once_its_evaluation_is_in() -> None:
     told: list[tuple[int, dict[str, float]]] = []
 
