@@ -45,6 +45,7 @@ from fedvoice.simulation.populations import build_population, export_config, see
 from fedvoice.simulation.quality import judged
 from fedvoice.simulation.tasks import TrainingTask, exported_task, unexported_task
 from fedvoice.simulation.training import rates_of, run_rounds
+from fedvoice.simulation.transcripts import keep_transcripts
 from fedvoice.simulation.usage import check_usable, usage_of
 from fedvoice.simulation.workers.spread import Spread
 
@@ -188,10 +189,14 @@ def _trained(run: _Run, told: Callback, workers: int, allow_skipped: bool) -> Si
             run.name, made.manifest, population.client_ids, run.plan, run.algorithm, pool, judge
         )
         state = run.checkpoint() or federation.start(made.initial_weights(run.seed))
-        told.began(RunInfo(run.name, federation.rounds, state.number))
+        done = state.number
+        info = RunInfo(run.name, federation.rounds, done, run.config(), run.folder, done > 0)
+        told.began(info)
         state, ended_early = run_rounds(federation, state, told, save=run.save)
         run.save(state)
     see_that_updates_count(run.name, state.rows, state.refused)
+    if run.folder is not None:
+        keep_transcripts(run.folder, population, made.manifest, trainer, state.weights)
     secs = time.monotonic() - began
     found = run.end(
         state,
@@ -306,7 +311,7 @@ class _Run:
                 "secs": secs,
                 **seen,
             },
-            config={"name": self.name, "alpha": self.algorithm.alpha, **self._identity()},
+            config=self.config(),
         )
         if self.folder is not None:
             write_file(self.folder / MANIFEST_FILE, manifest.model_dump_json(indent=1))
@@ -315,6 +320,10 @@ class _Run:
             if complete:
                 (self.folder / STATE_FILE).unlink(missing_ok=True)
         return Simulation(results, state.weights, manifest, rates)
+
+    def config(self) -> dict[str, Any]:
+        """The `config` of the run's results."""
+        return {"name": self.name, "alpha": self.algorithm.alpha, **self._identity()}
 
     def _identity(self) -> dict[str, Any]:
         return {

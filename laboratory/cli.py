@@ -81,6 +81,14 @@ def run(
         bool,
         typer.Option("--allow-skipped", help="Go on though over a tenth of a corpus is unusable."),
     ] = False,
+    log: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--log",
+            help="Also keep each trial that runs in an experiment tracker: csv, tensorboard, "
+            "mlflow, wandb, or a callback of your own; repeatable.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -109,9 +117,11 @@ def run(
     from fedvoice.laboratory.experiment.view import ExperimentView, show_plan, show_summary
     from fedvoice.protocol.errors import make_folder
     from fedvoice.reporting.advice import never_learned, rates_of_run
+    from fedvoice.reporting.callbacks import make_callbacks
     from fedvoice.simulation.workers.spread import Spread
 
     console = Console()
+    make_callbacks(log or [])  # one that cannot be had says so before the long part
     loaded = load_experiment(config, parse_settings(settings or []))
     loaded = loaded.narrowed(_numbers(seeds), [a for a in arms.split(",") if a], str(config))
     wanted = loaded.trials(str(config))
@@ -145,7 +155,7 @@ def run(
                 at_a_time,
                 view,
                 spread,
-                loaded.callbacks,
+                (*loaded.callbacks, *(log or [])),
                 allow_skipped=allow_skipped,
             )
     except KeyboardInterrupt:
@@ -166,26 +176,36 @@ def run(
 def report(
     runs: Annotated[
         list[Path],
-        typer.Argument(help="Folders that `fedvoice simulate` or `fedvoice experiment run` wrote."),
+        typer.Argument(
+            help="Folders that `fedvoice simulate` or `fedvoice experiment run` wrote, or stores "
+            "of `fedvoice serve`."
+        ),
     ],
     out: Annotated[
         Path | None,
         typer.Option(help="One report of several experiments, with all their arms, goes here."),
     ] = None,
 ) -> None:
-    """Write report.html again from the results in each run's folder.
+    """Write report.html again from the results in each run's folder; of a server's store from its
+    books, also while it runs.
 
     Example: fedvoice report runs/noniid-gap runs/fvn --out runs/both
     """
     from fedvoice.laboratory.experiment.again import combine, is_experiment, render_again
-    from fedvoice.reporting.report import write_report
+    from fedvoice.reporting.report import SERVER, write_report
     from fedvoice.reporting.results import read_results
+    from fedvoice.server.tracking import is_store, read_run
 
     if out is not None:
         typer.echo(str(combine(runs, out)))
         return
     for run in runs:
-        again = render_again(run) if is_experiment(run) else write_report(run, read_results(run))
+        if is_experiment(run):
+            again = render_again(run)
+        elif is_store(run):
+            again = write_report(run, read_run(run), SERVER)
+        else:
+            again = write_report(run, read_results(run))
         typer.echo(str(again))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,11 +25,15 @@ log = logging.getLogger("fedvoice.run")
 @dataclass(frozen=True)
 class RunInfo:
     """A run before its first round. rounds: number of rounds of the whole run; done: rounds already
-    done, if it is resumed."""
+    done, of which nothing is told again. resumed: it began earlier, perhaps in another process.
+    config: its settings, as in results.json. folder: its own; None: it keeps nothing."""
 
     name: str
     rounds: int
     done: int = 0
+    config: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
+    resumed: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,13 @@ class Callback:
 CALLBACKS: Registry[Callable[..., Callback]] = Registry(
     "callback",
     "fedvoice.callbacks",
-    {"log": "fedvoice.reporting.callbacks:Log"},
+    {
+        "log": "fedvoice.reporting.callbacks:Log",
+        "csv": "fedvoice.reporting.trackers.csv:Csv",
+        "tensorboard": "fedvoice.reporting.trackers.tensorboard:TensorBoard",
+        "mlflow": "fedvoice.reporting.trackers.mlflow:MlFlow",
+        "wandb": "fedvoice.reporting.trackers.wandb:Wandb",
+    },
 )
 """Classes or functions that make a `Callback` from options."""
 

@@ -1,224 +1,116 @@
-"""`report.html`: one self-contained page with the plots and the table of a run."""
+"""`report.html` of one run: a self-contained page."""
 
 from __future__ import annotations
 
-import html
-import io
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from fedvoice.protocol.cost import human_bytes
-from fedvoice.reporting.results import KindResult, Results, RoundResult
+from fedvoice.protocol.notes import counted
+from fedvoice.reporting.advice import never_learned, rates_of_run
+from fedvoice.reporting.figures import run_figures
+from fedvoice.reporting.page import (
+    cards,
+    figures,
+    folded,
+    page,
+    paragraph,
+    preformatted,
+    section,
+)
+from fedvoice.reporting.rates import RATES
+from fedvoice.reporting.results import Results
+from fedvoice.reporting.tables import kinds_table, partition_table, rounds_table, usage_table
+from fedvoice.reporting.words import by_speaker, read_transcripts, side_by_side
 
 REPORT_FILE = "report.html"
-
-_TEST, _HELD_OUT, _COMMUNICATION, _COMPUTE = "#1f5fa8", "#d1495b", "#2a9d8f", "#e9a23b"
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<style>
-body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 1080px;
-       padding: 0 1rem; color: #222; }}
-h1 {{ margin-bottom: .2rem; }} .sub {{ color: #666; margin-top: 0; }}
-.cards {{ display: flex; flex-wrap: wrap; gap: 1rem; margin: 1.2rem 0; }}
-.card {{ border: 1px solid #ddd; border-radius: 8px; padding: .6rem 1rem; min-width: 150px; }}
-.card b {{ display: block; font-size: 1.5rem; }} .card span {{ color: #666; font-size: .85rem; }}
-.plots {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(460px, 1fr)); gap: 1rem; }}
-.plots svg {{ width: 100%; height: auto; }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .85rem; }}
-th, td {{ padding: .15rem .6rem; text-align: right; border-bottom: 1px solid #eee; }}
-th {{ position: sticky; top: 0; background: #fff; }}
-details {{ margin: 1rem 0; }} pre {{ background: #f6f6f6; padding: 1rem; overflow: auto; }}
-</style></head><body>
-<h1>{title}</h1><p class="sub">{subtitle}</p>
-<div class="cards">{cards}</div>
-<div class="plots">{plots}</div>
-<p>CFMQ = R&middot;K&middot;(P + &alpha;&middot;&nu;), &nu; = local steps &times; training memory
-(Guliani, Beaufays, Motta 2020, arXiv 2010.15965). Communication is counted from the messages of
-training rounds; computation is steps &times; (weights + gradient + optimiser state + planned
-arena). &alpha; = {alpha:g}. The formula counts full batches; what was measured also has the smaller
-ones at the end of each phone's length buckets. The measured peak of a phone's memory growth was
-{peak}, against {memory} planned.</p>
-{kinds}<h2>Rounds</h2>{table}
-<details><summary>Configuration</summary><pre>{config}</pre></details>
-</body></html>
-"""
+_FLEET = "emulated phones on one machine over gRPC, trained by the ExecuTorch runtime"
+SERVER = "phones that call a server over gRPC"
 
 
-def write_report(directory: Path, results: Results) -> Path:
-    """Write `directory/report.html` from `results`."""
-    rounds = results.rounds
+def write_report(directory: Path, results: Results, how: str = "") -> Path:
+    """Write `directory/report.html` from `results` and the folder's transcripts, if it has any.
+
+    Args:
+        how: what the run was, in a few words; empty: as its settings tell.
+
+    Raises:
+        FedvoiceError: `missing-extra` without matplotlib.
+    """
+    found = read_transcripts(directory)
+    final = results.final
+    body = [
+        paragraph(never_learned(rates_of_run(results)) or "", "note"),
+        cards(_cards(results)),
+        section("Figures", figures(run_figures(results))),
+        section("What the cost counts", paragraph(_cost(results))),
+        section("What was recognised", side_by_side(found, final.get("usage"))),
+        section("Speakers", by_speaker(found)),
+        section("What was used of the speech", usage_table(final.get("usage")),
+                partition_table(final.get("partition"))),
+        section("Kinds of phones", kinds_table(results.kinds)),
+        section("Rounds", rounds_table(results.rounds)),
+        section("Settings", folded("Configuration", preformatted(
+            json.dumps(results.config, indent=1, ensure_ascii=False)))),
+    ]  # fmt: skip
     name = str(results.config.get("name", "run"))
-    last = rounds[-1] if rounds else None
-    page = _PAGE.format(
-        title=html.escape(f"fedvoice: {name}"),
-        subtitle=html.escape(_subtitle(results)),
-        cards="".join(
-            f'<div class="card"><b>{html.escape(value)}</b><span>{html.escape(label)}</span></div>'
-            for label, value in _cards(results)
-        ),
-        plots=_plots(results),
-        alpha=float(results.config.get("alpha", 1.0)),
-        peak=human_bytes(max((r.peak_memory_bytes for r in rounds), default=0)),
-        memory=human_bytes(last.memory_bytes if last else 0),
-        kinds=_kinds(results.kinds),
-        table=_table(rounds),
-        config=html.escape(json.dumps(results.config, indent=1)),
-    )
     path = directory / REPORT_FILE
-    path.write_text(page, encoding="utf-8")
+    path.write_text(page(f"fedvoice: {name}", _subtitle(results, how), body), encoding="utf-8")
     return path
 
 
-def _subtitle(results: Results) -> str:
+def _subtitle(results: Results, how: str) -> str:
     last = results.rounds[-1] if results.rounds else None
     if last is None:
         return "no round was committed"
     secs = sum(r.wall_secs for r in results.rounds)
+    engine = results.config.get("engine", "phones")
+    how = how or (_FLEET if engine == "phones" else f"a simulation without phones, engine {engine}")
     return (
-        f"{last.round} rounds, {last.clients} clients in the last, {secs / 60:.1f} minutes; "
-        "emulated phones on one machine over gRPC, trained by the ExecuTorch runtime"
+        f"{counted(len(results.rounds), 'round')}, {counted(last.clients, 'client')} in the last, "
+        f"{secs / 60:.1f} minutes; {how}"
     )
 
 
-def _cards(results: Results) -> list[tuple[str, str]]:
-    cards = []
-    for key, label in (
-        ("wer", "WER, phones' own test speech"),
-        ("heldout_wer", "WER, speakers never trained on"),
-    ):
-        if results.final.get(key) is not None:
-            cards.append((label, f"{results.final[key]:.1f} %"))
+def _cards(results: Results) -> list[tuple[str, str, str]]:
+    shown = []
+    for rate in RATES:
+        value = results.final.get(rate.name)
+        if value is not None:
+            first = results.final.get(f"initial_{rate.name}")
+            told = "" if first is None else f"{first:.1f} % before training"
+            shown.append((rate.label, f"{value:.1f} %", told))
     if results.rounds:
         last = results.rounds[-1]
-        total = last.cfmq_communication_bytes + last.cfmq_compute_bytes
-        cards += [
-            ("CFMQ", human_bytes(total)),
-            ("of it communication", human_bytes(last.cfmq_communication_bytes)),
-            ("of it computation (byte-steps)", human_bytes(last.cfmq_compute_bytes)),
-            ("CFMQ by the formula", human_bytes(last.analytic_cfmq_bytes)),
+        moved, computed = last.cfmq_communication_bytes, last.cfmq_compute_bytes
+        alpha = float(results.config.get("alpha", 1.0))
+        shown += [
+            ("CFMQ", human_bytes(moved + alpha * computed), "what this quality cost in all"),
+            ("of it communication", human_bytes(moved), "bytes of all messages of training"),
+            ("of it computation", human_bytes(computed), "a phone's training memory x its steps"),
+            (
+                "CFMQ by the formula",
+                human_bytes(last.analytic_cfmq_bytes),
+                "the same rounds as the paper counts them, for comparison",
+            ),
         ]
-    return cards
+    return shown
 
 
-def _plots(results: Results) -> str:
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
-    mpl.rcParams.update({"svg.fonttype": "none", "axes.spines.top": False})
-    mpl.rcParams.update({"axes.spines.right": False, "font.size": 10, "axes.grid": True})
-    mpl.rcParams.update({"grid.alpha": 0.25})
-    rounds, initial = results.rounds, results.final
-    evaluated = [r for r in rounds if r.wer is not None or r.heldout_wer is not None]
-    drawn = []
-
-    def axes(title: str, x: str, y: str) -> Any:
-        figure, axis = pyplot.subplots(figsize=(5.6, 3.6), layout="constrained")
-        axis.set(title=title, xlabel=x, ylabel=y)
-        drawn.append(figure)
-        return axis
-
-    def wer_lines(axis: Any, xs: list[float]) -> None:
-        for key, label, colour in (
-            ("wer", "own test speech", _TEST),
-            ("heldout_wer", "held-out speakers", _HELD_OUT),
-        ):
-            values = [initial.get(f"initial_{key}"), *(getattr(r, key) for r in evaluated)]
-            points = [(x, v) for x, v in zip([0.0, *xs], values, strict=True) if v is not None]
-            if points:
-                axis.plot(*zip(*points, strict=True), "o-", ms=3.5, color=colour, label=label)
-        axis.set_ylim(bottom=0)
-        if evaluated:
-            axis.legend(frameon=False)
-
-    wer_lines(axes("Quality", "round", "WER (%)"), [float(r.round) for r in evaluated])
-    totals = [(r.cfmq_communication_bytes + r.cfmq_compute_bytes) / 1e9 for r in evaluated]
-    wer_lines(axes("Quality against cost", "CFMQ (GB)", "WER (%)"), totals)
-    axis = axes("Cost", "round", "GB, cumulative")
-    numbers = [r.round for r in rounds]
-    axis.stackplot(
-        numbers,
-        [r.cfmq_communication_bytes / 1e9 for r in rounds],
-        [r.cfmq_compute_bytes / 1e9 for r in rounds],
-        labels=["communication", "computation (memory x steps)"],
-        colors=[_COMMUNICATION, _COMPUTE],
-        alpha=0.85,
-    )
-    if rounds:
-        axis.legend(frameon=False, loc="upper left")
-    axis = axes("Training loss", "round", "loss (nats an utterance)")
-    trained = [r for r in rounds if r.examples]
-    axis.plot([r.round for r in trained], [r.loss for r in trained], color=_TEST)
-    pictures = []
-    for figure in drawn:
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg")
-        pyplot.close(figure)
-        svg = buffer.getvalue()
-        pictures.append(f"<div>{svg[svg.index('<svg') :]}</div>")
-    return "".join(pictures)
-
-
-def _kinds(kinds: list[KindResult]) -> str:
-    """The phones by kind, where there is more than one."""
-    if len(kinds) < 2:
+def _cost(results: Results) -> str:
+    """CFMQ explained with this run's numbers."""
+    if not results.rounds:
         return ""
-    heads = ["kind", "clients", "updates", "examples", "steps", "training secs", "down", "up"]
-    heads += ["WER", "held-out WER"]
-    rows = [
-        (
-            k.kind,
-            str(len(k.clients)),
-            str(k.updates),
-            str(k.examples),
-            str(k.steps),
-            f"{k.train_secs:.1f}",
-            human_bytes(k.bytes_down),
-            human_bytes(k.bytes_up),
-            "" if k.wer is None else f"{k.wer:.1f}",
-            "" if k.heldout_wer is None else f"{k.heldout_wer:.1f}",
-        )
-        for k in kinds
-    ]
-    who = "".join(
-        f"<p>{html.escape(k.kind)}: {html.escape(', '.join(k.clients))}</p>" for k in kinds
-    )
+    rounds, last = results.rounds, results.rounds[-1]
+    peak = max(r.peak_memory_bytes for r in rounds)
+    alpha = float(results.config.get("alpha", 1.0))
     return (
-        f"<h2>Kinds of phones</h2>{html_table(heads, rows)}"
-        f"<details><summary>Which phone is which</summary>{who}</details>"
+        "CFMQ is the cost of a federated run in one number: R·K·(P + α·ν) for R rounds of K "
+        "phones, P bytes moved to and from each, and ν = local steps × the memory that training "
+        "takes on a phone (Guliani, Beaufays, Motta 2020, arXiv 2010.15965). Here communication is "
+        "counted from the messages themselves, and computation is steps × (weights + gradient + "
+        f"optimiser state + planned arena); α = {alpha:g} weighs one against the other. The "
+        "formula counts full batches; what was measured also has the smaller ones at the end of "
+        f"each phone's length buckets. {human_bytes(last.memory_bytes)} of memory were planned for "
+        f"a phone's training; the largest measured growth was {human_bytes(peak)}."
     )
-
-
-def _table(rounds: list[RoundResult]) -> str:
-    heads = ["round", "end", "clients", "examples", "steps", "loss", "WER", "held-out WER"]
-    heads += ["down", "up", "CFMQ comm.", "CFMQ comp.", "secs"]
-    rows = [
-        (
-            str(r.round),
-            r.end,
-            str(r.clients),
-            str(r.examples),
-            str(r.steps),
-            f"{r.loss:.3f}",
-            "" if r.wer is None else f"{r.wer:.1f}",
-            "" if r.heldout_wer is None else f"{r.heldout_wer:.1f}",
-            human_bytes(r.bytes_down),
-            human_bytes(r.bytes_up),
-            human_bytes(r.cfmq_communication_bytes),
-            human_bytes(r.cfmq_compute_bytes),
-            f"{r.wall_secs:.1f}",
-        )
-        for r in rounds
-    ]
-    return html_table(heads, rows)
-
-
-def html_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{cell}</th>" for cell in heads)
-    body = "".join("<tr>" + "".join(f"<td>{c}</td>" for c in row) + "</tr>" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

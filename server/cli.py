@@ -71,6 +71,14 @@ def serve(
     linger_secs: Annotated[
         float, typer.Option(help="How long to tell phones 'finished' after the last round.")
     ] = 30.0,
+    log: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--log",
+            help="Also keep the run in an experiment tracker: csv, tensorboard, mlflow, wandb, or "
+            "a callback of your own; repeatable.",
+        ),
+    ] = None,
     verbose: Annotated[bool, typer.Option(help="Also log refusals and each round's end.")] = False,
 ) -> None:
     """Run the aggregation server for one task until its rounds are done.
@@ -93,8 +101,10 @@ def serve(
 
     from fedvoice.algorithm.rounds import RoundState
     from fedvoice.protocol.task import load_package
+    from fedvoice.reporting.callbacks import Callbacks, make_callbacks
     from fedvoice.server.app import AggregationServer
     from fedvoice.server.store.ledger import round_rows
+    from fedvoice.server.tracking import Tracking
 
     console = Console(highlight=False, soft_wrap=True)
     logging.basicConfig(
@@ -112,6 +122,7 @@ def serve(
     fields |= {key: value for key, value in given.items() if value is not None}
     settings = parse_config(fields, str(config or "command line"))
     check_insecure(settings, asked=insecure)
+    tracked = make_callbacks(log or [])
     package = load_package(task)
     store_dir = store or default_store(task)
 
@@ -143,8 +154,13 @@ def serve(
             if ready_file is not None:
                 _write_ready(ready_file, address, server.enrol_address)
             waiting = Waiting(console.print)
+            tracking = Tracking(Callbacks(tracked), store_dir) if tracked else None
             while not server.wait_finished(_LOOK_SECS):
                 waiting.look(server.coordinator.waiting_for(), time.monotonic())
+                if tracking is not None:
+                    tracking.look()
+            if tracking is not None:
+                tracking.finish()
             for line in conclusion(round_rows(store_dir), store_dir, task):
                 console.print(line)
             time.sleep(linger_secs)

@@ -10,6 +10,14 @@ import typer
 from fedvoice.protocol.notes import counted
 from fedvoice.protocol.usage import Usage
 
+Log = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--log",
+        help="Also keep the run in an experiment tracker: csv, tensorboard, mlflow, wandb, or a "
+        "callback of your own; repeatable.",
+    ),
+]
 AllowSkipped = Annotated[
     bool,
     typer.Option("--allow-skipped", help="Go on though over a tenth of the speech is unusable."),
@@ -46,6 +54,7 @@ def simulate(
         ),
     ] = "",
     overwrite: Annotated[bool, typer.Option(help="Replace an earlier run in the folder.")] = False,
+    log: Log = None,
     allow_skipped: AllowSkipped = False,
 ) -> None:
     """A server and a fleet of emulated phones on this machine train one recogniser.
@@ -60,15 +69,20 @@ def simulate(
 
     from fedvoice.data.dataset import report_of_phones
     from fedvoice.reporting.advice import never_learned, rates_of_run
+    from fedvoice.reporting.callbacks import Callbacks, RunInfo, make_callbacks
+    from fedvoice.reporting.following import Following
     from fedvoice.reporting.report import write_report
+    from fedvoice.reporting.results import Books
     from fedvoice.reporting.view import PreparationView, RoundTable
     from fedvoice.simulation.fleet.config import load_config
     from fedvoice.simulation.fleet.kinds import parse_counts
     from fedvoice.simulation.fleet.prepare import claim_directory, prepare
+    from fedvoice.simulation.fleet.run import books_of, config_of
     from fedvoice.simulation.fleet.run import simulate as run_simulation
     from fedvoice.simulation.fleet.server import server_config
 
     console = Console()
+    told = Callbacks(make_callbacks(log or []))
     settings = load_config(
         config,
         {
@@ -83,7 +97,7 @@ def simulate(
             "seed": seed,
         },
     )
-    if claim_directory(settings, out, overwrite=overwrite):
+    if resumed := claim_directory(settings, out, overwrite=overwrite):
         console.print(f"resuming the run in {out}")
     try:
         with PreparationView(console) as view:
@@ -100,12 +114,24 @@ def simulate(
     partition = report_of_phones(prepared.phones).describe("utterances")
     for line in (f"partition: {partition}", *prepared.usage.lines()):
         console.print(line, highlight=False, soft_wrap=True)
+        told.stated(line)
+    total = server_config(settings, prepared.phones).rounds
+    info = RunInfo(settings.name, total, config=config_of(prepared), folder=out, resumed=resumed)
+    told.began(info)
+    following = Following(told, total)
     try:
-        with RoundTable(console, server_config(settings, prepared.phones).rounds) as table:
-            results = run_simulation(prepared, table.show)
+        with RoundTable(console, total) as table:
+
+            def observe(books: Books) -> None:
+                table.show(books)
+                following.show(books)
+
+            results = run_simulation(prepared, observe)
     except KeyboardInterrupt:
         raise _stopped(out) from None
+    following.show(books_of(prepared), last=True)
     report_path = write_report(out, results)
+    told.ended(results)
     _summarise(console, results.final, results.rounds[-1] if results.rounds else None)
     if advice := never_learned(rates_of_run(results)):
         console.print(advice, highlight=False)

@@ -161,6 +161,16 @@ class DatasetPopulation:
         self._held_bytes = 0
         self.client_ids: Sequence[str] = clients.client_ids
 
+    @property
+    def tests(self) -> Mapping[str, References]:
+        """Test examples by the name of their rate."""
+        return self._clients.tests
+
+    @property
+    def library(self) -> FeatureLibrary:
+        """Where its features come from."""
+        return self._library
+
     def report(self) -> PartitionReport | None:
         """See `data.dataset.report_of`: before anything is left out."""
         return report_of(self._clients)
@@ -193,31 +203,47 @@ class DatasetPopulation:
 
     def _collate(self, references: Sequence[Reference], *, testing: bool = False) -> ClientData:
         settings = self._manifest.features
-        examples = (self._example(own, testing) for own in references)
-        found = [example for example in examples if example is not None]
+        made = (
+            example_of(own, self._manifest, self._library, testing=testing) for own in references
+        )
+        found = [example for example in made if example is not None]
         return ClientData.collate(found, settings.stack, settings.mel_bins)
 
-    def _example(self, reference: Reference, testing: bool) -> Example | None:
-        manifest = self._manifest
-        try:
-            text, targets = text_and_targets(reference, manifest, testing=testing)
-            if isinstance(reference, Utterance):
-                # By the durations in the manifest, before anything is decoded.
-                samples = round(reference.duration_secs * manifest.features.sample_rate)
-                stacked = manifest.features.stacked_frames(manifest.features.frames(samples))
-                if manifest.bucket_for(max(1, stacked - 1), len(targets)) is None:
-                    return None
-            features = self._library.features_of(reference)
-        except FedvoiceError as error:
-            if error.code not in LEFT_OUT:
-                raise
-            if error.code in _FOUND_BY_DECODING:
-                _log.warning("left out: %s", error)
-            return None
-        stacked = manifest.features.stacked_frames(len(features))
-        if manifest.bucket_for(stacked, len(targets)) is None:
-            return None
-        return Example(features, targets, text)
+
+def example_of(
+    reference: Reference,
+    manifest: TaskManifest,
+    library: FeatureLibrary,
+    *,
+    testing: bool = False,
+) -> Example | None:
+    """The example that a task makes of a reference; None: it cannot use it.
+
+    Args:
+        testing: words that the task lacks are no hindrance.
+
+    Raises:
+        FedvoiceError: as `FeatureLibrary.features_of`, for errors that concern a whole corpus.
+    """
+    try:
+        text, targets = text_and_targets(reference, manifest, testing=testing)
+        if isinstance(reference, Utterance):
+            # By the durations in the manifest, before anything is decoded.
+            samples = round(reference.duration_secs * manifest.features.sample_rate)
+            stacked = manifest.features.stacked_frames(manifest.features.frames(samples))
+            if manifest.bucket_for(max(1, stacked - 1), len(targets)) is None:
+                return None
+        features = library.features_of(reference)
+    except FedvoiceError as error:
+        if error.code not in LEFT_OUT:
+            raise
+        if error.code in _FOUND_BY_DECODING:
+            _log.warning("left out: %s", error)
+        return None
+    stacked = manifest.features.stacked_frames(len(features))
+    if manifest.bucket_for(stacked, len(targets)) is None:
+        return None
+    return Example(features, targets, text)
 
 
 def collate_arrays(examples: Examples, manifest: TaskManifest) -> ClientData:

@@ -81,4 +81,4 @@ def read_experiment(folder: Path) -> tuple[ExperimentConfig, Gathered]:
             next_step="Run the experiment again: finished trials are kept.",
         ) from error
     outcomes = [read_outcome(trial, trial_dir(trials_dir, trial)) for trial in trials]
-    return config, Gathered([o for o in outcomes if o is not None], [])
+    return config, Gathered([o for o in outcomes if o is not None], [], trials_dir)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
-from fedvoice.data.dataset import clients_of, described
+from fedvoice.data.dataset import clients_of
+from fedvoice.data.dataset import described as described_data
 from fedvoice.laboratory.experiment.trials import Trial
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.task import load_package
@@ -14,16 +16,20 @@ from fedvoice.reporting.results import Books
 from fedvoice.server.store.ledger import evaluation_rows, round_rows
 from fedvoice.simulation.fleet.config import FleetConfig, SimulationConfig
 from fedvoice.simulation.fleet.prepare import SERVER_DIR, TASK_DIR, Prepared
-from fedvoice.simulation.fleet.run import simulate
+from fedvoice.simulation.fleet.run import books_of, config_of, simulate
 from fedvoice.simulation.quality import ErrorCounts
 from fedvoice.simulation.tasks import TrainingTask
 from fedvoice.simulation.training import rates_of
 from fedvoice.simulation.usage import CorpusUsage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from fedvoice.reporting.results import Results
+
+
+class Observe(Protocol):
+    """Receives the books of a trial and the `config` of its results."""
+
+    def __call__(self, books: Books, config: Mapping[str, Any], *, last: bool = False) -> None: ...
 
 
 def simulate_trial(
@@ -31,14 +37,15 @@ def simulate_trial(
     task: TrainingTask,
     usage: CorpusUsage,
     directory: Path,
-    observe: Callable[[Books], None],
+    observe: Observe,
     processes: int,
 ) -> tuple[Results, dict[int, dict[str, ErrorCounts]]]:
     """Run all rounds of a trial, resuming from its server's store.
 
     Args:
         usage: what the task uses of the corpus.
-        observe: called with the books as they grow; an exception stops the run.
+        observe: called with the books before the first round, as they grow, and when nothing
+            follows (`last`); an exception stops the run.
         processes: number of processes that the phones share.
 
     Returns:
@@ -49,7 +56,7 @@ def simulate_trial(
     """
     settings = trial.settings
     if not settings.data.sounds:
-        corpus = described(settings.data).get("corpus", "in memory")
+        corpus = described_data(settings.data).get("corpus", "in memory")
         raise _not_for_phones(trial, f"corpus {corpus}", "speech: phones store sound files")
     if settings.target is not None or settings.cfmq_budget_bytes is not None:
         raise _not_for_phones(trial, "a target or a budget", "a number of rounds")
@@ -67,7 +74,10 @@ def simulate_trial(
     )
     phones = list(clients_of(settings.data, seed=trial.seed).phones)
     prepared = Prepared(config, directory, phones, load_package(package_dir), usage)
-    results = simulate(prepared, observe)
+    described = config_of(prepared)
+    observe(books_of(prepared), described)
+    results = simulate(prepared, lambda books: observe(books, described))
+    observe(books_of(prepared), described, last=True)
     held_out = {phone.client_id for phone in phones if phone.held_out}
     evaluations = read_evaluations(directory / SERVER_DIR, held_out)
     last = rates_of(evaluations[max(evaluations)]) if evaluations else {}

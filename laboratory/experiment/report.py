@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import html
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from fedvoice.laboratory.experiment.best import best_lines
 from fedvoice.laboratory.experiment.config import ExperimentConfig
 from fedvoice.laboratory.experiment.plots import figures
+from fedvoice.laboratory.experiment.progress import trial_dir
 from fedvoice.laboratory.experiment.runner import Gathered
 from fedvoice.laboratory.experiment.summary import (
     Line,
@@ -20,40 +21,60 @@ from fedvoice.laboratory.experiment.summary import (
     table_rows,
     trials_csv,
 )
-from fedvoice.reporting.report import html_table
+from fedvoice.protocol.notes import counted
+from fedvoice.reporting.advice import never_learned, rates_of_run
+from fedvoice.reporting.page import (
+    figure,
+    folded,
+    page,
+    paragraph,
+    preformatted,
+    section,
+    table,
+)
+from fedvoice.reporting.page import figures as figures_of_page
+from fedvoice.reporting.tables import partition_table, usage_table
+from fedvoice.reporting.words import by_speaker, read_transcripts, side_by_side
 
 EXPERIMENT_FILE = "experiment.json"
 REPORT_FILE = "report.html"
 
-_TITLES = {
-    "wer-by-round": "Quality by round",
-    "wer-by-cfmq": "Quality by cost",
-    "wer-by-bytes": "Quality by bytes moved",
-    "quality-and-cost": "Arm beside arm: error rates of all seeds, and both terms of the cost",
-    "pareto": "Quality against cost",
+_FIGURES = {
+    "wer-by-round": (
+        "Quality by round",
+        "The error rate of each arm after so many rounds, mean over its seeds, the shaded band one "
+        "standard deviation either way. Lower is better.",
+    ),
+    "wer-by-cfmq": (
+        "Quality by cost",
+        "The same against what had been spent by then: CFMQ, bytes moved plus memory times steps. "
+        "The curve that falls furthest left is the cheapest way to that quality.",
+    ),
+    "wer-by-bytes": (
+        "Quality by bytes moved",
+        "The same against communication alone, for phones whose network is the bottleneck.",
+    ),
+    "quality-and-cost": (
+        "Arm beside arm",
+        "Left: the error rate of every seed (dots) and their mean (diamond) with one standard "
+        "deviation. Right: what a trial cost, both terms of CFMQ.",
+    ),
+    "pareto": (
+        "Quality against cost",
+        "Each arm's last error rate and whole cost. No arm beats one on the dashed line in both.",
+    ),
+    "loss-by-round": (
+        "Training loss",
+        "How badly the model fits the examples that it trains on, by round, mean over seeds. Only "
+        "arms of the same model can be compared.",
+    ),
 }
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<style>
-body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 1180px;
-       padding: 0 1rem; color: #222; }}
-.plots {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(480px, 1fr)); gap: 1rem; }}
-.plots svg {{ width: 100%; height: auto; }} .plots h3 {{ margin: .5rem 0 0; }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .85rem; }}
-th, td {{ padding: .15rem .6rem; text-align: right; border-bottom: 1px solid #eee; }}
-td:first-child, th:first-child {{ text-align: left; }}
-details {{ margin: 1rem 0; }} pre {{ background: #f6f6f6; padding: 1rem; overflow: auto; }}
-</style></head><body>
-<h1>{title}</h1>
-<p>{trials} trials; error rates are mean &plusmn; standard deviation over seeds. CFMQ =
-R&middot;K&middot;(P + &alpha;&middot;&nu;), &nu; = local steps &times; training memory (Guliani,
-Beaufays, Motta 2020, arXiv 2010.15965).{tuned}</p>
-{failed}{table}
-<div class="plots">{plots}</div>
-<details><summary>Configuration</summary><pre>{config}</pre></details>
-</body></html>
-"""
+_CFMQ = (
+    "CFMQ is a run's cost in one number: R·K·(P + α·ν) for R rounds of K clients, P bytes moved to "
+    "and from each, ν = local steps × the memory that training takes (Guliani, Beaufays, Motta "
+    "2020, arXiv 2010.15965). The table has both terms. Error rates are mean ± standard deviation "
+    "over seeds."
+)
 
 
 def write_experiment(
@@ -68,7 +89,8 @@ def write_experiment(
         "digests": [trial.digest for trial in config.trials(str(out))],
     }
     (out / EXPERIMENT_FILE).write_text(json.dumps(fields, indent=1), encoding="utf-8")
-    return write_tables(out, [config], gathered, table_lines(config, gathered))
+    found = replace(gathered, trials_dir=trials_dir)
+    return write_tables(out, [config], found, table_lines(config, gathered))
 
 
 def write_tables(
@@ -84,23 +106,24 @@ def write_tables(
         path = out / "figures" / f"{name}.svg"
         path.parent.mkdir(exist_ok=True)
         path.write_text(svg, encoding="utf-8")
-    failed = "".join(
-        f"<p><b>Failed:</b> {html.escape(f.trial.name)}: {html.escape(str(f.error))}</p>"
-        for f in gathered.failures
-    )
     settings = "\n".join(json.dumps(c.model_dump(mode="json"), indent=1) for c in configs)
-    page = _PAGE.format(
-        title=html.escape(" | ".join(config.title or config.name for config in configs)),
-        trials=len(gathered.outcomes),
-        failed=failed,
-        tuned="".join(_tuned(config) for config in configs),
-        table=_table(lines),
-        plots="".join(
-            f"<div><h3>{html.escape(_TITLES[name])}</h3>{svg}</div>" for name, svg in drawn.items()
-        ),
-        config=html.escape(settings),
+    trials = gathered.outcomes
+    rates = [rate for own in trials for rate in rates_of_run(own.results)]
+    shown = page(
+        " | ".join(config.title or config.name for config in configs),
+        counted(len(trials), "trial"),
+        [
+            *(paragraph(f"Failed: {f.trial.name}: {f.error}", "note") for f in gathered.failures),
+            paragraph(never_learned(rates) or "", "note"),
+            _table(lines),
+            paragraph(" ".join([_CFMQ, *(_tuned(config) for config in configs)])),
+            figures_of_page([figure(*_titled(name, svg)) for name, svg in drawn.items()]),
+            section("What was recognised", _recognised(lines, gathered)),
+            section("What was used of the corpus", *_usages(gathered)),
+            section("Settings", folded("Configuration", preformatted(settings))),
+        ],
     )
-    (out / REPORT_FILE).write_text(page, encoding="utf-8")
+    (out / REPORT_FILE).write_text(shown, encoding="utf-8")
     return out / REPORT_FILE
 
 
@@ -110,15 +133,54 @@ def table_lines(config: ExperimentConfig, gathered: Gathered) -> list[Line]:
     return best_lines(every, config.tuned, config.metric)
 
 
+def _titled(name: str, svg: str) -> tuple[str, str, str]:
+    title, caption = _FIGURES[name]
+    return title, svg, caption
+
+
+def _recognised(lines: Sequence[Line], gathered: Gathered) -> str:
+    """The transcripts of the best trial that kept some."""
+    if gathered.trials_dir is None:
+        return ""
+    ranked = [
+        (outcome.results.final.get("pooled"), place, outcome)
+        for place, outcome in enumerate(outcome for line in lines for outcome in line.outcomes)
+    ]
+    for _, _, outcome in sorted((r for r in ranked if r[0] is not None), key=lambda r: r[:2]):
+        found = read_transcripts(trial_dir(gathered.trials_dir, outcome.trial))
+        if found:
+            return "".join(
+                [
+                    paragraph(f"Of the trial with the lowest error rate: {outcome.trial.name}."),
+                    side_by_side(found, outcome.results.final.get("usage")),
+                    by_speaker(found),
+                ]
+            )
+    return ""
+
+
+def _usages(gathered: Gathered) -> list[str]:
+    """What trials used of their corpora and how these were dealt, equal ones once."""
+    found: dict[str, list[str]] = {}
+    for outcome in gathered.outcomes:
+        final = outcome.results.final
+        own = usage_table(final.get("usage")) + partition_table(final.get("partition"))
+        if own:
+            found.setdefault(own, []).append(outcome.trial.name)
+    if len(found) == 1:
+        return list(found)
+    return [
+        folded(f"{names[0]}" + (f" and {len(names) - 1} more" if names[1:] else ""), own)
+        for own, names in found.items()
+    ]
+
+
 def _tuned(config: ExperimentConfig) -> str:
     if not config.tuned:
         return ""
-    names = html.escape(", ".join(config.tuned))
-    return f" Every line has its own best value of {names}; trials.csv has all values."
+    names = ", ".join(config.tuned)
+    return f"Every line has its own best value of {names}; trials.csv has all values."
 
 
 def _table(lines: Sequence[Line]) -> str:
-    return html_table(
-        [html.escape(head) for head in table_heads(lines)],
-        [[html.escape(trial) for trial in row] for row in table_rows(lines)],
-    )
+    return table(table_heads(lines), table_rows(lines))

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fedvoice.laboratory.experiment.budget import is_over, within_budget
 from fedvoice.laboratory.experiment.kept import (
@@ -27,7 +27,8 @@ from fedvoice.laboratory.experiment.outcome import Outcome
 from fedvoice.laboratory.experiment.trials import Trial
 from fedvoice.protocol.notes import Note
 from fedvoice.protocol.task import WEIGHTS_FILE, save_weights
-from fedvoice.reporting.callbacks import Callback, Callbacks, RoundEnd, RunInfo
+from fedvoice.reporting.callbacks import Callback, Callbacks, RunInfo
+from fedvoice.reporting.following import Following
 from fedvoice.reporting.results import Results
 from fedvoice.simulation.abandoned import see_that_updates_count
 from fedvoice.simulation.central import CentralRun
@@ -38,6 +39,7 @@ from fedvoice.simulation.populations import build_population, export_config, see
 from fedvoice.simulation.quality import judged
 from fedvoice.simulation.tasks import TrainingTask, exported_task, unexported_task
 from fedvoice.simulation.training import run_rounds
+from fedvoice.simulation.transcripts import keep_transcripts
 from fedvoice.simulation.usage import CorpusUsage, check_usable, kept_usage
 from fedvoice.simulation.workers.spread import HERE, Spread
 
@@ -143,6 +145,7 @@ class TrialRun:
                     trial.server.alpha,
                 ),
                 task,
+                len(population.client_ids),
             )
         else:
             with closing(self.spread.pool_for(spec, source, trainer, population)) as pool:
@@ -155,10 +158,12 @@ class TrialRun:
                     pool,
                     judge,
                 )
-                state, early = self._train(federation, task)
+                state, early = self._train(federation, task, len(population.client_ids))
             save_state(self.directory, state)  # a failure is kept too, so that a retry fails fast
             see_that_updates_count(f"trial {trial.name}", state.rows, state.refused)
         save_weights(self.directory / WEIGHTS_FILE, state.weights, task.manifest.parameters)
+        if not early:
+            keep_transcripts(self.directory, population, task.manifest, trainer, state.weights)
         results = Results(
             rounds=list(state.rows),
             final={
@@ -177,13 +182,25 @@ class TrialRun:
             (self.directory / STATE_FILE).unlink(missing_ok=True)
         return outcome
 
-    def _train(self, training: Training, task: TrainingTask) -> tuple[FederationState, bool]:
+    def _train(
+        self, training: Training, task: TrainingTask, clients: int
+    ) -> tuple[FederationState, bool]:
         """The last state, and whether a callback ended the run."""
         self._told.noted("read the corpus")
         state = load_state(self.directory)
         if state is None:
             state = training.start(task.initial_weights(self.trial.seed))
-        self._told.began(RunInfo(self.trial.name, training.rounds, state.number))
+        config = describe(self.trial, task.manifest, clients)
+        self._told.began(
+            RunInfo(
+                self.trial.name,
+                training.rounds,
+                state.number,
+                config,
+                self.directory,
+                state.number > 0,
+            )
+        )
         return run_rounds(
             training,
             state,
@@ -197,16 +214,25 @@ class TrialRun:
             simulate_trial,  # a server's and a phone's modules
         )
 
-        rounds, seen = self.trial.server.rounds, 0
-        self._told.began(RunInfo(self.trial.name, rounds))
+        rounds = self.trial.server.rounds
+        following: Following | None = None
+        warned = False
 
-        def observe(books: Books) -> None:
-            nonlocal seen
-            for row in books.rounds[seen:]:
-                if self._told.round_ended(RoundEnd(row, rounds)) and row.round < rounds:
-                    _log.warning("%s: emulated phones go on to the last round", self.trial.name)
-            seen = len(books.rounds)
-            self._told.round_begins(seen + 1)
+        def observe(books: Books, config: Mapping[str, Any], *, last: bool = False) -> None:
+            nonlocal following, warned
+            if following is None:
+                info = RunInfo(
+                    self.trial.name,
+                    rounds,
+                    config=config,
+                    folder=self.directory,
+                    resumed=bool(books.rounds),
+                )
+                self._told.began(info)
+                following = Following(self._told, rounds)
+            if following.show(books, last=last) and not last and not warned:
+                warned = True
+                _log.warning("%s: emulated phones go on to the last round", self.trial.name)
 
         results, evaluations = simulate_trial(
             self.trial, task, usage, self.directory, observe, self.spread.workers

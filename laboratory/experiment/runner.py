@@ -52,10 +52,12 @@ class Failure:
 
 @dataclass(frozen=True)
 class Gathered:
-    """All trials of an experiment: outcomes in the trials' order, and those that failed."""
+    """All trials of an experiment: outcomes in the trials' order, and those that failed.
+    trials_dir: where their folders are, if that is known."""
 
     outcomes: list[Outcome]
     failures: list[Failure]
+    trials_dir: Path | None = None
 
 
 def run_trials(

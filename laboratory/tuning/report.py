@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
 import json
 from collections.abc import Sequence
@@ -18,32 +17,14 @@ from fedvoice.laboratory.experiment.plots import pareto_front, scatter
 from fedvoice.laboratory.tuning.config import TuningConfig
 from fedvoice.laboratory.tuning.points import STARTUP_TRIALS
 from fedvoice.laboratory.tuning.study import Search
-from fedvoice.reporting.report import html_table
+from fedvoice.reporting.page import figure, page, paragraph, preformatted, section, table
 
 REPORT_FILE = "report.html"
 
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
-<style>
-body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 1080px;
-       padding: 0 1rem; color: #222; }}
-svg {{ max-width: 720px; height: auto; }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .85rem; }}
-th, td {{ padding: .15rem .6rem; text-align: right; border-bottom: 1px solid #eee; }}
-pre {{ background: #f6f6f6; padding: 1rem; overflow: auto; }}
-</style></head><body>
-<h1>{title}</h1>
-<p>{counts}. Error rates are of one seed a trial; the comparison below is over several seeds.</p>
-<p><b>{verdict}</b></p>
-{plot}
-<h2>Trials</h2>
-<p>{sampler}</p>
-{table}
-<h2>Search</h2><pre>{config}</pre>
-</body></html>
-"""
-
-
+_CAPTION = (
+    "Every finished trial: its error rate and its whole cost. No trial beats one on the line in "
+    "both."
+)
 _SAMPLER = f"""The first {STARTUP_TRIALS} points, after the known ones, are drawn at random. Then
 the sampler (Optuna's TPE) models a tenth of all finished and pruned trials, the best ones, and the
 rest, and proposes what is likely among the first and unlikely among the rest. A pruned trial has no
@@ -94,31 +75,35 @@ def write_search(out: Path, search: Search, config: TuningConfig, verdict: Verdi
         fields = {"set": verdict.point, "best": verdict.best, "known": verdict.known}
         (out / "best.json").write_text(json.dumps(fields, indent=1), encoding="utf-8")
     states = [t.state for t in trials]
-    page = _PAGE.format(
-        title=html.escape(config.title or config.name),
-        counts=f"{states.count(TrialState.COMPLETE)} trials finished, "
+    counts = (
+        f"{states.count(TrialState.COMPLETE)} trials finished, "
         f"{states.count(TrialState.PRUNED)} pruned, "
-        f"{states.count(TrialState.FAIL)} failed or interrupted",
-        verdict=html.escape(str(verdict) if verdict else "not compared yet"),
-        plot=plot,
-        sampler=_SAMPLER,
-        table=html_table(
-            ["trial", "error %", "CFMQ GB", "on the front", *names],
-            [
-                [
-                    str(t.number),
-                    f"{t.values[0]:.2f}",
-                    f"{t.values[1] / 1e9:.2f}",
-                    "*" if t in front else "",
-                    *(html.escape(f"{t.params[n]:.4g}" if isinstance(t.params[n], float)
-                                  else str(t.params[n])) for n in names),
-                ]
-                for t in sorted(done, key=lambda t: t.values[0])
-            ],
-        ),
-        config=html.escape(json.dumps(config.model_dump(mode="json"), indent=1)),
-    )  # fmt: skip
-    (out / REPORT_FILE).write_text(page, encoding="utf-8")
+        f"{states.count(TrialState.FAIL)} failed or interrupted"
+    )
+    rows = [
+        [
+            str(t.number),
+            f"{t.values[0]:.2f}",
+            f"{t.values[1] / 1e9:.2f}",
+            "*" if t in front else "",
+            *(f"{t.params[n]:.4g}" if isinstance(t.params[n], float) else str(t.params[n])
+              for n in names),
+        ]
+        for t in sorted(done, key=lambda t: t.values[0])
+    ]  # fmt: skip
+    heads = ["trial", "error %", "CFMQ GB", "on the front", *names]
+    shown = page(
+        config.title or config.name,
+        f"{counts}. Error rates are of one seed a trial; the comparison below is over several "
+        "seeds.",
+        [
+            paragraph(str(verdict) if verdict else "Not compared yet."),
+            figure("Quality against cost", plot, _CAPTION) if plot else "",
+            section("Trials", paragraph(_SAMPLER), table(heads, rows)),
+            section("Search", preformatted(json.dumps(config.model_dump(mode="json"), indent=1))),
+        ],
+    )
+    (out / REPORT_FILE).write_text(shown, encoding="utf-8")
     return out / REPORT_FILE
 
 

@@ -9,16 +9,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from fedvoice.android_harness.emulation.jvm import find_phone
 from fedvoice.data.dataset import report_of_phones
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.files import write_file
-from fedvoice.protocol.task import WEIGHTS_FILE, TaskPackage
+from fedvoice.protocol.task import WEIGHTS_FILE, TaskPackage, load_weights
+from fedvoice.protocol.utterances import Utterance
 from fedvoice.reporting.results import Books, Results
 from fedvoice.server.config import ServerConfig
+from fedvoice.server.store.books import read_books
+from fedvoice.server.store.database import DATABASE_FILE
 from fedvoice.simulation.fleet.android import AndroidJob, JvmChild
-from fedvoice.simulation.fleet.books import read_books
 from fedvoice.simulation.fleet.kinds import Kind, kind_results, kinds_of
 from fedvoice.simulation.fleet.phones import EmulatedPhone, set_up_phones
 from fedvoice.simulation.fleet.prepare import PHONES_DIR, SERVER_DIR, Prepared
@@ -111,7 +114,49 @@ def simulate(prepared: Prepared, observe: Observer) -> Results:
                 stop_all(workers)
                 results = collect(prepared, read_books(store_dir, held_out))
     observe(read_books(store_dir, held_out))
+    _keep_transcripts(prepared)
     return results
+
+
+def _keep_transcripts(prepared: Prepared) -> None:
+    """Decode test utterances with the final model, by the runtime that phones have."""
+    weights, manifest = prepared.directory / WEIGHTS_FILE, prepared.package.manifest
+    if not weights.is_file():
+        return
+    from fedvoice.simulation.engines import TrainerSpec  # PyTorch, while no phone runs any more
+    from fedvoice.simulation.populations import shared_library
+    from fedvoice.simulation.transcripts import keep_transcripts_of
+
+    tests: dict[str, list[Utterance]] = {"wer": [], "heldout_wer": []}
+    for phone in prepared.phones:
+        tests["heldout_wer" if phone.held_out else "wer"] += phone.test
+    trainer = TrainerSpec("executorch", manifest, prepared.package.directory).make()
+    keep_transcripts_of(
+        prepared.directory,
+        tests,
+        manifest,
+        trainer,
+        load_weights(weights, manifest.parameters),
+        shared_library(manifest.features),
+    )
+
+
+def books_of(prepared: Prepared) -> Books:
+    """The run's books so far; none before its server was first started."""
+    store_dir = prepared.directory / SERVER_DIR
+    if not (store_dir / DATABASE_FILE).is_file():
+        return Books([], None, None, 0, 0, 0)
+    return read_books(store_dir, {p.client_id for p in prepared.phones if p.held_out})
+
+
+def config_of(prepared: Prepared) -> dict[str, Any]:
+    """The `config` of the run's results."""
+    return {
+        **prepared.config.model_dump(mode="json"),
+        "alpha": server_config(prepared.config, prepared.phones).alpha,
+        "parameters": prepared.package.manifest.parameters.parameter_count,
+        "phones": len(prepared.phones),
+    }
 
 
 def collect(prepared: Prepared, books: Books) -> Results:
@@ -144,12 +189,7 @@ def collect(prepared: Prepared, books: Books) -> Results:
             "usage": prepared.usage.as_dict(),
             "partition": report_of_phones(prepared.phones).as_dict(),
         },
-        config={
-            **prepared.config.model_dump(mode="json"),
-            "alpha": settings.alpha,
-            "parameters": prepared.package.manifest.parameters.parameter_count,
-            "phones": len(prepared.phones),
-        },
+        config=config_of(prepared),
     )
     results.write(directory)
     return results

@@ -16,7 +16,7 @@ from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.parameters import FlatVector
 from fedvoice.protocol.task import load_package, load_weights
 from fedvoice.server.store.ledger import round_rows
-from tests.compatibility.conftest import read_json
+from tests.compatibility.conftest import Run, read_json
 from tests.server.support import Lab, Phone
 
 OF_THE_CLOCK = {"wall_secs", "idle_bytes"}
@@ -34,6 +34,15 @@ def test_the_books_are_read_as_they_were(lab: Lab) -> None:
     rows = round_rows(lab.directory / "store")
     recorded = read_json(lab.directory.parent / "server.json")["rows_at_the_cut"]
     assert [known_then(asdict(row)) for row in rows] == recorded
+
+
+def test_its_report_can_be_had(lab: Lab, fedvoice: Run) -> None:
+    store = lab.directory / "store"
+    done = fedvoice("report", "server/store")
+    assert done.stdout.split() == ["server/store/report.html"]
+    page = (store / "report.html").read_text()
+    assert page.count("<svg") == 4
+    assert "phones that call a server" in page
 
 
 def test_law_4_the_open_round_is_resumed_and_ends_with_the_same_bits(lab: Lab) -> None:

@@ -48,7 +48,7 @@ def test_an_experiment_leaves_tables_and_a_report_and_runs_no_trial_twice(
 
     assert "examples" in plan.stdout  # of the corpus, partitioned
 
-    done = fedvoice("experiment", "run", experiment)
+    done = fedvoice("experiment", "run", experiment, "--log", "csv")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     # What is used of the corpus is said once, though four trials share it.
@@ -61,8 +61,17 @@ def test_an_experiment_leaves_tables_and_a_report_and_runs_no_trial_twice(
     out = tmp_path / "runs" / "tiny"
     page = (out / "report.html").read_text()
     assert "A tiny experiment" in page
-    assert page.count("<svg") == 5
-    assert len(list((out / "figures").glob("*.svg"))) == 5
+    assert page.count("<svg") == 6
+    assert "Training loss" in page
+    assert "utterances used" not in page  # a table has the counts
+    assert "<td>training</td><td>used</td>" in page
+    assert "What was recognised" in page
+    for name in trials_of(tmp_path):
+        folder = tmp_path / "runs" / "trials" / name
+        logged = list(csv.DictReader((folder / "csv" / "rounds.csv").open(newline="")))
+        rounds = json.loads((folder / "results.json").read_text())["rounds"]
+        assert [float(row["loss"]) for row in logged] == [row["loss"] for row in rounds]
+    assert len(list((out / "figures").glob("*.svg"))) == 6
     with (out / "trials.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["arm"], row["seed"], row["rounds"]) for row in rows] == [

@@ -34,13 +34,15 @@ most_secs = 0.05
 class Process:
     """`fedvoice serve` on a store."""
 
-    def __init__(self, directory: Path, task: Path, store: str, settings: str = CONFIG) -> None:
+    def __init__(
+        self, directory: Path, task: Path, store: str, settings: str = CONFIG, *more: str
+    ) -> None:
         config, ready = directory / "server.toml", directory / f"{store}.ready"
         config.write_text(settings)
         ready.unlink(missing_ok=True)
         command = [sys.executable, "-m", "fedvoice", "serve", "--task", task, "--config", config]
         command += ["--store", directory / store, "--bind", "127.0.0.1:0", "--insecure"]
-        command += ["--ready-file", ready, "--linger-secs", "20"]
+        command += ["--ready-file", ready, "--linger-secs", "20", *more]
         self.process = subprocess.Popen(
             [str(part) for part in command], cwd=ROOT, stdout=subprocess.PIPE, text=True
         )

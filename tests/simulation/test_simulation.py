@@ -1,5 +1,6 @@
 """The main job as a user meets it: one command, real processes, a real server on a socket."""
 
+import csv
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from fedvoice.reporting.results import read_results
+from fedvoice.reporting.words import read_transcripts
 from fedvoice.server.store.ledger import round_rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -18,7 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 def test_one_command_trains_evaluates_and_leaves_everything_behind(tmp_path, tiny_config, fedvoice):
     out = tmp_path / "run"
-    done = fedvoice("simulate", "--config", tiny_config(4), "--out", out)
+    done = fedvoice("simulate", "--config", tiny_config(4), "--out", out, "--log", "csv")
     assert done.returncode == 0, done.stderr
     assert "CFMQ" in done.stdout
     results = read_results(out)
@@ -41,6 +43,18 @@ def test_one_command_trains_evaluates_and_leaves_everything_behind(tmp_path, tin
 
     for name in ("report.html", "weights.safetensors", "task/program.pte", "server"):
         assert (out / name).exists()
+
+    # Every round and evaluation is in the log, and what was heard in the report.
+    with (out / "csv" / "evaluations.csv").open(newline="") as file:
+        logged = [(row["round"], row["rate"]) for row in csv.DictReader(file)]
+    assert logged == [(n, rate) for n in ("2", "4") for rate in ("wer", "heldout_wer")]
+    heard = read_transcripts(out)
+    assert {one.set for one in heard} == {"wer", "heldout_wer"}
+    assert "What was recognised" in (out / "report.html").read_text()
+    for name in ("wer", "heldout_wer"):
+        own = [one for one in heard if one.set == name]
+        rate = 100 * sum(one.errors for one in own) / sum(one.words for one in own)
+        assert rate == pytest.approx(results.final[name])
 
     wers = {}
     for engine in ("executorch", "torch"):

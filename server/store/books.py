@@ -1,4 +1,4 @@
-"""The results of a simulation, read from the server's books; also while the server runs."""
+"""The results of a run, read from the server's books; also while the server runs."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from fedvoice.reporting.results import Books, RoundResult
 from fedvoice.server.store.ledger import RoundRow, evaluation_rows, round_rows
 
 
-def read_books(store_dir: Path, held_out: Collection[str]) -> Books:
+def read_books(store_dir: Path, held_out: Collection[str] = ()) -> Books:
     """The books of all closed rounds.
 
     Args:
-        held_out: client ids whose word errors count as `heldout_wer`.
+        held_out: client ids whose word errors count as `heldout_wer`; a server in the field does
+            not know of any.
     """
     initial: tuple[float | None, float | None] = (None, None)
     rounds = []
