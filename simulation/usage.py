@@ -147,7 +147,7 @@ class _Looking:
         listed = [r for part in parts if not isinstance(part, Examples) for r in part]
         self._all, self._seen = len(listed), 0
         self._facts = Facts()
-        spoken = [r for r in listed if isinstance(r, Utterance)]
+        spoken = [r for r in listed if not isinstance(r, ArrayReference)]
         self._listen = sum(u.duration_secs for u in spoken) <= LISTENED_SECS
 
     def at(self, part: References, *, testing: bool = False) -> Usage:
@@ -168,8 +168,11 @@ class _Looking:
     def _reason(self, reference: Reference, testing: bool) -> tuple[Reason | None, str]:
         if isinstance(reference, Utterance):
             where = str(reference.audio_path)
-            return self._spoken_reason(reference, where, testing), where
-        return _array_reason(reference, self._task, testing), f"an array for {reference.text!r}"
+        else:
+            where = f"an array for {reference.text!r}"
+        if isinstance(reference, ArrayReference):  # features in a file are utterances, too
+            return _array_reason(reference, self._task, testing), where
+        return self._spoken_reason(reference, where, testing), where
 
     def _spoken_reason(self, utterance: Utterance, where: str, testing: bool) -> Reason | None:
         try:
