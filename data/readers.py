@@ -22,6 +22,7 @@ READERS: Registry[Callable[..., list[Utterance]]] = Registry(
         "folder": "fedvoice.data.loaders:folder",
         "kaldi": "fedvoice.data.corpora.kaldi:kaldi",
         "librispeech": "fedvoice.data.loaders:librispeech",
+        "nemo": "fedvoice.data.corpora.nemo:nemo",
         "speech-commands": "fedvoice.data.loaders:speech_commands",
     },
 )

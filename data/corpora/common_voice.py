@@ -177,7 +177,7 @@ def _votes(fields: list[str], at: int) -> int:
 
 
 def _unquoted(text: str) -> str:
-    """A sentence that was quoted all the same, as in tables that were edited: `\"\"\"Hi\"\" he said.\"`."""
+    """A sentence that was quoted all the same, its quotes doubled, as editors of tables do."""
     inside = text[1:-1]
     if text[0] == text[-1] == '"' and '""' in inside and '"' not in inside.replace('""', ""):
         return inside.replace('""', '"')

@@ -59,7 +59,7 @@ def kaldi(
     seed: Seed = 0,
     usage: Usage | None = None,
 ) -> list[Utterance]:
-    """A Kaldi data directory by speaker (utt2spk); ROOT has wav.scp, or ROOT/train and ROOT/test do.
+    """A Kaldi data directory by speaker (utt2spk); ROOT, or ROOT/train and ROOT/test, have wav.scp.
 
     wav.scp, text and utt2spk are needed; segments, reco2dur and utt2dur are used if they are there.
     Pipes (`sox ... |`) and archives (`x.ark:42`) are refused: write the recordings to files first.

@@ -21,7 +21,8 @@ A, B, C = "a" * 128, "b" * 128, "c" * 128
 
 
 def row(speaker: str, clip: int, sentence: str, up: str = "2", down: str = "0") -> str:
-    return f"{speaker}\tcommon_voice_cy_{clip}.mp3\t{clip:064x}\t{sentence}\t\t{up}\t{down}\t\t\t\t\tcy\t\n"
+    named = f"{speaker}\tcommon_voice_cy_{clip}.mp3\t{clip:064x}"
+    return f"{named}\t{sentence}\t\t{up}\t{down}\t\t\t\t\tcy\t\n"
 
 
 @pytest.fixture
@@ -100,7 +101,7 @@ def test_a_release_without_its_split_is_read_from_validated(release, caplog):
 
 
 def test_what_is_no_release_or_several_is_said(release, tmp_path):
-    with pytest.raises(FedvoiceError, match="no validated.tsv") as caught:
+    with pytest.raises(FedvoiceError, match=r"no validated\.tsv") as caught:
         common_voice(release / "cy" / "clips")
     assert caught.value.code is ErrorCode.NOT_FOUND
     write(release / "br" / "validated.tsv", COLUMNS)

@@ -104,7 +104,7 @@ def test_what_would_be_read_wrongly_is_refused_with_its_line(recipe, file, line,
 
 
 def test_no_data_directory_and_other_encodings_are_named(recipe):
-    with pytest.raises(FedvoiceError, match="wav.scp") as caught:
+    with pytest.raises(FedvoiceError, match=r"wav\.scp") as caught:
         kaldi(recipe)
     assert caught.value.code is ErrorCode.NOT_FOUND
     text = recipe / "data" / "train" / "text"

@@ -1,4 +1,4 @@
-"""Small trees of published corpora, written by hand: text files as they are published, and sound."""
+"""Small trees of published corpora, written by hand: their text files, and sound."""
 
 from __future__ import annotations
 
