@@ -19,10 +19,13 @@ READERS: Registry[Callable[..., list[Utterance]]] = Registry(
     "fedvoice.readers",
     {
         "common-voice": "fedvoice.data.corpora.common_voice:common_voice",
-        "folder": "fedvoice.data.loaders:folder",
+        "folder": "fedvoice.data.corpora.folder:folder",
         "kaldi": "fedvoice.data.corpora.kaldi:kaldi",
-        "librispeech": "fedvoice.data.loaders:librispeech",
+        "librispeech": "fedvoice.data.corpora.librispeech:librispeech",
+        "mls": "fedvoice.data.corpora.librispeech:mls",
         "nemo": "fedvoice.data.corpora.nemo:nemo",
-        "speech-commands": "fedvoice.data.loaders:speech_commands",
+        "speech-commands": "fedvoice.data.corpora.speech_commands:speech_commands",
+        "tedlium": "fedvoice.data.corpora.tedlium:tedlium",
+        "voxforge": "fedvoice.data.corpora.voxforge:voxforge",
     },
 )
