@@ -20,8 +20,10 @@ READERS: Registry[Callable[..., list[Utterance]]] = Registry(
     {
         "common-voice": "fedvoice.data.corpora.common_voice:common_voice",
         "folder": "fedvoice.data.corpora.folder:folder",
+        "hf": "fedvoice.data.corpora.hugging_face:hugging_face",
         "kaldi": "fedvoice.data.corpora.kaldi:kaldi",
         "librispeech": "fedvoice.data.corpora.librispeech:librispeech",
+        "lhotse": "fedvoice.data.corpora.lhotse_cuts:lhotse_cuts",
         "mls": "fedvoice.data.corpora.librispeech:mls",
         "nemo": "fedvoice.data.corpora.nemo:nemo",
         "speech-commands": "fedvoice.data.corpora.speech_commands:speech_commands",

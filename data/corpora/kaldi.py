@@ -22,6 +22,7 @@ from fedvoice.data.corpora.reading import (
     Seed,
     TestFraction,
     bad_line,
+    base_of,
     keyed_lines,
     no_corpus,
     spoken,
@@ -32,7 +33,6 @@ from fedvoice.protocol.usage import Reason, Usage
 from fedvoice.protocol.utterance import Utterance
 
 _ARCHIVE = re.compile(r":\d+(\[.*\])?$")
-_FOLDERS_ABOVE = 4
 _CORRECT = "Correct the line, for instance by utils/fix_data_dir.sh."
 
 
@@ -95,7 +95,7 @@ def kaldi(
 def _read(folder: Path, usage: Usage) -> Iterator[Utterance]:
     """The utterances of one data directory, in the order of its text."""
     recordings = _recordings(folder / "wav.scp")
-    base = _base(folder, list(recordings.values()))
+    base = base_of(folder, recordings.values())
     parts = _parts(folder, recordings)
     speakers = _mapping(folder / "utt2spk", "a speaker an utterance")
     name = str(folder / "text")
@@ -145,15 +145,6 @@ def _recordings(path: Path) -> dict[str, str]:
             raise bad_line(f"{path}:{number}", got, "a sound file", step)
         found[key] = source
     return found
-
-
-def _base(folder: Path, paths: list[str]) -> Path:
-    """The folder that relative paths of recordings begin at."""
-    here = folder.absolute()
-    for above in [here, *here.parents][:_FOLDERS_ABOVE]:
-        if any((above / path).is_file() for path in paths[:5]):
-            return above
-    return here
 
 
 def _parts(folder: Path, recordings: dict[str, str]) -> dict[str, _Part]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -20,6 +22,7 @@ from fedvoice.protocol.files import read_text
 from fedvoice.protocol.text import fold_white_space
 from fedvoice.protocol.usage import Reason, Usage
 from fedvoice.protocol.utterance import Utterance, audio_of, make_utterance
+from fedvoice.protocol.utterances import SPLITS
 
 UNKNOWN_SECS = -1.0
 """The length of an utterance before its file is asked."""
@@ -27,6 +30,8 @@ AUDIO_SUFFIXES = (
     *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".mp4", ".aac", ".webm"),
     *(".3gp", ".amr", ".aif", ".aiff", ".au", ".caf", ".wma", ".sph"),
 )
+_DEVELOPMENT = ("dev", "development", "val", "valid", "validation")
+_FOLDERS_TRIED, _PATHS_TRIED = 4, 5
 _COUNTED = {reason.value: reason for reason in Reason}
 
 
@@ -127,7 +132,7 @@ def with_split(
 
 
 def split_of(part: str, dev: Development) -> str | None:
-    """The split that `train`, `dev` (`validation`) or `test` is used as; None: left out."""
+    """The split that `train`, `test` or a development part is used as; None: left out."""
     if part in ("train", "test"):
         return part
     return None if dev is Development.LEAVE_OUT else dev.value
@@ -161,9 +166,35 @@ def hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
 
 
-def first_folder(*folders: Path, holds: str) -> Path | None:
-    """The first of the folders that has a file of this pattern."""
-    return next((folder for folder in folders if any(folder.glob(holds))), None)
+def part_of(name: str) -> str | None:
+    """`train`, `dev` or `test` by a word of a part's name (`test.clean`, `cv_cuts_cy_dev`); None if
+    it has none."""
+    words = [word for word in re.split(r"[^a-z]+", name.lower()) if word in SPLITS]
+    if not words:
+        return None
+    return words[0] if words[0] in _DEVELOPMENT else SPLITS[words[0]]
+
+
+def base_of(folder: Path, paths: Iterable[str]) -> Path:
+    """The folder that relative paths begin at: the nearest one, from `folder` upwards, from which
+    one of the first of them is found."""
+    here = folder.absolute()
+    first = list(islice(paths, _PATHS_TRIED))
+    for above in [here, *here.parents][:_FOLDERS_TRIED]:
+        if any((above / path).is_file() for path in first):
+            return above
+    return here
+
+
+def missing_package(name: str, error: ImportError) -> FedvoiceError:
+    """The error of a reader whose library is not installed."""
+    return FedvoiceError(
+        ErrorCode.MISSING_EXTRA,
+        where=f"the reader that uses {name}",
+        got=str(error),
+        wanted=name,
+        next_step="Install it: pip install 'fedvoice[corpora]'.",
+    )
 
 
 def no_corpus(root: Path, name: str, layout: str, got: object) -> FedvoiceError:
@@ -198,7 +229,8 @@ class _Files:
                     self._names[folder] = {entry.name for entry in entries if entry.is_file()}
             except OSError:
                 self._names[folder] = set()
-        return name in self._names[folder]
+        # A reader may have written it since the folder was listed.
+        return name in self._names[folder] or os.path.isfile(path)
 
 
 def _measured(utterances: list[Utterance], usage: Usage) -> Iterator[Utterance]:
