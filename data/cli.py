@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from inspect import Parameter, Signature, signature
+from inspect import Parameter, Signature, cleandoc, signature
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -13,6 +13,8 @@ from typer.models import OptionInfo
 
 from fedvoice.data.readers import READERS
 from fedvoice.data.readiness import warnings_of
+from fedvoice.data.resampling import folder_beside, resampled_copies
+from fedvoice.protocol.usage import Usage
 from fedvoice.protocol.utterances import Utterance, write_manifest
 
 data = typer.Typer(
@@ -24,6 +26,15 @@ data = typer.Typer(
 
 Root = Annotated[Path, typer.Option(help="Folder that holds the corpus.", exists=True)]
 Out = Annotated[Path, typer.Option(help="Manifest to write (JSON lines).")]
+Resample = Annotated[
+    int | None,
+    typer.Option(
+        help="Also write flac copies at this rate (Hz) beside the manifest, which names them.",
+        min=1000,
+        max=384000,
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 @data.command("synthetic")
@@ -57,7 +68,7 @@ def check_command(
         bool,
         typer.Option(help="Decode all sound: clipping, silence, samples that are not finite."),
     ] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Look at a manifest: durations against the files, rates, speakers, spelling, duplicates.
 
@@ -91,10 +102,12 @@ def check_command(
 
 def command_of(reader: Callable[..., list[Utterance]]) -> Callable[..., None]:
     """A command that writes a reader's utterances as a manifest. Arguments annotated with a
-    `typer.Option` are its options; lists of texts are separated by commas."""
+    `typer.Option` are its options; lists of texts are separated by commas. A reader that takes a
+    `usage` counts there what it passes over."""
     hints = get_type_hints(reader, include_extras=True)
+    accepted = signature(reader).parameters
     parameters, lists = [], set()
-    for own in signature(reader).parameters.values():
+    for own in accepted.values():
         hint = hints.get(own.name)
         base, *metadata = get_args(hint) if get_origin(hint) is Annotated else (hint,)
         if not any(isinstance(part, OptionInfo) for part in metadata):
@@ -107,34 +120,74 @@ def command_of(reader: Callable[..., list[Utterance]]) -> Callable[..., None]:
             Parameter(own.name, Parameter.KEYWORD_ONLY, default=default, annotation=hint)
         )
 
-    def command(*, root: Path, out: Path, **given: Any) -> None:
+    def command(
+        *, root: Path, out: Path, resample: int | None, as_json: bool, **given: Any
+    ) -> None:
         for name in lists:
             given[name] = [part for part in given[name].split(",") if part]
-        _write(out, reader(root, **given))
+        usage = Usage()
+        if "usage" in accepted:
+            given["usage"] = usage
+        utterances = reader(root, **given)
+        if resample:
+            utterances = resampled_copies(utterances, resample, folder_beside(out, resample), usage)
+        usage.used = len(utterances)
+        _write(out, utterances, usage, as_json)
 
-    given = [
-        Parameter(name, Parameter.KEYWORD_ONLY, annotation=hint)
-        for name, hint in (("root", Root), ("out", Out))
+    own_options = [
+        Parameter(name, Parameter.KEYWORD_ONLY, annotation=hint, default=default)
+        for name, hint, default in (
+            ("root", Root, Parameter.empty),
+            ("out", Out, Parameter.empty),
+            ("resample", Resample, None),
+            ("as_json", AsJson, False),
+        )
     ]
-    command.__signature__ = Signature([*given, *parameters])  # type: ignore[attr-defined]
-    command.__annotations__ = {own.name: own.annotation for own in (*given, *parameters)}
-    command.__doc__ = (reader.__doc__ or "").partition("\n\n")[0]
+    every = [*own_options, *parameters]
+    command.__signature__ = Signature(every)  # type: ignore[attr-defined]
+    command.__annotations__ = {own.name: own.annotation for own in every}
+    command.__doc__ = _help_of(reader)
     return command
+
+
+def _help_of(reader: Callable[..., object]) -> str:
+    """A reader's docstring up to its arguments, a line a paragraph; examples as they stand."""
+    told = []
+    for paragraph in cleandoc(reader.__doc__ or "").split("\n\n"):
+        if paragraph.startswith(("Args:", "Raises:", "Returns:")):
+            break
+        example = paragraph.startswith("Example:")
+        told.append(paragraph if example else paragraph.replace("\n", " "))
+    return "\n\n".join(told)
 
 
 for _name in READERS.names():
     data.command(_name)(command_of(READERS.get(_name)))
 
 
-def _write(out: Path, utterances: list[Utterance]) -> None:
+def _write(out: Path, utterances: list[Utterance], usage: Usage, as_json: bool) -> None:
     write_manifest(out, utterances)
     speakers = len({u.speaker for u in utterances})
-    minutes = sum(u.duration_secs for u in utterances) / 60
+    seconds = sum(u.duration_secs for u in utterances)
     test = [u for u in utterances if u.split == "test"]
     train = [u for u in utterances if u.split != "test"]
+    warnings = warnings_of(train, test)
+    if as_json:
+        facts = {
+            "manifest": str(out),
+            **usage.as_dict(),
+            "train": len(train),
+            "test": len(test),
+            "speakers": speakers,
+            "seconds": round(seconds, 3),
+            "warnings": warnings,
+        }
+        typer.echo(json.dumps(facts, ensure_ascii=False))
+        return
     typer.echo(
         f"wrote {out}: {len(utterances)} utterances ({len(train)} for training, {len(test)} for "
-        f"testing), {speakers} speaker{'' if speakers == 1 else 's'}, {minutes:.1f} minutes"
+        f"testing), {speakers} speaker{'' if speakers == 1 else 's'}, {seconds / 60:.1f} minutes"
     )
-    for warning in warnings_of(train, test):
+    typer.echo(usage.describe())
+    for warning in warnings:
         typer.echo(f"warning: {warning}", err=True)
