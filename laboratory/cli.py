@@ -186,8 +186,9 @@ def report(
         typer.Option(help="One report of several experiments, with all their arms, goes here."),
     ] = None,
 ) -> None:
-    """Write report.html again from the results in each run's folder; of a server's store from its
-    books, also while it runs.
+    """Write report.html again from the results in each run's folder.
+
+    A server's store is reported from its books, also while the server runs.
 
     Example: fedvoice report runs/noniid-gap runs/fvn --out runs/both
     """
