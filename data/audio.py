@@ -211,7 +211,7 @@ def resampled(waveform: Float32Array, rate: int, wanted: int, where: str) -> Flo
             where=where,
             got=f"{rate} Hz to be resampled and no soxr package",
             wanted="soxr",
-            next_step="Install it: pip install 'fedvoice[corpora]'.",
+            next_step="Install it: pip install 'fedvoice[audio]'.",
         ) from error
     found: Float32Array = soxr.resample(waveform, rate, wanted, quality="HQ")
     return found.astype(np.float32, copy=False)

@@ -70,7 +70,7 @@ def _opened(audio: Path | bytes, container: str, where: str) -> Iterator[Iterato
             where=where,
             got=f"{container} sound and no PyAV",
             wanted="PyAV, which decodes it",
-            next_step="Install it: pip install 'fedvoice[corpora]'; or convert to flac.",
+            next_step="Install it: pip install 'fedvoice[audio]'; or convert to flac.",
         ) from error
     source = io.BytesIO(audio) if isinstance(audio, bytes) else str(audio)
     with av.open(source, format=container) as opened:
