@@ -122,7 +122,7 @@ def common_voice_reader(root: Path, rows: int) -> tuple[str, str, Pair]:
 
 
 def kaldi_reader(root: Path, rows: int) -> tuple[str, str, Pair]:
-    """A data directory with segments, ten a recording, against lhotse's."""
+    """A data directory with segments, ten a recording, none drawn for testing; against lhotse's."""
     from lhotse.kaldi import load_kaldi_data_dir
 
     from fedvoice.data.corpora.kaldi import kaldi
