@@ -85,7 +85,79 @@ def manifest_reader(root: Path, rows: int) -> tuple[str, str, Pair]:
     return "manifest", "lhotse CutSet.from_jsonl", (read, lambda: list(CutSet.from_jsonl(cuts)))
 
 
-READERS: list[Callable[[Path, int], tuple[str, str, Pair]]] = [manifest_reader]
+def common_voice_reader(root: Path, rows: int) -> tuple[str, str, Pair]:
+    """A table of a release, against csv and a look for each clip. lhotse opens every clip."""
+    import csv
+
+    from fedvoice.data.corpora.common_voice import common_voice
+
+    folder = root / "cy"
+    (folder / "clips").mkdir(parents=True)
+    head = ("client_id", "path", "sentence_id", "sentence", "sentence_domain", "up_votes",
+            "down_votes", "age", "gender", "accents", "variant", "locale", "segment")  # fmt: skip
+    with (folder / "train.tsv").open("w") as table, (folder / "clip_durations.tsv").open("w") as of:
+        table.write("\t".join(head) + "\n")
+        of.write("clip\tduration[ms]\n")
+        for i in range(rows):
+            clip, speaker = f"common_voice_cy_{i}.mp3", f"{i % 999:0128x}"
+            (folder / "clips" / clip).touch()
+            fields = (speaker, clip, f"{i:064x}", f"sentence number {i}", "", "2", "0")
+            table.write("\t".join((*fields, "", "", "", "", "cy", "")) + "\n")
+            of.write(f"{clip}\t{1000 + i % 9000}\n")
+    for part in ("dev", "test", "validated"):
+        (folder / f"{part}.tsv").write_text("\t".join(head) + "\n")
+
+    def by_csv() -> object:
+        with (folder / "clip_durations.tsv").open() as file:
+            secs = {row[0]: row[1] for row in csv.reader(file, delimiter="\t")}
+        with (folder / "train.tsv").open(newline="") as file:
+            rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+            return [
+                (row["client_id"], row["sentence"], secs[row["path"]])
+                for row in rows
+                if (folder / "clips" / row["path"]).is_file()
+            ]
+
+    return "common-voice", "csv.DictReader", (lambda: common_voice(folder), by_csv)
+
+
+def kaldi_reader(root: Path, rows: int) -> tuple[str, str, Pair]:
+    """A data directory with segments, ten a recording, none drawn for testing; against lhotse's."""
+    from lhotse.kaldi import load_kaldi_data_dir
+
+    from fedvoice.data.corpora.kaldi import kaldi
+
+    folder = root / "kaldi"
+    (folder / "wav").mkdir(parents=True)
+    names = ("wav.scp", "reco2dur", "segments", "text", "utt2spk")
+    tables: dict[str, list[str]] = {name: [] for name in names}
+    for i in range(rows):
+        recording, key, begin = f"r{i // 10:06d}", f"s{i % 99:02d}-{i:07d}", i % 10 * 3
+        if i % 10 == 0:
+            (folder / "wav" / f"{recording}.wav").touch()
+            tables["wav.scp"].append(f"{recording} {folder}/wav/{recording}.wav")
+            tables["reco2dur"].append(f"{recording} 30.0")
+        tables["segments"].append(f"{key} {recording} {begin} {begin + 2.5}")
+        tables["text"].append(f"{key} sentence number {i}")
+        tables["utt2spk"].append(f"{key} s{i % 99:02d}")
+    for name, lines in tables.items():
+        (folder / name).write_text("\n".join(lines) + "\n")
+
+    def by_lhotse() -> object:
+        return load_kaldi_data_dir(folder, RATE)
+
+    return (
+        "kaldi",
+        "lhotse load_kaldi_data_dir",
+        (lambda: kaldi(folder, test_fraction=0), by_lhotse),
+    )
+
+
+READERS: list[Callable[[Path, int], tuple[str, str, Pair]]] = [
+    manifest_reader,
+    common_voice_reader,
+    kaldi_reader,
+]
 """Each makes its corpus of so many utterances: the reader's name, its reference, both calls."""
 
 

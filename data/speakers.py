@@ -199,5 +199,7 @@ def _by_speaker(utterances: Sequence[Utterance], holdout_speakers: int) -> list[
             phones.append(PhoneData(speaker, test=own, held_out=True))
         else:
             train = [u for u in own if u.split != "test"]
-            phones.append(PhoneData(speaker, train, [u for u in own if u.split == "test"]))
+            test = [u for u in own if u.split == "test"]
+            # Who has test utterances alone, as in corpora with test speakers, never trains.
+            phones.append(PhoneData(speaker, train, test, held_out=not train))
     return phones

@@ -96,6 +96,7 @@ def _read(folder: Path, usage: Usage) -> Iterator[Utterance]:
     """The utterances of one data directory, in the order of its text."""
     recordings = _recordings(folder / "wav.scp")
     base = base_of(folder, recordings.values())
+    files = {key: str(base / path) for key, path in recordings.items()}
     parts = _parts(folder, recordings)
     speakers = _mapping(folder / "utt2spk", "a speaker an utterance")
     name = str(folder / "text")
@@ -112,7 +113,7 @@ def _read(folder: Path, usage: Usage) -> Iterator[Utterance]:
             raise bad_line(f"{name}:{number}", got, "a line of it in utt2spk", _CORRECT)
         part = parts[key]
         yield spoken(
-            base / recordings[part.recording],
+            files[part.recording],
             text,
             speakers[key],
             "kaldi",

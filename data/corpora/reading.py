@@ -127,8 +127,11 @@ def usable(utterances: Iterable[Utterance], usage: Usage, max_secs: float = 0) -
 def with_split(
     utterances: list[Utterance], brings_one: bool, test_fraction: float, seed: int
 ) -> list[Utterance]:
-    """The utterances as the corpus splits them, or with test utterances drawn."""
-    return utterances if brings_one else drawn_split(utterances, test_fraction, seed)
+    """The utterances as the corpus splits them, or with test utterances drawn; none are drawn for a
+    fraction of 0."""
+    if brings_one or not test_fraction:
+        return utterances
+    return drawn_split(utterances, test_fraction, seed)
 
 
 def split_of(part: str, dev: Development) -> str | None:

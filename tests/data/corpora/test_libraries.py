@@ -76,8 +76,8 @@ def test_supervisions_of_cuts_are_utterances(tmp_path):
     found = lhotse_cuts(path, test_fraction=0, usage=usage)
     assert [(u.speaker, u.text, u.offset_secs, u.duration_secs) for u in found] == [
         ("ann", "hello", 0.5, 1.5),
-        ("ann", "one", None, 1.0),
         ("bob", "there", 2.0, 1.5),
+        ("ann", "one", None, 1.0),
     ]
     assert {reason: (part.count, part.first) for reason, part in usage.left_out.items()} == {
         "unreadable-audio": (3, f"{path}:1: c1 cuts s3 short"),
