@@ -32,9 +32,9 @@ internal fun describe(outcome: Outcome): String {
                 "loss ${"%.3f".plain(counts.loss)}, ${"%.1f".plain(counts.trainSecs)} s"
         }
         if (counts.words > 0) {
-            val characters =
-                if (counts.chars == 0) "" else ", ${counts.charErrors} in ${counts.chars} characters"
-            parts += "${counts.wordErrors} errors in ${counts.words} words$characters"
+            var said = "${counts.wordErrors} errors in ${counts.words} words"
+            if (counts.chars > 0) said += ", ${counts.charErrors} in ${counts.chars} characters"
+            parts += said
         }
     }
     if (outcome.detail.isNotEmpty()) parts += outcome.detail
