@@ -94,10 +94,14 @@ def _wrong_statistics(
         problem = f"loss {s.loss}, train_secs {s.train_secs}: finite numbers wanted"
         return Reason.BAD_NUMBERS, problem
     if work is Work.EVALUATE:
-        if s.utterances and s.words:
-            return None
-        problem = f"{s.utterances} utterances with {s.words} words: at least one each wanted"
-        return Reason.NO_EXAMPLE, problem
+        if not (s.utterances and s.words):
+            problem = f"{s.utterances} utterances with {s.words} words: at least one each wanted"
+            return Reason.NO_EXAMPLE, problem
+        # Phones of 0.1.0 count no characters.
+        if (s.HasField("chars") or s.HasField("char_errors")) and s.chars < s.words:
+            problem = f"{s.words} words with {s.chars} characters: at least one each wanted"
+            return Reason.NO_EXAMPLE, problem
+        return None
     if not 1 <= s.examples <= bounds.max_client_examples:
         reason = Reason.TOO_MANY_EXAMPLES if s.examples else Reason.NO_EXAMPLE
         return reason, f"{s.examples} examples: 1 to {bounds.max_client_examples} wanted"

@@ -192,6 +192,8 @@ def describe(outcome: Outcome) -> str:
         )
     if statistics is not None and statistics.words:
         parts.append(f"{statistics.word_errors} errors in {statistics.words} words")
+        if statistics.chars:
+            parts[-1] += f", {statistics.char_errors} in {statistics.chars} characters"
     if outcome.detail:
         parts.append(outcome.detail)
     parts.append(f"{outcome.bytes_up} bytes up, {outcome.bytes_down} down")

@@ -1,4 +1,4 @@
-"""Word error rate of given weights on the phone's own test examples."""
+"""Word and character error rate of given weights on the phone's own test examples."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fedvoice.protocol.engine import Engine, Example, make_batch
 from fedvoice.protocol.errors import FedvoiceError
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.parameters import FlatVector
-from fedvoice.protocol.scoring import count_word_errors
+from fedvoice.protocol.scoring import Scoring, count_character_errors, count_word_errors
 from fedvoice.protocol.task import Bucket
 
 
@@ -28,7 +28,8 @@ def evaluate(
 ) -> pb.Statistics | None:
     """Decode every usable example greedily; None if `should_stop` ended it.
 
-    The reference of an example is its normalised transcript.
+    The reference of an example is its normalised transcript. Characters are counted unless the
+    task's errors are those of labels.
 
     Args:
         examples: as for `trainer.train`.
@@ -55,7 +56,7 @@ def evaluate(
             hypotheses += [manifest.vocabulary.decode(ids) for ids in tokens[: len(rows)]]
             memory.sample()
     errors = count_word_errors(references, hypotheses)
-    return pb.Statistics(
+    statistics = pb.Statistics(
         examples=errors.utterances,
         train_secs=clock() - started,
         peak_memory_bytes=memory.growth_bytes(),
@@ -69,6 +70,10 @@ def evaluate(
         utterances=errors.utterances,
         skipped_examples=skipped,
     )
+    if manifest.scoring is Scoring.WORDS:
+        characters = count_character_errors(references, hypotheses)
+        statistics.char_errors, statistics.chars = characters.char_errors, characters.chars
+    return statistics
 
 
 def _by_bucket(engine: Engine, examples: Sequence[Example]) -> tuple[dict[Bucket, list[int]], int]:

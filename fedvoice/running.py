@@ -64,7 +64,8 @@ class Simulation:
 
     weights: float32 [P], by the parameter table of `manifest`. rates: error rates in percent at the
     last evaluation: `wer` (test examples of clients that train), `heldout_wer` (of others),
-    `pooled`.
+    `pooled`; of words, or of labels. `cer`, `heldout_cer`, `pooled_cer`: of the characters of the
+    same transcripts; absent for labels.
     """
 
     results: Results
@@ -304,6 +305,8 @@ class _Run:
             final={
                 "wer": rates.get("wer"),
                 "heldout_wer": rates.get("heldout_wer"),
+                "cer": rates.get("cer"),
+                "heldout_cer": rates.get("heldout_cer"),
                 "rates": rates,
                 "rounds": state.number,
                 "refused": dict(state.refused),

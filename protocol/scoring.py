@@ -1,4 +1,8 @@
-"""Word errors of transcripts against what was said."""
+"""Word and character errors of transcripts against what was said, by jiwer.
+
+Characters are Unicode code points, those of normalised transcripts. A space between two words is
+one of them; white space at the ends of an utterance is none.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +15,14 @@ class Scoring(StrEnum):
     """What a task's errors are counted in."""
 
     WORDS = "words"
-    """Words of the transcript, by the best alignment."""
+    """Words of the transcript, by the best alignment; and beside them its characters."""
     LABELS = "labels"
-    """Labels, compared position by position."""
+    """Labels, compared position by position. They have no characters."""
 
 
 @dataclass(frozen=True)
 class WordErrors:
-    """Counts over a set of utterances."""
+    """Counts of words over a set of utterances."""
 
     word_errors: int
     words: int
@@ -28,6 +32,19 @@ class WordErrors:
     def wer(self) -> float:
         """Errors per reference word, as a fraction; 0 without words."""
         return self.word_errors / self.words if self.words else 0.0
+
+
+@dataclass(frozen=True)
+class CharacterErrors:
+    """Counts of characters over a set of utterances."""
+
+    char_errors: int
+    chars: int
+
+    @property
+    def cer(self) -> float:
+        """Errors per reference character, as a fraction; 0 without characters."""
+        return self.char_errors / self.chars if self.chars else 0.0
 
 
 def count_word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> WordErrors:
@@ -41,4 +58,17 @@ def count_word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> W
         word_errors=counts.substitutions + counts.deletions + counts.insertions,
         words=counts.hits + counts.substitutions + counts.deletions,
         utterances=len(references),
+    )
+
+
+def count_character_errors(references: Sequence[str], hypotheses: Sequence[str]) -> CharacterErrors:
+    """The same of characters; see the module for what is one. As `jiwer.cer`."""
+    if not references:
+        return CharacterErrors(0, 0)
+    import jiwer
+
+    counts = jiwer.process_characters(list(references), list(hypotheses))
+    return CharacterErrors(
+        char_errors=counts.substitutions + counts.deletions + counts.insertions,
+        chars=counts.hits + counts.substitutions + counts.deletions,
     )

@@ -40,8 +40,9 @@ class RunInfo:
 class RoundEnd:
     """A round and the evaluation that followed it.
 
-    rates: error rates in percent by test set (`wer`, `heldout_wer`) and of all together (`pooled`);
-    empty where the round was not evaluated. weights: float32 [P] after it, not to be written to;
+    rates: error rates in percent by test set (`wer`, `heldout_wer`) and of all together (`pooled`),
+    and of characters (`cer`, `heldout_cer`, `pooled_cer`) where the model recognises speech; empty
+    where the round was not evaluated. weights: float32 [P] after it, not to be written to;
     None where only a server has them.
     """
 

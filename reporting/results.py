@@ -11,6 +11,8 @@ from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.files import write_file
 
 RESULTS_FILE = "results.json"
+_OF_CHARACTERS = ("cer", "heldout_cer")
+"""Left out of rows that have none, so that files of labels are those of earlier versions."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,8 @@ class RoundResult:
     """One committed round.
 
     loss: mean training loss, weighted by examples. wer, heldout_wer: percent, of the model
-    after the round, or None when it was not evaluated. clients, examples, steps, bytes_*,
+    after the round, or None when it was not evaluated. cer, heldout_cer: the same of characters,
+    or None where none were counted. clients, examples, steps, bytes_*,
     wall_secs: of this round. cfmq_*: cumulative, the cost of the quality reached by now;
     measured on the wire and from the steps taken. analytic_cfmq_bytes: the paper's formula for
     the same rounds. peak_memory_bytes: largest measured growth of a phone's resident set,
@@ -41,6 +44,8 @@ class RoundResult:
     peak_memory_bytes: int = 0
     analytic_cfmq_bytes: float = 0.0
     end: str = ""
+    cer: float | None = None
+    heldout_cer: float | None = None
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,8 @@ class KindResult:
     """Totals of the phones of one kind over a whole run.
 
     updates: accepted ones; examples, steps, train_secs: their sums. bytes_*: all messages of these
-    phones. wer, heldout_wer: percent, at the last evaluation; None: not measured.
+    phones. wer, heldout_wer, cer, heldout_cer: percent, at the last evaluation; None: not
+    measured.
     """
 
     kind: str
@@ -61,12 +67,14 @@ class KindResult:
     bytes_up: int
     wer: float | None
     heldout_wer: float | None
+    cer: float | None = None
+    heldout_cer: float | None = None
 
 
 @dataclass(frozen=True)
 class Results:
-    """A whole run. `final`: wer and heldout_wer (percent) of the last model, initial ones,
-    one-time program bytes, seconds."""
+    """A whole run. `final`: wer, heldout_wer, cer and heldout_cer (percent) of the last model,
+    initial ones, one-time program bytes, seconds."""
 
     rounds: list[RoundResult]
     final: dict[str, Any]
@@ -77,13 +85,18 @@ class Results:
     def write(self, directory: Path) -> Path:
         """Write `directory/results.json`, replacing an older one in one step."""
         path = directory / RESULTS_FILE
-        write_file(path, json.dumps(asdict(self), indent=1))
+        fields = asdict(self)
+        for row in (*fields["rounds"], *fields["kinds"]):
+            for name in _OF_CHARACTERS:
+                if row[name] is None:
+                    del row[name]
+        write_file(path, json.dumps(fields, indent=1))
         return path
 
 
 @dataclass(frozen=True)
 class Books:
-    """rounds: the closed ones. initial: word error rates before training, percent, or None."""
+    """rounds: the closed ones. initial: error rates before training, percent, or None."""
 
     rounds: list[RoundResult]
     initial_wer: float | None
@@ -91,6 +104,8 @@ class Books:
     evaluation_bytes: int
     install_bytes: int
     idle_bytes: int
+    initial_cer: float | None = None
+    initial_heldout_cer: float | None = None
 
 
 def read_results(directory: Path) -> Results:

@@ -18,8 +18,11 @@ from fedvoice.reporting.results import Books, RoundResult
 _COUNT = re.compile(r":? *\d+ of \d+.*$")
 _ROWS_SHOWN = 16
 _ROOMY_COLUMNS = 104
-_COLUMNS = ["round", "cohort", "loss", "WER %", "held-out %", "down", "up", "steps"]
+_COLUMNS_WITH_CER = 116
+"""Width from which a terminal has room for it."""
+_COLUMNS = ["round", "cohort", "loss", "WER %", "held-out %", "CER %", "down", "up", "steps"]
 _COLUMNS += ["CFMQ comm.", "CFMQ comp.", "secs"]
+_CER = _COLUMNS.index("CER %")
 
 
 class PreparationView:
@@ -103,18 +106,21 @@ class RoundTable:
         # At any width, 80 columns too, no number is cut.
         roomy = self._console.width >= _ROOMY_COLUMNS
         table = Table() if roomy else Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
-        for name in _COLUMNS:
+        characters = self._console.width >= _COLUMNS_WITH_CER and _has_characters(books)
+        places = [i for i in range(len(_COLUMNS)) if characters or i != _CER]
+        for name in (_COLUMNS[i] for i in places):
             header = name if roomy else name.replace(" ", "\n").replace("-", "-\n")
             table.add_column(header, justify="right", no_wrap=True)
         for cells in _initial(books):
-            table.add_row(*cells)
+            table.add_row(*(cells[i] for i in places if i < len(cells)))
         evaluated = [r for r in books.rounds if r.wer is not None or r.heldout_wer is not None]
         shown = sorted(
             {r.round: r for r in evaluated[-_ROWS_SHOWN // 2 :] + books.rounds[-8:]}.values(),
             key=lambda r: r.round,
         )
         for row in shown:
-            table.add_row(*_cells(row))
+            cells = _cells(row)
+            table.add_row(*(cells[i] for i in places))
         return table
 
     def _status(self, books: Books) -> Text:
@@ -136,6 +142,7 @@ def _cells(row: RoundResult) -> list[str]:
         "" if row.loss is None else f"{row.loss:.3f}",
         _percent(row.wer),
         _percent(row.heldout_wer),
+        _percent(row.cer if row.cer is not None else row.heldout_cer),
         human_bytes(row.bytes_down),
         human_bytes(row.bytes_up),
         str(row.steps),
@@ -149,7 +156,15 @@ def _initial(books: Books) -> list[list[str]]:
     """The row of the model before training, where it was evaluated."""
     if books.initial_wer is None and books.initial_heldout_wer is None:
         return []
-    return [["0", "", "", _percent(books.initial_wer), _percent(books.initial_heldout_wer)]]
+    cer = books.initial_cer if books.initial_cer is not None else books.initial_heldout_cer
+    rates = (books.initial_wer, books.initial_heldout_wer, cer)
+    return [["0", "", "", *map(_percent, rates)]]
+
+
+def _has_characters(books: Books) -> bool:
+    rates = [books.initial_cer, books.initial_heldout_cer]
+    rates += [rate for row in books.rounds for rate in (row.cer, row.heldout_cer)]
+    return any(rate is not None for rate in rates)
 
 
 def _percent(rate: float | None) -> str:

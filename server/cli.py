@@ -215,7 +215,7 @@ def conclusion(rows: Sequence[RoundRow], store_dir: Path, task: Path) -> list[st
     if evaluated:
         last = evaluated[-1]
         lines.append(
-            f"WER {100 * (last.wer or 0.0):.1f} % on {counted(last.evaluation_words, 'word')} of "
+            f"{_rates(last)} on {counted(last.evaluation_words, 'word')} of "
             f"{counted(last.evaluation_clients, 'phone')} (round {last.round})"
         )
     else:
@@ -236,9 +236,8 @@ def default_store(task: Path) -> Path:
 def describe(row: RoundRow, work: str) -> str:
     """One line about a round that trained or evaluated."""
     if work == "evaluate":
-        wer = "no report" if row.wer is None else f"WER {100 * row.wer:.1f}%"
         return (
-            f"round {row.round:>4}  {wer} on {counted(row.evaluation_clients, 'phone')}, "
+            f"round {row.round:>4}  {_rates(row)} on {counted(row.evaluation_clients, 'phone')}, "
             f"{counted(row.evaluation_words, 'word')}"
         )
     loss = "" if row.loss is None else f"loss {row.loss:.3f}  "
@@ -250,6 +249,14 @@ def describe(row: RoundRow, work: str) -> str:
         f"{human_bytes(row.cfmq_communication_bytes)}, memory x steps "
         f"{human_bytes(row.cfmq_compute_bytes)})"
     )
+
+
+def _rates(row: RoundRow) -> str:
+    """The error rates; no CER where phones count no characters."""
+    if row.wer is None:
+        return "no report"
+    cer = "" if row.cer is None else f", CER {100 * row.cer:.1f} %"
+    return f"WER {100 * row.wer:.1f} %{cer}"
 
 
 def _write_ready(path: Path, *addresses: str) -> None:

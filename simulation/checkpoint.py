@@ -67,11 +67,16 @@ def load_state(directory: Path) -> FederationState | None:
 def evaluations_to_json(
     evaluations: Mapping[int, Mapping[str, ErrorCounts]],
 ) -> dict[str, dict[str, list[int]]]:
-    """Round -> test set -> [errors, references]."""
+    """Round -> test set -> [errors, references], and [char_errors, chars] where there are any."""
     return {
-        str(number): {name: [e.errors, e.references] for name, e in sets.items()}
+        str(number): {name: _counts(e) for name, e in sets.items()}
         for number, sets in evaluations.items()
     }
+
+
+def _counts(errors: ErrorCounts) -> list[int]:
+    characters = [errors.char_errors, errors.chars] if errors.chars else []
+    return [errors.errors, errors.references, *characters]
 
 
 def evaluations_from_json(fields: Mapping[str, Any]) -> dict[int, dict[str, ErrorCounts]]:

@@ -150,7 +150,7 @@ def evaluate(
     allow_skipped: AllowSkipped = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Word error rate of a model on a manifest, greedy, in percent."""
+    """Word and character error rates of a model on a manifest, greedy, in percent."""
     import json as json_module
 
     from rich.console import Console
@@ -170,8 +170,9 @@ def evaluate(
         typer.echo(json_module.dumps(result))
         return
     usage = Usage.from_dict(result)
+    cer = "" if result["cer"] is None else f", CER {result['cer']:.2f} %"
     Console(highlight=False).print(
-        f"WER {result['wer']:.2f} % on {counted(result['words'], 'word')}, engine "
+        f"WER {result['wer']:.2f} %{cer} on {counted(result['words'], 'word')}, engine "
         f"{result['engine']}; {usage.describe()}"
     )
 
@@ -188,11 +189,13 @@ def _summarise(console: object, final: dict[str, object], last: object) -> None:
     from fedvoice.reporting.results import RoundResult
 
     assert isinstance(console, Console)
-    for key, label in (("wer", "own test speech"), ("heldout_wer", "held-out speakers")):
-        if isinstance(final.get(key), float):
-            start = final.get(f"initial_{key}")
-            before = f" (at the start {start:.1f} %)" if isinstance(start, float) else ""
-            console.print(f"WER, {label}: [bold]{final[key]:.1f} %[/bold]{before}")
+    for prefix, label in (("", "own test speech"), ("heldout_", "held-out speakers")):
+        for name in ("wer", "cer"):
+            key = f"{prefix}{name}"
+            if isinstance(final.get(key), float):
+                start = final.get(f"initial_{key}")
+                before = f" (at the start {start:.1f} %)" if isinstance(start, float) else ""
+                console.print(f"{name.upper()}, {label}: [bold]{final[key]:.1f} %[/bold]{before}")
     if isinstance(last, RoundResult):
         communication, compute = last.cfmq_communication_bytes, last.cfmq_compute_bytes
         console.print(

@@ -1,4 +1,4 @@
-"""Word error rate of given weights on a manifest, with either engine."""
+"""Word and character error rate of given weights on a manifest, with either engine."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ def evaluate_manifest(
     threads: int = 1,
     allow_skipped: bool = False,
 ) -> dict[str, Any]:
-    """Greedy word error rate in percent, as a phone would measure it.
+    """Greedy error rates in percent, as a phone would measure them.
 
     Returns:
-        wer, utterances, words, engine, skipped; used, left_out, first_left_out as of
-        `protocol.usage.Usage`.
+        wer, cer (None where labels are scored), utterances, words, chars, engine, skipped; used,
+        left_out, first_left_out as of `protocol.usage.Usage`.
     """
     from fedvoice.device_runtime.evaluation import evaluate
     from fedvoice.device_runtime.examples import FeatureCache, LocalExamples
@@ -89,8 +89,10 @@ def evaluate_manifest(
         )
     return {
         "wer": 100.0 * statistics.word_errors / statistics.words,
+        "cer": 100.0 * statistics.char_errors / statistics.chars if statistics.chars else None,
         "utterances": statistics.utterances,
         "words": statistics.words,
+        "chars": statistics.chars,
         "engine": engine,
         "skipped": statistics.skipped_examples + examples.skipped,
         **examples.usage.as_dict(),

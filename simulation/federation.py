@@ -35,7 +35,7 @@ from fedvoice.simulation.quality import ErrorCounts
 from fedvoice.simulation.workers.pool import WorkerPool
 
 Evaluate = Callable[[FlatVector], Mapping[str, ErrorCounts]]
-"""Errors of weights [P] by test set: `wer`, `heldout_wer`."""
+"""Errors of weights [P] by test set: `wer`, `heldout_wer`, each with its characters."""
 
 
 @dataclass(frozen=True)
@@ -219,6 +219,13 @@ def evaluated(state: FederationState, evaluate: Evaluate) -> FederationState:
     evaluations = {**state.evaluations, state.number: found}
     if not state.rows:
         return replace(state, evaluations=evaluations)
-    rates = {name: errors.percent for name, errors in found.items()}
-    row = replace(state.rows[-1], wer=rates.get("wer"), heldout_wer=rates.get("heldout_wer"))
+    none = ErrorCounts(0, 0)
+    own, held_out = found.get("wer", none), found.get("heldout_wer", none)
+    row = replace(
+        state.rows[-1],
+        wer=own.percent,
+        heldout_wer=held_out.percent,
+        cer=own.char_percent,
+        heldout_cer=held_out.char_percent,
+    )
     return replace(state, rows=(*state.rows[:-1], row), evaluations=evaluations)

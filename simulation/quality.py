@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fedvoice.protocol.parameters import FlatVector
-from fedvoice.protocol.scoring import Scoring, count_word_errors
+from fedvoice.protocol.scoring import Scoring, count_character_errors, count_word_errors
 from fedvoice.protocol.task import TaskManifest
 from fedvoice.simulation.clients import ClientData, Population
 from fedvoice.simulation.fast.course import fitting
@@ -15,18 +15,34 @@ from fedvoice.simulation.trainers import Trainer
 
 @dataclass(frozen=True)
 class ErrorCounts:
-    """errors and references: words, or labels for models that label frames."""
+    """errors and references: words, or labels for models that label frames.
+
+    char_errors and chars: characters of the same transcripts; 0 where they are not counted: labels,
+    evaluations of earlier versions, phones that report none.
+    """
 
     errors: int
     references: int
+    char_errors: int = 0
+    chars: int = 0
 
     @property
     def percent(self) -> float | None:
         """The error rate; None without references."""
         return 100.0 * self.errors / self.references if self.references else None
 
+    @property
+    def char_percent(self) -> float | None:
+        """The character error rate; None without characters."""
+        return 100.0 * self.char_errors / self.chars if self.chars else None
+
     def __add__(self, other: ErrorCounts) -> ErrorCounts:
-        return ErrorCounts(self.errors + other.errors, self.references + other.references)
+        return ErrorCounts(
+            self.errors + other.errors,
+            self.references + other.references,
+            self.char_errors + other.char_errors,
+            self.chars + other.chars,
+        )
 
 
 def evaluate(
@@ -34,8 +50,8 @@ def evaluate(
 ) -> ErrorCounts:
     """Errors of `weights` [P] on a test set; examples that fit no bucket are left out.
 
-    The reference of word errors is the normalised transcript, which may hold words that the task
-    lacks; decoded targets stand in where there is no text.
+    The reference of word and character errors is the normalised transcript, which may hold words
+    that the task lacks; decoded targets stand in where there is no text.
     """
     rows, _ = fitting(manifest, data, range(len(data)))
     tokens = trainer.transcribe(data, weights)
@@ -48,8 +64,10 @@ def evaluate(
         (data.texts[row] if data.texts else "") or vocabulary.decode(target)
         for row, target in zip(rows, ids, strict=True)
     ]
-    counts = count_word_errors(references, [vocabulary.decode(tokens) for tokens in found])
-    return ErrorCounts(counts.word_errors, counts.words)
+    hypotheses = [vocabulary.decode(tokens) for tokens in found]
+    words = count_word_errors(references, hypotheses)
+    characters = count_character_errors(references, hypotheses)
+    return ErrorCounts(words.word_errors, words.words, characters.char_errors, characters.chars)
 
 
 def judged(

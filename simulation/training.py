@@ -10,6 +10,8 @@ from fedvoice.simulation.federation import FederationState, Training
 from fedvoice.simulation.quality import ErrorCounts
 
 CHECKPOINT_SECS = 20.0
+CHARACTER_RATES = {"wer": "cer", "heldout_wer": "heldout_cer", "pooled": "pooled_cer"}
+"""The name of the character error rate beside each rate of words."""
 TEST_SETS = ("wer", "heldout_wer")
 
 
@@ -84,13 +86,10 @@ def round_end(state: FederationState, rounds: int) -> RoundEnd:
 
 
 def rates_of(sets: Mapping[str, ErrorCounts]) -> dict[str, float]:
-    """Percent by test set; `pooled` counts the words of all of them together."""
-    rates: dict[str, float] = {}
-    for name in TEST_SETS:
-        percent = sets[name].percent if name in sets else None
-        if percent is not None:
-            rates[name] = percent
-    together = sum(sets.values(), ErrorCounts(0, 0)).percent
-    if together is not None:
-        rates["pooled"] = together
-    return rates
+    """Percent by test set; `pooled` counts the words of all of them together. Beside each, where
+    characters were counted, their rate: `cer`, `heldout_cer`, `pooled_cer`."""
+    known = {name: sets[name] for name in TEST_SETS if name in sets}
+    known["pooled"] = sum(sets.values(), ErrorCounts(0, 0))
+    rates = {name: counts.percent for name, counts in known.items()}
+    rates |= {CHARACTER_RATES[name]: counts.char_percent for name, counts in known.items()}
+    return {name: rate for name, rate in rates.items() if rate is not None}

@@ -55,7 +55,7 @@ class ExperimentConfig(BaseModel):
     title: str = ""
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     metric: Metric = "pooled"
-    """The error rate of figures and of `tuned`: tables have all three."""
+    """The error rate of figures and of `tuned`; tables have others beside it."""
     callbacks: tuple[str | dict[str, Any], ...] = ()
     """Callbacks of every trial: names, or tables `{ name, ...options }`."""
     base: dict[str, Any]

@@ -73,8 +73,13 @@ def final_rates(state: FederationState) -> dict[str, Any]:
         "wer": last.get("wer"),
         "heldout_wer": last.get("heldout_wer"),
         "pooled": last.get("pooled"),
+        "cer": last.get("cer"),
+        "heldout_cer": last.get("heldout_cer"),
+        "pooled_cer": last.get("pooled_cer"),
         "initial_wer": first.get("wer"),
         "initial_heldout_wer": first.get("heldout_wer"),
+        "initial_cer": first.get("cer"),
+        "initial_heldout_cer": first.get("heldout_cer"),
         "rounds": state.number,
         "complete": True,
     }

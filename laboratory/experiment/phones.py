@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from fedvoice.simulation.fleet.books import errors_of
+
 from fedvoice.data.dataset import clients_of
 from fedvoice.data.dataset import described as described_data
 from fedvoice.laboratory.experiment.trials import Trial
@@ -81,17 +83,18 @@ def simulate_trial(
     held_out = {phone.client_id for phone in phones if phone.held_out}
     evaluations = read_evaluations(directory / SERVER_DIR, held_out)
     last = rates_of(evaluations[max(evaluations)]) if evaluations else {}
-    return replace(results, final={**results.final, "pooled": last.get("pooled")}), evaluations
+    pooled = {name: last.get(name) for name in ("pooled", "pooled_cer")}
+    return replace(results, final={**results.final, **pooled}), evaluations
 
 
 def read_evaluations(store_dir: Path, held_out: set[str]) -> dict[int, dict[str, ErrorCounts]]:
-    """Word errors from the server's books, by round and test set."""
+    """Word and character errors from the server's books, by round and test set."""
     found: dict[int, dict[str, ErrorCounts]] = {}
     for row in round_rows(store_dir):
         sets = {"wer": ErrorCounts(0, 0), "heldout_wer": ErrorCounts(0, 0)}
         for entry in evaluation_rows(store_dir, row.round):
             name = "heldout_wer" if entry.client_id in held_out else "wer"
-            sets[name] += ErrorCounts(entry.word_errors, entry.words)
+            sets[name] += errors_of([entry])
         sets = {name: counts for name, counts in sets.items() if counts.references}
         if sets:
             found[row.round] = sets

@@ -18,6 +18,9 @@ AXIS_LABELS: dict[Metric, str] = {
     "wer": "error rate, own test data (%)",
     "heldout_wer": "WER, held-out speakers (%)",
     "pooled": "error rate, all test data (%)",
+    "cer": "CER, own test data (%)",
+    "heldout_cer": "CER, held-out speakers (%)",
+    "pooled_cer": "CER, all test data (%)",
 }
 _MOST_IN_LEGEND = 40
 _HEIGHT = 3.6

@@ -14,6 +14,8 @@ from fedvoice.laboratory.experiment.trials import Metric
 from fedvoice.protocol.cost import gigabytes
 
 METRICS: tuple[Metric, ...] = ("wer", "heldout_wer", "pooled")
+"""Columns of tables; `_ALL` are those of CSV files."""
+_ALL: tuple[Metric, ...] = (*METRICS, "cer", "heldout_cer", "pooled_cer")
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def summarise(
 def _line(group: list[Outcome], reference: float | None) -> Line:
     trial = group[0].trial
     rates: dict[Metric, tuple[float, float]] = {}
-    for metric in METRICS:
+    for metric in _ALL:
         figures = [rate for o in group if (rate := o.figure(metric)) is not None]
         if figures:
             rates[metric] = mean_and_spread(figures)
@@ -116,7 +118,7 @@ def _said(value: Any) -> str:
 def trials_csv(outcomes: Sequence[Outcome]) -> str:
     """One line a trial."""
     points = sorted({key for outcome in outcomes for key in outcome.trial.point})
-    heads = ["arm", *points, "seed", "engine", *METRICS, "rounds", "steps"]
+    heads = ["arm", *points, "seed", "engine", *_ALL, "rounds", "steps"]
     heads += ["cfmq_communication_bytes", "cfmq_compute_bytes", "secs", "digest"]
     rows: list[list[Any]] = []
     for outcome in outcomes:
@@ -128,7 +130,7 @@ def trials_csv(outcomes: Sequence[Outcome]) -> str:
                 *(trial.point.get(key, "") for key in points),
                 trial.seed,
                 trial.settings.engine,
-                *(outcome.figure(metric) for metric in METRICS),
+                *(outcome.figure(metric) for metric in _ALL),
                 len(rounds),
                 sum(row.steps for row in rounds),
                 last.cfmq_communication_bytes if last else 0,
@@ -142,13 +144,21 @@ def trials_csv(outcomes: Sequence[Outcome]) -> str:
 
 TABLE_HEADS = ["arm", "seeds", "own test %", "held out %", "pooled %", "rounds", "steps"]
 TABLE_HEADS += ["CFMQ GB: bytes", "memory x steps", "total", "secs a trial"]
-_PAPER_PLACE = TABLE_HEADS.index("rounds") + 1
+_CER_PLACE = TABLE_HEADS.index("rounds")
+_PAPER_PLACE = _CER_PLACE + 1
 
 
 def table_heads(lines: Sequence[Line]) -> list[str]:
-    """`TABLE_HEADS`, and beside our rounds the paper's where any of the lines has a reference."""
+    """`TABLE_HEADS`; after the rates of words the pooled one of characters where any of the lines
+    has it, and beside our rounds the paper's where any has a reference."""
+    cer = ["CER %"] if _has_characters(lines) else []
     paper = ["paper"] if _has_reference(lines) else []
-    return [*TABLE_HEADS[:_PAPER_PLACE], *paper, *TABLE_HEADS[_PAPER_PLACE:]]
+    before, rounds = TABLE_HEADS[:_CER_PLACE], TABLE_HEADS[_CER_PLACE:_PAPER_PLACE]
+    return [*before, *cer, *rounds, *paper, *TABLE_HEADS[_PAPER_PLACE:]]
+
+
+def _has_characters(lines: Sequence[Line]) -> bool:
+    return any("pooled_cer" in line.rates for line in lines)
 
 
 def _has_reference(lines: Sequence[Line]) -> bool:
@@ -157,12 +167,13 @@ def _has_reference(lines: Sequence[Line]) -> bool:
 
 def table_rows(lines: Sequence[Line]) -> list[list[str]]:
     """Cells of the summary table as text, in the order of `table_heads`."""
-    referred = _has_reference(lines)
+    referred, spelt = _has_reference(lines), _has_characters(lines)
     return [
         [
             line.name,
             str(line.seeds),
             *(_rate(line.rates.get(metric)) for metric in METRICS),
+            *([_rate(line.rates.get("pooled_cer"))] if spelt else []),
             f"{line.rounds:.0f}" + _target(line),
             *([_reference(line)] if referred else []),
             f"{line.steps:.0f}",
@@ -186,7 +197,7 @@ def summary_markdown(lines: Sequence[Line]) -> str:
 def summary_csv(lines: Sequence[Line]) -> str:
     """The summary with means and deviations in columns of their own."""
     heads = ["arm", "point", "seeds"]
-    heads += [f"{metric}_{part}" for metric in METRICS for part in ("mean", "sd")]
+    heads += [f"{metric}_{part}" for metric in _ALL for part in ("mean", "sd")]
     heads += ["rounds", "rounds_to_target", "reached", "paper", "steps"]
     heads += ["cfmq_communication_bytes", "cfmq_compute_bytes", "secs"]
     rows: list[list[Any]] = []
@@ -197,7 +208,7 @@ def summary_csv(lines: Sequence[Line]) -> str:
                 line.arm,
                 json.dumps(line.point) if line.point else "",
                 line.seeds,
-                *(part for m in METRICS for part in line.rates.get(m, ("", ""))),
+                *(part for m in _ALL for part in line.rates.get(m, ("", ""))),
                 line.rounds,
                 *target,
                 "" if line.reference is None else line.reference,

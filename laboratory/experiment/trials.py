@@ -21,8 +21,9 @@ from fedvoice.simulation.settings import CentralConfig, EngineKind, EngineName
 ALGORITHM = 1
 """Incremented when the same settings give other results than before, or a default changes."""
 
-Metric = Literal["wer", "heldout_wer", "pooled"]
-"""Own test speech of the clients that train, held-out speakers, or the words of both."""
+Metric = Literal["wer", "heldout_wer", "pooled", "cer", "heldout_cer", "pooled_cer"]
+"""Own test speech of the clients that train, held-out speakers, or the words of both; the last
+three count characters."""
 
 
 class TrialSettings(BaseModel):

@@ -53,7 +53,8 @@ def figure_of(outcome: Outcome, metric: Metric) -> float:
             where=f"search, metric {metric}",
             got=f"a trial without an evaluation of it: {outcome.trial.name}",
             wanted="an error rate of every trial",
-            next_step="Set server.evaluate_every, and for heldout_wer hold speakers out.",
+            next_step="Set server.evaluate_every. Rates of held-out speakers need some held out, "
+            "rates of characters a task that recognises speech.",
         )
     return figure
 

@@ -268,7 +268,7 @@ class ReportHeader(_message.Message):
     def __init__(self, client_id: _Optional[str] = ..., assignment_id: _Optional[str] = ..., report_id: _Optional[str] = ..., round: _Optional[int] = ..., payload: _Optional[_Union[Blob, _Mapping]] = ..., offset: _Optional[int] = ..., statistics: _Optional[_Union[Statistics, _Mapping]] = ...) -> None: ...
 
 class Statistics(_message.Message):
-    __slots__ = ("examples", "steps", "loss", "train_secs", "peak_memory_bytes", "planned_memory_bytes", "word_errors", "words", "utterances", "skipped_examples")
+    __slots__ = ("examples", "steps", "loss", "train_secs", "peak_memory_bytes", "planned_memory_bytes", "word_errors", "words", "utterances", "skipped_examples", "char_errors", "chars")
     EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     STEPS_FIELD_NUMBER: _ClassVar[int]
     LOSS_FIELD_NUMBER: _ClassVar[int]
@@ -279,6 +279,8 @@ class Statistics(_message.Message):
     WORDS_FIELD_NUMBER: _ClassVar[int]
     UTTERANCES_FIELD_NUMBER: _ClassVar[int]
     SKIPPED_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    CHAR_ERRORS_FIELD_NUMBER: _ClassVar[int]
+    CHARS_FIELD_NUMBER: _ClassVar[int]
     examples: int
     steps: int
     loss: float
@@ -289,7 +291,9 @@ class Statistics(_message.Message):
     words: int
     utterances: int
     skipped_examples: int
-    def __init__(self, examples: _Optional[int] = ..., steps: _Optional[int] = ..., loss: _Optional[float] = ..., train_secs: _Optional[float] = ..., peak_memory_bytes: _Optional[int] = ..., planned_memory_bytes: _Optional[int] = ..., word_errors: _Optional[int] = ..., words: _Optional[int] = ..., utterances: _Optional[int] = ..., skipped_examples: _Optional[int] = ...) -> None: ...
+    char_errors: int
+    chars: int
+    def __init__(self, examples: _Optional[int] = ..., steps: _Optional[int] = ..., loss: _Optional[float] = ..., train_secs: _Optional[float] = ..., peak_memory_bytes: _Optional[int] = ..., planned_memory_bytes: _Optional[int] = ..., word_errors: _Optional[int] = ..., words: _Optional[int] = ..., utterances: _Optional[int] = ..., skipped_examples: _Optional[int] = ..., char_errors: _Optional[int] = ..., chars: _Optional[int] = ...) -> None: ...
 
 class ReportReply(_message.Message):
     __slots__ = ("verdict", "detail", "retry")

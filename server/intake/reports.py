@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from typing import cast
 
@@ -202,7 +203,8 @@ def _evaluation_row(header: pb.ReportHeader, work: Work) -> EvaluationRow | None
     if work is not Work.EVALUATE:
         return None
     s = header.statistics
-    return EvaluationRow(header.round, header.client_id, s.word_errors, s.words, s.utterances)
+    row = EvaluationRow(header.round, header.client_id, s.word_errors, s.words, s.utterances)
+    return replace(row, char_errors=s.char_errors, chars=s.chars) if s.HasField("chars") else row
 
 
 def _finite(value: float) -> float:

@@ -2,59 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from fedvoice.reporting.results import Books, RoundResult
 from fedvoice.server.store.ledger import RoundRow, evaluation_rows, round_rows
+from fedvoice.server.store.tables import EvaluationRow
+from fedvoice.simulation.quality import ErrorCounts
 
 
 def read_books(store_dir: Path, held_out: Collection[str] = ()) -> Books:
     """The books of all closed rounds.
 
     Args:
-        held_out: client ids whose word errors count as `heldout_wer`; a server in the field does
-            not know of any.
+        held_out: client ids whose errors count as `heldout_wer` and `heldout_cer`; a server in the
+            field does not know of any.
     """
-    initial: tuple[float | None, float | None] = (None, None)
+    before = _NOT_EVALUATED
     rounds = []
     rows = round_rows(store_dir)
     for row in rows:
-        rates = _word_error_rates(store_dir, row, held_out)
+        errors = _errors(store_dir, row, held_out)
         if row.round == 0:
-            initial = rates
+            before = errors
         else:
-            rounds.append(_result(row, *rates))
+            rounds.append(_result(row, *errors))
+    own, others = before
     return Books(
         rounds,
-        *initial,
+        own.percent,
+        others.percent,
         evaluation_bytes=sum(row.evaluation_bytes for row in rows),
         install_bytes=sum(row.install_bytes for row in rows),
         idle_bytes=sum(row.idle_bytes for row in rows),
+        initial_cer=own.char_percent,
+        initial_heldout_cer=others.char_percent,
     )
 
 
-def _word_error_rates(
+def errors_of(rows: Iterable[EvaluationRow]) -> ErrorCounts:
+    """The errors of clients together; characters: of those that counted them."""
+    errors = (
+        ErrorCounts(row.word_errors, row.words, row.char_errors or 0, row.chars or 0)
+        for row in rows
+    )
+    return sum(errors, ErrorCounts(0, 0))
+
+
+_NOT_EVALUATED = (ErrorCounts(0, 0), ErrorCounts(0, 0))
+
+
+def _errors(
     store_dir: Path, row: RoundRow, held_out: Collection[str]
-) -> tuple[float | None, float | None]:
+) -> tuple[ErrorCounts, ErrorCounts]:
+    """Of the clients that train, and of others."""
     if not row.evaluation_clients:
-        return None, None
+        return _NOT_EVALUATED
     rows = evaluation_rows(store_dir, row.round)
-
-    def percent(of_held_out: bool) -> float | None:
-        chosen = [e for e in rows if (e.client_id in held_out) == of_held_out]
-        words = sum(e.words for e in chosen)
-        return 100.0 * sum(e.word_errors for e in chosen) / words if words else None
-
-    return percent(False), percent(True)
+    own, others = (
+        errors_of(e for e in rows if (e.client_id in held_out) == of_held_out)
+        for of_held_out in (False, True)
+    )
+    return own, others
 
 
-def _result(row: RoundRow, wer: float | None, heldout_wer: float | None) -> RoundResult:
+def _result(row: RoundRow, own: ErrorCounts, others: ErrorCounts) -> RoundResult:
     return RoundResult(
         round=row.round,
         loss=row.loss,
-        wer=wer,
-        heldout_wer=heldout_wer,
+        wer=own.percent,
+        heldout_wer=others.percent,
         clients=row.clients,
         examples=row.examples,
         steps=row.steps,
@@ -67,4 +84,6 @@ def _result(row: RoundRow, wer: float | None, heldout_wer: float | None) -> Roun
         peak_memory_bytes=row.peak_memory_bytes,
         analytic_cfmq_bytes=row.cfmq_analytic_total_bytes,
         end=f"{row.status}, {row.ending}",
+        cer=own.char_percent,
+        heldout_cer=others.char_percent,
     )

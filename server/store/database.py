@@ -18,7 +18,19 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, insert, select, update
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    Table,
+    create_engine,
+    event,
+    insert,
+    inspect,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -40,6 +52,7 @@ def open_store(directory: Path) -> Store:
         replace_file(path, _create_tables)
     synced = _sqlite(path, "FULL")
     t.METADATA.create_all(synced)  # tables that an older version did not have
+    _add_columns(synced)
     return Store(synced, _sqlite(path, "NORMAL"))
 
 
@@ -48,6 +61,26 @@ def _create_tables(path: Path) -> None:
     empty = create_engine(f"sqlite:///{path}")
     t.METADATA.create_all(empty)
     empty.dispose()
+
+
+def _add_columns(engine: Engine) -> None:
+    """Columns that an older version did not have; they may be NULL, so it goes on working, too."""
+    for table in t.TABLES.values():
+        for column in table.columns:
+            try:
+                with engine.begin() as connection:
+                    if column.name not in _columns(connection, table):
+                        kind = column.type.compile(engine.dialect)
+                        connection.execute(
+                            text(f"ALTER TABLE {table.name} ADD {column.name} {kind}")
+                        )
+            except OperationalError as error:
+                if "duplicate column" not in str(error.orig):  # another process was faster
+                    raise
+
+
+def _columns(connection: Connection, table: Table) -> set[str]:
+    return {column["name"] for column in inspect(connection).get_columns(table.name)}
 
 
 def _sqlite(path: Path, synchronous: str) -> Engine:
@@ -108,6 +141,7 @@ class Store:
     def __init__(self, synced: Engine, unsynced: Engine) -> None:
         self._synced, self._engine = synced, unsynced
         self._writing = threading.Lock()
+        self._present_columns: dict[Table, list[Column[Any]]] = {}
 
     def close(self) -> None:
         """Release the database."""
@@ -231,9 +265,18 @@ class Store:
     def find(self, row_type: type[t.Row], **where: int | str) -> list[t.Row]:
         """Rows of a table whose columns equal `where`."""
         table = t.TABLES[row_type]
-        query = select(table).where(*(table.c[key] == value for key, value in where.items()))
         with self._engine.connect() as connection:
+            query = select(*self._present(connection, table))
+            query = query.where(*(table.c[key] == value for key, value in where.items()))
             return [row_type(**row) for row in connection.execute(query).mappings()]
+
+    def _present(self, connection: Connection, table: Table) -> list[Column[Any]]:
+        """The table's columns, less those that a store of an older version lacks, which is read
+        without being written to."""
+        if table not in self._present_columns:
+            there = _columns(connection, table)
+            self._present_columns[table] = [c for c in table.columns if c.name in there]
+        return self._present_columns[table]
 
     @contextmanager
     def transaction(self, *, synced: bool = False) -> Iterator[Connection]:

@@ -64,6 +64,9 @@ class RoundRow:
     evaluation_bytes: int
     install_bytes: int
     idle_bytes: int
+    cer: float | None = None
+    """Character errors / characters over the clients that counted them; None: none did."""
+    evaluation_chars: int = 0
 
 
 def round_rows(store: Store | Path) -> list[RoundRow]:
@@ -108,6 +111,7 @@ def round_rows(store: Store | Path) -> list[RoundRow]:
         costs = closing.costs
         heard = evaluations[number]
         words = sum(e.words for e in heard)
+        chars = sum(e.chars or 0 for e in heard)
         rows.append(
             RoundRow(
                 round=number,
@@ -134,13 +138,15 @@ def round_rows(store: Store | Path) -> list[RoundRow]:
                 evaluation_bytes=sum(_bytes(traffic[number], TrafficKind.EVALUATE)),
                 install_bytes=sum(_bytes(traffic[number], TrafficKind.INSTALL)),
                 idle_bytes=sum(_bytes(traffic[number], TrafficKind.IDLE)),
+                cer=sum(e.char_errors or 0 for e in heard) / chars if chars else None,
+                evaluation_chars=chars,
             )
         )
     return rows
 
 
 def evaluation_rows(store: Store | Path, round_number: int) -> list[EvaluationRow]:
-    """Word errors by client for the weights of round `round_number`, by client id.
+    """Word and character errors by client for the weights of round `round_number`, by client id.
 
     Raises:
         FedvoiceError: `not-found`.

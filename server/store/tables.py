@@ -2,13 +2,15 @@
 from it.
 
 A field's type is its column's; `Key` marks primary keys, `Indexed` a column with an index, `Long`
-64-bit integers. No column may be NULL.
+64-bit integers. No column may be NULL but those of `int | None` with a default: they were added
+later, and rows of earlier versions have none.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from types import NoneType
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, Integer, MetaData, String, Table
@@ -21,6 +23,8 @@ Row = TypeVar("Row")
 Key = "key"
 Indexed = "index"
 Long = Annotated[int, BigInteger]
+Added = Annotated[int | None, BigInteger]
+"""A column that earlier versions did not have."""
 _TYPES: dict[Any, Any] = {str: String, int: Integer, float: Float, bool: Boolean}
 
 
@@ -48,7 +52,8 @@ def _column(name: str, hint: Any) -> Column[Any]:
             autoincrement=True if counted else "auto",
         )
     kind = BigInteger if BigInteger in marks else _TYPES.get(plain, JSON)
-    return Column(name, kind, nullable=False, index=True if Indexed in marks else None)
+    nullable = NoneType in get_args(plain)
+    return Column(name, kind, nullable=nullable, index=True if Indexed in marks else None)
 
 
 class TrafficKind(StrEnum):
@@ -147,13 +152,15 @@ class ReportRow:
 
 @dataclass(frozen=True)
 class EvaluationRow:
-    """One client's word errors with the weights of round `number`."""
+    """One client's errors with the weights of round `number`. chars: None if it counted none."""
 
     number: Annotated[int, Key]
     client_id: Annotated[str, Key]
     word_errors: Long
     words: Long
     utterances: Long
+    char_errors: Added = None
+    chars: Added = None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from fedvoice.algorithm.rounds import Work
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.reporting.results import KindResult
+from fedvoice.simulation.quality import ErrorCounts
 
 
 class Kind(StrEnum):
@@ -75,11 +76,12 @@ def kind_results(
     """The totals of each kind, from the server's books.
 
     Args:
-        kinds: by client id. held_out: clients whose word errors count as `heldout_wer`.
+        kinds: by client id. held_out: clients whose errors are those of held-out speakers.
     """
-    from fedvoice.server.store.database import (
-        open_read_only,  # SQL; reading results does not need it
-    )
+    # SQL; reading results does not need it.
+    from fedvoice.simulation.fleet.books import errors_of
+
+    from fedvoice.server.store.database import open_read_only
 
     store = open_read_only(store_dir)
     try:
@@ -93,16 +95,15 @@ def kind_results(
     for client_id, kind in kinds.items():
         members[kind].append(client_id)
 
-    def percent(clients: set[str]) -> float | None:
-        rows = [e for e in evaluations if e.number == last and e.client_id in clients]
-        words = sum(e.words for e in rows)
-        return 100.0 * sum(e.word_errors for e in rows) / words if words else None
+    def errors(clients: set[str]) -> ErrorCounts:
+        return errors_of(e for e in evaluations if e.number == last and e.client_id in clients)
 
     results = []
     for kind in Kind:
         own = set(members[kind])
         updates = [r for r in reports if r.client_id in own]
         messages = [t for t in traffic if t.client_id in own]
+        mine, others = errors(own - set(held_out)), errors(own & set(held_out))
         if own:
             results.append(
                 KindResult(
@@ -114,8 +115,10 @@ def kind_results(
                     train_secs=sum(r.train_secs for r in updates),
                     bytes_down=sum(t.bytes_down for t in messages),
                     bytes_up=sum(t.bytes_up for t in messages),
-                    wer=percent(own - set(held_out)),
-                    heldout_wer=percent(own & set(held_out)),
+                    wer=mine.percent,
+                    heldout_wer=others.percent,
+                    cer=mine.char_percent,
+                    heldout_cer=others.char_percent,
                 )
             )
     return results

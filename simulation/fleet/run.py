@@ -179,8 +179,12 @@ def collect(prepared: Prepared, books: Books) -> Results:
         final={
             "wer": evaluated[-1].wer if evaluated else books.initial_wer,
             "heldout_wer": evaluated[-1].heldout_wer if evaluated else books.initial_heldout_wer,
+            "cer": evaluated[-1].cer if evaluated else books.initial_cer,
+            "heldout_cer": evaluated[-1].heldout_cer if evaluated else books.initial_heldout_cer,
             "initial_wer": books.initial_wer,
             "initial_heldout_wer": books.initial_heldout_wer,
+            "initial_cer": books.initial_cer,
+            "initial_heldout_cer": books.initial_heldout_cer,
             "rounds": len(books.rounds),
             "complete": len(books.rounds) >= settings.rounds,
             "evaluation_bytes": books.evaluation_bytes,

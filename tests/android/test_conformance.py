@@ -207,7 +207,8 @@ def test_features_and_transcripts_are_the_same(
     assert heard["ids"] == ids
     mine = evaluate(engine, examples, weights)
     assert mine is not None
-    for field in ("word_errors", "words", "utterances", "planned_memory_bytes"):
+    counted = ("word_errors", "words", "char_errors", "chars", "utterances")
+    for field in (*counted, "planned_memory_bytes"):
         assert heard[field] == getattr(mine, field), field
 
 

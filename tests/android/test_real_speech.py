@@ -70,6 +70,6 @@ def test_law_9_one_phones_speech_gives_the_same_update_in_kotlin(tmp_path: Path)
     counts = evaluate(engine, examples[:40], learnt)
     assert counts is not None
     facts = answers.facts["heard"]
-    for field in ("word_errors", "words", "utterances"):
+    for field in ("word_errors", "words", "char_errors", "chars", "utterances"):
         assert facts[field] == getattr(counts, field), field
     assert any(facts["ids"]), "nothing was said: the comparison would be empty"

@@ -126,6 +126,8 @@ MESSAGES: dict[str, tuple[str, dict[str, Any]]] = {
                 "words": 0,
                 "utterances": 0,
                 "skipped_examples": 3,
+                "char_errors": 0,
+                "chars": 41,
             },
         },
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import jiwer
 import numpy as np
 import pytest
 import soundfile
@@ -109,6 +110,9 @@ def test_words_that_the_task_lacks_are_references_of_tests(tmp_path: Path) -> No
     found = evaluate(engine, test, weights)
     assert found is not None
     assert (found.word_errors, found.words, found.utterances) == (2, 2, 1)
+    said = "yes perhaps"
+    assert found.chars == len(said)
+    assert 0 < found.char_errors <= len(said)
 
 
 def test_features_are_made_once_and_forgotten_when_the_cache_is_full(tmp_path: Path) -> None:
@@ -154,5 +158,8 @@ def test_evaluation_counts_over_all_buckets() -> None:
     assert found is not None
     assert (found.word_errors, found.words, found.utterances) == (wrong, 9, 9)
     assert found.skipped_examples == 1
+    names = [engine.manifest.vocabulary.decode(e.targets) for e in examples]
+    said = [engine.manifest.vocabulary.decode([p]) for p in predicted]
+    assert found.char_errors / found.chars == jiwer.cer(names, said)
     polls = iter([False, True])
     assert evaluate(engine, examples, weights, should_stop=lambda: next(polls)) is None

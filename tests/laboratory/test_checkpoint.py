@@ -9,6 +9,7 @@ import numpy as np
 
 from fedvoice.protocol.cost import Cfmq
 from fedvoice.simulation.checkpoint import STATE_FILE, load_state, save_state
+from fedvoice.simulation.quality import ErrorCounts
 
 
 def test_a_state_in_the_layout_of_0_1_0_is_read_and_written_again(tmp_path: Path) -> None:
@@ -16,7 +17,7 @@ def test_a_state_in_the_layout_of_0_1_0_is_read_and_written_again(tmp_path: Path
     rest = {
         "number": 3,
         "rows": [],
-        "evaluations": {"0": {"wer": [1, 4]}},
+        "evaluations": {"0": {"wer": [1, 4]}, "2": {"wer": [1, 4, 3, 17]}},
         "cost": {"communication_bytes": 10.0, "computation_bytes": 20.0, "alpha": 0.5},
         "analytic": {"communication_bytes": 9.0, "computation_bytes": 19.0, "alpha": 0.5},
     }
@@ -25,6 +26,8 @@ def test_a_state_in_the_layout_of_0_1_0_is_read_and_written_again(tmp_path: Path
     state = load_state(tmp_path)
     assert state is not None
     assert (state.number, state.refused) == (3, {})
+    assert state.evaluations[0]["wer"] == ErrorCounts(1, 4)
+    assert state.evaluations[2]["wer"] == ErrorCounts(1, 4, 3, 17)  # a later version's
     assert state.cost == Cfmq(10.0, 20.0, 0.5)
     assert state.analytic == Cfmq(9.0, 19.0, 0.5)
     assert state.optimizer.slots["momentum"].tobytes() == momentum.tobytes()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedvoice.laboratory.experiment.forecast import Standing, expected_secs, remaining_secs
+from fedvoice.laboratory.experiment.kept import read_outcome, write_outcome
 from fedvoice.laboratory.experiment.outcome import (
     Outcome,
     crossing,
@@ -90,6 +93,57 @@ def test_pooled_rates_count_the_words_of_all_test_sets() -> None:
     rates = rates_of({"wer": ErrorCounts(10, 100), "heldout_wer": ErrorCounts(20, 50)})
     assert rates == {"wer": 10.0, "heldout_wer": 40.0, "pooled": 20.0}
     assert rates_of({}) == {}
+
+
+def test_characters_have_rates_beside_those_of_words() -> None:
+    own, held_out = ErrorCounts(10, 100, 12, 400), ErrorCounts(20, 50, 20, 100)
+    rates = rates_of({"wer": own, "heldout_wer": held_out})
+    assert rates == {
+        "wer": 10.0,
+        "heldout_wer": 40.0,
+        "pooled": 20.0,
+        "cer": 3.0,
+        "heldout_cer": 20.0,
+        "pooled_cer": 6.4,
+    }
+    # Phones of 0.1.0 among them count words alone: the characters are those of the others.
+    assert rates_of({"wer": own + ErrorCounts(90, 100)}) == {
+        "wer": 50.0,
+        "pooled": 50.0,
+        "cer": 3.0,
+        "pooled_cer": 3.0,
+    }
+
+
+def test_a_trial_is_kept_with_its_characters_and_an_older_one_has_none(tmp_path: Path) -> None:
+    plain = an_outcome(50, 20)
+    evaluations = {4: {"wer": ErrorCounts(20, 100, 30, 500)}}
+    kept = write_outcome(plain.trial, tmp_path, plain.results, evaluations)
+    assert (kept.figure("cer"), kept.figure("wer")) == (6.0, 20.0)
+    read = read_outcome(plain.trial, tmp_path)
+    assert read is not None
+    assert read.points == kept.points
+    fields = json.loads((tmp_path / "trial.json").read_text())
+    assert fields["evaluations"] == {"4": {"wer": [20, 100, 30, 500]}}
+    fields["evaluations"] = {"4": {"wer": [20, 100]}}
+    (tmp_path / "trial.json").write_text(json.dumps(fields))
+    older = read_outcome(plain.trial, tmp_path)
+    assert older is not None
+    assert (older.figure("cer"), older.figure("wer")) == (None, 20.0)
+
+
+def test_tables_have_a_column_of_characters_where_any_were_counted(tmp_path: Path) -> None:
+    plain = an_outcome(50, 20)
+    counted = {n: {"wer": ErrorCounts(20, 100, n, 100)} for n in (2, 4)}
+    spelt = write_outcome(plain.trial, tmp_path, plain.results, counted)
+    for outcome, wanted in ((spelt, "4.0 ± 0.0"), (plain, None)):
+        lines = summarise([outcome])
+        row = dict(zip(table_heads(lines), table_rows(lines)[0], strict=True))
+        assert row.get("CER %") == wanted
+        (line,) = csv.DictReader(io.StringIO(summary_csv(lines)))
+        (trial,) = csv.DictReader(io.StringIO(trials_csv([outcome])))
+        assert line["pooled_cer_mean"] == ("4.0" if wanted else "")
+        assert trial["cer"] == ("4.0" if wanted else "")
 
 
 def test_labels_are_compared_place_by_place() -> None:

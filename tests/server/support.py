@@ -169,11 +169,12 @@ class Phone:
         return self.send(header, payload)
 
     def report_evaluation(
-        self, assignment: pb.Assignment, word_errors: int, words: int
+        self, assignment: pb.Assignment, word_errors: int, words: int, **characters: int
     ) -> pb.ReportReply:
+        """characters: char_errors and chars; phones of 0.1.0 send none."""
         header = self.header(assignment, b"")
         header.statistics.CopyFrom(
-            pb.Statistics(word_errors=word_errors, words=words, utterances=words)
+            pb.Statistics(word_errors=word_errors, words=words, utterances=words, **characters)
         )
         return self.send(header, b"")
 

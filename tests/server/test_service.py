@@ -5,14 +5,18 @@ from __future__ import annotations
 import grpc
 import numpy as np
 import pytest
+from fedvoice.simulation.fleet.books import errors_of, read_books
 
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.protocol.task import load_weights, parse_manifest
 from fedvoice.server.app import AggregationServer
+from fedvoice.server.cli import describe
 from fedvoice.server.store.ledger import evaluation_rows, round_rows
+from fedvoice.simulation.quality import ErrorCounts
 from tests.server.support import make_package, quick_config
+from tests.waiting import wait_until
 
 ONES = np.ones(8, np.float32)
 
@@ -187,6 +191,33 @@ def test_evaluation_asks_every_phone_with_test_examples_once(lab):
         ("does-both", 1, 4),
         ("held-out", 1, 4),
     ]
+
+
+def test_phones_that_count_characters_and_phones_that_do_not(lab):
+    server, address = lab.serve(
+        lab.package(), rounds=1, cohort_size=1, min_test_population=3, evaluate_first=True
+    )
+    phones = {name: lab.phone(address, name, test_examples=3) for name in ("new", "newer", "old")}
+    counts = {"new": (3, 20), "newer": (0, 10), "old": None}
+    for phone in phones.values():
+        phone.check_in()
+    for name, counted in counts.items():
+        characters = dict(zip(("char_errors", "chars"), counted or (), strict=False))
+        phones[name].report_evaluation(phones[name].wait_for_work(), 1, 4, **characters)
+    wait_until(lambda: round_rows(server.store_dir), "the books of the evaluation")
+    heard = evaluation_rows(server.store_dir, 0)
+    assert [(e.client_id, e.char_errors, e.chars) for e in heard] == [
+        ("new", 3, 20),
+        ("newer", 0, 10),
+        ("old", None, None),
+    ]
+    (row,) = round_rows(server.store_dir)
+    assert (row.wer, row.evaluation_words) == (0.25, 12)
+    assert (row.cer, row.evaluation_chars) == (0.1, 30)
+    assert describe(row, "evaluate").startswith("round    0  WER 25.0 %, CER 10.0 % on 3 phones, ")
+    assert errors_of(heard) == ErrorCounts(3, 12, 3, 30)
+    assert read_books(server.store_dir, {"old"}).initial_cer == 10.0
+    assert read_books(server.store_dir, {"old"}).initial_heldout_cer is None
 
 
 def test_an_abandoned_round_leaves_the_weights_and_says_so(lab):

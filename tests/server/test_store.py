@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
-from fedvoice.server.store.database import DATABASE_FILE, open_store
+from fedvoice.server.store.database import DATABASE_FILE, open_read_only, open_store
 from fedvoice.server.store.ledger import evaluation_rows, round_rows
-from fedvoice.server.store.tables import ClientRow, StoredRound, TrafficRow
+from fedvoice.server.store.tables import ClientRow, EvaluationRow, StoredRound, TrafficRow
 
 
 def test_a_store_that_is_not_there_is_an_error(tmp_path):
@@ -78,6 +78,34 @@ def test_a_store_of_0_1_0_goes_on_being_used(tmp_path):
     assert store.journal() == [{"kind": "Started", "time_secs": 1.0}]
     store.add_traffic([TrafficRow(1, "train", "a", 2**40, 1)] * 2)
     assert store.traffic() == [TrafficRow(1, "train", "a", 2**41, 2)]
+    store.close()
+
+
+def test_characters_of_evaluations_are_added_to_a_store_of_0_1_0(tmp_path):
+    """It is read as it is, and once a server has opened it, by both versions."""
+    schema = (Path(__file__).parent / "data" / "schema-0.1.0.sql").read_text()
+    with closing(sqlite3.connect(tmp_path / DATABASE_FILE)) as old:
+        old.executescript(schema)
+        old.execute("INSERT INTO evaluations VALUES (0, 'a', 1, 4, 4)")
+        old.commit()
+    before = open_read_only(tmp_path)
+    assert before.evaluations() == [EvaluationRow(0, "a", 1, 4, 4)]
+    before.close()
+    for _ in range(2):  # the second time there is nothing to add
+        open_store(tmp_path).close()
+    store = open_store(tmp_path)
+    counted = EvaluationRow(1, "a", 1, 4, 4, char_errors=2, chars=15)
+    store.append_event(1, "evaluate", {}, evaluation=counted)
+    with closing(sqlite3.connect(tmp_path / DATABASE_FILE)) as old:  # as 0.1.0 does
+        names = "number, client_id, word_errors, words, utterances"
+        old.execute(f"INSERT INTO evaluations ({names}) VALUES (2, 'a', 0, 4, 4)")
+        old.commit()
+        assert old.execute(f"SELECT {names} FROM evaluations").fetchall() == [
+            (number, "a", wrong, 4, 4) for number, wrong in ((0, 1), (1, 1), (2, 0))
+        ]
+    assert store.evaluations(number=1) == [counted]
+    assert store.evaluations(number=2) == [EvaluationRow(2, "a", 0, 4, 4)]
+    store.close()
     store.close()
     open_store(tmp_path / "new").close()
     assert columns(tmp_path) == columns(tmp_path / "new")

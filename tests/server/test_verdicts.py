@@ -166,6 +166,26 @@ def test_invalid_statistics_of_an_evaluation(lab):
     assert reply.verdict == pb.VERDICT_INVALID_STATISTICS
 
 
+@pytest.mark.parametrize(
+    ("characters", "verdict"),
+    [
+        ({}, pb.VERDICT_ACCEPTED),
+        ({"char_errors": 9, "chars": 3}, pb.VERDICT_ACCEPTED),
+        ({"char_errors": 0, "chars": 2}, pb.VERDICT_INVALID_STATISTICS),
+        ({"char_errors": 0, "chars": 0}, pb.VERDICT_INVALID_STATISTICS),
+        ({"char_errors": 1}, pb.VERDICT_INVALID_STATISTICS),
+    ],
+    ids=["none", "more-errors-than-characters", "fewer-than-words", "zero", "errors-alone"],
+)
+def test_every_word_has_a_character(lab, characters, verdict):
+    _, address = lab.serve(
+        lab.package(), evaluate_first=True, evaluate_every=1, cohort_size=1, rounds=1
+    )
+    phone = lab.phone(address, "phone", test_examples=3)
+    reply = phone.report_evaluation(phone.wait_for_work(), 1, 3, **characters)
+    assert reply.verdict == verdict
+
+
 def test_no_space_and_nothing_is_lost(lab):
     # The quota leaves room for the two updates that a round wants, but a third phone has left
     # half of one lying.

@@ -33,5 +33,6 @@ def test_unknown_words_of_a_test_set_are_errors_and_never_trained_on() -> None:
     always_yes: FlatVector = np.zeros(manifest.parameters.total_size, dtype=np.float32)
     always_yes[manifest.parameters.parameters[1].offset + 2] = 9  # the bias of "yes"
     found = judged(TinyTrainer(TinyEngine(manifest)), manifest, population, always_yes)
-    # "yes" twice right; "call zoë" is two words, both wrong; "room 5" is refused.
-    assert found == {"wer": ErrorCounts(errors=2, references=4)}
+    # "yes" twice right; "call zoë" is two words, both wrong, and eight characters, none of them
+    # in "yes"; "room 5" is refused.
+    assert found == {"wer": ErrorCounts(errors=2, references=4, char_errors=8, chars=3 + 8 + 3)}

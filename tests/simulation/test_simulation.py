@@ -66,6 +66,8 @@ def test_one_command_trains_evaluates_and_leaves_everything_behind(tmp_path, tin
         assert evaluated.returncode == 0, evaluated.stderr
         fields = json.loads(evaluated.stdout.splitlines()[-1])
         assert {"wer", "utterances", "words", "engine"} <= set(fields)
+        assert fields["cer"] >= 0
+        assert fields["chars"] >= fields["words"]
         assert (fields["utterances"], fields["engine"]) == (16, engine)
         wers[engine] = fields["wer"]
     assert wers["executorch"] == wers["torch"]

@@ -232,6 +232,8 @@ private fun JsonObjectBuilder.recognise(job: TrainingJob, engine: Engine) {
     val counts = checkNotNull(evaluate(engine, examples, weights))
     put("word_errors", counts.wordErrors)
     put("words", counts.words)
+    put("char_errors", counts.charErrors)
+    put("chars", counts.chars)
     put("utterances", counts.utterances)
     put("planned_memory_bytes", counts.plannedMemoryBytes)
 }

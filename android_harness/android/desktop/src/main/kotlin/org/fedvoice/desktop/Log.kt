@@ -31,7 +31,11 @@ internal fun describe(outcome: Outcome): String {
             parts += "${counts.examples} examples, ${counts.steps} steps, " +
                 "loss ${"%.3f".plain(counts.loss)}, ${"%.1f".plain(counts.trainSecs)} s"
         }
-        if (counts.words > 0) parts += "${counts.wordErrors} errors in ${counts.words} words"
+        if (counts.words > 0) {
+            var said = "${counts.wordErrors} errors in ${counts.words} words"
+            if (counts.chars > 0) said += ", ${counts.charErrors} in ${counts.chars} characters"
+            parts += said
+        }
     }
     if (outcome.detail.isNotEmpty()) parts += outcome.detail
     parts += "${outcome.bytesUp} bytes up, ${outcome.bytesDown} down"

@@ -129,6 +129,8 @@ private fun statistics(fields: JsonObject) =
         .setWords(fields.int("words"))
         .setUtterances(fields.int("utterances"))
         .setSkippedExamples(fields.int("skipped_examples"))
+        .setCharErrors(fields.int("char_errors"))
+        .setChars(fields.int("chars"))
 
 private fun JsonObject.sub(name: String): JsonObject = getValue(name).jsonObject
 

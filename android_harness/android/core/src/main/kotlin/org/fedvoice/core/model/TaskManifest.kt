@@ -106,6 +106,9 @@ data class TaskManifest(
     companion object {
         const val FORMAT_VERSION: Int = 1
 
+        /** A [scoring]. */
+        const val LABELS: String = "labels"
+
         /**
          * Read task.json's bytes.
          *

@@ -156,8 +156,24 @@ data class Vocabulary(
         fun fold(text: String): String = words(text).joinToString(" ")
 
         /** The stretches of [text] between white space (Python's: NEL is one, too). */
-        fun words(text: String): List<String> =
-            text.split { it.isWhitespace() || it == '\u0085' }.filter { it.isNotEmpty() }
+        fun words(text: String): List<String> = text.split(::isSpace).filter { it.isNotEmpty() }
+
+        /** [text] without white space at its ends. */
+        fun strip(text: String): String = text.trim(::isSpace)
+
+        private fun isSpace(c: Char): Boolean = c.isWhitespace() || c == '\u0085'
+
+        /** The code points of [text], each as a text. */
+        fun codePoints(text: String): List<String> {
+            val points = mutableListOf<String>()
+            var start = 0
+            while (start < text.length) {
+                val end = start + Character.charCount(text.codePointAt(start))
+                points += text.substring(start, end)
+                start = end
+            }
+            return points
+        }
     }
 }
 
@@ -172,17 +188,6 @@ private inline fun String.split(isGap: (Char) -> Boolean): List<String> {
     }
     parts += substring(start)
     return parts
-}
-
-private fun codePoints(text: String): List<String> {
-    val points = mutableListOf<String>()
-    var start = 0
-    while (start < text.length) {
-        val end = start + Character.charCount(text.codePointAt(start))
-        points += text.substring(start, end)
-        start = end
-    }
-    return points
 }
 
 private fun decodeBase64(text: String): ByteArray =

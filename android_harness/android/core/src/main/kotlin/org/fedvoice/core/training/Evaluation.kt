@@ -1,12 +1,14 @@
 package org.fedvoice.core.training
 
 import org.fedvoice.core.model.Bucket
+import org.fedvoice.core.model.TaskManifest
 import org.fedvoice.core.model.Vocabulary
 import org.fedvoice.wire.Statistics
 
 /**
- * Word error rate of [weights] [P] on the phone's own test examples: decode every usable one
- * greedily; null if [shouldStop] ended it.
+ * Word and character errors of [weights] [P] on the phone's own test examples: decode every usable
+ * one greedily; null if [shouldStop] ended it. Characters are counted unless the task's errors are
+ * those of labels.
  *
  * @param examples as for [train]
  * @param memoryBaselineBytes resident set before the engine was loaded; null: as of now
@@ -28,6 +30,7 @@ fun evaluate(
     val members = usableByBucket(engine, examples)
     val batches = BatchMaker(manifest)
     val errors = WordErrors()
+    val characters = CharacterErrors()
     for ((bucket, indices) in members) {
         for (chunk in indices.chunked(bucket.batch)) {
             if (shouldStop()) return null
@@ -37,7 +40,9 @@ fun evaluate(
             for ((row, ids) in rows.zip(heard)) {
                 val vocabulary = manifest.vocabulary
                 val reference = row.text.ifEmpty { vocabulary.decode(row.targets) }
-                errors.add(reference, vocabulary.decode(ids))
+                val hypothesis = vocabulary.decode(ids)
+                errors.add(reference, hypothesis)
+                characters.add(reference, hypothesis)
             }
             peak.sample()
         }
@@ -57,10 +62,14 @@ fun evaluate(
         .setWords(errors.words)
         .setUtterances(errors.utterances)
         .setSkippedExamples(examples.size - members.values.sumOf { it.size })
-        .build()
+        .apply {
+            if (manifest.scoring != TaskManifest.LABELS) {
+                setCharErrors(characters.errors).setChars(characters.chars)
+            }
+        }.build()
 }
 
-/** Counts over a set of utterances. */
+/** Counts of words over a set of utterances. */
 class WordErrors {
     /** Substitutions, deletions and insertions of the best alignments. */
     var errors: Int = 0
@@ -78,6 +87,27 @@ class WordErrors {
         errors += editDistance(wanted, Vocabulary.words(hypothesis))
         words += wanted.size
         utterances += 1
+    }
+}
+
+/**
+ * Counts of characters over a set of utterances, as in Python (`protocol/scoring.py`): code points,
+ * not UTF-16's units. A space between two words is one; white space at an utterance's ends is none.
+ */
+class CharacterErrors {
+    /** Substitutions, deletions and insertions of the best alignments. */
+    var errors: Int = 0
+        private set
+
+    /** Of the references. */
+    var chars: Int = 0
+        private set
+
+    /** Count one utterance. */
+    fun add(reference: String, hypothesis: String) {
+        val wanted = Vocabulary.codePoints(Vocabulary.strip(reference))
+        errors += editDistance(wanted, Vocabulary.codePoints(Vocabulary.strip(hypothesis)))
+        chars += wanted.size
     }
 }
 
