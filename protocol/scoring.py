@@ -47,6 +47,38 @@ class CharacterErrors:
         return self.char_errors / self.chars if self.chars else 0.0
 
 
+@dataclass(frozen=True)
+class ErrorCounts:
+    """errors and references: words, or labels for models that label frames.
+
+    char_errors and chars: characters of the same transcripts; 0 where they are not counted: labels,
+    evaluations of earlier versions, phones that report none.
+    """
+
+    errors: int
+    references: int
+    char_errors: int = 0
+    chars: int = 0
+
+    @property
+    def percent(self) -> float | None:
+        """The error rate; None without references."""
+        return 100.0 * self.errors / self.references if self.references else None
+
+    @property
+    def char_percent(self) -> float | None:
+        """The character error rate; None without characters."""
+        return 100.0 * self.char_errors / self.chars if self.chars else None
+
+    def __add__(self, other: ErrorCounts) -> ErrorCounts:
+        return ErrorCounts(
+            self.errors + other.errors,
+            self.references + other.references,
+            self.char_errors + other.char_errors,
+            self.chars + other.chars,
+        )
+
+
 def count_word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> WordErrors:
     """Substitutions, deletions and insertions of the best alignment of each pair."""
     if not references:

@@ -7,13 +7,17 @@ from collections.abc import Sequence
 from fedvoice.reporting.results import Results
 
 _NOTHING_RIGHT = 99.5
+_FEW_LETTERS_RIGHT = 90.0
+"""Of characters: some come right by chance where no word does."""
 
 
 def rates_of_run(results: Results) -> list[float]:
-    """Every error rate that a run measured after training began, in percent."""
-    return [
-        rate for row in results.rounds for rate in (row.wer, row.heldout_wer) if rate is not None
-    ]
+    """Every word error rate that a run measured after training began, in percent; none if so many
+    characters came right that words, of a language without spaces, tell nothing."""
+    characters = [r for row in results.rounds for r in (row.cer, row.heldout_cer) if r is not None]
+    if characters and min(characters) < _FEW_LETTERS_RIGHT:
+        return []
+    return [r for row in results.rounds for r in (row.wer, row.heldout_wer) if r is not None]
 
 
 def never_learned(rates: Sequence[float]) -> str | None:

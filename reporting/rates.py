@@ -21,6 +21,8 @@ class Rate:
 RATES = (
     Rate("wer", "WER", "WER, phones' own test speech"),
     Rate("heldout_wer", "held-out WER", "WER, speakers never trained on"),
+    Rate("cer", "CER", "CER, phones' own test speech"),
+    Rate("heldout_cer", "held-out CER", "CER, speakers never trained on"),
 )
 
 

@@ -17,7 +17,8 @@ def rounds_table(rounds: Sequence[RoundResult]) -> str:
     """Every round, folded where there are many."""
     if not rounds:
         return ""
-    heads = ["round", "end", "clients", "examples", "steps", "loss", *(r.head for r in RATES)]
+    shown = [rate for rate in RATES if any(rate_of(r, rate) is not None for r in rounds)]
+    heads = ["round", "end", "clients", "examples", "steps", "loss", *(r.head for r in shown)]
     heads += ["down", "up", "CFMQ comm.", "CFMQ comp.", "secs"]
     rows = [
         (
@@ -27,7 +28,7 @@ def rounds_table(rounds: Sequence[RoundResult]) -> str:
             str(r.examples),
             str(r.steps),
             "" if r.loss is None else f"{r.loss:.3f}",
-            *(_percent(rate_of(r, rate)) for rate in RATES),
+            *(_percent(rate_of(r, rate)) for rate in shown),
             human_bytes(r.bytes_down),
             human_bytes(r.bytes_up),
             human_bytes(r.cfmq_communication_bytes),
@@ -50,7 +51,8 @@ def kinds_table(kinds: Sequence[KindResult]) -> str:
     if len(kinds) < 2:
         return ""
     heads = ["kind", "clients", "updates", "examples", "steps", "training secs", "down", "up"]
-    heads += [rate.head for rate in RATES]
+    shown = [r for r in RATES if any(getattr(k, r.name, None) is not None for k in kinds)]
+    heads += [rate.head for rate in shown]
     rows = [
         (
             k.kind,
@@ -61,7 +63,7 @@ def kinds_table(kinds: Sequence[KindResult]) -> str:
             f"{k.train_secs:.1f}",
             human_bytes(k.bytes_down),
             human_bytes(k.bytes_up),
-            *(_percent(getattr(k, rate.name, None)) for rate in RATES),
+            *(_percent(getattr(k, rate.name, None)) for rate in shown),
         )
         for k in kinds
     ]

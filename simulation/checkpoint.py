@@ -15,9 +15,9 @@ from fedvoice.algorithm.federated import AlgorithmState
 from fedvoice.algorithm.optimizers import OptimizerState
 from fedvoice.protocol.cost import Cfmq
 from fedvoice.protocol.files import replace_file
+from fedvoice.protocol.scoring import ErrorCounts
 from fedvoice.reporting.results import RoundResult
 from fedvoice.simulation.federation import FederationState
-from fedvoice.simulation.quality import ErrorCounts
 
 STATE_FILE = "state.npz"
 _SLOT = "slot."

@@ -28,10 +28,10 @@ from fedvoice.algorithm.settings import AlgorithmConfig
 from fedvoice.protocol.cost import Cfmq
 from fedvoice.protocol.parameters import FlatVector
 from fedvoice.protocol.plan import TrainingPlan
+from fedvoice.protocol.scoring import ErrorCounts
 from fedvoice.protocol.task import TaskManifest
 from fedvoice.reporting.results import RoundResult
 from fedvoice.simulation.cohort import ClientReport, RoundWork, spooled_updates
-from fedvoice.simulation.quality import ErrorCounts
 from fedvoice.simulation.workers.pool import WorkerPool
 
 Evaluate = Callable[[FlatVector], Mapping[str, ErrorCounts]]

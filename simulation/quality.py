@@ -3,46 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from fedvoice.protocol.parameters import FlatVector
-from fedvoice.protocol.scoring import Scoring, count_character_errors, count_word_errors
+from fedvoice.protocol.scoring import (
+    ErrorCounts,
+    Scoring,
+    count_character_errors,
+    count_word_errors,
+)
 from fedvoice.protocol.task import TaskManifest
 from fedvoice.simulation.clients import ClientData, Population
 from fedvoice.simulation.fast.course import fitting
 from fedvoice.simulation.trainers import Trainer
-
-
-@dataclass(frozen=True)
-class ErrorCounts:
-    """errors and references: words, or labels for models that label frames.
-
-    char_errors and chars: characters of the same transcripts; 0 where they are not counted: labels,
-    evaluations of earlier versions, phones that report none.
-    """
-
-    errors: int
-    references: int
-    char_errors: int = 0
-    chars: int = 0
-
-    @property
-    def percent(self) -> float | None:
-        """The error rate; None without references."""
-        return 100.0 * self.errors / self.references if self.references else None
-
-    @property
-    def char_percent(self) -> float | None:
-        """The character error rate; None without characters."""
-        return 100.0 * self.char_errors / self.chars if self.chars else None
-
-    def __add__(self, other: ErrorCounts) -> ErrorCounts:
-        return ErrorCounts(
-            self.errors + other.errors,
-            self.references + other.references,
-            self.char_errors + other.char_errors,
-            self.chars + other.chars,
-        )
 
 
 def evaluate(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
+from fedvoice.protocol.scoring import ErrorCounts
 from fedvoice.reporting.callbacks import Callback, RoundEnd
 from fedvoice.simulation.federation import FederationState, Training
-from fedvoice.simulation.quality import ErrorCounts
 
 CHECKPOINT_SECS = 20.0
 CHARACTER_RATES = {"wer": "cer", "heldout_wer": "heldout_cer", "pooled": "pooled_cer"}

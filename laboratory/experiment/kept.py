@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from fedvoice.laboratory.experiment.outcome import Outcome, curve_points
 from fedvoice.laboratory.experiment.trials import Trial
 from fedvoice.protocol.files import write_file
+from fedvoice.protocol.scoring import ErrorCounts
 from fedvoice.reporting.results import RESULTS_FILE, Results, read_results
 from fedvoice.simulation.checkpoint import evaluations_from_json, evaluations_to_json
-from fedvoice.simulation.quality import ErrorCounts
 from fedvoice.simulation.training import rates_of
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fedvoice.laboratory.experiment.trials import Metric, Trial
+from fedvoice.protocol.scoring import ErrorCounts
 from fedvoice.reporting.results import Results, RoundResult
-from fedvoice.simulation.quality import ErrorCounts
 from fedvoice.simulation.training import rates_of
 
 

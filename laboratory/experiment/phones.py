@@ -7,19 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fedvoice.simulation.fleet.books import errors_of
-
 from fedvoice.data.dataset import clients_of
 from fedvoice.data.dataset import described as described_data
 from fedvoice.laboratory.experiment.trials import Trial
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.scoring import ErrorCounts
 from fedvoice.protocol.task import load_package
 from fedvoice.reporting.results import Books
+from fedvoice.server.store.books import errors_of
 from fedvoice.server.store.ledger import evaluation_rows, round_rows
 from fedvoice.simulation.fleet.config import FleetConfig, SimulationConfig
 from fedvoice.simulation.fleet.prepare import SERVER_DIR, TASK_DIR, Prepared
 from fedvoice.simulation.fleet.run import books_of, config_of, simulate
-from fedvoice.simulation.quality import ErrorCounts
 from fedvoice.simulation.tasks import TrainingTask
 from fedvoice.simulation.training import rates_of
 from fedvoice.simulation.usage import CorpusUsage

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
+from fedvoice.protocol.scoring import ErrorCounts
 from fedvoice.reporting.results import Books, RoundResult
 from fedvoice.server.store.ledger import RoundRow, evaluation_rows, round_rows
 from fedvoice.server.store.tables import EvaluationRow
-from fedvoice.simulation.quality import ErrorCounts
 
 
 def read_books(store_dir: Path, held_out: Collection[str] = ()) -> Books:

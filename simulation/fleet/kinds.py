@@ -11,8 +11,8 @@ from pathlib import Path
 from fedvoice.algorithm.rounds import Work
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
+from fedvoice.protocol.scoring import ErrorCounts
 from fedvoice.reporting.results import KindResult
-from fedvoice.simulation.quality import ErrorCounts
 
 
 class Kind(StrEnum):
@@ -79,8 +79,7 @@ def kind_results(
         kinds: by client id. held_out: clients whose errors are those of held-out speakers.
     """
     # SQL; reading results does not need it.
-    from fedvoice.simulation.fleet.books import errors_of
-
+    from fedvoice.server.store.books import errors_of
     from fedvoice.server.store.database import open_read_only
 
     store = open_read_only(store_dir)

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from fedvoice.protocol.cost import Cfmq
+from fedvoice.protocol.scoring import ErrorCounts
 from fedvoice.simulation.checkpoint import STATE_FILE, load_state, save_state
-from fedvoice.simulation.quality import ErrorCounts
 
 
 def test_a_state_in_the_layout_of_0_1_0_is_read_and_written_again(tmp_path: Path) -> None:

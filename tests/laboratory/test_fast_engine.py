@@ -14,12 +14,13 @@ from fedvoice.model_export.torch_engine import TorchEngine
 from fedvoice.protocol.engine import Example
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.plan import SpecAugment, TrainingPlan, frozen_parts
+from fedvoice.protocol.scoring import ErrorCounts
 from fedvoice.protocol.task import FeatureSettings
 from fedvoice.protocol.vocabulary import TargetKind
 from fedvoice.simulation.clients import ClientData
 from fedvoice.simulation.engines import TrainerSpec
 from fedvoice.simulation.fast.trainer import FastTrainer
-from fedvoice.simulation.quality import ErrorCounts, evaluate
+from fedvoice.simulation.quality import evaluate
 from fedvoice.simulation.settings import EngineKind
 from fedvoice.simulation.tasks import TrainingTask, unexported_task
 from tests.laboratory.tiny import (

@@ -15,12 +15,12 @@ from fedvoice.protocol.engine import Example, make_batch
 from fedvoice.protocol.errors import FedvoiceError
 from fedvoice.protocol.parameters import FlatVector
 from fedvoice.protocol.plan import SpecAugment, TrainingPlan
+from fedvoice.protocol.scoring import ErrorCounts
 from fedvoice.server.config import ServerConfig
 from fedvoice.simulation.clients import ClientData
 from fedvoice.simulation.cohort import RoundWork, UpdateLimits, train_cohort
 from fedvoice.simulation.fast.trainer import FastTrainer
 from fedvoice.simulation.federation import Federation, FederationState
-from fedvoice.simulation.quality import ErrorCounts
 from fedvoice.simulation.workers.pool import InlinePool, merge_parts, split_cohort
 from tests.laboratory.tiny import (
     Clients,

@@ -32,8 +32,9 @@ from fedvoice.laboratory.experiment.summary import (
     trials_csv,
 )
 from fedvoice.laboratory.experiment.trials import Trial, TrialSettings
+from fedvoice.protocol.scoring import ErrorCounts
 from fedvoice.reporting.results import Results, RoundResult
-from fedvoice.simulation.quality import ErrorCounts, count_label_errors
+from fedvoice.simulation.quality import count_label_errors
 
 
 def an_outcome(

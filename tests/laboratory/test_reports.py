@@ -15,7 +15,7 @@ from fedvoice.laboratory.experiment.progress import trial_dir
 from fedvoice.laboratory.experiment.report import EXPERIMENT_FILE, write_experiment
 from fedvoice.laboratory.experiment.runner import Failure, Gathered
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
-from fedvoice.simulation.quality import ErrorCounts
+from fedvoice.protocol.scoring import ErrorCounts
 from tests.laboratory.test_outcomes import an_outcome
 
 

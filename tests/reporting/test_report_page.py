@@ -73,6 +73,7 @@ def test_nothing_is_fetched_and_what_people_wrote_is_text(report: Path) -> None:
 def test_a_run_that_never_learned_says_what_is_usual(tmp_path: Path) -> None:
     row: dict[str, Any] = {field: 0 for field in RoundResult.__dataclass_fields__}
     row |= {"round": 1, "loss": None, "wer": 100.0, "heldout_wer": None, "end": "goal"}
+    row |= {"cer": None, "heldout_cer": None}
     rounds = [RoundResult(**row)]
     page = write_report(tmp_path, Results(rounds, {"wer": 100.0}, {})).read_text()
     assert "The error rate never left 100 %" in page

@@ -5,16 +5,16 @@ from __future__ import annotations
 import grpc
 import numpy as np
 import pytest
-from fedvoice.simulation.fleet.books import errors_of, read_books
 
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.plan import TrainingPlan
+from fedvoice.protocol.scoring import ErrorCounts
 from fedvoice.protocol.task import load_weights, parse_manifest
 from fedvoice.server.app import AggregationServer
 from fedvoice.server.cli import describe
+from fedvoice.server.store.books import errors_of, read_books
 from fedvoice.server.store.ledger import evaluation_rows, round_rows
-from fedvoice.simulation.quality import ErrorCounts
 from tests.server.support import make_package, quick_config
 from tests.waiting import wait_until
 

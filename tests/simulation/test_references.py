@@ -6,10 +6,11 @@ import numpy as np
 
 from fedvoice.data.memory import MappingDataset
 from fedvoice.protocol.parameters import FlatVector
+from fedvoice.protocol.scoring import ErrorCounts
 from fedvoice.protocol.text import TextRule
 from fedvoice.protocol.vocabulary import Vocabulary
 from fedvoice.simulation.engines import PhoneTrainer
-from fedvoice.simulation.quality import ErrorCounts, judged
+from fedvoice.simulation.quality import judged
 from fedvoice.simulation.speech import DatasetPopulation, FeatureLibrary
 from tests.device_runtime.tiny import BINS, TinyEngine, tiny_manifest
 
