@@ -131,7 +131,7 @@ class FedVoiceTest : SdkTest() {
 
         val stored = voice.store().examples(Split.TRAIN).single()
 
-        assertEquals("turn on the light", stored.transcript)
+        assertEquals("Turn ON the light", stored.transcript)
         assertEquals(Source.PROMPT, stored.source)
         val wav = (voice.store().audio(stored) as Audio.Held).wav
         assertEquals(44 + 2 * pcm.size, wav.size)
