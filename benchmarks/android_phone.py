@@ -190,11 +190,12 @@ def export(directory: Path) -> TaskPackage:
     from fedvoice.model_export.package import export_task
 
     model, vocabulary, bucket = MODELS["rnnt-2m"]
+    tokens = tuple(f"w{i}" for i in range(vocabulary - 1))
     config = ExportConfig(
         name="rnnt-2m",
         model=model,
         features=FEATURES,
-        vocabulary=VocabularyConfig(tokens=tuple(f"w{i}" for i in range(vocabulary - 1))),
+        vocabulary=VocabularyConfig(tokens=tokens, as_given=True),
         buckets=(BucketConfig(frames=bucket.frames, labels=bucket.labels, batch=bucket.batch),),
     )
     return export_task(config, directory).package
