@@ -56,7 +56,7 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     ),
     "evaluate": Subcommand(
         "fedvoice.simulation.cli:evaluate",
-        "Word error rate of a model on a manifest, greedy, in percent.",
+        "Word and character error rates of a model on a manifest, greedy, in percent.",
         "device",
         ("soundfile", "jiwer"),
     ),

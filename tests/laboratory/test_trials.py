@@ -18,7 +18,7 @@ from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.task import WEIGHTS_FILE
 from fedvoice.protocol.usage import Usage
 from fedvoice.reporting.callbacks import Callback, RoundEnd
-from fedvoice.reporting.results import Results, read_results
+from fedvoice.reporting.results import Books, Results, read_results
 from fedvoice.simulation.abandoned import STUCK_ROUNDS
 from fedvoice.simulation.checkpoint import STATE_FILE, load_state, save_state
 from fedvoice.simulation.fleet.prepare import Prepared
@@ -258,7 +258,7 @@ def test_phones_cannot_do_everything(experiment: Path, tmp_path: Path) -> None:
     from tests.laboratory.tiny import tiny_task
 
     with pytest.raises(FedvoiceError) as caught:
-        simulate_trial(trial, tiny_task(), UNSEEN, tmp_path, lambda books: None, 1)
+        simulate_trial(trial, tiny_task(), UNSEEN, tmp_path, lambda *_, **__: None, 1)
     assert caught.value.code is ErrorCode.BAD_CONFIG
     assert "engine phones" in caught.value.where
 
@@ -271,13 +271,15 @@ def test_phones_that_are_never_judged_have_results_all_the_same(
 
     (tmp_path / phones.TASK_DIR).mkdir()
     monkeypatch.setattr(phones, "load_package", lambda directory: None)
+    monkeypatch.setattr(phones, "config_of", lambda prepared: {})
+    monkeypatch.setattr(phones, "books_of", lambda prepared: Books([], None, None, 0, 0, 0))
     monkeypatch.setattr(phones, "simulate", lambda prepared, observe: Results([], {"wer": None}))
     monkeypatch.setattr(phones, "read_evaluations", lambda store, held_out: {})
     trial = the_trial(experiment, engine="phones", **{"server.evaluate_every": 0})
     results, evaluations = phones.simulate_trial(
-        trial, tiny_task(), UNSEEN, tmp_path, lambda books: None, 1
+        trial, tiny_task(), UNSEEN, tmp_path, lambda *_, **__: None, 1
     )
-    assert (results.final, evaluations) == ({"wer": None, "pooled": None}, {})
+    assert (results.final, evaluations) == ({"wer": None, "pooled": None, "pooled_cer": None}, {})
 
 
 def test_phones_share_as_many_processes_as_workers_are_wanted(
@@ -296,6 +298,8 @@ def test_phones_share_as_many_processes_as_workers_are_wanted(
     monkeypatch.setattr(run, "trial_task", lambda trial, tasks_dir, report: tiny_task())
     monkeypatch.setattr(run, "trial_usage", lambda *_, **__: UNSEEN)
     monkeypatch.setattr(phones, "load_package", lambda directory: None)
+    monkeypatch.setattr(phones, "config_of", lambda prepared: {})
+    monkeypatch.setattr(phones, "books_of", lambda prepared: Books([], None, None, 0, 0, 0))
     monkeypatch.setattr(phones, "simulate", simulate)
     monkeypatch.setattr(phones, "read_evaluations", lambda store, held_out: {})
     trial, quiet = the_trial(experiment, engine="phones"), lambda progress: None

@@ -47,7 +47,8 @@ def test_one_command_trains_evaluates_and_leaves_everything_behind(tmp_path, tin
     # Every round and evaluation is in the log, and what was heard in the report.
     with (out / "csv" / "evaluations.csv").open(newline="") as file:
         logged = [(row["round"], row["rate"]) for row in csv.DictReader(file)]
-    assert logged == [(n, rate) for n in ("2", "4") for rate in ("wer", "heldout_wer")]
+    rates = ("wer", "heldout_wer", "cer", "heldout_cer")
+    assert logged == [(n, rate) for n in ("2", "4") for rate in rates]
     heard = read_transcripts(out)
     assert {one.set for one in heard} == {"wer", "heldout_wer"}
     assert "What was recognised" in (out / "report.html").read_text()
