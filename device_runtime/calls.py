@@ -181,9 +181,19 @@ class ServerCalls:
 
     def report(self, report: PendingReport, offset: int) -> pb.ReportReply:
         """Send a report's bytes from `offset` on. After a broken call: ask where to resume."""
-        position = offset
+        position: int | None = offset
+
+        def held_bytes() -> int:
+            header = report.header
+            request = pb.ReportStatusRequest(client_id=header.client_id, report_id=header.report_id)
+            status: pb.ReportStatusReply = self._unary(self._stub.ReportStatus, request)
+            return status.received_bytes
 
         def attempt() -> pb.ReportReply:
+            nonlocal position
+            if position is None:
+                # To send all of it again costs more than to ask once more.
+                position = held_bytes()
             reply: pb.ReportReply = self._stub.Report(
                 self._report_messages(report, position), timeout=self._policy.timeout_secs
             )
@@ -192,14 +202,11 @@ class ServerCalls:
 
         def resume() -> int:
             nonlocal position
-            header = report.header
-            request = pb.ReportStatusRequest(client_id=header.client_id, report_id=header.report_id)
             try:
-                status: pb.ReportStatusReply = self._unary(self._stub.ReportStatus, request)
-                position = status.received_bytes
+                position = held_bytes()
             except grpc.RpcError:
-                position = 0  # not known: a server that holds more answers WRONG_OFFSET
-            return position
+                position = None  # not known: the line is still away
+            return position or 0
 
         return self._retrying("Report", attempt, progress=resume)
 

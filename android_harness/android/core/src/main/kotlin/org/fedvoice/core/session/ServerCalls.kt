@@ -113,21 +113,24 @@ class ServerCalls(
 
     /** Sends a report's bytes from [offset] on. After a broken call: asks where to resume. */
     suspend fun report(report: PendingReport, offset: Long): ReportReply {
-        var position = offset
+        var position: Long? = offset
+
+        suspend fun askHeldBytes() = unary(statusRequest(report), link::reportStatus).receivedBytes
         return retrying(
             "Report",
             progress = {
-                // Not known: 0; a server that holds more answers WRONG_OFFSET.
                 position =
                     try {
-                        unary(statusRequest(report), link::reportStatus).receivedBytes
+                        askHeldBytes()
                     } catch (_: CallFailure) {
-                        0
+                        null // not known: the line is still away
                     }
-                position
+                position ?: 0
             },
         ) {
-            link.report(messages(report, position), policy.timeoutSecs).also(traffic::received)
+            // To send all of it again costs more than to ask once more.
+            val from = position ?: askHeldBytes()
+            link.report(messages(report, from), policy.timeoutSecs).also(traffic::received)
         }
     }
 
