@@ -17,10 +17,15 @@ only some phones have, and goes on without them."""
 @contextmanager
 def without_processor_notices() -> Iterator[None]:
     """Within this, native code's lines about the processor are dropped; all others are written
-    when it ends."""
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as held:
+    when it ends. Nothing happens in a process without standard error."""
+    try:
         before = os.dup(2)
+    except OSError:
+        yield
+        return
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    with tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), 2)
         try:
             yield

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedvoice.algorithm.settings import AlgorithmConfig
 from fedvoice.arguments import Plugin, algorithm_config, callbacks_of, table_of, training_plan
-from fedvoice.data.dataset import Dataset, clients_of, identity_of
+from fedvoice.data.dataset import Dataset, identity_of
 from fedvoice.data.memory import MappingDataset, Pair
 from fedvoice.data.partitioning import PARTITIONS, version_of
 from fedvoice.model_export.config import ExportConfig
@@ -169,20 +169,20 @@ def simulate(
 def _trained(run: _Run, told: Callback, workers: int, allow_skipped: bool) -> Simulation:
     """The run's result, from its checkpoint or its beginning."""
     began, made = time.monotonic(), run.make_task(told)
-    clients = clients_of(run.dataset, run.partition, run.seed)
-    usage = usage_of(clients, made.manifest, told.noted)
+    # Workers know a registered partition by the module that it is in.
+    partition = run.partition
+    if partition is not None and workers > 1:
+        partition = PARTITIONS.travelling(partition)
+    source = partial(build_population, run.dataset, made.manifest, run.seed, partition=partition)
+    population = source()
+    usage = usage_of(population.clients, made.manifest, told.noted)
     for line in usage.lines():
         told.stated(line)
     if usage.whole.skipped or usage.warnings:
         _log.warning("%s: %s", run.name, "; ".join(usage.lines()))
     check_usable(usage, f"the examples of {run.name}", allow_skipped=allow_skipped)
     spec = TrainerSpec(run.engine, made.manifest, made.package_dir)
-    # Workers know a registered partition by the module that it is in.
-    partition = run.partition
-    if partition is not None and workers > 1:
-        partition = PARTITIONS.travelling(partition)
-    source = partial(build_population, run.dataset, made.manifest, run.seed, partition=partition)
-    trainer, population = spec.make(), source()
+    trainer = spec.make()
     shares = see_partition(population, told.stated, run.algorithm)
     judge = partial(judged, trainer, made.manifest, population)
     with closing(Spread(workers).pool_for(spec, source, trainer, population)) as pool:

@@ -44,7 +44,7 @@ def build_population(
     seed: int,
     library: FeatureLibrary | None = None,
     partition: str | None = None,
-) -> Population:
+) -> DatasetPopulation:
     """The clients of one run. `seed` is that of the partition.
 
     Args:

@@ -162,6 +162,11 @@ class DatasetPopulation:
         self.client_ids: Sequence[str] = clients.client_ids
 
     @property
+    def clients(self) -> Clients:
+        """The partitioned dataset."""
+        return self._clients
+
+    @property
     def tests(self) -> Mapping[str, References]:
         """Test examples by the name of their rate."""
         return self._clients.tests

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 from fedvoice.device_runtime.quiet import without_processor_notices
 
@@ -16,3 +18,12 @@ def test_only_the_notices_are_dropped(capfd):
     assert (
         capfd.readouterr().err == "something else\n[method.cpp:1] an error of the runtime\nafter\n"
     )
+
+
+def test_a_process_without_standard_error_goes_on():
+    program = (
+        "from fedvoice.device_runtime.quiet import without_processor_notices\n"
+        "with without_processor_notices(): print('inside')"
+    )
+    closed = ["sh", "-c", 'exec "$0" -c "$1" 2>&-', sys.executable, program]
+    assert subprocess.run(closed, stdout=subprocess.PIPE, check=True).stdout == b"inside\n"
