@@ -271,14 +271,15 @@ def _signals_raise() -> Iterator[None]:
 
     def stop(number: int, _frame: FrameType | None) -> None:
         # A second one, of either kind, ends at once: the store is whole at every moment.
-        for which, code in codes.items():
-            signal.signal(which, lambda *_, code=code: os._exit(code))
+        for which in before:
+            signal.signal(which, lambda *_, code=codes[which]: os._exit(code))
         raise _Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
-    before = {which: signal.getsignal(which) for which in codes}
-    for which in codes:
-        if before[which] is not signal.SIG_IGN:
-            signal.signal(which, stop)
+    # One that is ignored, as Ctrl-C under nohup, stays so.
+    found = {which: signal.getsignal(which) for which in codes}
+    before = {which: was for which, was in found.items() if was is not signal.SIG_IGN}
+    for which in before:
+        signal.signal(which, stop)
     try:
         yield
     finally:
