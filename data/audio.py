@@ -18,7 +18,7 @@ import numpy as np
 from fedvoice.data import decoders
 from fedvoice.data.containers import container_by_soundfile, container_of, first_bytes
 from fedvoice.data.wav import WavHeader, read_flac_header
-from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError, missing_extra
 from fedvoice.protocol.parameters import Float32Array
 from fedvoice.protocol.task import FeatureSettings
 
@@ -206,12 +206,11 @@ def resampled(waveform: Float32Array, rate: int, wanted: int, where: str) -> Flo
     try:
         import soxr
     except ImportError as error:
-        raise FedvoiceError(
-            ErrorCode.MISSING_EXTRA,
+        raise missing_extra(
+            "audio",
             where=where,
             got=f"{rate} Hz to be resampled and no soxr package",
             wanted="soxr",
-            next_step="Install it: pip install 'fedvoice[audio]'.",
         ) from error
     found: Float32Array = soxr.resample(waveform, rate, wanted, quality="HQ")
     return found.astype(np.float32, copy=False)

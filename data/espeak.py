@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError, missing_extra
 from fedvoice.protocol.parameters import Float32Array
 
 _SYNCHRONOUS = 2
@@ -47,12 +47,11 @@ class Espeak:
         try:
             import espeakng_loader
         except ImportError as error:
-            raise FedvoiceError(
-                ErrorCode.MISSING_EXTRA,
+            raise missing_extra(
+                "fleet",
                 where="synthetic corpus",
                 got="no espeakng-loader package",
                 wanted="espeak-ng's library and voices",
-                next_step="Install it: pip install 'fedvoice[fleet]'.",
             ) from error
         self._library: Any = ctypes.CDLL(espeakng_loader.get_library_path())
         data = str(espeakng_loader.get_data_path()).encode()

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from fedvoice.protocol.errors import ErrorCode, FedvoiceError, is_full, system_error
+from fedvoice.protocol.errors import FedvoiceError, is_full, missing_extra, system_error
 
 
 class Subcommand(NamedTuple):
@@ -175,12 +175,11 @@ def main() -> None:
 
 def _lacking(name: str, module: str) -> FedvoiceError:
     extra = SUBCOMMANDS[name].extra if name in SUBCOMMANDS else ""
-    return FedvoiceError(
-        ErrorCode.MISSING_EXTRA,
+    return missing_extra(
+        extra or "fleet",
         where=f"fedvoice {name}",
         got=f"no package {module!r}",
         wanted="an installation with this command's extra",
-        next_step=f"Install it: pip install 'fedvoice[{extra or 'fleet'}]'.",
     )
 
 

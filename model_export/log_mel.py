@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.errors import missing_extra
 from fedvoice.protocol.task import FeatureSettings
 
 
@@ -21,12 +21,11 @@ def of_torchaudio(module: str, name: str) -> Any:
     try:
         return getattr(import_module(f"torchaudio.{module}"), name)
     except (ImportError, OSError) as error:
-        raise FedvoiceError(
-            ErrorCode.MISSING_EXTRA,
+        raise missing_extra(
+            "fast",
             where=f"torchaudio.{module}.{name}",
             got=str(error),
             wanted="a torchaudio that belongs to the installed torch",
-            next_step="Install it: pip install 'fedvoice[fast]'.",
         ) from error
 
 

@@ -109,6 +109,17 @@ def system_error(error: OSError) -> FedvoiceError:
     )
 
 
+def missing_extra(extra: str, *, where: str, got: str, wanted: str) -> FedvoiceError:
+    """`missing-extra` for a package that an extra of fedvoice installs."""
+    return FedvoiceError(
+        ErrorCode.MISSING_EXTRA,
+        where=where,
+        got=got,
+        wanted=wanted,
+        next_step=f"Install it: pip install 'fedvoice[{extra}]'.",
+    )
+
+
 def make_folder(path: Path) -> None:
     """Create the folder `path` and check that files can be written into it.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError, missing_extra
 from fedvoice.protocol.text import TextRule, lowered, normalise
 
 BLANK = 0
@@ -67,12 +67,11 @@ class Vocabulary(BaseModel):
         try:
             from sentencepiece import SentencePieceProcessor
         except ImportError as error:
-            raise FedvoiceError(
-                ErrorCode.MISSING_EXTRA,
+            raise missing_extra(
+                "device",
                 where="word-piece targets",
                 got="no sentencepiece package",
                 wanted="sentencepiece",
-                next_step="Install it: pip install 'fedvoice[device]'.",
             ) from error
         return SentencePieceProcessor(model_proto=base64.b64decode(self.piece_model))
 

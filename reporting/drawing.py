@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.errors import missing_extra
 from fedvoice.reporting.page import LIGHT
 
 WIDTH_INCHES, HEIGHT_INCHES = 5.0, 3.3
@@ -76,12 +76,11 @@ def pyplot() -> Any:
     try:
         import matplotlib as mpl
     except ImportError as error:
-        raise FedvoiceError(
-            ErrorCode.MISSING_EXTRA,
+        raise missing_extra(
+            "fleet",
             where="figures of a report",
             got="no matplotlib package",
             wanted="matplotlib",
-            next_step="Install it: pip install 'fedvoice[fleet]'.",
         ) from error
     mpl.use("Agg")
     from matplotlib import pyplot as made

@@ -17,7 +17,7 @@ import typer
 
 from fedvoice.data.audio import read_facts
 from fedvoice.data.splits import drawn_split
-from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError, missing_extra
 from fedvoice.protocol.files import read_text
 from fedvoice.protocol.text import fold_white_space
 from fedvoice.protocol.usage import Reason, Usage
@@ -191,12 +191,11 @@ def base_of(folder: Path, paths: Iterable[str]) -> Path:
 
 def missing_package(name: str, error: ImportError) -> FedvoiceError:
     """The error of a reader whose library is not installed."""
-    return FedvoiceError(
-        ErrorCode.MISSING_EXTRA,
+    return missing_extra(
+        "corpora",
         where=f"the reader that uses {name}",
         got=str(error),
         wanted=name,
-        next_step="Install it: pip install 'fedvoice[corpora]'.",
     )
 
 

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from fedvoice.protocol.errors import ErrorCode, FedvoiceError, system_error
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError, missing_extra, system_error
 from fedvoice.protocol.task import WEIGHTS_FILE
 from fedvoice.reporting.callbacks import Callback, RoundEnd, RunInfo
 from fedvoice.reporting.results import RESULTS_FILE, Results
@@ -150,10 +150,9 @@ def demand(package: str, extra: str) -> None:
         FedvoiceError: `missing-extra`.
     """
     if find_spec(package) is None:
-        raise FedvoiceError(
-            ErrorCode.MISSING_EXTRA,
+        raise missing_extra(
+            extra,
             where=f"callback {extra}",
             got=f"no {package} package",
             wanted=package,
-            next_step=f"Install it: pip install 'fedvoice[{extra}]'.",
         )

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError, missing_extra
 from fedvoice.simulation.cohort import CohortPart, RoundWork, train_cohort
 from fedvoice.simulation.workers.pool import PoolRound, WorkerSpec, merge_parts, split_cohort
 
@@ -189,12 +189,11 @@ def load_ray() -> Any:
     try:
         import ray
     except ImportError as error:
-        raise FedvoiceError(
-            ErrorCode.MISSING_EXTRA,
+        raise missing_extra(
+            "ray",
             where="the Ray worker pool",
             got="no module ray",
             wanted="the extra `ray`",
-            next_step="Install it: pip install 'fedvoice[ray]'.",
         ) from error
     return ray
 

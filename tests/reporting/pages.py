@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fedvoice.reporting.results import KindResult, Results, RoundResult
+from fedvoice.reporting.results import KindResult, Results
 from fedvoice.reporting.words import Transcript, write_transcripts
+from tests.rounds import a_round
 
 LONG = "a-setting-" * 20
 
@@ -13,22 +14,12 @@ LONG = "a-setting-" * 20
 def a_run(folder: Path, rounds: int = 30) -> Results:
     """Results as a simulation writes them; its transcripts are written into `folder`."""
     rows = [
-        RoundResult(
-            round=number,
+        a_round(
+            number,
             loss=None if number == 7 else 6.0 / number,  # 7: abandoned
             wer=100.0 / number if number % 3 == 0 else None,
             heldout_wer=120.0 / number if number % 3 == 0 else None,
-            clients=10,
             examples=0 if number == 7 else 200,
-            steps=30,
-            bytes_down=16_000_000,
-            bytes_up=16_000_000,
-            cfmq_communication_bytes=32e6 * number,
-            cfmq_compute_bytes=2e8 * number,
-            wall_secs=1.5,
-            memory_bytes=7_000_000,
-            peak_memory_bytes=9_000_000,
-            analytic_cfmq_bytes=2.3e8 * number,
             end="abandoned, timeout" if number == 7 else "committed, goal",
         )
         for number in range(1, rounds + 1)

@@ -18,10 +18,11 @@ from fedvoice.laboratory.experiment.runner import Gathered
 from fedvoice.laboratory.experiment.summary import summarise
 from fedvoice.reporting.page import DARK, LIGHT, SERIES, table, themed
 from fedvoice.reporting.report import write_report
-from fedvoice.reporting.results import Results, RoundResult
+from fedvoice.reporting.results import Results
 from fedvoice.reporting.words import Transcript, marked, read_transcripts, write_transcripts
 from tests.laboratory.test_outcomes import an_outcome
 from tests.reporting.pages import a_run, transcripts
+from tests.rounds import a_round
 
 
 @pytest.fixture(scope="module")
@@ -71,10 +72,7 @@ def test_nothing_is_fetched_and_what_people_wrote_is_text(report: Path) -> None:
 
 
 def test_a_run_that_never_learned_says_what_is_usual(tmp_path: Path) -> None:
-    row: dict[str, Any] = {field: 0 for field in RoundResult.__dataclass_fields__}
-    row |= {"round": 1, "loss": None, "wer": 100.0, "heldout_wer": None, "end": "goal"}
-    row |= {"cer": None, "heldout_cer": None}
-    rounds = [RoundResult(**row)]
+    rounds = [a_round(1, loss=None, wer=100.0)]
     page = write_report(tmp_path, Results(rounds, {"wer": 100.0}, {})).read_text()
     assert "The error rate never left 100 %" in page
     assert "What was recognised" not in page

@@ -18,6 +18,7 @@ from fedvoice.reporting.following import Following
 from fedvoice.reporting.rates import rates_in
 from fedvoice.reporting.results import Books, Results, RoundResult
 from fedvoice.reporting.trackers import tracker
+from tests.rounds import a_round
 
 CONFIG = {
     "name": "tiny",
@@ -32,29 +33,15 @@ LOSSES = {1: 3.0, 2: 1.5, 3: 1.0}
 FACT = "training: 20 utterances used; left out: 2 too-short (first: a.wav)"
 
 
-def a_round(number: int) -> RoundResult:
-    return RoundResult(
-        round=number,
-        loss=LOSSES[number],
-        wer=RATES[number],
-        heldout_wer=None,
-        clients=10,
-        examples=200,
-        steps=30,
-        bytes_down=16_000_000,
-        bytes_up=16_000_000,
-        cfmq_communication_bytes=32e6 * number,
-        cfmq_compute_bytes=2e8 * number,
-        wall_secs=1.5,
-        end="goal",
-    )
+def logged_round(number: int) -> RoundResult:
+    return a_round(number, loss=LOSSES[number], wer=RATES[number])
 
 
 def tell(name: str, folder: Path, *, first: int = 1, last: int = 3, ends: bool = True) -> None:
     """A run of three rounds, or a part of it, as the driver of rounds tells it."""
     (folder / "report.html").write_text("<p>a report</p>")
     (folder / "weights.safetensors").write_bytes(b"weights")
-    rows = [a_round(number) for number in range(1, last + 1)]
+    rows = [logged_round(number) for number in range(1, last + 1)]
     results = Results(rows, {"wer": 41.5, "complete": True, "usage": {"train": {"used": 20}}})
     results.write(folder)
     told = Callbacks(make_callbacks([name]))
@@ -277,7 +264,7 @@ def test_a_round_of_a_server_is_told_once_its_evaluation_is_in() -> None:
     def books(*rows: RoundResult) -> Books:
         return Books(list(rows), None, None, 0, 0, 0)
 
-    one, two, three = (a_round(number) for number in (1, 2, 3))
+    one, two, three = (logged_round(number) for number in (1, 2, 3))
     waiting = RoundResult(**{**vars(one), "wer": None})
     following.show(books(waiting))
     assert not told
