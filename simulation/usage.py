@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,8 +24,11 @@ from fedvoice.protocol.files import write_file
 from fedvoice.protocol.notes import Note
 from fedvoice.protocol.task import TaskManifest
 from fedvoice.protocol.usage import Reason, Usage, demand_usable, total
+from fedvoice.protocol.utterance import audio_of
 from fedvoice.protocol.utterances import MANIFEST_LOGGER, Utterance
 
+USAGE_DIR = "usage"
+"""Folder of counts, beside what shares them."""
 LISTENED_SECS = 10 * 3600.0
 """Of a longer corpus only headers and texts are looked at; `fedvoice data check` listens to any."""
 _NOTED_EVERY = 200
@@ -108,25 +112,41 @@ def usage_of(
 def kept_usage(
     dataset: Dataset, seed: int, task: TaskManifest, folder: Path, note: Note
 ) -> CorpusUsage:
-    """`usage_of`, looked at once for all trials that share a corpus and a task.
+    """`usage_of`, looked at once for all trials that share a corpus and a task, until a file of the
+    corpus is written again.
 
     Args:
         seed: of the partition. folder: where it is kept.
     """
+    with said_of_manifests() as said:
+        clients = clients_of(dataset, seed=seed)
     parts = {
         "data": identity_of(dataset),
+        "files": _versions(clients),
         "task": task.model_dump(mode="json", include={"features", "buckets", "vocabulary"}),
     }
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:20]
     path = folder / f"{digest}.json"
     if path.is_file():
         return CorpusUsage.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    with said_of_manifests() as said:
-        clients = clients_of(dataset, seed=seed)
     found = usage_of(clients, task, note, said)
     folder.mkdir(parents=True, exist_ok=True)
     write_file(path, json.dumps(found.as_dict(), indent=1))
     return found
+
+
+def _versions(clients: Clients) -> str:
+    """Digest of the corpus's sound files as they are now: sizes and times of writing."""
+    digest = hashlib.sha256()
+    parts = [*(clients.train(own) for own in clients.client_ids), *clients.tests.values()]
+    listed = [r for part in parts if not isinstance(part, Examples) for r in part]
+    for audio in sorted({audio_of(r) for r in listed if isinstance(r, Utterance)}):
+        try:
+            found = os.stat(audio)
+        except OSError:
+            continue  # reading it raises the precise error
+        digest.update(f"{audio}|{found.st_size}|{found.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
 
 
 def check_usable(usage: CorpusUsage, where: str, *, allow_skipped: bool = False) -> None:

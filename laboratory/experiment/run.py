@@ -40,15 +40,13 @@ from fedvoice.simulation.quality import judged
 from fedvoice.simulation.tasks import TrainingTask, exported_task, unexported_task
 from fedvoice.simulation.training import run_rounds
 from fedvoice.simulation.transcripts import keep_transcripts
-from fedvoice.simulation.usage import CorpusUsage, check_usable, kept_usage
+from fedvoice.simulation.usage import USAGE_DIR, CorpusUsage, check_usable, kept_usage
 from fedvoice.simulation.workers.spread import HERE, Spread
 
 if TYPE_CHECKING:
     from fedvoice.reporting.results import Books
 
 _log = logging.getLogger("fedvoice.laboratory")
-
-USAGE_DIR = "usage"
 
 
 def trial_task(trial: Trial, tasks_dir: Path, note: Note) -> TrainingTask:

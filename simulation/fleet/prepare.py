@@ -29,7 +29,7 @@ from fedvoice.simulation.fleet.config import SimulationConfig
 from fedvoice.simulation.fleet.kinds import Kind, assign_kinds
 from fedvoice.simulation.fleet.server import server_config
 from fedvoice.simulation.processes import Child, undisturbed
-from fedvoice.simulation.usage import CorpusUsage, check_usable, said_of_manifests, usage_of
+from fedvoice.simulation.usage import USAGE_DIR, CorpusUsage, check_usable, kept_usage
 
 if TYPE_CHECKING:
     from fedvoice.model_export.config import ExportConfig
@@ -153,13 +153,14 @@ def _make(
 
     # Errors are raised before the long part.
     dataset = prepared_data(config, directory, progress)
-    with said_of_manifests() as said:
-        clients = clients_of(dataset, seed=config.seed)
-    assign_kinds(config.fleet.counts, len(clients.phones), config.seed)
-    server_config(config, clients.phones)
+    phones = clients_of(dataset, seed=config.seed).phones
+    assign_kinds(config.fleet.counts, len(phones), config.seed)
+    server_config(config, phones)
     fields = {"seed": config.seed, "plan": config.plan.model_dump(), **config.task}
     export = export_config(dataset, fields, config.name)
-    usage = usage_of(clients, unexported_manifest(export), progress, said)
+    # Kept, so that a resumed run does not listen to its corpus again.
+    task = unexported_manifest(export)
+    usage = kept_usage(dataset, config.seed, task, directory / USAGE_DIR, progress)
     check_usable(usage, f"[data] of {config.name}", allow_skipped=allow_skipped)
     write_file(directory / USAGE_FILE, json.dumps(usage.as_dict(), indent=1))
     _export(export, directory, progress)

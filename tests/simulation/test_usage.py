@@ -14,7 +14,9 @@ from fedvoice.data.memory import MappingDataset
 from fedvoice.data.speech import SpeechCorpus
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.reporting.callbacks import Callback
-from fedvoice.simulation.usage import CorpusUsage, said_of_manifests
+from fedvoice.simulation.populations import export_config
+from fedvoice.simulation.tasks import unexported_task
+from fedvoice.simulation.usage import CorpusUsage, kept_usage, said_of_manifests
 
 RATE = 16000
 TASK = {
@@ -139,3 +141,17 @@ def test_what_reading_a_manifest_says_is_kept_with_the_counts(tmp_path):
         data.utterances()
     assert len(said) == 1
     assert "training" in said[0]
+
+
+def test_counts_are_kept_until_a_recording_is_written_again(tmp_path):
+    data, looked = faulty(tmp_path, good=20), []
+    manifest = unexported_task(export_config(data, TASK, "task")).manifest
+
+    def look() -> CorpusUsage:
+        return kept_usage(data, 0, manifest, tmp_path / "usage", looked.append)
+
+    first = look()
+    assert (first.train.used, len(looked)) == (20, 1)
+    assert (look(), len(looked)) == (first, 1)
+    soundfile.write(tmp_path / "nan.wav", noise(0.5), RATE, subtype="FLOAT")
+    assert look().train.used == 21
