@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedvoice.android_harness.emulation.recordings import for_android
+from fedvoice.data.audio import read_facts
 from fedvoice.data.speakers import PhoneData
 from fedvoice.device_runtime.conditions import (
     Conditions,
@@ -17,7 +18,9 @@ from fedvoice.device_runtime.conditions import (
     ScriptedConditions,
     always,
 )
+from fedvoice.device_runtime.course import UNUSABLE
 from fedvoice.device_runtime.store import ExampleStore, NewExample, Split
+from fedvoice.protocol.errors import FedvoiceError
 from fedvoice.protocol.utterances import Utterance
 from fedvoice.simulation.fleet.config import FleetConfig
 from fedvoice.simulation.fleet.kinds import Kind, kinds_of
@@ -63,10 +66,25 @@ def set_up_phones(
         phone.state_dir.mkdir(parents=True, exist_ok=True)
         store = phone.store
         if store.count(Split.TRAIN) + store.count(Split.TEST) == 0:
-            examples = _EXAMPLES[kind]
-            store.add_all(examples(own.train, Split.TRAIN) + examples(own.test, Split.TEST))
+            store.add_all(
+                _readable(kind, own.train, Split.TRAIN) + _readable(kind, own.test, Split.TEST)
+            )
         phones.append(phone)
     return phones
+
+
+def _readable(kind: Kind, utterances: Sequence[Utterance], split: Split) -> list[NewExample]:
+    """Utterances as a phone stores them, without those that nobody can read: they were counted
+    before (`simulation.usage`)."""
+    found: list[NewExample] = []
+    for utterance in utterances:
+        try:
+            read_facts(utterance.audio_path, utterance.where)
+            found += _EXAMPLES[kind]([utterance], split)
+        except FedvoiceError as error:
+            if error.code not in UNUSABLE:
+                raise
+    return found
 
 
 def python_examples(utterances: Sequence[Utterance], split: Split) -> list[NewExample]:

@@ -12,8 +12,11 @@ import soundfile
 import fedvoice
 from fedvoice.data.memory import MappingDataset
 from fedvoice.data.speech import SpeechCorpus
+from fedvoice.device_runtime.store import Split
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.reporting.callbacks import Callback
+from fedvoice.simulation.fleet.config import FleetConfig
+from fedvoice.simulation.fleet.phones import set_up_phones
 from fedvoice.simulation.populations import export_config
 from fedvoice.simulation.tasks import unexported_task
 from fedvoice.simulation.usage import CorpusUsage, kept_usage, said_of_manifests
@@ -155,3 +158,11 @@ def test_counts_are_kept_until_a_recording_is_written_again(tmp_path):
     assert (look(), len(looked)) == (first, 1)
     soundfile.write(tmp_path / "nan.wav", noise(0.5), RATE, subtype="FLOAT")
     assert look().train.used == 21
+
+
+def test_a_phone_is_given_what_can_be_read(tmp_path):
+    data = corpus(tmp_path, {"damaged.wav": (noise(0.5), "no")}, good=3)
+    (tmp_path / "damaged.wav").write_bytes(b"no sound at all")
+    phones = set_up_phones(data.clients().phones, FleetConfig(), tmp_path / "phones", seed=0)
+    (phone,) = phones
+    assert phone.store.count(Split.TRAIN) == 3
