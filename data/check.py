@@ -24,6 +24,7 @@ from fedvoice.data.fit import targets_or_reason
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.parameters import Float32Array
 from fedvoice.protocol.task import TaskManifest
+from fedvoice.protocol.text import unknown_characters
 from fedvoice.protocol.usage import LeftOut, Reason, Usage
 from fedvoice.protocol.utterance import Utterance, audio_of
 from fedvoice.protocol.utterances import iterate_manifest
@@ -59,6 +60,7 @@ class ManifestReport:
     rates: Counter[int] = field(default_factory=Counter)
     channels: Counter[int] = field(default_factory=Counter)
     characters: Counter[str] = field(default_factory=Counter)
+    """Of the transcripts."""
     words: dict[str, Counter[str]] = field(
         default_factory=lambda: {"train": Counter(), "test": Counter()}
     )
@@ -333,6 +335,13 @@ def _about_speakers(report: ManifestReport) -> Iterator[str]:
 def _about_spelling(report: ManifestReport) -> Iterator[str]:
     from fedvoice.data.spelling import rare_characters, spelled_differently
 
+    newer = sorted(c for c in report.characters if unknown_characters(c))
+    if newer:
+        total = sum(report.characters[c] for c in newer)
+        yield (
+            f"{_times(total, 'character')} newer than the text rule's Unicode, kept as written"
+            + _shown([f"U+{ord(c):04X}" for c in newer])
+        )
     rare = rare_characters(report.characters)
     if rare:
         yield f"{_times(len(rare), 'rare character')}" + _shown([repr(c) for c in rare])

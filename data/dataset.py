@@ -33,6 +33,8 @@ from fedvoice.protocol.engine import Examples, Int64Array
 from fedvoice.protocol.notes import Note
 from fedvoice.protocol.registry import Registry
 from fedvoice.protocol.text import label_of
+from fedvoice.protocol.usage import Reason, Usage
+from fedvoice.protocol.utterance import audio_of
 from fedvoice.protocol.utterances import Utterance
 from fedvoice.protocol.vocabulary import Vocabulary
 
@@ -291,8 +293,12 @@ class ArrayClients:
 class UtteranceClients:
     """Utterances as `data.speakers` partitions them."""
 
-    def __init__(self, phones: Iterable[PhoneData]) -> None:
+    def __init__(self, phones: Iterable[PhoneData], listed: Sequence[Utterance] = ()) -> None:
+        """Args:
+        listed: the corpus's utterances, of which those that no client was given are counted.
+        """
         self.phones: Sequence[PhoneData] = list(phones)
+        self._listed = listed
         self._train: dict[str, list[Utterance]] = {p.client_id: p.train for p in self.phones}
         self.client_ids: Sequence[str] = [p.client_id for p in self.phones if p.train]
 
@@ -303,6 +309,17 @@ class UtteranceClients:
     def report(self) -> PartitionReport:
         """See `report_of`; the labels are transcripts."""
         return report_of_phones(self.phones)
+
+    def not_chosen(self) -> Usage:
+        """The corpus's utterances that no client was given: of other kinds, of the final test where
+        the development split is used."""
+        parts = [part for phone in self.phones for part in (phone.train, phone.test)]
+        given = {(audio_of(u), u.offset_secs) for part in parts for u in part}
+        found = Usage()
+        for utterance in self._listed:
+            if (audio_of(utterance), utterance.offset_secs) not in given:
+                found.leave_out(Reason.NOT_CHOSEN, utterance.where)
+        return found
 
     @property
     def tests(self) -> Mapping[str, References]:

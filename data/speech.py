@@ -71,10 +71,16 @@ class DataConfig(SpeechPartitionSettings, Corpus):
             FedvoiceError: what `read_manifest` and `check_durations` raise; `bad-config` if none
                 is left.
         """
+        return self._of_chosen_kinds(self._listed())
+
+    def _listed(self) -> list[Utterance]:
         assert self.manifest is not None, "synthetic voices are prepared first"
         found = read_manifest(self.manifest)
         _check_once(self.manifest, found)
-        found = [u for u in found if not self.kinds or u.kind in self.kinds]
+        return found
+
+    def _of_chosen_kinds(self, listed: Sequence[Utterance]) -> list[Utterance]:
+        found = [u for u in listed if not self.kinds or u.kind in self.kinds]
         if not found:
             raise FedvoiceError(
                 ErrorCode.BAD_CONFIG,
@@ -94,7 +100,8 @@ class DataConfig(SpeechPartitionSettings, Corpus):
         self, partition: str | PartitionRule | None = None, seed: int = 0
     ) -> UtteranceClients:
         """One client a speaker, or the partition's clients."""
-        return partition_utterances(self.utterances(), self, partition, seed)
+        listed = self._listed()
+        return partition_utterances(self._of_chosen_kinds(listed), self, partition, seed, listed)
 
 
 class SpeechCorpus(DataConfig):
@@ -114,9 +121,15 @@ def partition_utterances(
     rules: SpeechPartitionSettings,
     rule: str | PartitionRule | None,
     seed: int,
+    listed: Sequence[Utterance] | None = None,
 ) -> UtteranceClients:
-    """Partition utterances by a dataset's settings, or by `rule` instead."""
-    return UtteranceClients(partition(utterances, rules, seed=seed, rule=rule))
+    """Partition utterances by a dataset's settings, or by `rule` instead.
+
+    Args:
+        listed: those that `utterances` were chosen of; the clients count what they were not given.
+    """
+    phones = partition(utterances, rules, seed=seed, rule=rule)
+    return UtteranceClients(phones, utterances if listed is None else listed)
 
 
 _checked: set[tuple[str, int, int]] = set()

@@ -88,6 +88,7 @@ class Phone:
         self._sleep = sleep
         self._retry_stream = Stream(0, client_id, 0, Purpose.RETRY)
         self._outbox = Outbox(state_dir)
+        self._said: set[str] = set()
         self._assignment_file = AssignmentFile(state_dir)
         self._checkpoint_path = state_dir / "checkpoint"
         self._features = FeatureCache(self._settings.feature_cache_bytes)
@@ -177,7 +178,7 @@ class Phone:
 
         every_secs = self._settings.checkpoint_secs
         report = perform(
-            PhoneWork(self.client_id, assignment, loaded, weights),
+            PhoneWork(self.client_id, assignment, loaded, weights, self._said),
             self._store,
             self._features,
             None if every_secs is None else Checkpoint(self._checkpoint_path, every_secs),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fedvoice.device_runtime.checkpoint import Checkpoint
 from fedvoice.device_runtime.engines import LoadedEngine
@@ -30,6 +30,15 @@ class PhoneWork:
     assignment: pb.Assignment
     loaded: LoadedEngine
     weights: FlatVector
+    said: set[str] = field(default_factory=set)
+    """What was said of the phone's examples in earlier rounds."""
+
+    def say(self, purpose: str, examples: LocalExamples) -> None:
+        """Log how many examples are used and what is left out, once, until that changes."""
+        line = f"{self.client_id}: {purpose}: {examples.usage.describe()}"
+        if line not in self.said:
+            self.said.add(line)
+            _log.info("%s", line)
 
 
 def perform(
@@ -55,8 +64,7 @@ def _train(
     plan = TrainingPlan.from_message(work.assignment.plan)
     engine, round_number = work.loaded.engine, work.assignment.round
     examples = LocalExamples(engine, store, store.examples(Split.TRAIN), features)
-    if examples.skipped:
-        _log.info("%s: %s", work.client_id, examples.usage.describe())
+    work.say("training", examples)
     result = train(
         engine,
         examples,
@@ -93,6 +101,7 @@ def _evaluate(
 ) -> PendingReport | None:
     engine = work.loaded.engine
     examples = LocalExamples(engine, store, store.examples(Split.TEST), features)
+    work.say("tests", examples)
     statistics = evaluate(
         engine,
         examples,

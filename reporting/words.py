@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fedvoice.protocol.files import read_json_lines, write_file
+from fedvoice.protocol.scoring import CharacterErrors, count_character_errors
 from fedvoice.reporting.page import folded, paragraph, table
 
 TRANSCRIPTS_FILE = "transcripts.jsonl"
@@ -49,9 +50,14 @@ class Transcript:
         """Words of the reference."""
         return len(self.reference.split())
 
+    @cached_property
+    def characters(self) -> CharacterErrors:
+        """Errors and number of the reference's characters."""
+        return count_character_errors([self.reference], [self.hypothesis])
+
     @property
     def rate(self) -> float:
-        """Percent."""
+        """Percent of the words."""
         return 100.0 * self.errors / max(1, self.words)
 
 
@@ -118,7 +124,11 @@ def by_speaker(found: Sequence[Transcript]) -> str:
     rows = []
     for (name, speaker), own in groups.items():
         words, errors = sum(t.words for t in own), sum(t.errors for t in own)
-        rows.append((100.0 * errors / max(1, words), name, speaker, len(own), words, errors))
+        chars = CharacterErrors(
+            sum(t.characters.char_errors for t in own), sum(t.characters.chars for t in own)
+        )
+        rate = 100.0 * errors / max(1, words)
+        rows.append((rate, name, speaker, len(own), words, errors, 100.0 * chars.cer))
     rows.sort(key=lambda row: (-row[0], row[1:3]))
     largest = max(100.0, rows[0][0])
     cells = [
@@ -127,13 +137,14 @@ def by_speaker(found: Sequence[Transcript]) -> str:
             "held out" if name.startswith("heldout") else "trains",
             f"{rate:.1f}",
             f'<span class="bar"><i style="width:{100 * rate / largest:.0f}%"></i></span>',
+            f"{cer:.1f}",
             str(errors),
             str(words),
             str(utterances),
         )
-        for rate, name, speaker, utterances, words, errors in rows[:_MOST_SPEAKERS]
+        for rate, name, speaker, utterances, words, errors, cer in rows[:_MOST_SPEAKERS]
     ]
-    heads = ["speaker", "", "WER %", "", "errors", "words", "utterances"]
+    heads = ["speaker", "", "WER %", "", "CER %", "errors", "words", "utterances"]
     more = len(rows) - len(cells)
     rates = [row[0] for row in rows]
     told = (

@@ -14,7 +14,7 @@ from typing import Any
 
 from fedvoice.data.audio import check_array, read_waveform, segment_bounds
 from fedvoice.data.check import Facts, check_duration
-from fedvoice.data.dataset import Clients, Dataset, clients_of, identity_of
+from fedvoice.data.dataset import Clients, Dataset, UtteranceClients, clients_of, identity_of
 from fedvoice.data.fit import REASONS, bucket_reason, targets_or_reason, text_and_targets
 from fedvoice.data.readiness import warnings_of_clients
 from fedvoice.data.references import ArrayReference, Reference, References
@@ -102,8 +102,11 @@ def usage_of(
     training = [clients.train(client_id) for client_id in clients.client_ids]
     tests = dict(clients.tests)
     looking = _Looking(task, note, [*training, *tests.values()])
+    trained = total(looking.at(part) for part in training)
+    if isinstance(clients, UtteranceClients):
+        trained.add(clients.not_chosen())
     return CorpusUsage(
-        total(looking.at(part) for part in training),
+        trained,
         {name: looking.at(part, testing=True) for name, part in tests.items()},
         (*said, *warnings_of_clients(clients, task.vocabulary)),
     )

@@ -131,6 +131,8 @@ def test_warnings_say_what_a_person_should_know(
         "1 word written in several ways: cafe / café",
     ):
         assert any(said in warning for warning in warnings), (said, warnings)
+    newer = check_manifest(corpus({"text": "hey \U0001fae8"}), listen=False)
+    assert any("1 character newer" in w and "U+1FAE8" in w for w in newer.warnings)
     untested = check_manifest(corpus({"split": "train"}), listen=False)
     assert any("no utterance is for testing" in warning for warning in untested.warnings)
 

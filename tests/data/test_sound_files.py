@@ -21,6 +21,7 @@ from fedvoice.device_runtime.cli import add_manifest
 from fedvoice.device_runtime.store import ExampleStore, NewExample, Split
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.task import FeatureSettings
+from fedvoice.protocol.usage import Usage
 from fedvoice.protocol.utterances import Utterance, write_manifest
 from fedvoice.simulation.speech import FeatureLibrary
 
@@ -339,6 +340,15 @@ def test_hidden_files_of_other_systems_are_passed_over(tmp_path: Path) -> None:
     for name in ("anna/._1.wav", ".DS_Store", "anna/.DS_Store", "README.txt"):
         (tmp_path / name).write_bytes(b"\0\5\x16\7")
     assert [(u.text, u.duration_secs) for u in folder(tmp_path)] == [("yes", 1.0)]
+    (anna / "2.wav").write_bytes(by_soundfile(tone(), "WAV"))
+    (anna / "3.wav").write_bytes(b"no sound")
+    (anna / "3.txt").write_text("no")
+    usage = Usage()
+    assert [u.text for u in folder(tmp_path, usage=usage)] == ["yes"]
+    assert usage.as_dict()["first_left_out"] == {
+        "empty-transcript": str(anna / "2.wav"),
+        "unreadable-audio": str(anna / "3.wav"),
+    }
     (anna / "1.txt").write_bytes("caf\u00e9".encode("latin-1"))
     with pytest.raises(FedvoiceError, match=r"1.txt.*0xe9 at offset 3"):
         folder(tmp_path)

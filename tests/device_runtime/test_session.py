@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from fedvoice.device_runtime.conditions import Conditions, Requirements, ScriptedConditions, always
 from fedvoice.device_runtime.examples import FeatureCache, LocalExamples
 from fedvoice.device_runtime.outcomes import Happened
-from fedvoice.device_runtime.store import Split
+from fedvoice.device_runtime.store import NewExample, Split
 from fedvoice.device_runtime.trainer import train
 from fedvoice.protocol.codec import decode
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
@@ -147,3 +149,25 @@ def test_a_phone_in_use_does_not_call(hut: Hut, server: ScriptedServer) -> None:
     assert server.messages == []
     hut.settings = replace(SETTINGS, requirements=Requirements(idle=False, unmetered=False))
     assert hut.restart().run_once().happened is Happened.NO_WORK
+
+
+def test_what_is_left_out_is_said_once(
+    hut: Hut, server: ScriptedServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    hut.store.add(NewExample(a_recording(9), "maybe"))
+
+    def said() -> list[str]:
+        return [line for line in caplog.messages if "utterances used" in line]
+
+    server.script.check_ins += [assignment(), assignment(assignment_id="a2", round=5)]
+    hut.phone.run_once()
+    hut.phone.run_once()
+    (line,) = said()
+    assert line.startswith(
+        "phone-1: training: 5 utterances used; left out: 1 unknown-token (first:"
+    )
+    hut.store.add(NewExample(a_recording(10), "perhaps"))
+    server.script.check_ins.append(assignment(assignment_id="a3", round=6))
+    hut.phone.run_once()
+    assert "2 unknown-token" in said()[1]

@@ -46,6 +46,11 @@ def test_it_shows_the_worst_and_typical_utterances_by_speaker(report: Path) -> N
     assert "<del>ile kosztuje chleb</del>" in page
     first = page.index("Error rate by speaker")
     assert page.index("Łukasz", first) < page.index("speaker 1<", first)
+    row = page[page.index("ولد", first) :]
+    assert re.findall(r">(\d+\.\d)<", row)[:2] == [
+        "50.0",
+        "20.0",
+    ]  # 1 of 2 words, 2 of 10 letters
 
 
 def test_every_figure_has_a_caption_and_its_values(report: Path) -> None:

@@ -160,6 +160,17 @@ def test_counts_are_kept_until_a_recording_is_written_again(tmp_path):
     assert look().train.used == 21
 
 
+def test_what_was_not_chosen_is_counted(tmp_path):
+    data = corpus(tmp_path, {}, good=6)
+    lines = data.manifest.read_text().splitlines()
+    other = [{**json.loads(line), "kind": "sentence"} for line in lines[:2]]
+    chosen = [{**json.loads(line), "kind": "word"} for line in lines[2:]]
+    data.manifest.write_text("\n".join(json.dumps(line) for line in (*other, *chosen)))
+    clients = SpeechCorpus(manifest=data.manifest, kinds=("word",)).clients()
+    (left,) = clients.not_chosen().left_out.values()
+    assert (left.count, left.first) == (2, f"{data.manifest}:1")
+
+
 def test_a_phone_is_given_what_can_be_read(tmp_path):
     data = corpus(tmp_path, {"damaged.wav": (noise(0.5), "no")}, good=3)
     (tmp_path / "damaged.wav").write_bytes(b"no sound at all")
