@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from fedvoice.algorithm.aggregation import UpdateFacts
+from fedvoice.algorithm.aggregation import Accumulator, UpdateFacts
 from fedvoice.algorithm.rounds import Work
 from fedvoice.protocol.codec import ENCODINGS, largest_payload_bytes, smallest_payload_bytes
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
@@ -74,6 +74,10 @@ class UpdateLimits:
     max_update_abs: float
     max_update_norm: float
     max_client_examples: int
+
+    def accumulator(self, size: int) -> Accumulator:
+        """An empty sum of updates of `size` elements within these bounds."""
+        return Accumulator(size, grid_bits=self.grid_bits, max_abs=self.max_update_abs)
 
 
 def check_statistics(

@@ -102,7 +102,7 @@ class FederatedAlgorithm:
 
     def accumulator(self) -> Accumulator:
         """An empty sum for one round."""
-        return Accumulator(self.table.total_size, grid_bits=self.config.grid_bits)
+        return self.limits.accumulator(self.table.total_size)
 
     def delta(self, total: Accumulator, spooled: Sequence[Spooled] = ()) -> FlatVector:
         """The round's delta float32 [P]: the weighted mean, or the cohort rule's result on the

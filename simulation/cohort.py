@@ -98,7 +98,7 @@ def train_cohort(
 ) -> CohortPart:
     """Train these clients, in groups of the trainer's preferred size; updates are folded as they
     arrive (law 3)."""
-    part = CohortPart(Accumulator(work.weights.size, grid_bits=work.limits.grid_bits))
+    part = CohortPart(work.limits.accumulator(work.weights.size))
     chain = work.chain
     for start in range(0, len(client_ids), trainer.clients_together):
         group = client_ids[start : start + trainer.clients_together]
@@ -131,7 +131,9 @@ def _fold(
             return ClientReport(client_id, statistics, 0, Reason.BEYOND_ENCODING.value)
         payload_bytes = len(payload)
         delta = decode(payload, encoding, delta.size, client_id)
-    refusal = check_facts(inspect(pieces_of(delta)), work.plan, work.limits)
+    refusal = check_facts(
+        inspect(pieces_of(delta), work.limits.max_update_abs), work.plan, work.limits
+    )
     if refusal is not None:
         return ClientReport(client_id, statistics, payload_bytes, _reason(refusal))
     if work.spool is not None:
