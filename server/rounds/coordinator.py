@@ -1,6 +1,7 @@
 """Runs the rounds: turns calls and time into events of the state machine, and runs its commands.
 
-One lock guards the state. Every event that changed the state is in the journal before any caller
+One lock guards the state. Events are handed to the store's writer under the lock, in their order,
+and waited for without it: every event that changed the state is in the journal before any caller
 gets an answer that depends on it. A report's event is written together with the report, after its
 payload was synced and before it is folded; `resume` therefore finds exactly what was acknowledged
 (law 4).
@@ -14,6 +15,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 
 from fedvoice.algorithm import rounds
 from fedvoice.algorithm.rounds import Phase, RoundRules, RoundState, Work
@@ -33,6 +35,8 @@ from fedvoice.server.store.traffic import TrafficBook
 log = logging.getLogger("fedvoice.server")
 
 RoundListener = Callable[[RoundState], None]
+WRITE_SECS = 120.0
+"""Longest wait for the store's writer; a disk that takes longer stops the server."""
 
 
 class Coordinator:
@@ -61,17 +65,26 @@ class Coordinator:
         self._stopping = False
         self._failure: BaseException | None = None
         self._finished = False
+        self._written: Future[None] = Future()
+        """Of the latest event, and so of all before it."""
+        self._written.set_result(None)
         self._resume()
 
     # Clients' requests
 
     def check_in(self, request: pb.CheckInRequest) -> pb.CheckInReply:
         """An assignment, or when to call again."""
+        reply, written = self._checked_in(request)
+        if reply.HasField("assignment"):
+            self._wait(written)
+        return reply
+
+    def _checked_in(self, request: pb.CheckInRequest) -> tuple[pb.CheckInReply, Future[None]]:
         with self._changed:
             now = self._clock()
             client = self._clients.register(request, now)
             if self._finished:
-                return pb.CheckInReply(retry=pace.FINISHED.to_message())
+                return pb.CheckInReply(retry=pace.FINISHED.to_message()), self._written
             self._start_if_ready(now)
             # Any client may take a place in an open round, but training needs examples.
             nothing_to_do = self._state.rules.open_to_all and client.train_examples == 0
@@ -82,8 +95,9 @@ class Coordinator:
             ):
                 for command in self._step(rounds.CheckedIn(now, client.client_id)):
                     if isinstance(command, rounds.Grant):
-                        return pb.CheckInReply(assignment=self._assignment(command))
-            return pb.CheckInReply(retry=self._retry(now))
+                        granted = pb.CheckInReply(assignment=self._assignment(command))
+                        return granted, self._written
+            return pb.CheckInReply(retry=self._retry(now)), self._written
 
     def retry(self) -> pb.RetryWindow:
         """When a client that has reported should call again."""
@@ -115,12 +129,13 @@ class Coordinator:
             self._step(
                 rounds.ReportAccepted(now, report.client_id), report=report, evaluation=evaluation
             )
-            if report.work != Work.TRAIN:
-                return True
-            total = self._sum.open()
+            written = self._written
+            total = self._sum.open() if report.work == Work.TRAIN else None
             self._folding += 1
         try:
-            self._sum.fold(report, total)
+            self._wait(written)
+            if total is not None:
+                self._sum.fold(report, total)
         except BaseException as error:
             # Recorded but not in the sum: the round must not be committed. A restart folds again.
             self.fail(error)
@@ -136,6 +151,20 @@ class Coordinator:
             now = self._clock()
             if rounds.may_report(self._state, report.client_id, report.assignment_id, now):
                 self._step(rounds.ReportRejected(now, report.client_id), report=report)
+            written = self._written
+        self._wait(written)
+
+    def _wait(self, written: Future[None]) -> None:
+        """Wait until an event is in the store.
+
+        Raises:
+            FedvoiceError: `store-full`; whatever is raised stops the server.
+        """
+        try:
+            written.result(WRITE_SECS)
+        except BaseException as error:
+            self.fail(error)
+            raise
 
     def traffic_kind(self, client_id: str, assignment_id: str = "") -> tuple[int, TrafficKind]:
         """(round, kind) under which a client's bytes are booked."""
@@ -180,7 +209,7 @@ class Coordinator:
         """Store the byte counts; also done when a round is closed."""
         rows = self.traffic.drain()
         if rows:
-            self._store.add_traffic(rows)
+            self._wait(self._store.add_traffic(rows))
 
     def fail(self, failure: BaseException) -> None:
         """Stop with an error, which `wait_finished` raises."""
@@ -271,7 +300,9 @@ class Coordinator:
         before = self._state
         state, commands = rounds.step(before, event)
         if state != before:
-            self._record.event(state, event, commands, report=report, evaluation=evaluation)
+            self._written = self._record.event(
+                state, event, commands, report=report, evaluation=evaluation
+            )
             self._state = state
         if any(isinstance(c, rounds.Commit | rounds.Abandon) for c in commands):
             self._changed.notify_all()
@@ -310,7 +341,7 @@ class Coordinator:
         with self._changed:
             now = self._clock()
             rules = state.rules
-            self._record.closed(state, now, weights_digest)
+            written = self._record.closed(state, now, weights_digest)
             self._state = state
             self._sum.drop()
             stale = self._blobs.round_files()
@@ -328,6 +359,7 @@ class Coordinator:
                 state.goal,
             )
             self._open_after((rules.number, rules.work))
+        self._wait(written)
         # Without the lock: unlinking many megabytes takes its time.
         self._blobs.remove_files(stale)
 

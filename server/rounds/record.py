@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 
 from fedvoice.algorithm import rounds
@@ -34,7 +35,8 @@ class Stored:
 
 
 class RoundRecord:
-    """The only writer of rounds, events and reports; its caller holds the state's lock."""
+    """The only writer of rounds, events and reports; its caller holds the state's lock. What it
+    returns is done when the rows are in the store."""
 
     def __init__(self, store: Store, job: Job, traffic: TrafficBook) -> None:
         self._store, self._job, self._traffic = store, job, traffic
@@ -66,7 +68,7 @@ class RoundRecord:
         *,
         report: ReportRow | None = None,
         evaluation: EvaluationRow | None = None,
-    ) -> None:
+    ) -> Future[None]:
         """Record an event that led to `state`, with its rows, in one transaction."""
         rules = state.rules
         granted = [c for c in commands if isinstance(c, rounds.Grant)]
@@ -76,7 +78,7 @@ class RoundRecord:
             assignment = AssignmentRow(
                 own.assignment_id, rules.number, rules.work, own.client_id, event.time_secs
             )
-        self._store.append_event(
+        return self._store.append_event(
             rules.number,
             rules.work,
             rounds.event_to_dict(event),
@@ -100,9 +102,9 @@ class RoundRecord:
         )
         return RoundState(rules)
 
-    def closed(self, state: RoundState, ended_secs: float, weights_digest: str) -> None:
+    def closed(self, state: RoundState, ended_secs: float, weights_digest: str) -> Future[None]:
         """Record how a round ended."""
-        self._store.close_round(
+        return self._store.close_round(
             state.rules.number,
             state.rules.work,
             Closing(

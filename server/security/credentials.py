@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from sqlalchemy import select, update
 
 from fedvoice.server.security.authority import Issued
-from fedvoice.server.store.database import Store, insert_row
+from fedvoice.server.store.database import Store
+from fedvoice.server.store.rows import insert_rows
 from fedvoice.server.store.tables import CERTIFICATES, INVITATIONS, CertificateRow, InvitationRow
 
 
@@ -53,7 +54,7 @@ class Credentials:
             digest=token_digest(token), created_secs=now, expires_secs=now + valid_secs
         )
         with self._store.transaction(synced=True) as connection:
-            insert_row(connection, row)
+            insert_rows(connection, [row])
         return token
 
     def redeem(
@@ -95,13 +96,13 @@ class Credentials:
             )
             if connection.execute(others).first() is not None:
                 raise NameTakenError
-            insert_row(connection, _new_certificate(client_id, key_digest, issued))
+            insert_rows(connection, [_new_certificate(client_id, key_digest, issued)])
         return issued.certificate
 
     def add(self, client_id: str, key_digest: str, issued: Issued) -> None:
         """Note a renewed certificate."""
         with self._store.transaction(synced=True) as connection:
-            insert_row(connection, _new_certificate(client_id, key_digest, issued))
+            insert_rows(connection, [_new_certificate(client_id, key_digest, issued)])
 
     def good(self, serial: str, client_id: str) -> bool:
         """Whether a certificate was issued here to this phone and has not been revoked."""

@@ -7,14 +7,17 @@ lost nor counted twice.
 Whatever has been written survives the end of the process (`kill -9`). Reports and the ends of
 rounds are also synced to the disk before the method returns, and with them everything before;
 for the rest a power cut may lose the last moments: a client then asks for new work.
+
+What the rounds write is handed to one writer, which keeps its order and puts many writes into one
+transaction (`store.writer`); these methods return a future, which is done when they are stored.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,6 @@ from sqlalchemy import (
     Table,
     create_engine,
     event,
-    insert,
     inspect,
     select,
     text,
@@ -39,8 +41,11 @@ from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.files import replace_file
 from fedvoice.server.store import tables as t
 from fedvoice.server.store.files import store_full
+from fedvoice.server.store.rows import add_traffic, upsert_rows
+from fedvoice.server.store.writer import Rows, Writer
 
 DATABASE_FILE = "server.sqlite"
+_CLOSING_SECS = 20.0
 
 
 def open_store(directory: Path) -> Store:
@@ -142,9 +147,15 @@ class Store:
         self._synced, self._engine = synced, unsynced
         self._writing = threading.Lock()
         self._present_columns: dict[Table, list[Column[Any]]] = {}
+        self._writer = Writer(self.transaction)
+
+    def flush(self, timeout_secs: float = _CLOSING_SECS) -> None:
+        """Wait until all that was handed over is stored."""
+        self._writer.submit(Rows()).result(timeout_secs)
 
     def close(self) -> None:
-        """Release the database."""
+        """Write what was handed over and release the database."""
+        self._writer.close(_CLOSING_SECS)
         self._synced.dispose()
         self._engine.dispose()
 
@@ -153,13 +164,11 @@ class Store:
     def set_meta(self, values: Mapping[str, Any]) -> None:
         """Facts of the whole job, each a JSON value."""
         with self.transaction(synced=True) as connection:
-            for key, value in values.items():
-                _upsert(connection, t.MetaRow(key, value))
+            upsert_rows(connection, [t.MetaRow(key, value) for key, value in values.items()])
 
-    def save_client(self, row: t.ClientRow) -> None:
+    def save_client(self, row: t.ClientRow) -> Future[None]:
         """Insert or replace."""
-        with self.transaction() as connection:
-            _upsert(connection, row)
+        return self._writer.submit(Rows(replaced=[row]))
 
     def forget_capabilities(self) -> set[str]:
         """Make every client not capable until its next check-in; the clients' ids."""
@@ -167,10 +176,9 @@ class Store:
             connection.execute(update(t.CLIENTS).values(capable=False))
         return {row.client_id for row in self.clients()}
 
-    def open_round(self, row: t.StoredRound) -> None:
+    def open_round(self, row: t.StoredRound) -> Future[None]:
         """Begin a round with an empty journal."""
-        with self.transaction() as connection:
-            insert_row(connection, row)
+        return self._writer.submit(Rows([row]))
 
     def append_event(
         self,
@@ -182,18 +190,21 @@ class Store:
         report: t.ReportRow | None = None,
         evaluation: t.EvaluationRow | None = None,
         traffic: Iterable[t.TrafficRow] = (),
-    ) -> None:
+    ) -> Future[None]:
         """Record an event of the open round and its rows in one transaction."""
-        with self.transaction(synced=report is not None) as connection:
-            insert_row(connection, t.JournalRow(number, work, dict(happened)))
-            for row in (assignment, report, evaluation):
-                if row is not None:
-                    insert_row(connection, row)
-            _add_traffic(connection, traffic)
+        rows = (t.JournalRow(number, work, dict(happened)), assignment, report, evaluation)
+        return self._writer.submit(
+            Rows(
+                [row for row in rows if row is not None],
+                traffic=traffic,
+                synced=report is not None,
+            )
+        )
 
-    def close_round(self, number: int, work: str, closing: t.Closing) -> None:
+    def close_round(self, number: int, work: str, closing: t.Closing) -> Future[None]:
         """End the open round and drop its journal."""
-        with self.transaction(synced=True) as connection:
+
+        def close(connection: Connection) -> None:
             connection.execute(
                 update(t.ROUNDS)
                 .where(t.ROUNDS.c.number == number, t.ROUNDS.c.work == work)
@@ -206,12 +217,13 @@ class Store:
                 )
             )
             connection.execute(t.JOURNAL.delete())
-            _add_traffic(connection, closing.traffic)
+            add_traffic(connection, closing.traffic)
 
-    def add_traffic(self, rows: Iterable[t.TrafficRow]) -> None:
+        return self._writer.submit(close, synced=True)
+
+    def add_traffic(self, rows: Iterable[t.TrafficRow]) -> Future[None]:
         """Add to the byte counts."""
-        with self.transaction() as connection:
-            _add_traffic(connection, rows)
+        return self._writer.submit(Rows(traffic=rows))
 
     # Reading
 
@@ -289,40 +301,3 @@ class Store:
             if "full" in str(error.orig):
                 raise store_full(str(self._engine.url), str(error.orig)) from error
             raise
-
-
-def insert_row(connection: Connection, row: Any) -> None:
-    """A new row of the table of its type; a None key is assigned by the database."""
-    table = t.TABLES[type(row)]
-    values = {name: value for name, value in _values(row).items() if value is not None}
-    connection.execute(insert(table).values(**values))
-
-
-def _upsert(connection: Connection, row: Any, *, add: Collection[str] = ()) -> None:
-    """Insert, or replace the row with the same primary key; columns of `add` are added to what is
-    there instead. In the words of every database."""
-    table, values = t.TABLES[type(row)], _values(row)
-    keys = [column.name for column in table.primary_key]
-    changed = connection.execute(
-        update(table)
-        .where(*(table.c[key] == values[key] for key in keys))
-        .values(
-            {
-                name: table.c[name] + value if name in add else value
-                for name, value in values.items()
-                if name not in keys
-            }
-        )
-    )
-    if changed.rowcount == 0:
-        insert_row(connection, row)
-
-
-def _values(row: Any) -> dict[str, Any]:
-    # Not `asdict`: it copies JSON values all the way down.
-    return {field.name: getattr(row, field.name) for field in fields(row)}
-
-
-def _add_traffic(connection: Connection, rows: Iterable[t.TrafficRow]) -> None:
-    for row in rows:
-        _upsert(connection, row, add=("bytes_down", "bytes_up"))
