@@ -60,6 +60,8 @@ class Coordinator:
         self._clients = ClientRegistry(
             store, job.config, job.manifest.operators, clock(), job.plan.client_rule
         )
+        self.on_round_over: Callable[[RoundRules], None] = lambda rules: None
+        """Told, under the lock, that a round takes no more reports."""
         self._durations: dict[Work, float] = {}
         self._folding = 0  # accepted reports on their way into the accumulator
         self._stopping = False
@@ -104,16 +106,26 @@ class Coordinator:
         with self._changed:
             return pace.FINISHED.to_message() if self._finished else self._retry(self._clock())
 
-    def assignment(self, assignment_id: str) -> AssignmentRow | None:
-        """An assignment of any round of this job."""
-        return self._store.assignment(assignment_id) if assignment_id else None
+    def assignment(self, client_id: str, assignment_id: str) -> AssignmentRow | None:
+        """A client's assignment in any round of this job."""
+        if not assignment_id:
+            return None
+        with self._changed:
+            rules, place = self._state.rules, self._state.places.get(client_id)
+        if place is not None and place.assignment_id == assignment_id:
+            return AssignmentRow(assignment_id, rules.number, rules.work, client_id, 0.0)
+        row = self._store.assignment(assignment_id)
+        return row if row is not None and row.client_id == client_id else None
 
-    def holds(self, client_id: str, assignment_id: str) -> bool:
-        """Whether the client's lease runs and its round takes reports."""
+    def lease_secs(self, client_id: str, assignment_id: str) -> float | None:
+        """What is left of the client's lease; None: it has ended, or its round has."""
         with self._changed:
             now = self._clock()
             self._step(rounds.Ticked(now))
-            return rounds.may_report(self._state, client_id, assignment_id, now)
+            if not rounds.may_report(self._state, client_id, assignment_id, now):
+                return None
+            place = self._state.places[client_id]
+            return min(place.expires_secs, self._state.deadline_secs) - now
 
     def accept(self, report: ReportRow, evaluation: EvaluationRow | None) -> bool:
         """Record a valid report durably and fold it; False if its lease ran out meanwhile.
@@ -168,10 +180,9 @@ class Coordinator:
 
     def traffic_kind(self, client_id: str, assignment_id: str = "") -> tuple[int, TrafficKind]:
         """(round, kind) under which a client's bytes are booked."""
-        if assignment_id:
-            row = self.assignment(assignment_id)
-            if row is not None and row.client_id == client_id:
-                return row.number, TrafficKind(row.work)
+        row = self.assignment(client_id, assignment_id)
+        if row is not None:
+            return row.number, TrafficKind(row.work)
         with self._changed:
             rules = self._state.rules
             place = self._state.places.get(client_id)
@@ -306,6 +317,7 @@ class Coordinator:
             self._state = state
         if any(isinstance(c, rounds.Commit | rounds.Abandon) for c in commands):
             self._changed.notify_all()
+            self.on_round_over(state.rules)
         return commands
 
     def _assignment(self, grant: rounds.Grant) -> pb.Assignment:

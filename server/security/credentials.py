@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sqlalchemy import select, update
@@ -58,9 +59,17 @@ class Credentials:
         return token
 
     def redeem(
-        self, token: str, client_id: str, key_digest: str, issued: Issued, now: float
+        self,
+        token: str,
+        client_id: str,
+        key_digest: str,
+        issue: Callable[[], Issued],
+        now: float,
     ) -> bytes:
         """Use a token up for one key; the certificate, DER.
+
+        Args:
+            issue: makes the certificate; called for a good token alone.
 
         A caller that asks again with the same key and name gets the certificate of the first time:
         its reply may have been lost. One transaction, so that of two phones one wins.
@@ -71,11 +80,15 @@ class Credentials:
         digest = token_digest(token)
         table = INVITATIONS
         with self._store.transaction(synced=True) as connection:
+            row = connection.execute(select(table).where(table.c.digest == digest)).first()
+            if row is not None and (row.key_digest, row.client_id) == (key_digest, client_id):
+                return bytes.fromhex(row.certificate)
+            if row is None or row.key_digest or row.expires_secs <= now:
+                raise TokenRefusedError
+            issued = issue()
             used = connection.execute(
                 update(table)
-                .where(
-                    table.c.digest == digest, table.c.key_digest == "", table.c.expires_secs > now
-                )
+                .where(table.c.digest == digest, table.c.key_digest == "")
                 .values(
                     key_digest=key_digest,
                     client_id=client_id,
@@ -83,11 +96,8 @@ class Credentials:
                     certificate=issued.certificate.hex(),
                 )
             )
-            if used.rowcount == 0:
-                row = connection.execute(select(table).where(table.c.digest == digest)).first()
-                if row is None or (row.key_digest, row.client_id) != (key_digest, client_id):
-                    raise TokenRefusedError
-                return bytes.fromhex(row.certificate)
+            if used.rowcount == 0:  # another process was faster
+                raise TokenRefusedError
             others = select(CERTIFICATES.c.serial).where(
                 CERTIFICATES.c.client_id == client_id,
                 CERTIFICATES.c.key_digest != key_digest,

@@ -48,8 +48,9 @@ DATABASE_FILE = "server.sqlite"
 _CLOSING_SECS = 20.0
 
 
-def open_store(directory: Path) -> Store:
-    """Open or create the embedded store: SQLite in WAL mode."""
+def open_store(directory: Path, *, durable: bool = True) -> Store:
+    """Open or create the embedded store: SQLite in WAL mode. durable: see
+    `ServerConfig.durability`."""
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / DATABASE_FILE
     if not path.exists():
@@ -58,7 +59,8 @@ def open_store(directory: Path) -> Store:
     synced = _sqlite(path, "FULL")
     t.METADATA.create_all(synced)  # tables that an older version did not have
     _add_columns(synced)
-    return Store(synced, _sqlite(path, "NORMAL"))
+    unsynced = _sqlite(path, "NORMAL")
+    return Store(synced if durable else unsynced, unsynced, directory)
 
 
 def _create_tables(path: Path) -> None:
@@ -109,7 +111,7 @@ def open_read_only(directory: Path) -> Store:
         FedvoiceError: `not-found`.
     """
     engine = create_engine(f"sqlite:///file:{_existing(directory)}?mode=ro&uri=true")
-    return Store(engine, engine)
+    return Store(engine, engine, directory)
 
 
 def open_existing(directory: Path) -> Store:
@@ -143,8 +145,8 @@ class Store:
         unsynced: connections whose commits survive the process, not a power cut.
     """
 
-    def __init__(self, synced: Engine, unsynced: Engine) -> None:
-        self._synced, self._engine = synced, unsynced
+    def __init__(self, synced: Engine, unsynced: Engine, directory: Path) -> None:
+        self._synced, self._engine, self.directory = synced, unsynced, directory
         self._writing = threading.Lock()
         self._present_columns: dict[Table, list[Column[Any]]] = {}
         self._writer = Writer(self.transaction)
