@@ -38,6 +38,8 @@ class RetryConfig(BaseModel):
     least_secs: float = Field(default=5.0, gt=0)
     most_secs: float = Field(default=600.0, gt=0)
     spread: float = Field(default=0.5, ge=0)
+    most_calls_per_sec: float = Field(default=200.0, gt=0)
+    """Check-ins that all phones together may offer: of many phones each waits longer."""
 
     @model_validator(mode="after")
     def _ordered(self) -> RetryConfig:

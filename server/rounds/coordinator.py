@@ -16,6 +16,7 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 
 from fedvoice.algorithm import rounds
 from fedvoice.algorithm.rounds import Phase, RoundRules, RoundState, Work
@@ -88,8 +89,8 @@ class Coordinator:
             if self._finished:
                 return pb.CheckInReply(retry=pace.FINISHED.to_message()), self._written
             self._start_if_ready(now)
-            # Any client may take a place in an open round, but training needs examples.
-            nothing_to_do = self._state.rules.open_to_all and client.train_examples == 0
+            # A client that was not invited may take a place, too, but training needs examples.
+            nothing_to_do = self._state.rules.work is Work.TRAIN and client.train_examples == 0
             if (
                 client.capable
                 and not nothing_to_do
@@ -336,7 +337,7 @@ class Coordinator:
     def _retry(self, now: float) -> pb.RetryWindow:
         last = self._durations.get(self._state.rules.work)
         wait = pace.expected_wait_secs(self._state, last, now)
-        return pace.window(self.job.config, wait).to_message()
+        return pace.window(self.job.config, wait, self._clients.active).to_message()
 
     def _commit(self, state: RoundState) -> RoundState:
         digest = ""
@@ -360,7 +361,7 @@ class Coordinator:
             if state.phase is Phase.COMMITTED:
                 self._durations[rules.work] = now - state.started_secs
             elif rules.work is Work.TRAIN:
-                self._clients.forget_who_is_there(now)
+                self._clients.forget_who_is_there()
             log.info(
                 "round=%d work=%s %s by %s accepted=%d of %d",
                 rules.number,
@@ -379,7 +380,10 @@ class Coordinator:
         coming = following(self.job.config, last)
         if coming is None:
             return
-        rules = rules_for(self.job.config, self.job.name, *coming)
+        rules = replace(
+            rules_for(self.job.config, self.job.name, *coming),
+            invitation_secs=pace.invitation_secs(self.job.config, self._clients.active),
+        )
         self._state = self._record.opened(rules)
         self._start_if_ready(self._clock())
 
