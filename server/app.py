@@ -22,7 +22,7 @@ from fedvoice.protocol.task import MANIFEST_FILE, TaskPackage, check_digest
 from fedvoice.server.config import ServerConfig
 from fedvoice.server.intake.reports import Intake
 from fedvoice.server.intake.service import AggregationService
-from fedvoice.server.loop import LoopThread
+from fedvoice.server.loop import server_loop
 from fedvoice.server.rounds.coordinator import Coordinator, RoundListener
 from fedvoice.server.rounds.job import Job
 from fedvoice.server.rounds.needs import check_quota
@@ -76,7 +76,6 @@ class AggregationServer:
         self._ticker = threading.Thread(target=self._tick, name="ticker", daemon=True)
         self._lock_file: IO[bytes] | None = None
         self._store: Store | None = None
-        self._loop: LoopThread | None = None
         self._listening: _Listening | None = None
         self.address = ""
         """Where phones call, as host:port, once started."""
@@ -122,11 +121,9 @@ class AggregationServer:
         """Stop listening and close the store; running calls get `grace_secs`. Start it again on
         the same store directory to resume."""
         self._stopping.set()
-        if self._loop is not None:
-            if self._listening is not None:
-                with suppress(TimeoutError):
-                    self._loop.run(self._listening.stop(grace_secs), grace_secs + _ENDING_SECS)
-            self._loop.close(_ENDING_SECS)
+        if self._listening is not None:
+            with suppress(TimeoutError):
+                server_loop().run(self._listening.stop(grace_secs), grace_secs + _ENDING_SECS)
         if self._coordinator is not None:
             self._coordinator.end_sleep()
             if self._ticker.is_alive():
@@ -137,7 +134,7 @@ class AggregationServer:
             self._store.close()
         if self._lock_file is not None:
             self._lock_file.close()
-        self._loop = self._listening = self._store = self._lock_file = None
+        self._listening = self._store = self._lock_file = None
 
     def _start(self) -> str:
         self.store_dir.mkdir(parents=True, exist_ok=True)
@@ -160,9 +157,8 @@ class AggregationServer:
         model = CurrentModel(files, blobs, job.algorithm)
         self._coordinator = Coordinator(job, self._store, blobs, model, clock, self._listener)
         intake = Intake(self._coordinator, self._store, blobs)
-        self._loop = LoopThread()
         self._listening = _Listening()
-        address, self.enrol_address = self._loop.run(
+        address, self.enrol_address = server_loop().run(
             self._listening.start(self._coordinator, intake, blobs, self._store), _STARTING_SECS
         )
         self._store.set_meta({"addresses": {"server": address, "enrol": self.enrol_address}})

@@ -1,10 +1,11 @@
-"""The server's event loop, in a thread of its own."""
+"""The event loop of all servers of this process, in a thread of its own."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 from collections.abc import Coroutine
+from functools import cache
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -15,10 +16,9 @@ class LoopThread:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name="loop", daemon=True)
-        self._thread.start()
+        threading.Thread(target=self._run, name="loop", daemon=True).start()
 
-    def run(self, work: Coroutine[Any, Any, T], timeout_secs: float | None = None) -> T:
+    def run(self, work: Coroutine[Any, Any, T], timeout_secs: float) -> T:
         """The coroutine's result.
 
         Raises:
@@ -31,11 +31,14 @@ class LoopThread:
             running.cancel()
             raise
 
-    def close(self, timeout_secs: float) -> None:
-        """End the loop; what still runs in it is dropped."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(timeout_secs)
-
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
+
+
+@cache
+def server_loop() -> LoopThread:
+    """The one loop. gRPC hands the events of all its loops to whichever wakes first, so that a
+    process with several of them is at the mercy of their order; it is never closed, for the same
+    reason."""
+    return LoopThread()

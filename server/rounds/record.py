@@ -11,6 +11,7 @@ from fedvoice.algorithm.rounds import Phase, RoundRules, RoundState, Work
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.server.rounds.job import Job
 from fedvoice.server.store.database import Store
+from fedvoice.server.store.ledger import CLOSING, closing_sums
 from fedvoice.server.store.tables import (
     AssignmentRow,
     Closing,
@@ -104,10 +105,14 @@ class RoundRecord:
 
     def closed(self, state: RoundState, ended_secs: float, weights_digest: str) -> Future[None]:
         """Record how a round ended."""
+        number, work = state.rules.number, state.rules.work
+        books = self._job.books(number)
+        sums = closing_sums(self._store, number, work, books)
         return self._store.close_round(
-            state.rules.number,
-            state.rules.work,
+            number,
+            work,
             Closing(
+                books={**books, CLOSING: sums},
                 phase=state.phase,
                 ending=state.ending or "",
                 started_secs=state.started_secs,

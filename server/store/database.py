@@ -28,6 +28,8 @@ from sqlalchemy import (
     Table,
     create_engine,
     event,
+    func,
+    insert,
     inspect,
     select,
     text,
@@ -59,6 +61,7 @@ def open_store(directory: Path, *, durable: bool = True) -> Store:
     synced = _sqlite(path, "FULL")
     t.METADATA.create_all(synced)  # tables that an older version did not have
     _add_columns(synced)
+    _add_totals(synced)
     unsynced = _sqlite(path, "NORMAL")
     return Store(synced if durable else unsynced, unsynced, directory)
 
@@ -84,6 +87,22 @@ def _add_columns(engine: Engine) -> None:
             except OperationalError as error:
                 if "duplicate column" not in str(error.orig):  # another process was faster
                     raise
+
+
+def _add_totals(engine: Engine) -> None:
+    """Totals of a store whose version did not have them."""
+    with engine.begin() as connection:
+        if connection.execute(select(t.TRAFFIC_TOTALS).limit(1)).first() is None:
+            columns = [column.name for column in t.TRAFFIC_TOTALS.columns]
+            connection.execute(insert(t.TRAFFIC_TOTALS).from_select(columns, _TOTALS))
+
+
+_TOTALS = select(
+    t.TRAFFIC.c.number,
+    t.TRAFFIC.c.kind,
+    func.sum(t.TRAFFIC.c.bytes_down).label("bytes_down"),
+    func.sum(t.TRAFFIC.c.bytes_up).label("bytes_up"),
+).group_by(t.TRAFFIC.c.number, t.TRAFFIC.c.kind)
 
 
 def _columns(connection: Connection, table: Table) -> set[str]:
@@ -216,6 +235,7 @@ class Store:
                     started_secs=closing.started_secs,
                     ended_secs=closing.ended_secs,
                     weights_digest=closing.weights_digest,
+                    books=closing.books,
                 )
             )
             connection.execute(t.JOURNAL.delete())
@@ -275,6 +295,14 @@ class Store:
     def traffic(self, **where: int | str) -> list[t.TrafficRow]:
         """Byte counts by round, kind and client."""
         return self.find(t.TrafficRow, **where)
+
+    def traffic_totals(self) -> list[t.TrafficTotalRow]:
+        """Byte counts by round and kind."""
+        with self._engine.connect() as connection:
+            there = inspect(connection).has_table(t.TRAFFIC_TOTALS.name)
+            query = select(t.TRAFFIC_TOTALS) if there else _TOTALS
+            found = connection.execute(query).mappings()
+            return [t.TrafficTotalRow(**row) for row in found]
 
     def find(self, row_type: type[t.Row], **where: int | str) -> list[t.Row]:
         """Rows of a table whose columns equal `where`."""

@@ -42,8 +42,17 @@ def upsert_rows(connection: Connection, rows: Iterable[Any], add: Iterable[str] 
 
 
 def add_traffic(connection: Connection, rows: Iterable[t.TrafficRow]) -> None:
-    """Add to the byte counts."""
-    upsert_rows(connection, rows, add=("bytes_down", "bytes_up"))
+    """Add to the byte counts, of each client and of all."""
+    rows, added = list(rows), ("bytes_down", "bytes_up")
+    upsert_rows(connection, rows, add=added)
+    totals: dict[tuple[int, str], list[int]] = defaultdict(lambda: [0, 0])
+    for row in rows:
+        entry = totals[row.number, row.kind]
+        entry[0] += row.bytes_down
+        entry[1] += row.bytes_up
+    upsert_rows(
+        connection, (t.TrafficTotalRow(*key, *entry) for key, entry in totals.items()), add=added
+    )
 
 
 def _by_table(rows: Iterable[Any]) -> dict[Table, list[dict[str, Any]]]:
