@@ -15,6 +15,7 @@ from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.server.calls import RefusedError
 from fedvoice.server.intake.framing import chunk_data, chunk_message
 from fedvoice.server.intake.streams import OverError, StreamSettings, Watch
+from fedvoice.server.store.ledger import round_rows
 from fedvoice.server.store.traffic import chunk_wire_bytes, wire_bytes
 from tests.waiting import wait_until
 
@@ -185,3 +186,32 @@ def test_bytes_that_are_no_message_are_an_invalid_argument(lab, caplog):
             call()
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert not [record for record in caplog.records if record.exc_info]
+
+
+def test_a_server_stops_whatever_its_clients_do(lab):
+    server, address = lab.serve(lab.package(size=SIZE), cohort_size=1)
+    phone = lab.phone(address, "phone")
+    upload = Halting(phone.header(phone.wait_for_work(), PAYLOAD), 1000)
+    held = threading.Event()
+
+    def nothing() -> Iterator[pb.ReportRequest]:
+        held.wait(60)
+        yield pb.ReportRequest()
+
+    calls = [phone.stub.Report.future(iter(upload), timeout=60)]
+    calls += [phone.stub.Report.future(nothing(), timeout=60) for _ in range(10)]
+    wait_until(lambda: list((server.store_dir / "spool").iterdir()), "the upload's first bytes")
+    began = time.monotonic()
+    server.stop(grace_secs=0.5)
+    assert time.monotonic() - began < 10
+    assert all(call.code() is not None for call in calls)
+    upload.go_on.set()
+    held.set()
+
+
+def test_a_store_that_is_not_durable_takes_updates_all_the_same(lab):
+    server, address = lab.serve(lab.package(size=SIZE), rounds=2, cohort_size=2, durability="none")
+    phones = [lab.phone(address, name) for name in "ab"]
+    lab.start_phones(phones, lambda *_: DELTA)()
+    assert server.wait_finished(20)
+    assert [row.clients for row in round_rows(server.store_dir)] == [2, 2]
