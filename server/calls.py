@@ -1,4 +1,4 @@
-"""What all gRPC handlers share: refusals as statuses, messages from bytes, identifiers."""
+"""What all gRPC handlers share: refusals as statuses, identifiers, threads."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ from functools import wraps
 from typing import Any, TypeAlias, TypeVar
 
 import grpc
-from google.protobuf.message import DecodeError, Message
 
 log = logging.getLogger("fedvoice.server")
 
 LONGEST_ID = 128
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 T = TypeVar("T")
-M = TypeVar("M", bound=Message)
 
 
 class RefusedError(Exception):
@@ -48,20 +46,6 @@ def answering(
         raise AssertionError("abort raises")
 
     return answered
-
-
-def parsed(kind: type[M], data: bytes) -> M:
-    """A message. Handlers are given bytes: what is no message must not be gRPC's affair, which
-    leaks memory and answers UNKNOWN.
-
-    Raises:
-        RefusedError: INVALID_ARGUMENT for bytes that are none.
-    """
-    try:
-        return kind.FromString(data)
-    except DecodeError:
-        name = kind.DESCRIPTOR.name
-        raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT, f"bytes that are no {name}") from None
 
 
 def check_ids(**ids: str) -> None:

@@ -29,13 +29,13 @@ from fedvoice.server.calls import (
     answering,
     check_ids,
     in_thread,
-    parsed,
     shown_certificate,
 )
 from fedvoice.server.intake.framing import chunk_data, chunk_message
 from fedvoice.server.intake.meter import CallBytes, Meter, UploadBytes
 from fedvoice.server.intake.reports import LATE, Intake, Reception
 from fedvoice.server.intake.streams import OverError, Stream, Streams, Watch
+from fedvoice.server.limits import parsed
 from fedvoice.server.rounds.coordinator import Coordinator
 from fedvoice.server.security.admission import Admission
 from fedvoice.server.store.blobs import BlobStore

@@ -16,14 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
-from fedvoice.server.calls import (
-    Context,
-    RefusedError,
-    answering,
-    in_thread,
-    parsed,
-    shown_certificate,
-)
+from fedvoice.server.calls import Context, RefusedError, answering, in_thread, shown_certificate
+from fedvoice.server.limits import parsed
 from fedvoice.server.security.admission import Admission
 from fedvoice.server.security.authority import Authority, key_bytes
 from fedvoice.server.security.credentials import Credentials, NameTakenError, TokenRefusedError

@@ -15,6 +15,7 @@ from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.server.calls import RefusedError
 from fedvoice.server.intake.framing import chunk_data, chunk_message
 from fedvoice.server.intake.streams import OverError, StreamSettings, Watch
+from fedvoice.server.store.database import open_read_only
 from fedvoice.server.store.ledger import round_rows
 from fedvoice.server.store.traffic import chunk_wire_bytes, wire_bytes
 from tests.waiting import wait_until
@@ -215,3 +216,38 @@ def test_a_store_that_is_not_durable_takes_updates_all_the_same(lab):
     lab.start_phones(phones, lambda *_: DELTA)()
     assert server.wait_finished(20)
     assert [row.clients for row in round_rows(server.store_dir)] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        pb.CheckInRequest(client_id="a", capabilities=pb.Capabilities(runtime_version="x" * 10**6)),
+        pb.CheckInRequest(client_id="a", capabilities=pb.Capabilities(operators=["x"] * 5000)),
+        pb.CheckInRequest(client_id="a", cached_digests=["0" * 64] * 257),
+        pb.CheckInRequest(client_id="a", capabilities=pb.Capabilities(client_rules=["a\nb"])),
+        pb.CheckInRequest(client_id="a\x1b[2J"),
+    ],
+    ids=["text", "list", "digests", "line", "escape"],
+)
+def test_what_is_too_long_or_not_printable_is_refused_before_it_is_kept(lab, request_):
+    server, address = lab.serve(lab.package())
+    phone = lab.phone(address, "phone")
+    with pytest.raises(grpc.RpcError) as caught:
+        phone.stub.CheckIn(request_, timeout=20)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    server.stop()
+    store = open_read_only(server.store_dir)
+    assert store.clients() == []
+    store.close()
+
+
+def test_a_log_line_cannot_be_forged(lab, caplog):
+    caplog.set_level("INFO")
+    _, address = lab.serve(lab.package(size=SIZE), cohort_size=1)
+    phone = lab.phone(address, "phone")
+    header = phone.header(phone.wait_for_work(), PAYLOAD)
+    header.payload.digest = "0\nforged round=1 committed"
+    with pytest.raises(grpc.RpcError) as caught:
+        phone.send(header, PAYLOAD)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert not any("forged" in line for line in caplog.messages)
