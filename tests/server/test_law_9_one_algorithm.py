@@ -57,6 +57,9 @@ class Scripted:
         # The population's and the trainer's method bear the same name.
         return asked[0] if len(asked) == 1 else self._updates(*asked)
 
+    def size(self, client: str) -> int:
+        return CLIENTS[client]
+
     def _updates(
         self,
         clients: Sequence[tuple[str, ClientData]],
@@ -79,7 +82,7 @@ def simulate(package: TaskPackage, plan: TrainingPlan, **config: Any) -> Federat
     )
     pool = InlinePool(scripted, scripted)  # type: ignore[arg-type]
     federation = Federation(
-        "t", package.manifest, list(CLIENTS), plan, settings, pool, lambda _: {}
+        "t", package.manifest, list(CLIENTS), plan, settings, pool, lambda _: {}, scripted.size
     )
     state = federation.start(package.weights())
     for _ in range(ROUNDS):
