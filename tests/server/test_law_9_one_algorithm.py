@@ -164,6 +164,16 @@ REFUSED: dict[str, tuple[TrainingPlan, FlatVector, dict[str, float]]] = {
         {},
     ),
     "no steps": (TrainingPlan(), np.ones(SIZE, np.float32), {"steps": 0}),
+    "more steps than the plan allows": (
+        TrainingPlan(local_epochs=2),
+        np.ones(SIZE, np.float32),
+        {"steps": 7},
+    ),
+    "statistics beyond their bounds": (
+        TrainingPlan(),
+        np.ones(SIZE, np.float32),
+        {"loss": 1e308},
+    ),
     "statistics that are no numbers": (
         TrainingPlan(),
         np.ones(SIZE, np.float32),
