@@ -100,6 +100,8 @@ def norm_bound(norms_by_round: Sequence[Sequence[float]], factor: float, relaxed
     """The largest norm of an update: `factor` times the median of the norms of earlier rounds.
 
     It doubles with each abandoned round since: a job whose honest norms grow is not stuck for ever.
+    Norms are good to six digits, and so is the bound between drivers that read updates in other
+    pieces; what one server has journaled does not change.
 
     Args:
         norms_by_round: accepted norms, as `NormHistory` keeps them.

@@ -195,6 +195,15 @@ def test_a_client_is_held_to_what_it_declared_when_it_was_given_the_work(lab: La
         assert [row.examples for row in store.reports()] == [3]
 
 
+def test_a_round_open_to_all_is_capped_by_those_who_may_come(lab: Lab) -> None:
+    config = {"selection": "first", "cohort_size": 5, "min_population": 6}
+    server, address = lab.serve(lab.package(SIZE), **config)
+    for name, declared in [*((str(i), 10) for i in range(5)), (LIAR, 2**31 - 1)]:
+        lab.phone(address, name, train_examples=declared).check_in()
+    # Five of the six will come: c = 5/6 * (50 + c) / 4.
+    assert server.coordinator.state.influence.weight_cap == 13
+
+
 @pytest.mark.parametrize(
     "phases",
     ["", "c", "a", "caa", "ccccc", "cac", "cfa", "fcf", "caf", "ccacfcca"],
