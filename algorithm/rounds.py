@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from fedvoice.algorithm.influence import UNLIMITED, Influence
 from fedvoice.protocol.random import Purpose, Stream
 
 
@@ -75,6 +76,8 @@ class Place:
 
     assignment_id: str
     expires_secs: float
+    examples: int = 0
+    """What the client declared when it was given the assignment; 0: not known."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,8 @@ class RoundState:
     """Clients whose report was refused for good."""
     grants: int = 0
     ending: Ending | None = None
+    influence: Influence = UNLIMITED
+    """The limits of one client's update."""
 
     @property
     def deadline_secs(self) -> float:
@@ -116,18 +121,22 @@ class RoundState:
 
 @dataclass(frozen=True)
 class Started:
-    """Enough clients are known. `candidates`: those to invite, in the order drawn."""
+    """Enough clients are known. `candidates`: those to invite, in the order drawn. The rest is the
+    round's `Influence`; journals of 0.1.0 have none."""
 
     time_secs: float
     candidates: tuple[str, ...] = ()
+    weight_cap: int = 0
+    norm_bound: float = 0.0
 
 
 @dataclass(frozen=True)
 class CheckedIn:
-    """A client that may work asks for work."""
+    """A client that may work asks for work. `examples`: to train on, as it says; 0: not known."""
 
     time_secs: float
     client_id: str
+    examples: int = 0
 
 
 @dataclass(frozen=True)
@@ -231,6 +240,17 @@ def may_report(state: RoundState, client_id: str, assignment_id: str, time_secs:
     )
 
 
+def weight_of(state: RoundState, client_id: str, examples: int) -> int:
+    """What an update of n_k = `examples` counts with, of a client that `may_report`."""
+    place = state.places.get(client_id)
+    return state.influence.weight(examples, place.examples if place else 0)
+
+
+def goal_of(rules: RoundRules, candidates: int) -> int:
+    """Accepted reports that end a round with so many clients to invite."""
+    return rules.goal if rules.open_to_all else min(rules.goal, candidates)
+
+
 def next_deadline(state: RoundState) -> float | None:
     """When the next `Ticked` will change something; None: time alone changes nothing."""
     if state.phase is not Phase.TRAINING:
@@ -269,7 +289,7 @@ def step(state: RoundState, event: Event) -> tuple[RoundState, tuple[Command, ..
 
 def _start(state: RoundState, event: Started) -> tuple[RoundState, tuple[Command, ...]]:
     rules = state.rules
-    goal = rules.goal if rules.open_to_all else min(rules.goal, len(event.candidates))
+    goal = goal_of(rules, len(event.candidates))
     if goal == 0:
         return replace(state, phase=Phase.ABANDONED, ending=Ending.NOBODY), (Abandon(),)
     started = replace(
@@ -278,6 +298,7 @@ def _start(state: RoundState, event: Started) -> tuple[RoundState, tuple[Command
         started_secs=event.time_secs,
         goal=goal,
         queue=() if rules.open_to_all else event.candidates,
+        influence=Influence(event.weight_cap, event.norm_bound),
     )
     return _refill(started, event.time_secs), ()
 
@@ -303,6 +324,7 @@ def _check_in(state: RoundState, event: CheckedIn) -> tuple[RoundState, tuple[Co
     granted = Place(
         assignment_id=f"{rules.job}-{rules.work}-{rules.number}-{grants}",
         expires_secs=event.time_secs + rules.lease_secs,
+        examples=event.examples,
     )
     state = replace(state, places={**state.places, client: granted}, grants=grants)
     return state, (Grant(client, granted.assignment_id, rules.lease_secs),)

@@ -30,6 +30,7 @@ from fedvoice.server.store.payloads import read_payload
 from fedvoice.server.store.tables import AssignmentRow, EvaluationRow, ReportRow
 
 _FLOAT_BYTES = 4
+_LARGEST_INT, _LARGEST_LONG = 2**31 - 1, 2**63 - 1
 LATE = Refusal(pb.VERDICT_LATE, "the round has ended or the lease has run out; check in again")
 _ACCEPTED = Refusal(pb.VERDICT_ACCEPTED, "")
 _NO_FACTS = UpdateFacts(max_abs=0.0, norm=0.0)
@@ -65,6 +66,10 @@ class Reception:
     assignment: AssignmentRow
     lease_secs: float
     """What is left of it."""
+    weight: int
+    """What the update counts with."""
+    norm_bound: float
+    """Of the round; 0: none."""
     upload: Upload | None = None
     """None: an evaluation, which has no payload."""
     look: _Look | None = None
@@ -129,9 +134,12 @@ class Intake:
             return self._earlier_answer(header) or LATE
         job, work = self._coordinator.job, Work(assignment.work)
         refusal = check_statistics(
-            header.statistics, work, job.plan, job.config
+            header.statistics, work, job.plan_for(header.round), job.config
         ) or check_payload_header(header.payload, work, job.size)
-        reception = Reception(header, assignment, lease_secs, refusal=refusal)
+        weight, norm_bound = self._coordinator.weighed(
+            header.client_id, assignment, header.statistics.examples
+        )
+        reception = Reception(header, assignment, lease_secs, weight, norm_bound, refusal=refusal)
         if refusal is None and work is Work.TRAIN:
             if header.payload.encoding == "float32":
                 reception.look = _Look(job.config.max_update_abs)
@@ -157,9 +165,9 @@ class Intake:
                 self._blobs.discard_upload(upload.key)
             if refusal is None:
                 # Outside of what turns errors into refusals: a link's errors blame no client.
-                self._try_links(header, upload)
+                self._try_links(reception, upload)
                 upload.finish()
-        row = _report_row(header, reception.assignment, refusal, facts)
+        row = _report_row(reception, refusal, facts)
         if refusal is not None:
             if refusal.final:
                 self._coordinator.reject(row)
@@ -195,7 +203,8 @@ class Intake:
                 else:
                     pieces = read_payload(upload.path, payload.encoding, job.size)
                     facts = inspect(pieces, job.config.max_update_abs)
-                refusal = check_facts(facts, job.plan, job.config)
+                plan = job.plan_for(reception.header.round)
+                refusal = check_facts(facts, plan, job.config, reception.norm_bound)
             except FedvoiceError as error:
                 text = f"{error.got}: {error.wanted} wanted"
                 refusal = Refusal(pb.VERDICT_WRONG_SHAPE, text, final=True)
@@ -203,12 +212,12 @@ class Intake:
             self._blobs.discard_upload(upload.key)
         return refusal, facts
 
-    def _try_links(self, header: pb.ReportHeader, upload: Upload) -> None:
+    def _try_links(self, reception: Reception, upload: Upload) -> None:
         """A link that fails stops the server before the report is accepted: no client is at fault,
         and every other report would fail alike."""
-        s, job = header.statistics, self._coordinator.job
-        plan = job.plan_for(header.round)
-        told = UpdateInfo(header.client_id, header.round, s.examples, s.steps, s.loss, plan)
+        header, job = reception.header, self._coordinator.job
+        s, plan = header.statistics, job.plan_for(header.round)
+        told = UpdateInfo(header.client_id, header.round, reception.weight, s.steps, s.loss, plan)
         pieces = partial(read_payload, upload.path, header.payload.encoding, job.size)
         try:
             job.algorithm.chain.check(pieces, told)
@@ -224,12 +233,10 @@ def _refused(error: FedvoiceError) -> Refusal:
     return Refusal(_VERDICTS[error.code], f"{error.got}; {error.next_step}")
 
 
-def _report_row(
-    header: pb.ReportHeader,
-    assignment: AssignmentRow,
-    refusal: Refusal | None,
-    facts: UpdateFacts,
-) -> ReportRow:
+def _report_row(reception: Reception, refusal: Refusal | None, facts: UpdateFacts) -> ReportRow:
+    """Numbers that the store's columns do not hold, which are refused, are kept as the largest one
+    that they do."""
+    header, assignment = reception.header, reception.assignment
     s = header.statistics
     return ReportRow(
         client_id=header.client_id,
@@ -241,15 +248,15 @@ def _report_row(
         detail=refusal.detail if refusal else "",
         received_secs=time.time(),
         payload_digest=header.payload.digest[:64],
-        payload_bytes=header.payload.size_bytes,
+        payload_bytes=min(header.payload.size_bytes, _LARGEST_LONG),
         encoding=header.payload.encoding[:32],
-        examples=s.examples,
+        examples=min(reception.weight, _LARGEST_INT),
         steps=s.steps,
         loss=_finite(s.loss),
         train_secs=_finite(s.train_secs),
-        peak_memory_bytes=s.peak_memory_bytes,
-        planned_memory_bytes=s.planned_memory_bytes,
-        skipped_examples=s.skipped_examples,
+        peak_memory_bytes=min(s.peak_memory_bytes, _LARGEST_LONG),
+        planned_memory_bytes=min(s.planned_memory_bytes, _LARGEST_LONG),
+        skipped_examples=min(s.skipped_examples, _LARGEST_INT),
         update_norm=_finite(facts.norm),
     )
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 
-from fedvoice.algorithm.rounds import RoundRules, Work, draw_cohort
+from fedvoice.algorithm.federated import FederatedAlgorithm
+from fedvoice.algorithm.influence import NormHistory
+from fedvoice.algorithm.rounds import RoundRules, Started, Work, draw_cohort
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.server.config import Gates, ServerConfig
 from fedvoice.server.rounds.pace import invitation_secs
@@ -138,6 +140,28 @@ class ClientRegistry:
         if len(self._fresh_testers) < config.min_test_population:
             return None
         return tuple(sorted(self._present(self._testers, now, config.min_test_population)))
+
+    def started(
+        self, rules: RoundRules, now: float, algorithm: FederatedAlgorithm, norms: NormHistory
+    ) -> Started | None:
+        """The round's beginning, with the limits of each client's update; None: too few phones have
+        called yet. norms: of the rounds before."""
+        candidates = self.candidates(rules, now)
+        if candidates is None or rules.work is Work.EVALUATE:
+            return None if candidates is None else Started(now, candidates)
+        declared = self._declared(rules, candidates, now)
+        return algorithm.started(rules, now, candidates, declared, norms)
+
+    def _declared(self, rules: RoundRules, candidates: tuple[str, ...], now: float) -> list[int]:
+        """Training examples of the clients that a round invites first; of those that may come, if
+        it is open to all."""
+        config = self._config
+        if rules.open_to_all:
+            present = self._present(self._trainers, now, config.population_needed)
+            drawn = draw_cohort(config.seed, rules.number, present, rules.places)
+        else:
+            drawn = candidates[: rules.places]
+        return [self._clients[client].train_examples for client in drawn]
 
     def _present(self, clients: set[str], now: float, enough: int) -> set[str]:
         """Those who called within a lease, or within the time in which all are told to call:

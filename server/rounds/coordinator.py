@@ -96,10 +96,11 @@ class Coordinator:
                 and not nothing_to_do
                 and gates_open(self.job.config.gates, request.conditions)
             ):
-                for command in self._step(rounds.CheckedIn(now, client.client_id)):
+                event = rounds.CheckedIn(now, client.client_id, client.train_examples)
+                for command in self._step(event):
                     if isinstance(command, rounds.Grant):
-                        granted = pb.CheckInReply(assignment=self._assignment(command))
-                        return granted, self._written
+                        given = self.job.assignment(self._state.rules, command, self._model.blob)
+                        return pb.CheckInReply(assignment=given), self._written
             return pb.CheckInReply(retry=self._retry(now)), self._written
 
     def retry(self) -> pb.RetryWindow:
@@ -127,6 +128,16 @@ class Coordinator:
                 return None
             place = self._state.places[client_id]
             return min(place.expires_secs, self._state.deadline_secs) - now
+
+    def weighed(self, client_id: str, work: AssignmentRow, examples: int) -> tuple[int, float]:
+        """What an update of n_k = `examples` counts with, and the bound on its norm (0: none)."""
+        state = self.state
+        if work.work != Work.TRAIN or (work.number, work.work) != (
+            state.rules.number,
+            state.rules.work,
+        ):
+            return examples, 0.0  # no update, or one that will be late
+        return rounds.weight_of(state, client_id, examples), state.influence.norm_bound
 
     def accept(self, report: ReportRow, evaluation: EvaluationRow | None) -> bool:
         """Record a valid report durably and fold it; False if its lease ran out meanwhile.
@@ -280,6 +291,7 @@ class Coordinator:
     def _resume(self) -> None:
         stored = self._record.read()
         self._model.load(stored.committed)
+        self._norms = stored.norms
         if stored.open_round is None:
             self._state = RoundState(RoundRules(self.job.name, 0, Work.TRAIN, 0, 0, 1, 1, 1))
             self._blobs.remove_files(self._blobs.round_files())
@@ -298,9 +310,10 @@ class Coordinator:
 
     def _start_if_ready(self, now: float) -> None:
         if self._state.phase is Phase.SELECTING and not self._finished:
-            candidates = self._clients.candidates(self._state.rules, now)
-            if candidates is not None:
-                self._step(rounds.Started(now, candidates))
+            algorithm = self.job.algorithm
+            started = self._clients.started(self._state.rules, now, algorithm, self._norms)
+            if started is not None:
+                self._step(started)
 
     def _step(
         self,
@@ -321,19 +334,6 @@ class Coordinator:
             self.on_round_over(state.rules)
         return commands
 
-    def _assignment(self, grant: rounds.Grant) -> pb.Assignment:
-        rules = self._state.rules
-        return pb.Assignment(
-            assignment_id=grant.assignment_id,
-            round=rules.number,
-            work=pb.WORK_TRAIN if rules.work is Work.TRAIN else pb.WORK_EVALUATE,
-            lease_secs=grant.lease_secs,
-            plan=self.job.plan_for(rules.number).to_message(),
-            manifest=self.job.manifest_blob,
-            program=self.job.program_blob,
-            weights=self._model.blob,
-        )
-
     def _retry(self, now: float) -> pb.RetryWindow:
         last = self._durations.get(self._state.rules.work)
         wait = pace.expected_wait_secs(self._state, last, now)
@@ -344,6 +344,7 @@ class Coordinator:
         if state.rules.work is Work.TRAIN:
             delta = self._sum.take_delta(lambda: self._record.accepted(state.rules))
             digest = self._model.advance(delta, state.rules.number)
+            self._norms = self._norms.after(self._record.norms(state.rules.number))
         state, _ = rounds.step(state, rounds.Committed(self._clock()))
         self._close(state, weights_digest=digest)
         if digest:
@@ -361,6 +362,7 @@ class Coordinator:
             if state.phase is Phase.COMMITTED:
                 self._durations[rules.work] = now - state.started_secs
             elif rules.work is Work.TRAIN:
+                self._norms = self._norms.after(None)
                 self._clients.forget_who_is_there()
             log.info(
                 "round=%d work=%s %s by %s accepted=%d of %d",
