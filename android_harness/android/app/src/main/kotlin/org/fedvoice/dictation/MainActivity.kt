@@ -18,6 +18,7 @@ import kotlinx.coroutines.launch
 import kotlinx.coroutines.withContext
 import org.fedvoice.core.ErrorCode
 import org.fedvoice.core.FedvoiceException
+import org.fedvoice.core.session.Books
 import org.fedvoice.core.store.Source
 import org.fedvoice.core.training.UsageCounts
 import org.fedvoice.sdk.FedVoice
@@ -149,9 +150,8 @@ class MainActivity : Activity() {
         }
     }
 
-    private fun showBooks() {
+    internal fun showBooks(books: Books = voice.status) {
         consent.isChecked = voice.consent
-        val books = voice.status
         val used = books.usage
         findViewById<TextView>(R.id.books).text =
             getString(

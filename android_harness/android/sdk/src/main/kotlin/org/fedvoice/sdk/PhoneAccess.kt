@@ -36,7 +36,8 @@ internal interface PhoneAccess {
     fun recognise(waveform: FloatArray, threads: Int): String
 
     /**
-     * The task that the phone was last given; null before the first has come.
+     * The task that the phone was last given; null before the first has come, and while its blob
+     * is not on the phone.
      *
      * @throws org.fedvoice.core.FedvoiceException `bad-package`
      */

@@ -64,7 +64,10 @@ internal class Worker(
 
     /** Once, and again when the numbers are others: a round is no news. */
     private fun say(clientId: String, found: Usage) {
-        if (found.counts != usage) log("$clientId: ${found.describe()}")
+        val before = usage ?: UsageCounts()
+        // While nothing is left out, as before, one more example is no news either.
+        val matters = found.skipped > 0 || before.skipped > 0
+        if (matters && found.counts != before) log("$clientId: ${found.describe()}")
         usage = found.counts
     }
 

@@ -88,7 +88,23 @@ class PhoneTest {
         scene.store.rows += recordedAt(10, 16000)
         link.checkIns += assignment()
         session()
-        assertEquals(listOf(first, "anna: 6 utterances used; $leftOut"), scene.log)
+        val second = "anna: 6 utterances used; $leftOut"
+        assertEquals(listOf(first, second), scene.log)
+        scene.store.rows.removeAll { it.id == 9L }
+        repeat(2) {
+            link.checkIns += assignment()
+            session()
+        }
+        val third = "anna: 6 utterances used, none left out"
+        assertEquals(listOf(first, second, third), scene.log)
+    }
+
+    @Test
+    fun `while nothing is left out the log says nothing of it, the books do`() {
+        link.checkIns += assignment()
+        val outcome = session()
+        assertEquals(UsageCounts(5), outcome.usage)
+        assertTrue(scene.log.isEmpty())
     }
 
     @Test
