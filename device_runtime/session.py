@@ -88,7 +88,7 @@ class Phone:
         self._sleep = sleep
         self._retry_stream = Stream(0, client_id, 0, Purpose.RETRY)
         self._outbox = Outbox(state_dir)
-        self._said: set[str] = set()
+        self._said: list[str] = []
         self._assignment_file = AssignmentFile(state_dir)
         self._checkpoint_path = state_dir / "checkpoint"
         self._features = FeatureCache(self._settings.feature_cache_bytes)

@@ -30,15 +30,15 @@ class PhoneWork:
     assignment: pb.Assignment
     loaded: LoadedEngine
     weights: FlatVector
-    said: set[str] = field(default_factory=set)
+    said: list[str] = field(default_factory=list)
     """What was said of the phone's examples in earlier rounds."""
 
-    def say(self, purpose: str, examples: LocalExamples) -> None:
-        """Log how many examples are used and what is left out, once, until that changes."""
-        line = f"{self.client_id}: {purpose}: {examples.usage.describe()}"
-        if line not in self.said:
-            self.said.add(line)
-            _log.info("%s", line)
+    def say(self, examples: LocalExamples) -> None:
+        """Log how many examples are used if any is left out, and again when that changes."""
+        told = examples.usage.describe()
+        if (examples.skipped or self.said) and told not in self.said[-1:]:
+            self.said.append(told)
+            _log.info("%s: %s", self.client_id, told)
 
 
 def perform(
@@ -64,7 +64,7 @@ def _train(
     plan = TrainingPlan.from_message(work.assignment.plan)
     engine, round_number = work.loaded.engine, work.assignment.round
     examples = LocalExamples(engine, store, store.examples(Split.TRAIN), features)
-    work.say("training", examples)
+    work.say(examples)
     result = train(
         engine,
         examples,
@@ -101,7 +101,6 @@ def _evaluate(
 ) -> PendingReport | None:
     engine = work.loaded.engine
     examples = LocalExamples(engine, store, store.examples(Split.TEST), features)
-    work.say("tests", examples)
     statistics = evaluate(
         engine,
         examples,

@@ -10,6 +10,7 @@ from typing import Any
 
 from fedvoice.android_harness.deploy.adb import Adb
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.usage import Usage
 
 PACKAGE = "org.fedvoice.dictation"
 ACTIVITY = "org.fedvoice.dictation.MainActivity"
@@ -30,6 +31,16 @@ class AppState:
     consent: bool
     examples: int
     books: dict[str, Any]
+
+    @property
+    def left_out(self) -> str:
+        """What the phone's last training left out, in short: "12 used, 3 left out: 2
+        wrong-sample-rate, 1 unknown-token"; "" if nothing, or from an app that does not say."""
+        usage = Usage.from_dict(self.books.get("usage") or {})
+        if not usage.skipped:
+            return ""
+        parts = ", ".join(f"{part.count} {reason}" for reason, part in usage.left_out.items())
+        return f"{usage.used} used, {usage.skipped} left out: {parts}"
 
 
 class App:

@@ -109,7 +109,7 @@ def status(
     package: _Package = PACKAGE,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
-    """What each phone has learnt, sent and spent."""
+    """What each phone has learnt, sent and spent, and what its last training left out."""
     from fedvoice.android_harness.deploy.adb import Adb
     from fedvoice.android_harness.deploy.app import App
 
@@ -125,6 +125,10 @@ def status(
         if as_json:
             typer.echo(json.dumps(facts))
         else:
+            # A line for a person, and only when something is left out; JSON has the numbers.
+            facts.pop("usage", None)
+            if state.left_out:
+                facts["usage"] = state.left_out
             typer.echo("\n".join(f"{name:24} {value}" for name, value in facts.items()) + "\n")
 
 
@@ -183,6 +187,7 @@ def _deploy_all(serials: Sequence[str], specs: Sequence[DeploymentSpec]) -> None
         typer.echo(
             f"{adb.serial}: {books['trained']} updates sent, {books['bytes_up']} bytes up, "
             f"{books['bytes_down']} down, {books['train_secs']:.1f} s of training"
+            + (f"; {state.left_out}" if state.left_out else "")
         )
 
     with ThreadPoolExecutor(len(serials), thread_name_prefix="deploy") as pool:

@@ -164,9 +164,7 @@ def test_what_is_left_out_is_said_once(
     hut.phone.run_once()
     hut.phone.run_once()
     (line,) = said()
-    assert line.startswith(
-        "phone-1: training: 5 utterances used; left out: 1 unknown-token (first:"
-    )
+    assert line.startswith("phone-1: 5 utterances used; left out: 1 unknown-token (first:")
     hut.store.add(NewExample(a_recording(10), "perhaps"))
     server.script.check_ins.append(assignment(assignment_id="a3", round=6))
     hut.phone.run_once()

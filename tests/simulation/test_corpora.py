@@ -8,7 +8,8 @@ import soundfile
 
 from fedvoice.data.loaders import folder, librispeech, speech_commands
 from fedvoice.data.synthetic import SyntheticCorpusConfig, build_synthetic_corpus, make_voices
-from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.errors import FedvoiceError
+from fedvoice.protocol.usage import Usage
 from fedvoice.protocol.utterances import read_manifest, write_manifest
 
 
@@ -76,19 +77,9 @@ def test_a_folder_of_audio_with_transcripts_beside(tmp_path):
         ("b", "hello"),
     ]
     (tmp_path / "b" / "1.txt").unlink()
-    with pytest.raises(FedvoiceError) as caught:
-        folder(tmp_path)
-    assert str(tmp_path / "b" / "1.wav") == caught.value.where
-    (tmp_path / "b" / "1.txt").write_text(" ")
-    with pytest.raises(FedvoiceError, match="empty-transcript"):
-        folder(tmp_path)
-    (tmp_path / "b" / "1.txt").write_text("words")
-    (tmp_path / "b" / "1.wav").write_bytes(b"not audio")
-    with pytest.raises(FedvoiceError) as caught:
-        folder(tmp_path)
-    assert caught.value.code is ErrorCode.UNREADABLE_AUDIO
-    with pytest.raises(FedvoiceError, match="no audio files"):
-        folder(tmp_path / "a" / "deep" / "nothing")
+    usage = Usage()
+    assert sorted(u.speaker for u in folder(tmp_path, usage=usage)) == ["a", "a"]
+    assert usage.as_dict()["first_left_out"] == {"empty-transcript": str(tmp_path / "b" / "1.wav")}
 
 
 def test_synthetic_voices_are_many_distinct_and_the_same_for_a_seed(tmp_path):

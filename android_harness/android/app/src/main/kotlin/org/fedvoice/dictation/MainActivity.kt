@@ -18,7 +18,9 @@ import kotlinx.coroutines.launch
 import kotlinx.coroutines.withContext
 import org.fedvoice.core.ErrorCode
 import org.fedvoice.core.FedvoiceException
+import org.fedvoice.core.session.Books
 import org.fedvoice.core.store.Source
+import org.fedvoice.core.training.UsageCounts
 import org.fedvoice.sdk.FedVoice
 
 /** Dictate, correct, keep; see what the phone has learnt, sent and spent; switch it off. */
@@ -148,9 +150,9 @@ class MainActivity : Activity() {
         }
     }
 
-    private fun showBooks() {
+    internal fun showBooks(books: Books = voice.status) {
         consent.isChecked = voice.consent
-        val books = voice.status
+        val used = books.usage
         findViewById<TextView>(R.id.books).text =
             getString(
                 R.string.books,
@@ -166,8 +168,10 @@ class MainActivity : Activity() {
                         R.string.never,
                     )
                 },
-            )
+            ) + if (used == null || used.skipped == 0) "" else leftOut(used)
     }
+
+    private fun leftOut(usage: UsageCounts) = getString(R.string.left_out, usage.describe())
 
     private fun megabytes(bytes: Long) = "%.1f MB".format(bytes / MEGABYTE)
 

@@ -10,7 +10,9 @@ import android.widget.Button
 import android.widget.EditText
 import android.widget.Switch
 import android.widget.TextView
+import org.fedvoice.core.session.Books
 import org.fedvoice.core.store.Source
+import org.fedvoice.core.training.UsageCounts
 import org.fedvoice.sdk.FedVoice
 import org.junit.After
 import org.junit.Assert.assertEquals
@@ -83,6 +85,14 @@ class DictationTest {
 
         assertEquals(1, voice.exampleCount)
         assertTrue("(1 kept here)" in books)
+        assertFalse("left out" in books)
+    }
+
+    @Test
+    fun `a person sees what the last learning left out`() {
+        screen.showBooks(Books(usage = UsageCounts(12, mapOf("too-long" to 2))))
+
+        assertTrue(books, books.endsWith("\nLast learning: 12 used, 2 left out: 2 too-long"))
     }
 
     @Test

@@ -196,6 +196,7 @@ private class HeadlessApp(
                     runtimeVersion = RUNTIME_VERSION,
                 ),
             log = Log::info,
+            said = books.read().usage,
         )
 
     private fun retries(): Retries {

@@ -13,10 +13,14 @@ import kotlinx.coroutines.runBlocking
 import org.fedvoice.core.ErrorCode
 import org.fedvoice.core.FedvoiceException
 import org.fedvoice.core.store.Source
+import org.fedvoice.core.training.LeftOut
+import org.fedvoice.core.training.Usage
+import org.fedvoice.core.training.UsageCounts
 import org.fedvoice.sdk.FedVoice
 import org.fedvoice.sdk.TrainingJob
 import org.junit.After
 import org.junit.Assert.assertEquals
+import org.junit.Assert.assertNull
 import org.junit.Assert.assertThrows
 import org.junit.Assert.assertTrue
 import org.junit.Before
@@ -61,6 +65,7 @@ class WholePathTest {
     fun `a phone enrols, learns from what was kept, and recognises with what came back`() {
         val before = assertThrows(FedvoiceException::class.java) { recognise() }
         assertEquals(ErrorCode.NOT_FOUND, before.code)
+        assertNull(voice.usage())
         runBlocking {
             voice.enrol(server.invitation)
             voice.setConsent(true)
@@ -75,6 +80,11 @@ class WholePathTest {
         assertTrue(voice.status.bytesUp > 0 && voice.status.trainSecs > 0)
         waitFor { server.rounds.isNotEmpty() }
         assertEquals(listOf("round 1 committed 1 6"), server.rounds)
+        assertEquals(UsageCounts(6), voice.status.usage)
+        assertEquals(Usage(6), voice.usage())
+        val id = voice.addExample(noise(7), 3 * RATE, "yes", Source.CORRECTION)
+        val leftOut = LeftOut(1, "stored example $id")
+        assertEquals(Usage(6, mapOf("wrong-sample-rate" to leftOut)), voice.usage())
         assertTrue(
             "only the task's words",
             recognise().split(" ").all {

@@ -26,8 +26,11 @@ import org.fedvoice.core.store.Source
 import org.fedvoice.core.store.Split
 import org.fedvoice.core.store.SqlExampleStore
 import org.fedvoice.core.store.StoreLimits
+import org.fedvoice.core.store.StoredExample
 import org.fedvoice.core.store.addManifest
 import org.fedvoice.core.store.wavOf
+import org.fedvoice.core.training.Usage
+import org.fedvoice.core.training.usageOf
 import java.io.File
 import java.io.IOException
 import kotlin.random.Random
@@ -65,13 +68,15 @@ class FedVoice private constructor(private val context: Context) {
     /** What runs sessions and recognises; tests put another one here. */
     internal var phone: PhoneAccess = InstalledPhone(context, files)
 
+    private val warnings = UsageWarnings { phone.task() }
+
     /** Whether the person has agreed to training; false until they do. */
     val consent: Boolean get() = settings.getBoolean(CONSENT, false)
 
     /** Whether the phone has a certificate of a server. */
     val isEnrolled: Boolean get() = phone.isEnrolled
 
-    /** What the phone has learnt, sent and spent. */
+    /** What the phone has learnt, sent and spent, and what its last training left out. */
     val status: Books get() = books.read()
 
     /** Utterances held for training and for measuring. */
@@ -79,6 +84,9 @@ class FedVoice private constructor(private val context: Context) {
 
     /**
      * Keeps an utterance on the phone, to train on.
+     *
+     * One that the present task cannot use, such as one of another sample rate, is kept all the
+     * same: another task may use it. The log warns of it, once for each reason; see [usage].
      *
      * @param pcm 16 bit samples, one channel, at most a minute
      * @param transcript the words spoken, as corrected, prompted or confidently recognised
@@ -89,9 +97,30 @@ class FedVoice private constructor(private val context: Context) {
         val limit = sampleRate * LONGEST_SECS
         if (pcm.size > limit) throw tooLong(pcm.size, limit)
         val store = store()
-        return store.add(
-            NewExample(Audio.Held(wavOf(pcm, sampleRate)), transcript, source, nextSplit(store)),
+        val split = nextSplit(store)
+        val id =
+            store.add(NewExample(Audio.Held(wavOf(pcm, sampleRate)), transcript, source, split))
+        warnings.warnOf(
+            StoredExample(id, null, sampleRate, pcm.size, transcript, source, split, wallSecs()),
         )
+        return id
+    }
+
+    /**
+     * What the task that the phone was last given makes of all utterances held now: how many it
+     * uses and how many it leaves out, by reason (`wrong-sample-rate`, `unknown-token`,
+     * `too-long` ...) with the first one of each, "stored example" and its id. Null before the
+     * first task has come.
+     *
+     * No sound is read, so a silent or damaged recording counts as used. Every transcript is read:
+     * do not call it on the main thread.
+     *
+     * @throws FedvoiceException `bad-package`, `bad-config` for what cannot be read on the phone
+     */
+    fun usage(): Usage? {
+        val task = phone.task() ?: return null
+        val store = store()
+        return usageOf(Split.entries.flatMap(store::examples), task)
     }
 
     /** Refers to the utterances of a folder's manifest that were not added before; how many. */

@@ -6,10 +6,12 @@ import kotlinx.coroutines.delay
 import org.fedvoice.core.ErrorCode
 import org.fedvoice.core.FedvoiceException
 import org.fedvoice.core.model.Codec
+import org.fedvoice.core.model.TaskManifest
 import org.fedvoice.core.random.Purpose
 import org.fedvoice.core.random.Stream
 import org.fedvoice.core.recognition.Recogniser
 import org.fedvoice.core.session.BlobCache
+import org.fedvoice.core.session.BooksFile
 import org.fedvoice.core.session.CallPolicy
 import org.fedvoice.core.session.ConditionSource
 import org.fedvoice.core.session.EngineCache
@@ -44,6 +46,10 @@ internal class InstalledPhone(private val context: Context, private val files: P
     private val models = ModelFile(files.session)
     private var recogniser: Pair<String, Recogniser>? = null
 
+    /** By the digest of its manifest. */
+    @Volatile
+    private var lastTask: Pair<String, TaskManifest>? = null
+
     override val clientId: String get() = identity.clientId
 
     override val isEnrolled: Boolean get() = identity.credentials() != null
@@ -76,6 +82,7 @@ internal class InstalledPhone(private val context: Context, private val files: P
                     settings = settings(config, overridden),
                     clock = DeviceClock,
                     log = { Log.i(TAG, it) },
+                    said = BooksFile(files.books).read().usage,
                 )
             return phone.runOnce(shouldStop)
         } finally {
@@ -99,6 +106,16 @@ internal class InstalledPhone(private val context: Context, private val files: P
         val fresh = Recogniser(engine(task, threads), weights)
         recogniser = model.weights.digest to fresh
         return fresh.transcribe(waveform)
+    }
+
+    // Not synchronised: whoever adds an example does not wait for a recognition to end.
+    override fun task(): TaskManifest? {
+        val digest = models.get()?.manifest?.digest ?: return null
+        lastTask?.takeIf { it.first == digest }?.let { return it.second }
+        val bytes = blobs.read(digest) ?: return null
+        val task = TaskManifest.parse(bytes, "the phone's task")
+        lastTask = digest to task
+        return task
     }
 
     override fun installTask(folder: File) {

@@ -1,5 +1,6 @@
 package org.fedvoice.sdk
 
+import org.fedvoice.core.model.TaskManifest
 import org.fedvoice.core.session.Outcome
 import org.fedvoice.core.store.ExampleStore
 import java.io.File
@@ -33,6 +34,14 @@ internal interface PhoneAccess {
      * @throws org.fedvoice.core.FedvoiceException `not-found` before the first model has come
      */
     fun recognise(waveform: FloatArray, threads: Int): String
+
+    /**
+     * The task that the phone was last given; null before the first has come, and while its blob
+     * is not on the phone.
+     *
+     * @throws org.fedvoice.core.FedvoiceException `bad-package`
+     */
+    fun task(): TaskManifest?
 
     /**
      * Takes a task from a folder: it is recognised with until a session brings a newer model.

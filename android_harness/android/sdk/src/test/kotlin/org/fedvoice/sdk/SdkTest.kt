@@ -8,6 +8,7 @@ import android.os.BatteryManager
 import android.os.Looper
 import android.os.PowerManager
 import kotlinx.coroutines.runBlocking
+import org.fedvoice.core.model.TaskManifest
 import org.fedvoice.core.session.Happened
 import org.fedvoice.core.session.Outcome
 import org.fedvoice.core.store.ExampleStore
@@ -89,6 +90,7 @@ internal class FakePhone : PhoneAccess {
     var invitations = emptyList<String>()
     var overrides = emptyList<Boolean>()
     var tasks = emptyList<File>()
+    var given: TaskManifest? = null
 
     @Volatile
     var work: suspend (shouldStop: () -> Boolean) -> Outcome = { trained() }
@@ -109,6 +111,8 @@ internal class FakePhone : PhoneAccess {
     }
 
     override fun recognise(waveform: FloatArray, threads: Int): String = "${waveform.size} samples"
+
+    override fun task(): TaskManifest? = given
 
     override fun installTask(folder: File) {
         tasks += folder

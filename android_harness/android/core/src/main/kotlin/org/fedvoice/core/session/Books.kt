@@ -4,13 +4,14 @@ import kotlinx.serialization.SerialName
 import kotlinx.serialization.Serializable
 import kotlinx.serialization.SerializationException
 import kotlinx.serialization.json.Json
+import org.fedvoice.core.training.UsageCounts
 import org.fedvoice.wire.Statistics
 import java.io.File
 import java.io.IOException
 
 /**
- * What a phone has learnt, sent and spent so far: numbers only, so that they may be shown and
- * collected (law 10).
+ * What a phone has learnt, sent and spent so far: numbers, and names from fixed lists, so that they
+ * may be shown and collected (law 10).
  *
  * @property trained updates that the server accepted
  * @property examples sum over the accepted updates of the examples trained on
@@ -19,6 +20,7 @@ import java.io.IOException
  * @property chargeMicroampHours taken from the battery during sessions; 0 on the charger
  * @property lastHappened id of the last session's outcome
  * @property failures sessions in a row that ended with an error
+ * @property usage of the examples to train on, when the phone last trained; null before
  */
 @Serializable
 data class Books(
@@ -43,6 +45,7 @@ data class Books(
     @SerialName("last_error") val lastError: String = "",
     @SerialName("updated_secs") val updatedSecs: Double = 0.0,
     val failures: Int = 0,
+    val usage: UsageCounts? = null,
 ) {
     /** With one more session. */
     fun plus(outcome: Outcome, spentMicroampHours: Long, wallSecs: Double): Books {
@@ -71,6 +74,7 @@ data class Books(
             lastError = "",
             updatedSecs = wallSecs,
             failures = 0,
+            usage = outcome.usage ?: usage,
         )
     }
 

@@ -1,5 +1,6 @@
 package org.fedvoice.core.session
 
+import org.fedvoice.core.training.UsageCounts
 import org.fedvoice.wire.Statistics
 import org.fedvoice.wire.Verdict
 
@@ -89,6 +90,7 @@ data class SessionSettings(
  * @property verdict as it came on the wire, also when this phone does not know it
  * @property bytesUp of this session's messages
  * @property attempts calls made, repetitions included
+ * @property usage of the examples to train on, when the phone last trained; null: it never did
  */
 data class Outcome(
     val happened: Happened,
@@ -101,4 +103,5 @@ data class Outcome(
     val bytesUp: Long = 0,
     val bytesDown: Long = 0,
     val attempts: Int = 0,
+    val usage: UsageCounts? = null,
 )

@@ -16,6 +16,7 @@ import org.fedvoice.core.store.Split
 import org.fedvoice.core.training.Checkpoint
 import org.fedvoice.core.training.FeatureCache
 import org.fedvoice.core.training.MemoryMeter
+import org.fedvoice.core.training.UsageCounts
 import org.fedvoice.wire.Assignment
 import org.fedvoice.wire.Blob
 import org.fedvoice.wire.Capabilities
@@ -38,6 +39,7 @@ import kotlin.math.min
  *
  * @param clientId random, made at installation; no account, no telephone number
  * @param stateDir this phone's own folder; no other process may use it at the same time
+ * @param said what was said before of the use of its examples, from its books; it is not said again
  * @param pause waits so many seconds between repeated calls
  */
 class Phone(
@@ -52,6 +54,7 @@ class Phone(
     private val settings: SessionSettings = SessionSettings(),
     private val clock: Clock = SystemClock,
     private val log: (String) -> Unit = {},
+    said: UsageCounts? = null,
     pause: suspend (Double) -> Unit = { delay((it * MILLIS).toLong()) },
 ) {
     private val held = HeldBlobs(File(stateDir, "held_blobs"), blobs)
@@ -62,7 +65,7 @@ class Phone(
     private val checkpointFile = File(stateDir, CHECKPOINT)
     private val modelFile = ModelFile(stateDir)
     private val features = FeatureCache(settings.featureCacheBytes)
-    private val worker = Worker(store, features, memory, log)
+    private val worker = Worker(store, features, memory, log, said)
     private var featuresOf = ""
 
     init {
@@ -84,6 +87,7 @@ class Phone(
             bytesUp = calls.traffic.bytesUp,
             bytesDown = calls.traffic.bytesDown,
             attempts = calls.traffic.attempts,
+            usage = worker.usage,
         )
     }
 

@@ -13,7 +13,8 @@ import org.fedvoice.core.training.FeatureCache
 import org.fedvoice.core.training.LocalExamples
 import org.fedvoice.core.training.MemoryMeter
 import org.fedvoice.core.training.TrainingStatus
-import org.fedvoice.core.training.describeReasons
+import org.fedvoice.core.training.Usage
+import org.fedvoice.core.training.UsageCounts
 import org.fedvoice.core.training.evaluate
 import org.fedvoice.core.training.train
 import org.fedvoice.wire.Assignment
@@ -32,13 +33,22 @@ internal class Job(
     val engine: Engine get() = loaded.engine
 }
 
-/** The work of one assignment on a phone: examples and weights in, a report out. */
+/**
+ * The work of one assignment on a phone: examples and weights in, a report out.
+ *
+ * @param said what was said before of the use of this phone's examples; null: nothing
+ */
 internal class Worker(
     private val store: ExampleStore,
     private val features: FeatureCache,
     private val memory: MemoryMeter,
     private val log: (String) -> Unit,
+    said: UsageCounts? = null,
 ) {
+    /** Of the examples to train on, as the last training had them; [said] before the first. */
+    var usage: UsageCounts? = said
+        private set
+
     /** Trains or evaluates; null if [shouldStop] ended it. */
     fun perform(job: Job, checkpoint: Checkpoint?, shouldStop: () -> Boolean): PendingReport? =
         if (job.assignment.work == Work.WORK_EVALUATE) {
@@ -52,6 +62,15 @@ internal class Worker(
             readWaveform(store.audio(row), job.engine.manifest.features, row.where)
         }
 
+    /** Once, and again when the numbers are others: a round is no news. */
+    private fun say(clientId: String, found: Usage) {
+        val before = usage ?: UsageCounts()
+        // While nothing is left out, as before, one more example is no news either.
+        val matters = found.skipped > 0 || before.skipped > 0
+        if (matters && found.counts != before) log("$clientId: ${found.describe()}")
+        usage = found.counts
+    }
+
     private fun trained(
         job: Job,
         checkpoint: Checkpoint?,
@@ -59,9 +78,7 @@ internal class Worker(
     ): PendingReport? {
         val plan = TrainingPlan.fromMessage(job.assignment.plan)
         val examples = examplesOf(job, Split.TRAIN)
-        if (examples.reasons.isNotEmpty()) {
-            log("${job.clientId}: left out ${describeReasons(examples.reasons)}")
-        }
+        say(job.clientId, examples.usage)
         val result =
             train(
                 engine = job.engine,

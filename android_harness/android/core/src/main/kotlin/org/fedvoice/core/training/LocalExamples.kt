@@ -3,23 +3,6 @@ package org.fedvoice.core.training
 import org.fedvoice.core.ErrorCode
 import org.fedvoice.core.FedvoiceException
 import org.fedvoice.core.model.FeatureSettings
-import org.fedvoice.core.model.TaskManifest
-
-/** What training needs to know of a stored utterance before its sound is read. */
-interface Recording {
-    val id: Long
-    val transcript: String
-    val sampleRate: Int
-
-    /** Per channel. */
-    val samples: Int
-
-    /** How messages name it: no word of what was said. */
-    val where: String
-
-    /** To test with: words that the task lacks are no hindrance, they are recognised wrongly. */
-    val testing: Boolean get() = false
-}
 
 /**
  * Examples most recently used, at most [maxBytes] of features.
@@ -60,7 +43,7 @@ class FeatureCache(private val maxBytes: Long = 8L shl 20) {
  * Those of a store's recordings that the task can use, each decoded when it is asked for.
  *
  * Recordings that fit no bucket, have unknown tokens or another sample rate are left out and
- * counted without decoding them.
+ * counted without decoding them, in [usage].
  *
  * @param waveformOf reads a recording's sound, [samples] in +-1; raises `missing-audio`,
  *   `unreadable-audio`
@@ -73,36 +56,27 @@ class LocalExamples<R : Recording>(
 ) : Examples {
     private val usable = mutableListOf<Usable<R>>()
 
-    /** How many were left out, by reason. */
-    val reasons: Map<String, Int>
+    /** How many are used and how many were left out, by reason. */
+    val usage: Usage
 
     init {
-        val manifest = engine.manifest
-        val left = linkedMapOf<String, Int>()
+        val count = UsageCount()
         for (recording in recordings) {
-            try {
-                checkRate(recording.sampleRate, manifest.features, recording.where)
-                val (text, targets) =
-                    manifest.vocabulary.referenceAndTargets(
-                        recording.transcript,
-                        recording.testing,
-                    )
-                val reason = unfitness(recording.samples, targets.size, manifest)
-                if (reason == null) {
-                    usable += Usable(recording, text, targets)
-                } else {
-                    left.merge(reason, 1, Int::plus)
+            when (val fit = fitOf(recording, engine.manifest)) {
+                is Fit.Usable -> {
+                    usable += Usable(recording, fit.text, fit.targets)
+                    count.use()
                 }
-            } catch (error: FedvoiceException) {
-                if (error.code !in UNUSABLE) throw error
-                left.merge(error.code.id, 1, Int::plus)
+                is Fit.Unusable -> {
+                    count.leaveOut(fit.reason, recording.where)
+                }
             }
         }
-        reasons = left
+        usage = count.result()
     }
 
     /** How many were left out. */
-    val skipped: Int get() = reasons.values.sum()
+    val skipped: Int get() = usage.skipped
 
     /** The usable recordings; number i is example i. */
     val recordings: List<R> get() = usable.map { it.recording }
@@ -120,10 +94,6 @@ class LocalExamples<R : Recording>(
         return example.also { cache.put(recording.id, it) }
     }
 }
-
-/** As text: "2 wrong-sample-rate, 1 unknown-token". */
-fun describeReasons(reasons: Map<String, Int>): String =
-    reasons.entries.joinToString { (reason, count) -> "$count $reason" }
 
 /** @throws FedvoiceException `wrong-sample-rate` unless [rate] is the task's */
 fun checkRate(rate: Int, settings: FeatureSettings, where: String) {
@@ -168,17 +138,3 @@ fun checkWaveform(waveform: FloatArray, settings: FeatureSettings, where: String
 }
 
 private data class Usable<R>(val recording: R, val text: String, val targets: IntArray)
-
-/** Why no bucket holds a recording, by the names that Python gives; null: one does. */
-private fun unfitness(samples: Int, tokens: Int, manifest: TaskManifest): String? {
-    val settings = manifest.features
-    val frames = settings.frames(samples)
-    val stacked = settings.stackedFrames(frames)
-    return when {
-        frames == 0 -> "too-short"
-        samples > settings.maxSecs * settings.sampleRate -> "too-long"
-        manifest.bucketFor(stacked, tokens) != null -> null
-        stacked > manifest.buckets.maxOf { it.frames } -> "too-long"
-        else -> "too-many-tokens"
-    }
-}

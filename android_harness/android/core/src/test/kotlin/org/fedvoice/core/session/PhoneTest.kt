@@ -9,7 +9,10 @@ import org.fedvoice.core.FedvoiceException
 import org.fedvoice.core.model.Codec
 import org.fedvoice.core.random.Purpose
 import org.fedvoice.core.random.Stream
+import org.fedvoice.core.store.Source
 import org.fedvoice.core.store.Split
+import org.fedvoice.core.store.StoredExample
+import org.fedvoice.core.training.UsageCounts
 import org.fedvoice.wire.Verdict
 import org.fedvoice.wire.Work
 import org.junit.jupiter.api.Assertions.assertArrayEquals
@@ -60,6 +63,48 @@ class PhoneTest {
                 .map { it.cachedDigestsCount }
                 .toSet(),
         )
+    }
+
+    @Test
+    fun `what is left out is said once, over restarts too, and again when the numbers change`() {
+        fun recordedAt(id: Long, rate: Int) =
+            StoredExample(id, null, rate, 900, "yes", Source.OWN, Split.TRAIN, 0.0)
+        val leftOut = "left out: 1 wrong-sample-rate (first: stored example 9)"
+        val first = "anna: 5 utterances used; $leftOut"
+        scene.store.rows += recordedAt(9, 48000)
+        repeat(2) { link.checkIns += assignment() }
+
+        val books = Books().plus(session(), 0, 0.0)
+        session()
+
+        assertEquals(UsageCounts(5, mapOf("wrong-sample-rate" to 1)), books.usage)
+        assertEquals(listOf(first), scene.log)
+        scene.restart(said = books.usage)
+        // No training: the books keep what they have.
+        assertEquals(books.usage, books.plus(session(), 0, 0.0).usage)
+        link.checkIns += assignment()
+        session()
+        assertEquals(listOf(first), scene.log)
+        scene.store.rows += recordedAt(10, 16000)
+        link.checkIns += assignment()
+        session()
+        val second = "anna: 6 utterances used; $leftOut"
+        assertEquals(listOf(first, second), scene.log)
+        scene.store.rows.removeAll { it.id == 9L }
+        repeat(2) {
+            link.checkIns += assignment()
+            session()
+        }
+        val third = "anna: 6 utterances used, none left out"
+        assertEquals(listOf(first, second, third), scene.log)
+    }
+
+    @Test
+    fun `while nothing is left out the log says nothing of it, the books do`() {
+        link.checkIns += assignment()
+        val outcome = session()
+        assertEquals(UsageCounts(5), outcome.usage)
+        assertTrue(scene.log.isEmpty())
     }
 
     @Test

@@ -13,6 +13,7 @@ import org.fedvoice.core.store.StoredExample
 import org.fedvoice.core.store.wavOf
 import org.fedvoice.core.training.ProcMemory
 import org.fedvoice.core.training.TinyEngine
+import org.fedvoice.core.training.UsageCounts
 import org.fedvoice.core.training.tinyManifest
 import org.fedvoice.wire.Assignment
 import org.fedvoice.wire.Blob
@@ -163,8 +164,8 @@ internal class HandClock : Clock {
 /** A store in memory: [train] and [test] recordings of noise. */
 internal class ListStore(train: Int, test: Int) : ExampleStore {
     val used = mutableMapOf<Long, MutableList<Int>>()
-    private val rows =
-        List(train + test) { i ->
+    val rows =
+        MutableList(train + test) { i ->
             val split = if (i < train) Split.TRAIN else Split.TEST
             val word = if (i % 2 == 0) "yes" else "no"
             StoredExample(i + 1L, null, RATE, SAMPLES, word, Source.OWN, split, 0.0)
@@ -206,10 +207,11 @@ internal class Scene(private val directory: File) {
     val store = ListStore(train = 5, test = 3)
     val engines = mutableListOf<TinyEngine>()
     val slept = mutableListOf<Double>()
+    val log = mutableListOf<String>()
     var conditions = Conditions()
     var phone = restart()
 
-    fun restart(): Phone {
+    fun restart(said: UsageCounts? = null): Phone {
         phone =
             Phone(
                 "anna",
@@ -228,6 +230,8 @@ internal class Scene(private val directory: File) {
                         recheckSecs = 7.0,
                     ),
                 clock = clock,
+                log = log::add,
+                said = said,
                 pause = { slept += it },
             )
         return phone

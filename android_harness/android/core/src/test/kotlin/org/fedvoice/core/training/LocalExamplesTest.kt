@@ -47,9 +47,16 @@ class LocalExamplesTest {
             )
         assertEquals(1, found.size)
         assertEquals(6, found.skipped)
+        assertEquals(1, found.usage.used)
         assertEquals(
-            "2 unknown-token, 1 wrong-sample-rate, 1 too-many-tokens, 1 too-short, 1 empty-transcript",
-            describeReasons(found.reasons),
+            mapOf(
+                "unknown-token" to LeftOut(2, "recording 2"),
+                "wrong-sample-rate" to LeftOut(1, "recording 3"),
+                "too-many-tokens" to LeftOut(1, "recording 4"),
+                "too-short" to LeftOut(1, "recording 5"),
+                "empty-transcript" to LeftOut(1, "recording 6"),
+            ),
+            found.usage.leftOut,
         )
         assertEquals(0, reads)
         assertArrayEquals(intArrayOf(2), found[0].targets)

@@ -1,0 +1,25 @@
+package org.fedvoice.core.session
+
+import org.fedvoice.core.training.UsageCounts
+import org.junit.jupiter.api.Assertions.assertEquals
+import org.junit.jupiter.api.Assertions.assertNull
+import org.junit.jupiter.api.Assertions.assertTrue
+import org.junit.jupiter.api.Test
+
+class BooksTest {
+    @Test
+    fun `books of an earlier version are read, without a usage`() {
+        val earlier = Books.parse("""{"sessions":3,"trained":2,"last_happened":"trained"}""")
+        assertEquals(2, earlier.trained)
+        assertNull(earlier.usage)
+    }
+
+    @Test
+    fun `the usage is kept in numbers and reasons`() {
+        val books = Books(usage = UsageCounts(12, mapOf("unknown-token" to 1)))
+        val text = books.toJson()
+        assertTrue(text.endsWith(""""usage":{"used":12,"left_out":{"unknown-token":1}}}"""), text)
+        assertEquals(books, Books.parse(text))
+        assertEquals(books.usage, books.plusFailure("io", 1.0).usage)
+    }
+}

@@ -1,0 +1,104 @@
+package org.fedvoice.sdk
+
+import android.util.Log
+import kotlinx.coroutines.runBlocking
+import org.fedvoice.core.model.Bucket
+import org.fedvoice.core.model.FeatureSettings
+import org.fedvoice.core.model.ParameterTable
+import org.fedvoice.core.model.TargetKind
+import org.fedvoice.core.model.TaskManifest
+import org.fedvoice.core.model.Vocabulary
+import org.fedvoice.core.store.Source
+import org.fedvoice.core.training.LeftOut
+import org.fedvoice.core.training.Usage
+import org.fedvoice.core.training.UsageCounts
+import org.junit.Assert.assertEquals
+import org.junit.Assert.assertFalse
+import org.junit.Assert.assertNull
+import org.junit.Assert.assertTrue
+import org.junit.Test
+import org.robolectric.shadows.ShadowLog
+
+/** Nothing is left out in silence: the app can ask, and the log says it once. */
+class UsageTest : SdkTest() {
+    @Test
+    fun `before the first task nothing is known and nothing is warned of`() {
+        addExample("turn on the light", 48000)
+
+        assertNull(voice.usage())
+        assertTrue(warnings().isEmpty())
+    }
+
+    @Test
+    fun `an app that records at another rate learns why nothing trains`() {
+        FedVoice.start(app, FedVoiceConfig(testShare = 0.0))
+        phone.given = task()
+        val wrongRate = addExample("light", 48000)
+        addExample("light on", 48000)
+        val unknown = addExample("zebra", 16000)
+        addExample("Light  ON", 16000)
+
+        val expected =
+            Usage(
+                1,
+                mapOf(
+                    "wrong-sample-rate" to LeftOut(2, "stored example $wrongRate"),
+                    "unknown-token" to LeftOut(1, "stored example $unknown"),
+                ),
+            )
+        assertEquals(expected, voice.usage())
+        val (rate, word) = warnings()
+        assertTrue(rate, "stored example $wrongRate is kept" in rate)
+        assertTrue(rate, "wrong-sample-rate (800 samples at 48000 Hz; the task takes 16000" in rate)
+        assertTrue(word, "unknown-token" in word)
+        assertEquals("once for each reason", 2, warnings().size)
+        assertFalse("no word of what was said", warnings().any { "zebra" in it })
+        assertEquals(4, voice.exampleCount)
+    }
+
+    @Test
+    fun `utterances for measuring count too, and may have other words`() {
+        FedVoice.start(app, FedVoiceConfig(testShare = 1.0))
+        phone.given = task()
+        addExample("zebra", 16000)
+
+        assertEquals(Usage(1), voice.usage())
+        assertTrue(warnings().isEmpty())
+    }
+
+    @Test
+    fun `the status has what the last training left out`() =
+        runBlocking {
+            agree()
+            val counts = UsageCounts(7, mapOf("wrong-sample-rate" to 2))
+            phone.work = { FakePhone.trained().copy(usage = counts) }
+            voice.session()
+            phone.work = { FakePhone.trained() }
+            voice.session()
+
+            assertEquals(counts, voice.status.usage)
+        }
+
+    private fun addExample(text: String, rate: Int) =
+        voice.addExample(ShortArray(800) { it.toShort() }, rate, text, Source.CORRECTION)
+
+    private fun warnings() =
+        ShadowLog
+            .getLogsForTag(TAG)
+            .orEmpty()
+            .filter { it.type == Log.WARN }
+            .map { it.msg }
+
+    private fun task() =
+        TaskManifest(
+            name = "lights",
+            modelKind = "softmax",
+            model = emptyMap(),
+            parameters = ParameterTable(emptyList(), totalSize = 0),
+            features = FeatureSettings(),
+            buckets = listOf(Bucket("t100", frames = 100, labels = 4, batch = 4)),
+            vocabulary = Vocabulary(TargetKind.WORD, listOf("<blank>", "light", "on")),
+            programDigest = "00",
+            weightsDigest = "00",
+        )
+}
