@@ -19,9 +19,7 @@ pytestmark = pytest.mark.slow
 
 SERVER_POINTS = {
     "enrolled, not answered": "fedvoice.server.security.credentials:Credentials.redeem:after:1",
-    "place given, not answered": (
-        "fedvoice.server.rounds.coordinator:Coordinator._assignment:after:1"
-    ),
+    "place given, not answered": ("fedvoice.server.rounds.job:Job.assignment:after:1"),
     "check-in answered": "fedvoice.server.intake.service:AggregationService.fetch:before:1",
     "mid-fetch": "fedvoice.server.intake.meter:DownloadBytes.chunk:after:4",
     "mid-upload": "fedvoice.server.store.blobs:Upload.write:after:2",
