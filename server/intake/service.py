@@ -183,12 +183,11 @@ class AggregationService:
             async with self._streams.entered(client_id) as stream:
                 begun = await self._begun(header)
                 if isinstance(begun, Refusal):
-                    outcome = begun
+                    reply = await self._replied(begun)
                 else:
-                    outcome = await self._outcome(begun, stream, counted, context)
+                    reply = await self._outcome(begun, stream, counted, context)
         except OverError:
-            outcome = LATE
-        reply = await in_thread(self._asking, lambda: self._intake.reply(outcome))
+            reply = await self._replied(LATE)
         counted.add(down=wire_bytes(reply))
         if reply.verdict != pb.VERDICT_ACCEPTED:
             # A full store keeps the round from its goal: the operator must know.
@@ -202,6 +201,9 @@ class AggregationService:
                 reply.detail,
             )
         return reply.SerializeToString()
+
+    async def _replied(self, outcome: Refusal) -> pb.ReportReply:
+        return await in_thread(self._asking, lambda: self._intake.reply(outcome))
 
     async def _header(self, context: Context) -> tuple[pb.ReportHeader, bytes]:
         """A report's header, and the message that it came in."""
@@ -235,7 +237,7 @@ class AggregationService:
 
     async def _outcome(
         self, reception: Reception, stream: Stream, counted: UploadBytes, context: Context
-    ) -> Refusal:
+    ) -> pb.ReportReply:
         try:
             if reception.wanted:
                 stream.round = (reception.assignment.number, reception.assignment.work)
@@ -245,9 +247,10 @@ class AggregationService:
             reception.close()
             raise
 
-        def finish() -> Refusal:
+        def finish() -> pb.ReportReply:
             try:
-                return self._intake.finish(reception)
+                # Answered at once: what the phone is told is how things are when it is accepted.
+                return self._intake.reply(self._intake.finish(reception))
             finally:
                 reception.close()
 

@@ -91,10 +91,11 @@ def _add_columns(engine: Engine) -> None:
 
 def _add_totals(engine: Engine) -> None:
     """Totals of a store whose version did not have them."""
+    columns = [column.name for column in t.TRAFFIC_TOTALS.columns]
+    # One statement: a server may be adding to both tables meanwhile.
+    none_yet = ~select(t.TRAFFIC_TOTALS.c.number).exists()
     with engine.begin() as connection:
-        if connection.execute(select(t.TRAFFIC_TOTALS).limit(1)).first() is None:
-            columns = [column.name for column in t.TRAFFIC_TOTALS.columns]
-            connection.execute(insert(t.TRAFFIC_TOTALS).from_select(columns, _TOTALS))
+        connection.execute(insert(t.TRAFFIC_TOTALS).from_select(columns, _TOTALS.where(none_yet)))
 
 
 _TOTALS = select(
