@@ -53,17 +53,9 @@ def measure(trial: Trial, options: argparse.Namespace) -> dict[str, str | int | 
     pool = make_pool(options, WorkerSpec(spec, source))
     config = trial.server.model_copy(update={"evaluate_every": 0})
     assert config.plan is not None
-    population = source()
-    clients = list(population.client_ids)
+    clients = list(source().client_ids)
     federation = Federation(
-        trial.arm,
-        task.manifest,
-        clients,
-        config.plan,
-        config,
-        pool,
-        lambda weights: {},
-        population.size,
+        trial.arm, task.manifest, clients, config.plan, config, pool, lambda weights: {}
     )
     state = federation.step(federation.start(task.initial_weights(trial.seed)))
     began, secs = cpu_secs(worker_ids(options, pool)), []

@@ -187,14 +187,7 @@ def _trained(run: _Run, told: Callback, workers: int, allow_skipped: bool) -> Si
     judge = partial(judged, trainer, made.manifest, population)
     with closing(Spread(workers).pool_for(spec, source, trainer, population)) as pool:
         federation = Federation(
-            run.name,
-            made.manifest,
-            population.client_ids,
-            run.plan,
-            run.algorithm,
-            pool,
-            judge,
-            population.size,
+            run.name, made.manifest, population.client_ids, run.plan, run.algorithm, pool, judge
         )
         state = run.checkpoint() or federation.start(made.initial_weights(run.seed))
         done = state.number

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
@@ -11,7 +11,6 @@ from fedvoice.algorithm.settings import AlgorithmConfig
 from fedvoice.protocol.addresses import bracketed
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.protocol.settings import read_toml, validated
-from fedvoice.server.intake.streams import StreamSettings
 
 
 class Gates(BaseModel):
@@ -38,8 +37,6 @@ class RetryConfig(BaseModel):
     least_secs: float = Field(default=5.0, gt=0)
     most_secs: float = Field(default=600.0, gt=0)
     spread: float = Field(default=0.5, ge=0)
-    most_calls_per_sec: float = Field(default=200.0, gt=0)
-    """Check-ins that all phones together may offer: of many phones each waits longer."""
 
     @model_validator(mode="after")
     def _ordered(self) -> RetryConfig:
@@ -65,15 +62,10 @@ class ServerConfig(AlgorithmConfig):
     """Further host names and addresses by which phones call this server."""
     insecure: bool = False
     """No TLS and no certificates: for one machine."""
-    streams: StreamSettings = StreamSettings()
-    """Limits of uploads and downloads."""
+    chunk_timeout_secs: float = Field(default=30.0, gt=0)
+    """An upload without data for so long is ended; the client resumes it later."""
     handler_threads: int = Field(default=4, ge=1)
-    """Threads that ask the store for calls. No client keeps one waiting."""
-    finishing_threads: int = Field(default=8, ge=1)
-    """Uploads that are synced, recorded and folded at once."""
-    durability: Literal["durable", "none"] = "durable"
-    """durable: an accepted update is on the disk before its phone is told; none: it survives the
-    process alone, not the machine (simulations)."""
+    """Calls served at once. The others wait under flow control, which bounds the memory."""
 
     @field_validator("bind", "enrol_bind")
     @classmethod

@@ -1,7 +1,6 @@
 """Runs the rounds: turns calls and time into events of the state machine, and runs its commands.
 
-One lock guards the state. Events are handed to the store's writer under the lock, in their order,
-and waited for without it: every event that changed the state is in the journal before any caller
+One lock guards the state. Every event that changed the state is in the journal before any caller
 gets an answer that depends on it. A report's event is written together with the report, after its
 payload was synced and before it is folded; `resume` therefore finds exactly what was acknowledged
 (law 4).
@@ -15,8 +14,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
-from dataclasses import replace
 
 from fedvoice.algorithm import rounds
 from fedvoice.algorithm.rounds import Phase, RoundRules, RoundState, Work
@@ -36,8 +33,6 @@ from fedvoice.server.store.traffic import TrafficBook
 log = logging.getLogger("fedvoice.server")
 
 RoundListener = Callable[[RoundState], None]
-WRITE_SECS = 120.0
-"""Longest wait for the store's writer; a disk that takes longer stops the server."""
 
 
 class Coordinator:
@@ -61,83 +56,50 @@ class Coordinator:
         self._clients = ClientRegistry(
             store, job.config, job.manifest.operators, clock(), job.plan.client_rule
         )
-        self.on_round_over: Callable[[RoundRules], None] = lambda rules: None
-        """Told, under the lock, that a round takes no more reports."""
         self._durations: dict[Work, float] = {}
         self._folding = 0  # accepted reports on their way into the accumulator
         self._stopping = False
         self._failure: BaseException | None = None
         self._finished = False
-        self._written: Future[None] = Future()
-        """Of the latest event, and so of all before it."""
-        self._written.set_result(None)
         self._resume()
 
     # Clients' requests
 
     def check_in(self, request: pb.CheckInRequest) -> pb.CheckInReply:
         """An assignment, or when to call again."""
-        reply, written = self._checked_in(request)
-        if reply.HasField("assignment"):
-            self._wait(written)
-        return reply
-
-    def _checked_in(self, request: pb.CheckInRequest) -> tuple[pb.CheckInReply, Future[None]]:
         with self._changed:
             now = self._clock()
             client = self._clients.register(request, now)
             if self._finished:
-                return pb.CheckInReply(retry=pace.FINISHED.to_message()), self._written
+                return pb.CheckInReply(retry=pace.FINISHED.to_message())
             self._start_if_ready(now)
-            # A client that was not invited may take a place, too, but training needs examples.
-            nothing_to_do = self._state.rules.work is Work.TRAIN and client.train_examples == 0
+            # Any client may take a place in an open round, but training needs examples.
+            nothing_to_do = self._state.rules.open_to_all and client.train_examples == 0
             if (
                 client.capable
                 and not nothing_to_do
                 and gates_open(self.job.config.gates, request.conditions)
             ):
-                event = rounds.CheckedIn(now, client.client_id, client.train_examples)
-                for command in self._step(event):
+                for command in self._step(rounds.CheckedIn(now, client.client_id)):
                     if isinstance(command, rounds.Grant):
-                        given = self.job.assignment(self._state.rules, command, self._model.blob)
-                        return pb.CheckInReply(assignment=given), self._written
-            return pb.CheckInReply(retry=self._retry(now)), self._written
+                        return pb.CheckInReply(assignment=self._assignment(command))
+            return pb.CheckInReply(retry=self._retry(now))
 
     def retry(self) -> pb.RetryWindow:
         """When a client that has reported should call again."""
         with self._changed:
             return pace.FINISHED.to_message() if self._finished else self._retry(self._clock())
 
-    def assignment(self, client_id: str, assignment_id: str) -> AssignmentRow | None:
-        """A client's assignment in any round of this job."""
-        if not assignment_id:
-            return None
-        with self._changed:
-            rules, place = self._state.rules, self._state.places.get(client_id)
-        if place is not None and place.assignment_id == assignment_id:
-            return AssignmentRow(assignment_id, rules.number, rules.work, client_id, 0.0)
-        row = self._store.assignment(assignment_id)
-        return row if row is not None and row.client_id == client_id else None
+    def assignment(self, assignment_id: str) -> AssignmentRow | None:
+        """An assignment of any round of this job."""
+        return self._store.assignment(assignment_id) if assignment_id else None
 
-    def lease_secs(self, client_id: str, assignment_id: str) -> float | None:
-        """What is left of the client's lease; None: it has ended, or its round has."""
+    def holds(self, client_id: str, assignment_id: str) -> bool:
+        """Whether the client's lease runs and its round takes reports."""
         with self._changed:
             now = self._clock()
             self._step(rounds.Ticked(now))
-            if not rounds.may_report(self._state, client_id, assignment_id, now):
-                return None
-            place = self._state.places[client_id]
-            return min(place.expires_secs, self._state.deadline_secs) - now
-
-    def weighed(self, client_id: str, work: AssignmentRow, examples: int) -> tuple[int, float]:
-        """What an update of n_k = `examples` counts with, and the bound on its norm (0: none)."""
-        state = self.state
-        if work.work != Work.TRAIN or (work.number, work.work) != (
-            state.rules.number,
-            state.rules.work,
-        ):
-            return examples, 0.0  # no update, or one that will be late
-        return rounds.weight_of(state, client_id, examples), state.influence.norm_bound
+            return rounds.may_report(self._state, client_id, assignment_id, now)
 
     def accept(self, report: ReportRow, evaluation: EvaluationRow | None) -> bool:
         """Record a valid report durably and fold it; False if its lease ran out meanwhile.
@@ -153,13 +115,12 @@ class Coordinator:
             self._step(
                 rounds.ReportAccepted(now, report.client_id), report=report, evaluation=evaluation
             )
-            written = self._written
-            total = self._sum.open() if report.work == Work.TRAIN else None
+            if report.work != Work.TRAIN:
+                return True
+            total = self._sum.open()
             self._folding += 1
         try:
-            self._wait(written)
-            if total is not None:
-                self._sum.fold(report, total)
+            self._sum.fold(report, total)
         except BaseException as error:
             # Recorded but not in the sum: the round must not be committed. A restart folds again.
             self.fail(error)
@@ -175,26 +136,13 @@ class Coordinator:
             now = self._clock()
             if rounds.may_report(self._state, report.client_id, report.assignment_id, now):
                 self._step(rounds.ReportRejected(now, report.client_id), report=report)
-            written = self._written
-        self._wait(written)
-
-    def _wait(self, written: Future[None]) -> None:
-        """Wait until an event is in the store.
-
-        Raises:
-            FedvoiceError: `store-full`; whatever is raised stops the server.
-        """
-        try:
-            written.result(WRITE_SECS)
-        except BaseException as error:
-            self.fail(error)
-            raise
 
     def traffic_kind(self, client_id: str, assignment_id: str = "") -> tuple[int, TrafficKind]:
         """(round, kind) under which a client's bytes are booked."""
-        row = self.assignment(client_id, assignment_id)
-        if row is not None:
-            return row.number, TrafficKind(row.work)
+        if assignment_id:
+            row = self.assignment(assignment_id)
+            if row is not None and row.client_id == client_id:
+                return row.number, TrafficKind(row.work)
         with self._changed:
             rules = self._state.rules
             place = self._state.places.get(client_id)
@@ -232,7 +180,7 @@ class Coordinator:
         """Store the byte counts; also done when a round is closed."""
         rows = self.traffic.drain()
         if rows:
-            self._wait(self._store.add_traffic(rows))
+            self._store.add_traffic(rows)
 
     def fail(self, failure: BaseException) -> None:
         """Stop with an error, which `wait_finished` raises."""
@@ -291,7 +239,6 @@ class Coordinator:
     def _resume(self) -> None:
         stored = self._record.read()
         self._model.load(stored.committed)
-        self._norms = stored.norms
         if stored.open_round is None:
             self._state = RoundState(RoundRules(self.job.name, 0, Work.TRAIN, 0, 0, 1, 1, 1))
             self._blobs.remove_files(self._blobs.round_files())
@@ -310,10 +257,9 @@ class Coordinator:
 
     def _start_if_ready(self, now: float) -> None:
         if self._state.phase is Phase.SELECTING and not self._finished:
-            algorithm = self.job.algorithm
-            started = self._clients.started(self._state.rules, now, algorithm, self._norms)
-            if started is not None:
-                self._step(started)
+            candidates = self._clients.candidates(self._state.rules, now)
+            if candidates is not None:
+                self._step(rounds.Started(now, candidates))
 
     def _step(
         self,
@@ -325,26 +271,35 @@ class Coordinator:
         before = self._state
         state, commands = rounds.step(before, event)
         if state != before:
-            self._written = self._record.event(
-                state, event, commands, report=report, evaluation=evaluation
-            )
+            self._record.event(state, event, commands, report=report, evaluation=evaluation)
             self._state = state
         if any(isinstance(c, rounds.Commit | rounds.Abandon) for c in commands):
             self._changed.notify_all()
-            self.on_round_over(state.rules)
         return commands
+
+    def _assignment(self, grant: rounds.Grant) -> pb.Assignment:
+        rules = self._state.rules
+        return pb.Assignment(
+            assignment_id=grant.assignment_id,
+            round=rules.number,
+            work=pb.WORK_TRAIN if rules.work is Work.TRAIN else pb.WORK_EVALUATE,
+            lease_secs=grant.lease_secs,
+            plan=self.job.plan_for(rules.number).to_message(),
+            manifest=self.job.manifest_blob,
+            program=self.job.program_blob,
+            weights=self._model.blob,
+        )
 
     def _retry(self, now: float) -> pb.RetryWindow:
         last = self._durations.get(self._state.rules.work)
         wait = pace.expected_wait_secs(self._state, last, now)
-        return pace.window(self.job.config, wait, self._clients.active).to_message()
+        return pace.window(self.job.config, wait).to_message()
 
     def _commit(self, state: RoundState) -> RoundState:
         digest = ""
         if state.rules.work is Work.TRAIN:
             delta = self._sum.take_delta(lambda: self._record.accepted(state.rules))
             digest = self._model.advance(delta, state.rules.number)
-            self._norms = self._norms.after(self._record.norms(state.rules.number))
         state, _ = rounds.step(state, rounds.Committed(self._clock()))
         self._close(state, weights_digest=digest)
         if digest:
@@ -355,15 +310,14 @@ class Coordinator:
         with self._changed:
             now = self._clock()
             rules = state.rules
-            written = self._record.closed(state, now, weights_digest)
+            self._record.closed(state, now, weights_digest)
             self._state = state
             self._sum.drop()
             stale = self._blobs.round_files()
             if state.phase is Phase.COMMITTED:
                 self._durations[rules.work] = now - state.started_secs
             elif rules.work is Work.TRAIN:
-                self._norms = self._norms.after(None)
-                self._clients.forget_who_is_there()
+                self._clients.forget_who_is_there(now)
             log.info(
                 "round=%d work=%s %s by %s accepted=%d of %d",
                 rules.number,
@@ -374,7 +328,6 @@ class Coordinator:
                 state.goal,
             )
             self._open_after((rules.number, rules.work))
-        self._wait(written)
         # Without the lock: unlinking many megabytes takes its time.
         self._blobs.remove_files(stale)
 
@@ -382,10 +335,7 @@ class Coordinator:
         coming = following(self.job.config, last)
         if coming is None:
             return
-        rules = replace(
-            rules_for(self.job.config, self.job.name, *coming),
-            invitation_secs=pace.invitation_secs(self.job.config, self._clients.active),
-        )
+        rules = rules_for(self.job.config, self.job.name, *coming)
         self._state = self._record.opened(rules)
         self._start_if_ready(self._clock())
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from fedvoice.algorithm.aggregation import Accumulator
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.simulation.clients import Population
 from fedvoice.simulation.cohort import CohortPart, RoundWork, train_cohort
@@ -121,7 +122,8 @@ class PoolRound(Generic[Worker]):
 
 def merge_parts(parts: Sequence[CohortPart], order: Sequence[str]) -> CohortPart:
     """Merge parts into a new one, reports in `order`; the arguments are unchanged."""
-    merged = CohortPart(parts[0].total.empty())
+    size, grid_bits = parts[0].total.size, parts[0].total.grid_bits
+    merged = CohortPart(Accumulator(size, grid_bits=grid_bits))
     for part in parts:
         merged.total.merge(part.total)
         merged.reports += part.reports
