@@ -31,13 +31,13 @@ class PhoneWork:
     loaded: LoadedEngine
     weights: FlatVector
     said: list[str] = field(default_factory=list)
-    """What was said of the phone's examples in earlier rounds."""
+    """What was last said of the phone's examples; the phone keeps it from round to round."""
 
     def say(self, examples: LocalExamples) -> None:
         """Log how many examples are used if any is left out, and again when that changes."""
         told = examples.usage.describe()
-        if (examples.skipped or self.said) and told not in self.said[-1:]:
-            self.said.append(told)
+        if (examples.skipped or self.said) and told not in self.said:
+            self.said[:] = [told]
             _log.info("%s: %s", self.client_id, told)
 
 
