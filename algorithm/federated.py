@@ -21,9 +21,11 @@ from fedvoice.algorithm.aggregation import Accumulator
 from fedvoice.algorithm.books import Costs, Counts, FormulaTerms, RoundAccount
 from fedvoice.algorithm.chain import Chain, check_spooled, make_chain
 from fedvoice.algorithm.checks import UpdateLimits
+from fedvoice.algorithm.influence import FEWEST, NormHistory, norm_bound, weight_cap
 from fedvoice.algorithm.links import Spooled
 from fedvoice.algorithm.optimizers import OptimizerState
 from fedvoice.algorithm.plan_schedule import plan_for_round
+from fedvoice.algorithm.rounds import RoundRules, Started, goal_of
 from fedvoice.algorithm.settings import AlgorithmConfig
 from fedvoice.protocol.parameters import FlatVector, ParameterTable
 from fedvoice.protocol.plan import TrainingPlan, frozen_parts
@@ -98,11 +100,42 @@ class FederatedAlgorithm:
             config.max_update_abs,
             config.max_update_norm,
             config.max_client_examples,
+            config.max_loss,
+            config.max_memory_bytes,
+            config.max_train_secs,
+        )
+
+    def started(
+        self,
+        rules: RoundRules,
+        time_secs: float,
+        candidates: Sequence[str],
+        declared: Sequence[int],
+        norms: NormHistory,
+    ) -> Started:
+        """A training round's beginning, with the limits of one client's update.
+
+        Args:
+            candidates: clients to invite, in the order drawn.
+            declared: training examples of those that are invited first, or of those that may come
+                to a round that is open to all.
+            norms: of the training rounds before.
+        """
+        config, plan = self.config, self.plan_for(rules.number)
+        most = min(config.max_client_examples, plan.data_limit or config.max_client_examples)
+        usable = [min(examples, most) for examples in declared if examples > 0]
+        goal = goal_of(rules, len(candidates))
+        bound = norm_bound(norms.norms, config.norm_bound_factor, norms.abandoned)
+        return Started(
+            time_secs,
+            tuple(candidates),
+            weight_cap(usable, config.max_client_share, goal),
+            bound if goal >= FEWEST else 0.0,
         )
 
     def accumulator(self) -> Accumulator:
         """An empty sum for one round."""
-        return Accumulator(self.table.total_size, grid_bits=self.config.grid_bits)
+        return self.limits.accumulator(self.table.total_size)
 
     def delta(self, total: Accumulator, spooled: Sequence[Spooled] = ()) -> FlatVector:
         """The round's delta float32 [P]: the weighted mean, or the cohort rule's result on the

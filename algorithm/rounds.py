@@ -7,10 +7,10 @@ No I/O and no clock: events carry the time. The driver journals the events that 
 replaying them restores the state after a crash.
 
 A round has a fixed number of places. A client is invited to a place (sampled rounds) or takes one
-at check-in (rounds open to all). Both an invitation and an assignment are leases: when one runs
-out the place goes to the next client of the queue, and the client that lost it goes to the queue's
-end. A round ends by goal, by timeout with enough updates, or is abandoned, and its state
-records which (law 5).
+at check-in (rounds open to all; and any training round that would miss its goal with nobody left in
+line). Both an invitation and an assignment are leases: when one runs out the place goes to the next
+client of the queue, and the client that lost it goes to the queue's end. A round ends by goal, by
+timeout with enough updates, or is abandoned, and its state records which (law 5).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from fedvoice.algorithm.influence import UNLIMITED, Influence
 from fedvoice.protocol.random import Purpose, Stream
 
 
@@ -65,6 +66,8 @@ class RoundRules:
     lease_secs: float
     timeout_secs: float
     open_to_all: bool = False
+    invitation_secs: float = 0.0
+    """An invited client checks in within this time; 0: within a lease."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,8 @@ class Place:
 
     assignment_id: str
     expires_secs: float
+    examples: int = 0
+    """What the client declared when it was given the assignment; 0: not known."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,8 @@ class RoundState:
     """Clients whose report was refused for good."""
     grants: int = 0
     ending: Ending | None = None
+    influence: Influence = UNLIMITED
+    """The limits of one client's update."""
 
     @property
     def deadline_secs(self) -> float:
@@ -114,18 +121,22 @@ class RoundState:
 
 @dataclass(frozen=True)
 class Started:
-    """Enough clients are known. `candidates`: those to invite, in the order drawn."""
+    """Enough clients are known. `candidates`: those to invite, in the order drawn. The rest is the
+    round's `Influence`; journals of 0.1.0 have none."""
 
     time_secs: float
     candidates: tuple[str, ...] = ()
+    weight_cap: int = 0
+    norm_bound: float = 0.0
 
 
 @dataclass(frozen=True)
 class CheckedIn:
-    """A client that may work asks for work."""
+    """A client that may work asks for work. `examples`: to train on, as it says; 0: not known."""
 
     time_secs: float
     client_id: str
+    examples: int = 0
 
 
 @dataclass(frozen=True)
@@ -190,11 +201,32 @@ class Abandon:
 Command = Grant | Commit | Abandon
 
 
-def draw_cohort(seed: int, number: int, client_ids: Iterable[str]) -> tuple[str, ...]:
-    """All clients in the order in which round `number` invites them: reproducible from the seed."""
+SHUFFLED_WHOLE = 10_000
+"""Clients of which the whole order is drawn; of more only its beginning."""
+
+
+def draw_cohort(
+    seed: int, number: int, client_ids: Iterable[str], places: int = 0
+) -> tuple[str, ...]:
+    """Clients in the order in which round `number` invites them: reproducible from the seed.
+
+    Args:
+        places: of the round. Of more than `SHUFFLED_WHOLE` clients ten times as many are drawn, at
+            least 1000; all of them without `places`.
+    """
     known = sorted(client_ids)
-    order = Stream(seed, "", number, Purpose.COHORT).permutation(len(known))
-    return tuple(known[i] for i in order)
+    stream = Stream(seed, "", number, Purpose.COHORT)
+    if not places or len(known) <= SHUFFLED_WHOLE:
+        return tuple(known[i] for i in stream.permutation(len(known)))
+    most = min(len(known), max(10 * places, 1000))
+    # Fisher-Yates from the beginning; `moved` stands for the list whose rest nobody looks at.
+    moved: dict[int, int] = {}
+    drawn = []
+    for i, word in enumerate(stream.words(most)):
+        j = i + ((int(word) * (len(known) - i)) >> 32)
+        drawn.append(known[moved.get(j, j)])
+        moved[j] = moved.get(i, i)
+    return tuple(drawn)
 
 
 def may_report(state: RoundState, client_id: str, assignment_id: str, time_secs: float) -> bool:
@@ -206,6 +238,17 @@ def may_report(state: RoundState, client_id: str, assignment_id: str, time_secs:
         and place.assignment_id == assignment_id != ""
         and time_secs < min(place.expires_secs, state.deadline_secs)
     )
+
+
+def weight_of(state: RoundState, client_id: str, examples: int) -> int:
+    """What an update of n_k = `examples` counts with, of a client that `may_report`."""
+    place = state.places.get(client_id)
+    return state.influence.weight(examples, place.examples if place else 0)
+
+
+def goal_of(rules: RoundRules, candidates: int) -> int:
+    """Accepted reports that end a round with so many clients to invite."""
+    return rules.goal if rules.open_to_all else min(rules.goal, candidates)
 
 
 def next_deadline(state: RoundState) -> float | None:
@@ -246,7 +289,7 @@ def step(state: RoundState, event: Event) -> tuple[RoundState, tuple[Command, ..
 
 def _start(state: RoundState, event: Started) -> tuple[RoundState, tuple[Command, ...]]:
     rules = state.rules
-    goal = rules.goal if rules.open_to_all else min(rules.goal, len(event.candidates))
+    goal = goal_of(rules, len(event.candidates))
     if goal == 0:
         return replace(state, phase=Phase.ABANDONED, ending=Ending.NOBODY), (Abandon(),)
     started = replace(
@@ -255,6 +298,7 @@ def _start(state: RoundState, event: Started) -> tuple[RoundState, tuple[Command
         started_secs=event.time_secs,
         goal=goal,
         queue=() if rules.open_to_all else event.candidates,
+        influence=Influence(event.weight_cap, event.norm_bound),
     )
     return _refill(started, event.time_secs), ()
 
@@ -264,10 +308,15 @@ def _check_in(state: RoundState, event: CheckedIn) -> tuple[RoundState, tuple[Co
     place = state.places.get(client)
     if place is not None and place.assignment_id:
         return state, (Grant(client, place.assignment_id, place.expires_secs - event.time_secs),)
+    free = _free_places(state)
+    if rules.work is Work.TRAIN and not rules.open_to_all and not state.queue:
+        # Nobody is left in line: whoever comes may help the round to its goal.
+        free = state.goal - len(state.places) - len(state.accepted)
+        open_now = True
+    else:
+        open_now = rules.open_to_all
     takes_free_place = (
-        rules.open_to_all
-        and client not in state.accepted | state.excluded
-        and _free_places(state) > 0
+        open_now and free > 0 and client not in state.accepted and client not in state.excluded
     )
     if place is None and not takes_free_place:
         return state, ()
@@ -275,6 +324,7 @@ def _check_in(state: RoundState, event: CheckedIn) -> tuple[RoundState, tuple[Co
     granted = Place(
         assignment_id=f"{rules.job}-{rules.work}-{rules.number}-{grants}",
         expires_secs=event.time_secs + rules.lease_secs,
+        examples=event.examples,
     )
     state = replace(state, places={**state.places, client: granted}, grants=grants)
     return state, (Grant(client, granted.assignment_id, rules.lease_secs),)
@@ -314,7 +364,8 @@ def _refill(state: RoundState, time_secs: float) -> RoundState:
     count = min(_free_places(state), len(state.queue))
     if count <= 0:
         return state
-    invitation = Place("", time_secs + state.rules.lease_secs)
+    rules = state.rules
+    invitation = Place("", time_secs + (rules.invitation_secs or rules.lease_secs))
     invited = {client: invitation for client in state.queue[:count]}
     return replace(state, places={**state.places, **invited}, queue=state.queue[count:])
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from fedvoice.algorithm.bounds import MAX_LOSS, MAX_MEMORY_BYTES, MAX_TRAIN_SECS
 from fedvoice.algorithm.doors import SERVER_OPTIMIZERS, UPDATE_LINKS
 from fedvoice.algorithm.plan_schedule import PlanSchedule
 from fedvoice.algorithm.rates import RateSchedule
@@ -105,6 +106,25 @@ class AlgorithmConfig(BaseModel):
     """Largest L2 norm of an update; 0: no bound."""
     max_client_examples: int = Field(default=65536, ge=1)
     """Largest n_k."""
+    max_client_share: float = Field(default=0.25, gt=0, le=1)
+    """One client's largest part of a round's weights, of what its cohort declared when the round
+    was started (`algorithm.influence`): what is above it is not counted. Not in rounds of fewer
+    than five clients; 1: no cap."""
+    norm_bound_factor: float = Field(default=10.0, ge=0)
+    """Largest norm of an update, in medians of the last rounds' norms (`algorithm.influence`). Not
+    in rounds of fewer than five clients, nor before the first one of so many; 0: no bound.
+
+    Schedules of the client rate leave room for honest clients: in a warm-up a round's rate is at
+    most twice the median rate of the three before it; after that it falls. A rate that is raised
+    further between two runs of a server costs abandoned rounds, each of which doubles the bound.
+    Where clients' examples differ a hundredfold and the plan has no `data_limit`, so may their
+    norms: raise it."""
+    max_loss: float = Field(default=MAX_LOSS, gt=0)
+    """Largest absolute value of a client's mean loss."""
+    max_memory_bytes: int = Field(default=MAX_MEMORY_BYTES, gt=0, lt=2**63)
+    """Most memory that a client may say it planned or measured; by default what phones have."""
+    max_train_secs: float = Field(default=MAX_TRAIN_SECS, gt=0)
+    """Longest training that a client may say it did."""
 
     @property
     def places(self) -> int:

@@ -53,9 +53,17 @@ def measure(trial: Trial, options: argparse.Namespace) -> dict[str, str | int | 
     pool = make_pool(options, WorkerSpec(spec, source))
     config = trial.server.model_copy(update={"evaluate_every": 0})
     assert config.plan is not None
-    clients = list(source().client_ids)
+    population = source()
+    clients = list(population.client_ids)
     federation = Federation(
-        trial.arm, task.manifest, clients, config.plan, config, pool, lambda weights: {}
+        trial.arm,
+        task.manifest,
+        clients,
+        config.plan,
+        config,
+        pool,
+        lambda weights: {},
+        population.size,
     )
     state = federation.step(federation.start(task.initial_weights(trial.seed)))
     began, secs = cpu_secs(worker_ids(options, pool)), []

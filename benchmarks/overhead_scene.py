@@ -65,6 +65,10 @@ class Scene:
         """The population's part: all clients hold the same."""
         return self._data
 
+    def size(self, client_id: str) -> int:
+        """See `simulation.clients.Population`."""
+        return len(self._data)
+
     def federation(self, clients_together: int | None = None) -> Federation:
         """Rounds of `clients` out of 100; nothing is evaluated."""
         manifest = self._task.manifest
@@ -75,7 +79,7 @@ class Scene:
         )
         pool = InlinePool(FastTrainer(manifest, **together), self)
         return Federation(
-            "overhead", manifest, self.client_ids, plan, config, pool, lambda weights: {}
+            "overhead", manifest, self.client_ids, plan, config, pool, lambda weights: {}, self.size
         )
 
     def rounds_of(self, federation: Federation) -> Callable[[], None]:

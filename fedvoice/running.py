@@ -187,7 +187,14 @@ def _trained(run: _Run, told: Callback, workers: int, allow_skipped: bool) -> Si
     judge = partial(judged, trainer, made.manifest, population)
     with closing(Spread(workers).pool_for(spec, source, trainer, population)) as pool:
         federation = Federation(
-            run.name, made.manifest, population.client_ids, run.plan, run.algorithm, pool, judge
+            run.name,
+            made.manifest,
+            population.client_ids,
+            run.plan,
+            run.algorithm,
+            pool,
+            judge,
+            population.size,
         )
         state = run.checkpoint() or federation.start(made.initial_weights(run.seed))
         done = state.number

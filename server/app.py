@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -17,11 +18,11 @@ from fedvoice.protocol.codec import digest_of
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.files import hold_lock
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
-from fedvoice.protocol.generated import fedvoice_pb2_grpc
 from fedvoice.protocol.task import MANIFEST_FILE, TaskPackage, check_digest
 from fedvoice.server.config import ServerConfig
 from fedvoice.server.intake.reports import Intake
 from fedvoice.server.intake.service import AggregationService
+from fedvoice.server.loop import server_loop
 from fedvoice.server.rounds.coordinator import Coordinator, RoundListener
 from fedvoice.server.rounds.job import Job
 from fedvoice.server.rounds.needs import check_quota
@@ -35,17 +36,22 @@ log = logging.getLogger("fedvoice.server")
 
 _LARGEST_MESSAGE_BYTES = 1024 * 1024
 _FLUSH_SECS = 1.0
+_STARTING_SECS, _ENDING_SECS = 60.0, 10.0
+"""Longest waits for a part of the server to start, or to end."""
 _OPTIONS = [
     # Two servers on one port would each get half of the calls.
     ("grpc.so_reuseport", 0),
     # Without probing, flow control stays at its small window: a sender that is not being read
-    # waits, and the memory of N uploads is that of the handler threads (law 3).
+    # waits, and N uploads need N small windows (law 3).
     ("grpc.http2.bdp_probe", 0),
     ("grpc.max_receive_message_length", _LARGEST_MESSAGE_BYTES),
     ("grpc.max_send_message_length", _LARGEST_MESSAGE_BYTES),
     # Frees the handler of a client that vanished in mid-call.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 20_000),
+    # Phones ping to keep their line open; by default a few pings without data end the connection.
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.max_ping_strikes", 0),
 ]
 
 
@@ -70,8 +76,7 @@ class AggregationServer:
         self._ticker = threading.Thread(target=self._tick, name="ticker", daemon=True)
         self._lock_file: IO[bytes] | None = None
         self._store: Store | None = None
-        self._grpc: grpc.Server | None = None
-        self._enrolment: grpc.Server | None = None
+        self._listening: _Listening | None = None
         self.address = ""
         """Where phones call, as host:port, once started."""
         self.enrol_address = ""
@@ -116,19 +121,20 @@ class AggregationServer:
         """Stop listening and close the store; running calls get `grace_secs`. Start it again on
         the same store directory to resume."""
         self._stopping.set()
-        ending = [s.stop(grace_secs) for s in (self._grpc, self._enrolment) if s is not None]
-        for ended in ending:
-            ended.wait()
+        if self._listening is not None:
+            with suppress(TimeoutError):
+                server_loop().run(self._listening.stop(grace_secs), grace_secs + _ENDING_SECS)
         if self._coordinator is not None:
             self._coordinator.end_sleep()
             if self._ticker.is_alive():
-                self._ticker.join()
-            self._coordinator.flush_traffic()
+                self._ticker.join(_ENDING_SECS)
+            with suppress(Exception):  # what stopped the server was told before
+                self._coordinator.flush_traffic()
         if self._store is not None:
             self._store.close()
         if self._lock_file is not None:
             self._lock_file.close()
-        self._grpc = self._enrolment = self._store = self._lock_file = None
+        self._listening = self._store = self._lock_file = None
 
     def _start(self) -> str:
         self.store_dir.mkdir(parents=True, exist_ok=True)
@@ -138,36 +144,24 @@ class AggregationServer:
             wanted="one server a store",
             next_step="Stop the other server, or give another --store.",
         )
-        self._store = open_store(self.store_dir)
+        self._store = open_store(self.store_dir, durable=self.config.durability == "durable")
         clock = _wall_clock(self._store.latest_secs())
-        blobs = BlobStore(self.store_dir, self.config.quota_bytes)
+        blobs = BlobStore(
+            self.store_dir,
+            self.config.quota_bytes,
+            durable=self.config.durability == "durable",
+        )
         files = ModelFiles(self.store_dir, self._package.manifest.parameters)
         job = self._job(self._store, blobs, files)
         check_quota(job, blobs)
         model = CurrentModel(files, blobs, job.algorithm)
         self._coordinator = Coordinator(job, self._store, blobs, model, clock, self._listener)
         intake = Intake(self._coordinator, self._store, blobs)
-        server = grpc.server(
-            ThreadPoolExecutor(self.config.handler_threads, thread_name_prefix="call"),
-            options=_OPTIONS,
+        self._listening = _Listening()
+        address, self.enrol_address = server_loop().run(
+            self._listening.start(self._coordinator, intake, blobs, self._store), _STARTING_SECS
         )
-        self._grpc = server
-        secured = None if self.config.insecure else Secured(self._store, self.store_dir)
-        fedvoice_pb2_grpc.add_AggregationServicer_to_server(  # type: ignore[no-untyped-call]
-            AggregationService(
-                self._coordinator, intake, blobs, secured.admission if secured else None
-            ),
-            server,
-        )
-        if secured is None:
-            address = bind_insecure(server, self.config.bind)
-        else:
-            address, self.enrol_address = secured.bind(server, self.config)
-            self._enrolment = secured.enrolment
         self._store.set_meta({"addresses": {"server": address, "enrol": self.enrol_address}})
-        server.start()
-        if self._enrolment is not None:
-            self._enrolment.start()
         self._ticker.start()
         log.info("listening on %s, store %s", address, self.store_dir)
         return address
@@ -224,6 +218,43 @@ class AggregationServer:
             else:
                 log.exception("the ticker failed")
             coordinator.fail(error)
+
+
+class _Listening:
+    """What is bound to addresses; lives in the loop."""
+
+    def __init__(self) -> None:
+        self._servers: list[grpc.aio.Server] = []
+        self._closing: list[Callable[[], None]] = []
+
+    async def start(
+        self, coordinator: Coordinator, intake: Intake, blobs: BlobStore, store: Store
+    ) -> tuple[str, str]:
+        """Listen; the main address, and that of enrolment or nothing."""
+        config = coordinator.job.config
+        secured = None if config.insecure else Secured(store, store.directory)
+        server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=config.streams.most)
+        service = AggregationService(
+            coordinator, intake, blobs, secured.admission if secured else None
+        )
+        self._closing.append(service.close)
+        server.add_generic_rpc_handlers((service.handlers(),))
+        self._servers.append(server)
+        if secured is None:
+            addresses = bind_insecure(server, config.bind), ""
+        else:
+            self._closing.append(secured.close)
+            self._servers.append(secured.enrolment)
+            addresses = secured.bind(server, config)
+        for each in self._servers:
+            await each.start()
+        return addresses
+
+    async def stop(self, grace_secs: float) -> None:
+        """Take no calls any more; those that run get `grace_secs`."""
+        await asyncio.gather(*(server.stop(grace_secs) for server in self._servers))
+        for close in self._closing:
+            close()
 
 
 def _wall_clock(earliest: float) -> Callable[[], float]:

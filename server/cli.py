@@ -103,9 +103,11 @@ def serve(
     from fedvoice.protocol.task import load_package
     from fedvoice.reporting.callbacks import Callbacks, make_callbacks
     from fedvoice.server.app import AggregationServer
+    from fedvoice.server.memory import one_heap
     from fedvoice.server.store.ledger import round_rows
     from fedvoice.server.tracking import Tracking
 
+    one_heap()
     console = Console(highlight=False, soft_wrap=True)
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
@@ -11,6 +11,7 @@ from fedvoice.algorithm.settings import AlgorithmConfig
 from fedvoice.protocol.addresses import bracketed
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.protocol.settings import read_toml, validated
+from fedvoice.server.intake.streams import StreamSettings
 
 
 class Gates(BaseModel):
@@ -37,6 +38,8 @@ class RetryConfig(BaseModel):
     least_secs: float = Field(default=5.0, gt=0)
     most_secs: float = Field(default=600.0, gt=0)
     spread: float = Field(default=0.5, ge=0)
+    most_calls_per_sec: float = Field(default=200.0, gt=0)
+    """Check-ins that all phones together may offer: of many phones each waits longer."""
 
     @model_validator(mode="after")
     def _ordered(self) -> RetryConfig:
@@ -62,10 +65,15 @@ class ServerConfig(AlgorithmConfig):
     """Further host names and addresses by which phones call this server."""
     insecure: bool = False
     """No TLS and no certificates: for one machine."""
-    chunk_timeout_secs: float = Field(default=30.0, gt=0)
-    """An upload without data for so long is ended; the client resumes it later."""
+    streams: StreamSettings = StreamSettings()
+    """Limits of uploads and downloads."""
     handler_threads: int = Field(default=4, ge=1)
-    """Calls served at once. The others wait under flow control, which bounds the memory."""
+    """Threads that ask the store for calls. No client keeps one waiting."""
+    finishing_threads: int = Field(default=8, ge=1)
+    """Uploads that are synced, recorded and folded at once."""
+    durability: Literal["durable", "none"] = "durable"
+    """durable: an accepted update is on the disk before its phone is told; none: it survives the
+    process alone, not the machine (simulations)."""
 
     @field_validator("bind", "enrol_bind")
     @classmethod

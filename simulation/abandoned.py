@@ -57,6 +57,6 @@ def see_that_updates_count(
         next_step=_WAYS_OUT.get(
             why,
             "Lower plan.client_rate, set plan.clip_norm, or look at server.min_fraction and at the "
-            "server's bounds on updates (max_update_abs, max_update_norm).",
+            "server's bounds on updates (max_update_abs, max_update_norm, norm_bound_factor).",
         ),
     )

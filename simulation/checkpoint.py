@@ -12,6 +12,7 @@ import numpy as np
 
 from fedvoice.algorithm.books import Costs
 from fedvoice.algorithm.federated import AlgorithmState
+from fedvoice.algorithm.influence import NormHistory
 from fedvoice.algorithm.optimizers import OptimizerState
 from fedvoice.protocol.cost import Cfmq
 from fedvoice.protocol.files import replace_file
@@ -32,6 +33,7 @@ def save_state(directory: Path, state: FederationState) -> None:
         "cost": asdict(state.cost),
         "analytic": asdict(state.analytic),
         "refused": dict(state.refused),
+        "norms": asdict(state.norms),
     }
     arrays: dict[str, Any] = {f"{_SLOT}{k}": slot for k, slot in state.optimizer.slots.items()}
 
@@ -61,7 +63,12 @@ def load_state(directory: Path) -> FederationState | None:
             rows=tuple(RoundResult(**row) for row in rest["rows"]),
             evaluations=evaluations_from_json(rest["evaluations"]),
             refused=rest.get("refused", {}),  # absent in states of earlier versions
+            norms=_norms(rest.get("norms", {"norms": (), "abandoned": 0})),  # likewise
         )
+
+
+def _norms(fields: Mapping[str, Any]) -> NormHistory:
+    return NormHistory(tuple(tuple(own) for own in fields["norms"]), fields["abandoned"])
 
 
 def evaluations_to_json(

@@ -70,6 +70,10 @@ class Population(Protocol):
     def train(self, client_id: str) -> ClientData:
         """A client's training examples, made or read when they are asked for."""
 
+    def size(self, client_id: str) -> int:
+        """Training examples that a client declares, as a phone does at check-in: all that it holds,
+        usable or not. Reads no sound."""
+
     @property
     def evaluation(self) -> Mapping[str, Iterable[ClientData]]:
         """Test sets by the name of their rate in the results (`wer`, `heldout_wer`), in parts that

@@ -20,6 +20,7 @@ from fedvoice.algorithm.aggregation import Accumulator, inspect
 from fedvoice.algorithm.chain import Chain, make_chain, pieces_of, travelling
 from fedvoice.algorithm.checks import Reason, Refusal, UpdateLimits, check_facts, check_statistics
 from fedvoice.algorithm.doors import CLIENT_RULES
+from fedvoice.algorithm.influence import UNLIMITED, Influence
 from fedvoice.algorithm.links import Spooled, UpdateInfo
 from fedvoice.algorithm.rounds import Work
 from fedvoice.algorithm.settings import LinkConfig
@@ -37,7 +38,7 @@ class RoundWork:
     """The input of every client of a round.
 
     weights: float32 [P]. spool: folder, shared by all workers, in which updates are kept for a
-    link that needs single updates; None: nothing is spooled.
+    link that needs single updates; None: nothing is spooled. influence: the round's own.
     """
 
     number: int
@@ -46,6 +47,7 @@ class RoundWork:
     limits: UpdateLimits
     links: tuple[LinkConfig, ...] = ()
     spool: Path | None = None
+    influence: Influence = UNLIMITED
 
     @property
     def chain(self) -> Chain:
@@ -67,12 +69,17 @@ class RoundWork:
 
 @dataclass(frozen=True)
 class ClientReport:
-    """A client's result. `refused`: why its update was rejected (a `Reason`), or empty."""
+    """A client's result. `refused`: why its update was rejected (a `Reason`), or empty.
+
+    statistics: `examples` of an accepted one is the weight that it counts with. norm: of an
+    accepted update, L2.
+    """
 
     client_id: str
     statistics: pb.Statistics
     payload_bytes: int
     refused: str = ""
+    norm: float = 0.0
 
 
 __all__ = [
@@ -98,19 +105,25 @@ def train_cohort(
 ) -> CohortPart:
     """Train these clients, in groups of the trainer's preferred size; updates are folded as they
     arrive (law 3)."""
-    part = CohortPart(Accumulator(work.weights.size, grid_bits=work.limits.grid_bits))
+    part = CohortPart(work.limits.accumulator(work.weights.size))
     chain = work.chain
     for start in range(0, len(client_ids), trainer.clients_together):
         group = client_ids[start : start + trainer.clients_together]
         clients = [(client_id, population.train(client_id)) for client_id in group]
         updates = trainer.train(clients, work.plan, work.weights, work.number)
         for client_id, update in zip(group, updates, strict=True):
-            part.reports.append(_fold(update, work, chain, client_id, part.total))
+            declared = population.size(client_id)
+            part.reports.append(_fold(update, work, chain, client_id, declared, part.total))
     return part
 
 
 def _fold(
-    update: LocalUpdate, work: RoundWork, chain: Chain, client_id: str, total: Accumulator
+    update: LocalUpdate,
+    work: RoundWork,
+    chain: Chain,
+    client_id: str,
+    declared: int,
+    total: Accumulator,
 ) -> ClientReport:
     """Check an update as the server does, and add it to the sum if it is accepted."""
     delta, statistics = update.delta, update.statistics
@@ -131,13 +144,17 @@ def _fold(
             return ClientReport(client_id, statistics, 0, Reason.BEYOND_ENCODING.value)
         payload_bytes = len(payload)
         delta = decode(payload, encoding, delta.size, client_id)
-    refusal = check_facts(inspect(pieces_of(delta)), work.plan, work.limits)
+    facts = inspect(pieces_of(delta), work.limits.max_update_abs)
+    refusal = check_facts(facts, work.plan, work.limits, work.influence.norm_bound)
     if refusal is not None:
         return ClientReport(client_id, statistics, payload_bytes, _reason(refusal))
+    counted = pb.Statistics()
+    counted.CopyFrom(statistics)
+    counted.examples = work.influence.weight(statistics.examples, declared)
     if work.spool is not None:
         np.save(_spooled_path(work.spool, client_id), delta)
-    chain.fold(total, partial(pieces_of, delta), _told(work, client_id, statistics))
-    return ClientReport(client_id, statistics, payload_bytes)
+    chain.fold(total, partial(pieces_of, delta), _told(work, client_id, counted))
+    return ClientReport(client_id, counted, payload_bytes, norm=facts.norm)
 
 
 def spooled_updates(work: RoundWork, reports: Sequence[ClientReport]) -> list[Spooled]:

@@ -21,8 +21,9 @@ from fedvoice.algorithm import rounds
 from fedvoice.algorithm.aggregation import Accumulator
 from fedvoice.algorithm.books import RoundAccount
 from fedvoice.algorithm.federated import AlgorithmState, FederatedAlgorithm
+from fedvoice.algorithm.influence import NO_NORMS, Influence, NormHistory
 from fedvoice.algorithm.optimizers import OptimizerState
-from fedvoice.algorithm.rounds import RoundState, Work
+from fedvoice.algorithm.rounds import RoundState, Started, Work
 from fedvoice.algorithm.schedule import following, rules_for
 from fedvoice.algorithm.settings import AlgorithmConfig
 from fedvoice.protocol.cost import Cfmq
@@ -43,13 +44,14 @@ class FederationState:
     """Everything that a run needs to resume after a round.
 
     rows: one a closed round. evaluations: errors by round (0: before the first) and test set.
-    refused: number of rejected updates by reason.
+    refused: number of rejected updates by reason. norms: of the last rounds' updates.
     """
 
     algorithm: AlgorithmState
     rows: tuple[RoundResult, ...] = ()
     evaluations: Mapping[int, Mapping[str, ErrorCounts]] = field(default_factory=dict)
     refused: Mapping[str, int] = field(default_factory=dict)
+    norms: NormHistory = NO_NORMS
 
     @property
     def weights(self) -> FlatVector:
@@ -103,6 +105,8 @@ class Federation:
         client_ids: all clients that may train.
         config: the algorithm's settings; leases are not used.
         evaluate: how weights are judged, at the rounds the settings name.
+        size_of: examples that a client declares (`Population.size`); None: not known, so that no
+            client's weight is capped.
     """
 
     name: str
@@ -112,6 +116,7 @@ class Federation:
     config: AlgorithmConfig
     pool: WorkerPool
     evaluate: Evaluate
+    size_of: Callable[[str], int] | None = None
 
     @property
     def rounds(self) -> int:
@@ -132,22 +137,32 @@ class Federation:
         """One training round, and the evaluation that follows it."""
         began = time.monotonic()
         number, after_round = state.number + 1, state.algorithm
-        with self._work(number, state.weights) as work:
-            ended, total, reports = self._train(work)
+        started = self._started(number, state.norms)
+        with self._work(number, state.weights, started) as work:
+            ended, total, reports = self._train(work, started)
             if ended.phase is rounds.Phase.COMMITTING:
                 delta = self.algorithm.delta(total, spooled_updates(work, reports))
                 after_round = self.algorithm.apply(after_round, delta, number)
                 ended, _ = rounds.step(ended, rounds.Committed(1.0))
+        accepted = [report for report in reports if not report.refused]
+        committed = ended.phase is rounds.Phase.COMMITTED
+        norms = state.norms.after([report.norm for report in accepted] if committed else None)
         after_round, account = self.algorithm.account(
             after_round,
             number,
-            [report.statistics for report in reports if not report.refused],
+            [report.statistics for report in accepted],
             bytes_down=len(reports) * self.manifest.parameters.weights_bytes,
             bytes_up=sum(report.payload_bytes for report in reports),
         )
         row = result_of(account, number, f"{ended.phase}, {ended.ending}", began)
         refused = Counter(state.refused) + Counter(r.refused for r in reports if r.refused)
-        state = replace(state, algorithm=after_round, rows=(*state.rows, row), refused=refused)
+        state = replace(
+            state,
+            algorithm=after_round,
+            rows=(*state.rows, row),
+            refused=refused,
+            norms=norms,
+        )
         after = following(self.config, (number, Work.TRAIN))
         return evaluated(state, self.evaluate) if after == (number, Work.EVALUATE) else state
 
@@ -155,22 +170,38 @@ class Federation:
         """See `Training`."""
         return evaluated(state, self.evaluate) if self.config.evaluate_every else state
 
+    def _started(self, number: int, norms: NormHistory) -> Started:
+        """The beginning of a round: whom it invites, and the limits of each."""
+        rules = rules_for(self.config, self.name, number, Work.TRAIN)
+        candidates = rounds.draw_cohort(self.config.seed, number, self.client_ids)
+        size_of = self.size_of
+        declared = [size_of(client) for client in candidates[: rules.places]] if size_of else []
+        return self.algorithm.started(rules, 0.0, candidates, declared, norms)
+
     @contextmanager
-    def _work(self, number: int, weights: FlatVector) -> Iterator[RoundWork]:
+    def _work(self, number: int, weights: FlatVector, started: Started) -> Iterator[RoundWork]:
         """The input of the round's clients; updates are spooled where a link needs them."""
         own = self.algorithm
-        work = RoundWork(number, own.plan_for(number), weights, own.limits, self.config.links)
+        work = RoundWork(
+            number,
+            own.plan_for(number),
+            weights,
+            own.limits,
+            self.config.links,
+            influence=Influence(started.weight_cap, started.norm_bound),
+        )
         if not own.chain.needs_updates:
             yield work
             return
         with TemporaryDirectory(prefix="fedvoice-updates-") as spool:
             yield replace(work, spool=Path(spool))
 
-    def _train(self, work: RoundWork) -> tuple[RoundState, Accumulator, list[ClientReport]]:
+    def _train(
+        self, work: RoundWork, started: Started
+    ) -> tuple[RoundState, Accumulator, list[ClientReport]]:
         """Step the round machine to its end; a rejected update is replaced by the next client's."""
-        candidates = rounds.draw_cohort(self.config.seed, work.number, self.client_ids)
         state = RoundState(rules_for(self.config, self.name, work.number, Work.TRAIN))
-        state, _ = rounds.step(state, rounds.Started(0.0, candidates))
+        state, _ = rounds.step(state, started)
         total = self.algorithm.accumulator()
         reports: list[ClientReport] = []
         while state.phase is rounds.Phase.TRAINING and state.places:

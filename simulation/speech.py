@@ -196,6 +196,10 @@ class DatasetPopulation:
         self._collated.move_to_end(client_id)
         return data
 
+    def size(self, client_id: str) -> int:
+        """See `simulation.clients.Population`."""
+        return len(self._clients.train(client_id))
+
     @cached_property
     def evaluation(self) -> Mapping[str, Iterable[ClientData]]:
         """`wer`: test examples of the clients that train; `heldout_wer`: of others."""

@@ -155,6 +155,7 @@ class TrialRun:
                     config,
                     pool,
                     judge,
+                    population.size,
                 )
                 state, early = self._train(federation, task, len(population.client_ids))
             save_state(self.directory, state)  # a failure is kept too, so that a retry fails fast

@@ -10,7 +10,12 @@ from google.protobuf.message import Message
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.server.rounds.coordinator import Coordinator
 from fedvoice.server.store.tables import TrafficKind
-from fedvoice.server.store.traffic import chunk_wire_bytes, report_chunk_wire_bytes, wire_bytes
+from fedvoice.server.store.traffic import (
+    FRAME_HEADER_BYTES,
+    chunk_wire_bytes,
+    report_chunk_wire_bytes,
+    wire_bytes,
+)
 
 
 class CallBytes:
@@ -72,12 +77,16 @@ class Meter:
             call.kind = TrafficKind.IDLE
         call.add(down=wire_bytes(reply), up=wire_bytes(request))
 
-    @contextmanager
-    def download(self, request: pb.FetchRequest) -> Iterator[DownloadBytes]:
-        """A fetch; the bytes sent are booked even if the block fails."""
+    def fetch(self, request: pb.FetchRequest) -> CallBytes:
+        """What a fetch is booked under."""
         call = self.call(request.client_id, request.assignment_id)
         if request.digest in self._installed:
             call.kind = TrafficKind.INSTALL
+        return call
+
+    @contextmanager
+    def download(self, request: pb.FetchRequest, call: CallBytes) -> Iterator[DownloadBytes]:
+        """A fetch; the bytes sent are booked even if the block fails."""
         counted = DownloadBytes()
         try:
             yield counted
@@ -88,12 +97,11 @@ class Meter:
                 self._evaluated_weights[request.client_id] = (request.digest, call.number, total)
             call.add(down=counted.sent, up=wire_bytes(request))
 
-    def upload(self, first: pb.ReportRequest) -> UploadBytes:
-        """A report, of which the header has come."""
-        header = first.header
+    def upload(self, header: pb.ReportHeader, first: bytes) -> UploadBytes:
+        """A report, of which the header has come; first: its message."""
         number, kind = self._coordinator.traffic_kind(header.client_id, header.assignment_id)
         counted = UploadBytes(self._coordinator, header.client_id, number, kind)
-        counted.add(up=wire_bytes(first))
+        counted.add(up=FRAME_HEADER_BYTES + len(first))
         return counted
 
     def _share_download(self, request: pb.CheckInRequest, assignment: pb.Assignment) -> None:

@@ -2,18 +2,22 @@
 
 The order makes acknowledged reports durable: a payload is synced and its row committed before
 the client gets `ACCEPTED`, and a client that asks again gets the same answer.
+
+`Intake.begin` and `Intake.finish` ask the store and the disk: they run in threads. What comes
+between, `Reception.take`, does not wait for anything: it runs in the server's loop.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import cast
 
-from fedvoice.algorithm.aggregation import UpdateFacts, inspect
+import numpy as np
+
+from fedvoice.algorithm.aggregation import Inspection, UpdateFacts, inspect
 from fedvoice.algorithm.checks import Refusal, check_facts, check_payload_header, check_statistics
 from fedvoice.algorithm.links import UpdateInfo
 from fedvoice.algorithm.rounds import Work
@@ -25,13 +29,77 @@ from fedvoice.server.store.database import Store
 from fedvoice.server.store.payloads import read_payload
 from fedvoice.server.store.tables import AssignmentRow, EvaluationRow, ReportRow
 
-_LATE = Refusal(pb.VERDICT_LATE, "the round has ended or the lease has run out; check in again")
+_FLOAT_BYTES = 4
+_LARGEST_INT, _LARGEST_LONG = 2**31 - 1, 2**63 - 1
+LATE = Refusal(pb.VERDICT_LATE, "the round has ended or the lease has run out; check in again")
+_ACCEPTED = Refusal(pb.VERDICT_ACCEPTED, "")
 _NO_FACTS = UpdateFacts(max_abs=0.0, norm=0.0)
 _VERDICTS = {
     ErrorCode.NO_SPACE: pb.VERDICT_NO_SPACE,
     ErrorCode.EXISTS: pb.VERDICT_WRONG_OFFSET,
     ErrorCode.WRONG_SHAPE: pb.VERDICT_WRONG_OFFSET,
 }
+
+
+class _Look:
+    """Inspects float32 values as their bytes come, in pieces of any length."""
+
+    def __init__(self, bound: float) -> None:
+        self._inspection, self._rest = Inspection(bound), b""
+
+    def __call__(self, piece: bytes | memoryview) -> None:
+        data = memoryview(self._rest + bytes(piece)) if self._rest else memoryview(piece)
+        whole = len(data) - len(data) % _FLOAT_BYTES
+        self._inspection.take(np.frombuffer(data[:whole], "<f4"))
+        self._rest = bytes(data[whole:])
+
+    @property
+    def facts(self) -> UpdateFacts:
+        return self._inspection.facts
+
+
+@dataclass
+class Reception:
+    """A report on its way in, whose header is good."""
+
+    header: pb.ReportHeader
+    assignment: AssignmentRow
+    lease_secs: float
+    """What is left of it."""
+    weight: int
+    """What the update counts with."""
+    norm_bound: float
+    """Of the round; 0: none."""
+    upload: Upload | None = None
+    """None: an evaluation, which has no payload."""
+    look: _Look | None = None
+    refusal: Refusal | None = field(default=None)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether chunks are wanted."""
+        return self.upload is not None and self.refusal is None
+
+    def take(self, data: memoryview) -> bool:
+        """Keep a chunk; False: nothing more is wanted."""
+        if self.upload is None or self.refusal is not None:
+            return False
+        size = self.header.payload.size_bytes
+        if self.upload.received_bytes + len(data) > size:
+            text = f"more than the {size} bytes announced"
+            self.refusal = Refusal(pb.VERDICT_WRONG_SHAPE, text, final=True)
+            return False
+        try:
+            self.upload.write(data)
+        except FedvoiceError as error:
+            self.refusal = _refused(error)
+            return False
+        return True
+
+    def close(self) -> None:
+        """What came stays, for the next call."""
+        if self.upload is not None:
+            self.upload.close()
 
 
 class Intake:
@@ -48,94 +116,95 @@ class Intake:
         received = self._blobs.received_bytes(payload_key(client_id, report_id))
         return pb.ReportStatusReply(received_bytes=received, complete=False)
 
-    def receive(self, header: pb.ReportHeader, chunks: Iterable[bytes]) -> pb.ReportReply:
-        """The reply to one Report call. Errors while reading `chunks` pass through; what came
-        before them is kept for the next call."""
+    def begin(self, header: pb.ReportHeader) -> Reception | Refusal:
+        """The reception of a report; or the answer, if it is known already."""
         earlier = self._earlier_answer(header)
         if earlier is not None:
-            return self._reply(earlier)
-        assignment = self._coordinator.assignment(header.assignment_id)
-        if (
-            assignment is None
-            or assignment.client_id != header.client_id
-            or assignment.number != header.round
-        ):
-            return self._reply(
-                Refusal(
-                    pb.VERDICT_UNKNOWN_ASSIGNMENT,
-                    f"no assignment {header.assignment_id[:64]!r} of this client in round "
-                    f"{header.round}; check in again",
-                )
+            return earlier
+        assignment = self._coordinator.assignment(header.client_id, header.assignment_id)
+        if assignment is None or assignment.number != header.round:
+            return Refusal(
+                pb.VERDICT_UNKNOWN_ASSIGNMENT,
+                f"no assignment {header.assignment_id[:64]!r} of this client in round "
+                f"{header.round}; check in again",
             )
-        key = payload_key(header.client_id, header.report_id)
-        if not self._coordinator.holds(header.client_id, header.assignment_id):
+        lease_secs = self._coordinator.lease_secs(header.client_id, header.assignment_id)
+        if lease_secs is None:
             # Its other call may have been answered since: then this one is answered alike.
-            return self._reply(self._earlier_answer(header) or _LATE)
+            return self._earlier_answer(header) or LATE
         job, work = self._coordinator.job, Work(assignment.work)
         refusal = check_statistics(
-            header.statistics, work, job.plan, job.config
+            header.statistics, work, job.plan_for(header.round), job.config
         ) or check_payload_header(header.payload, work, job.size)
-        facts = _NO_FACTS
+        weight, norm_bound = self._coordinator.weighed(
+            header.client_id, assignment, header.statistics.examples
+        )
+        reception = Reception(header, assignment, lease_secs, weight, norm_bound, refusal=refusal)
         if refusal is None and work is Work.TRAIN:
-            refusal, facts = self._receive_payload(header, key, chunks)
-        row = _report_row(header, assignment, refusal, facts)
+            if header.payload.encoding == "float32":
+                reception.look = _Look(job.config.max_update_abs)
+            try:
+                reception.upload = self._blobs.open_upload(
+                    payload_key(header.client_id, header.report_id),
+                    header.offset,
+                    header.payload.size_bytes,
+                    reception.look,
+                )
+            except FedvoiceError as error:
+                return _refused(error)
+        return reception
+
+    def finish(self, reception: Reception) -> Refusal:
+        """The answer to a report of which nothing more will come."""
+        header, refusal, facts = reception.header, reception.refusal, _NO_FACTS
+        upload = reception.upload
+        if upload is not None:
+            if refusal is None:
+                refusal, facts = self._examine(reception, upload)
+            elif refusal.final:
+                self._blobs.discard_upload(upload.key)
+            if refusal is None:
+                # Outside of what turns errors into refusals: a link's errors blame no client.
+                self._try_links(reception, upload)
+                upload.finish()
+        row = _report_row(reception, refusal, facts)
         if refusal is not None:
             if refusal.final:
                 self._coordinator.reject(row)
-            return self._reply(refusal)
-        if not self._coordinator.accept(row, _evaluation_row(header, work)):
-            return self._reply(self._earlier_answer(header) or _LATE)
-        return self._reply(Refusal(pb.VERDICT_ACCEPTED, ""))
+            return refusal
+        evaluation = _evaluation_row(header, Work(reception.assignment.work))
+        if not self._coordinator.accept(row, evaluation):
+            return self._earlier_answer(header) or LATE
+        return _ACCEPTED
+
+    def reply(self, outcome: Refusal) -> pb.ReportReply:
+        """An answer as a message."""
+        return pb.ReportReply(
+            verdict=outcome.verdict, detail=outcome.detail, retry=self._coordinator.retry()
+        )
 
     def _earlier_answer(self, header: pb.ReportHeader) -> Refusal | None:
         row = self._store.report(header.client_id, header.report_id)
         return None if row is None else Refusal(cast(pb.Verdict, row.verdict), row.detail)
 
-    def _receive_payload(
-        self, header: pb.ReportHeader, key: str, chunks: Iterable[bytes]
-    ) -> tuple[Refusal | None, UpdateFacts]:
-        size = header.payload.size_bytes
-        try:
-            upload = self._blobs.open_upload(key, header.offset, size)
-        except FedvoiceError as error:
-            return _refused(error), _NO_FACTS
-        with upload:
-            refusal, facts = self._write(upload, chunks, size), _NO_FACTS
-            if refusal is None:
-                refusal, facts = self._examine(header, upload)
-            if refusal is None:
-                # Outside of what turns errors into refusals: a link's errors blame no client.
-                self._try_links(header, upload)
-                upload.finish()
-        return refusal, facts
-
-    def _write(self, upload: Upload, chunks: Iterable[bytes], size: int) -> Refusal | None:
-        try:
-            for data in chunks:
-                if upload.received_bytes + len(data) > size:
-                    self._blobs.discard_upload(upload.key)
-                    text = f"more than the {size} bytes announced"
-                    return Refusal(pb.VERDICT_WRONG_SHAPE, text, final=True)
-                upload.write(data)
-        except FedvoiceError as error:
-            return _refused(error)
-        if upload.received_bytes < size:
-            text = f"{upload.received_bytes} of {size} bytes held: resume there"
-            return Refusal(pb.VERDICT_WRONG_OFFSET, text)
-        return None
-
-    def _examine(
-        self, header: pb.ReportHeader, upload: Upload
-    ) -> tuple[Refusal | None, UpdateFacts]:
-        payload, job = header.payload, self._coordinator.job
+    def _examine(self, reception: Reception, upload: Upload) -> tuple[Refusal | None, UpdateFacts]:
+        payload, job = reception.header.payload, self._coordinator.job
+        if upload.received_bytes < payload.size_bytes:
+            text = f"{upload.received_bytes} of {payload.size_bytes} bytes held: resume there"
+            return Refusal(pb.VERDICT_WRONG_OFFSET, text), _NO_FACTS
         facts = _NO_FACTS
         if upload.digest != payload.digest:
             text = f"sha256 {upload.digest[:16]}...: {payload.digest[:16]}... announced; send again"
             refusal: Refusal | None = Refusal(pb.VERDICT_WRONG_DIGEST, text)
         else:
             try:
-                facts = inspect(read_payload(upload.path, payload.encoding, job.size))
-                refusal = check_facts(facts, job.plan, job.config)
+                if reception.look is not None:
+                    facts = reception.look.facts
+                else:
+                    pieces = read_payload(upload.path, payload.encoding, job.size)
+                    facts = inspect(pieces, job.config.max_update_abs)
+                plan = job.plan_for(reception.header.round)
+                refusal = check_facts(facts, plan, job.config, reception.norm_bound)
             except FedvoiceError as error:
                 text = f"{error.got}: {error.wanted} wanted"
                 refusal = Refusal(pb.VERDICT_WRONG_SHAPE, text, final=True)
@@ -143,23 +212,18 @@ class Intake:
             self._blobs.discard_upload(upload.key)
         return refusal, facts
 
-    def _try_links(self, header: pb.ReportHeader, upload: Upload) -> None:
+    def _try_links(self, reception: Reception, upload: Upload) -> None:
         """A link that fails stops the server before the report is accepted: no client is at fault,
         and every other report would fail alike."""
-        s, job = header.statistics, self._coordinator.job
-        plan = job.plan_for(header.round)
-        told = UpdateInfo(header.client_id, header.round, s.examples, s.steps, s.loss, plan)
+        header, job = reception.header, self._coordinator.job
+        s, plan = header.statistics, job.plan_for(header.round)
+        told = UpdateInfo(header.client_id, header.round, reception.weight, s.steps, s.loss, plan)
         pieces = partial(read_payload, upload.path, header.payload.encoding, job.size)
         try:
             job.algorithm.chain.check(pieces, told)
         except FedvoiceError as error:
             self._coordinator.fail(error)
             raise
-
-    def _reply(self, outcome: Refusal) -> pb.ReportReply:
-        return pb.ReportReply(
-            verdict=outcome.verdict, detail=outcome.detail, retry=self._coordinator.retry()
-        )
 
 
 def _refused(error: FedvoiceError) -> Refusal:
@@ -169,12 +233,10 @@ def _refused(error: FedvoiceError) -> Refusal:
     return Refusal(_VERDICTS[error.code], f"{error.got}; {error.next_step}")
 
 
-def _report_row(
-    header: pb.ReportHeader,
-    assignment: AssignmentRow,
-    refusal: Refusal | None,
-    facts: UpdateFacts,
-) -> ReportRow:
+def _report_row(reception: Reception, refusal: Refusal | None, facts: UpdateFacts) -> ReportRow:
+    """Numbers that the store's columns do not hold, which are refused, are kept as the largest one
+    that they do."""
+    header, assignment = reception.header, reception.assignment
     s = header.statistics
     return ReportRow(
         client_id=header.client_id,
@@ -186,15 +248,15 @@ def _report_row(
         detail=refusal.detail if refusal else "",
         received_secs=time.time(),
         payload_digest=header.payload.digest[:64],
-        payload_bytes=header.payload.size_bytes,
+        payload_bytes=min(header.payload.size_bytes, _LARGEST_LONG),
         encoding=header.payload.encoding[:32],
-        examples=s.examples,
+        examples=min(reception.weight, _LARGEST_INT),
         steps=s.steps,
         loss=_finite(s.loss),
         train_secs=_finite(s.train_secs),
-        peak_memory_bytes=s.peak_memory_bytes,
-        planned_memory_bytes=s.planned_memory_bytes,
-        skipped_examples=s.skipped_examples,
+        peak_memory_bytes=min(s.peak_memory_bytes, _LARGEST_LONG),
+        planned_memory_bytes=min(s.planned_memory_bytes, _LARGEST_LONG),
+        skipped_examples=min(s.skipped_examples, _LARGEST_INT),
         update_norm=_finite(facts.norm),
     )
 

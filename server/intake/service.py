@@ -1,31 +1,58 @@
-"""The gRPC service: translates messages; decisions and byte counts are made elsewhere."""
+"""The gRPC service: reads and writes messages; decisions and byte counts are made elsewhere.
+
+Calls are coroutines in one loop, so that thousands of slow phones cost a small window each and no
+thread. What asks the store or the disk runs in threads: short calls in `asking`, the ends of
+uploads in `finishing`, so that neither waits for the other.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, BinaryIO, TypeVar
 
 import grpc
+from google.protobuf.message import DecodeError
 
+from fedvoice.algorithm.checks import Refusal
+from fedvoice.algorithm.rounds import RoundRules
 from fedvoice.protocol.codec import CHUNK_BYTES
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
-from fedvoice.protocol.generated import fedvoice_pb2_grpc
 from fedvoice.protocol.version import PROTOCOL_VERSION
-from fedvoice.server.intake.meter import Meter
-from fedvoice.server.intake.patience import StalledError, patient
-from fedvoice.server.intake.reports import Intake
+from fedvoice.server.calls import (
+    Context,
+    RefusedError,
+    answering,
+    check_ids,
+    in_thread,
+    shown_certificate,
+)
+from fedvoice.server.intake.framing import chunk_data, chunk_message
+from fedvoice.server.intake.meter import CallBytes, Meter, UploadBytes
+from fedvoice.server.intake.reports import LATE, Intake, Reception
+from fedvoice.server.intake.streams import OverError, Stream, Streams, Watch
+from fedvoice.server.limits import parsed
 from fedvoice.server.rounds.coordinator import Coordinator
-from fedvoice.server.security.enrolment import Admission
+from fedvoice.server.security.admission import Admission
 from fedvoice.server.store.blobs import BlobStore
 from fedvoice.server.store.traffic import wire_bytes
 
 log = logging.getLogger("fedvoice.server")
 
-_LONGEST_ID = 128
 _LARGEST_COUNT = 2**31 - 1
+_SMALLEST_CHUNK_BYTES, _LARGEST_CHUNK_BYTES = CHUNK_BYTES // 4, CHUNK_BYTES * 2
+_LARGE_AT_ONCE = 8
+_QUICK_SECS = 0.05
+"""A reader that takes a chunk within this time is given larger ones."""
+
+T = TypeVar("T")
 
 
-class AggregationService(fedvoice_pb2_grpc.AggregationServicer):
+class AggregationService:
     """`fedvoice.v1.Aggregation`; the .proto states the legal order of calls."""
 
     def __init__(
@@ -36,126 +63,268 @@ class AggregationService(fedvoice_pb2_grpc.AggregationServicer):
         admission: Admission | None,
     ) -> None:
         """`admission`: None where there is no TLS."""
-        self._chunk_timeout_secs = coordinator.job.config.chunk_timeout_secs
+        config = coordinator.job.config
         self._coordinator, self._intake, self._blobs = coordinator, intake, blobs
         self._admission = admission
         self._meter = Meter(coordinator)
+        self._streams = Streams(config.streams)
+        self._large, self._reading = (asyncio.Semaphore(_LARGE_AT_ONCE) for _ in range(2))
+        self._asking = ThreadPoolExecutor(config.handler_threads, thread_name_prefix="ask")
+        self._finishing = ThreadPoolExecutor(config.finishing_threads, thread_name_prefix="finish")
+        loop = asyncio.get_running_loop()
 
-    def CheckIn(  # noqa: N802
-        self, request: pb.CheckInRequest, context: grpc.ServicerContext
-    ) -> pb.CheckInReply:
-        """Never blocks."""
-        self._admit(context, client_id=request.client_id)
+        def round_over(rules: RoundRules) -> None:
+            loop.call_soon_threadsafe(self._streams.round_over, rules.number, rules.work.value)
+
+        coordinator.on_round_over = round_over
+
+    def handlers(self) -> grpc.GenericRpcHandler:
+        """All calls, with messages as bytes: those that are none must not be gRPC's affair."""
+        calls = {
+            "CheckIn": grpc.unary_unary_rpc_method_handler(self.check_in),
+            "Fetch": grpc.unary_stream_rpc_method_handler(self.fetch),
+            "ReportStatus": grpc.unary_unary_rpc_method_handler(self.report_status),
+            "Report": grpc.stream_unary_rpc_method_handler(self.report),
+        }
+        return grpc.method_handlers_generic_handler("fedvoice.v1.Aggregation", calls)
+
+    def close(self) -> None:
+        """Take no more work; what runs in threads comes to its end by itself."""
+        self._asking.shutdown(wait=False, cancel_futures=True)
+        self._finishing.shutdown(wait=False, cancel_futures=True)
+
+    @answering
+    async def check_in(self, data: bytes, context: Context) -> bytes:
+        """Never waits for another client."""
+        request = parsed(pb.CheckInRequest, data)
+        check_ids(client_id=request.client_id)
         capabilities = request.capabilities
         if capabilities.protocol_version > PROTOCOL_VERSION:
-            context.abort(
+            raise RefusedError(
                 grpc.StatusCode.FAILED_PRECONDITION,
                 f"protocol version {capabilities.protocol_version}: this server speaks "
                 f"{PROTOCOL_VERSION}; update the server",
             )
         if max(capabilities.train_examples, capabilities.test_examples) > _LARGEST_COUNT:
-            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "example counts are out of range")
-        reply = self._coordinator.check_in(request)
-        self._meter.check_in(request, reply)
-        return reply
+            raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT, "example counts are out of range")
 
-    def Fetch(  # noqa: N802
-        self, request: pb.FetchRequest, context: grpc.ServicerContext
-    ) -> Iterator[pb.Chunk]:
-        """Chunks of 256 KB from the offset on."""
-        self._admit(context, client_id=request.client_id)
+        def answer() -> bytes:
+            reply = self._coordinator.check_in(request)
+            self._meter.check_in(request, reply)
+            return reply.SerializeToString()
+
+        return await self._ask(context, request.client_id, answer)
+
+    @answering
+    async def fetch(self, data: bytes, context: Context) -> None:
+        """Chunks from the offset on, larger ones for who takes them quickly."""
+        request = parsed(pb.FetchRequest, data)
+        check_ids(client_id=request.client_id)
+
+        def begin() -> tuple[CallBytes, float | None]:
+            lease_secs = self._coordinator.lease_secs(request.client_id, request.assignment_id)
+            return self._meter.fetch(request), lease_secs
+
+        booked, lease_secs = await self._ask(context, request.client_id, begin)
         path = self._blobs.path(request.digest)
         if path is None:
-            context.abort(
+            raise RefusedError(
                 grpc.StatusCode.NOT_FOUND,
                 f"no blob {request.digest[:64]!r}: weights of past rounds are dropped; check in "
                 "again",
             )
-            return
-        with self._meter.download(request) as counted, path.open("rb", buffering=0) as file:
-            size = file.seek(0, 2)
-            if request.offset > size:
-                context.abort(
-                    grpc.StatusCode.OUT_OF_RANGE,
-                    f"offset {request.offset}: the blob has {size} bytes",
-                )
-            file.seek(request.offset)
-            while data := file.read(CHUNK_BYTES):
-                counted.chunk(len(data))
-                yield pb.Chunk(data=data)
+        async with self._streams.entered(request.client_id):
+            watch = Watch(self._streams.settings, time.monotonic(), lease_secs)
+            with (
+                self._meter.download(request, booked) as counted,
+                path.open("rb", buffering=0) as file,
+            ):
+                size = file.seek(0, 2)
+                if request.offset > size:
+                    raise RefusedError(
+                        grpc.StatusCode.OUT_OF_RANGE,
+                        f"offset {request.offset}: the blob has {size} bytes",
+                    )
+                file.seek(request.offset)
+                piece_bytes = _SMALLEST_CHUNK_BYTES
+                left_bytes = size - request.offset
+                while left_bytes > 0:
+                    message_bytes = min(piece_bytes, left_bytes)
+                    counted.chunk(message_bytes)
+                    began = time.monotonic()
+                    await self._write(watch, context, file, message_bytes)
+                    now = time.monotonic()
+                    watch.moved(message_bytes, now)
+                    left_bytes -= message_bytes
+                    larger = min(piece_bytes * 2, _LARGEST_CHUNK_BYTES)
+                    quick = now - began < _QUICK_SECS
+                    piece_bytes = larger if quick else _SMALLEST_CHUNK_BYTES
 
-    def ReportStatus(  # noqa: N802
-        self, request: pb.ReportStatusRequest, context: grpc.ServicerContext
-    ) -> pb.ReportStatusReply:
+    @answering
+    async def report_status(self, data: bytes, context: Context) -> bytes:
         """Where to resume."""
-        self._admit(context, client_id=request.client_id, report_id=request.report_id)
-        reply = self._intake.status(request.client_id, request.report_id)
-        self._meter.exchange(request.client_id, request, reply)
-        return reply
+        request = parsed(pb.ReportStatusRequest, data)
+        check_ids(client_id=request.client_id, report_id=request.report_id)
 
-    def Report(  # noqa: N802
-        self, request_iterator: Iterator[pb.ReportRequest], context: grpc.ServicerContext
-    ) -> pb.ReportReply:
+        def answer() -> bytes:
+            reply = self._intake.status(request.client_id, request.report_id)
+            self._meter.exchange(request.client_id, request, reply)
+            return reply.SerializeToString()
+
+        return await self._ask(context, request.client_id, answer)
+
+    @answering
+    async def report(self, _: object, context: Context) -> bytes:
         """One report, or the rest of one."""
-        messages = patient(request_iterator, self._chunk_timeout_secs)
+        header, first = await self._header(context)
+        client_id = header.client_id
+        counted = await self._ask(context, client_id, lambda: self._meter.upload(header, first))
         try:
-            reply, header = self._receive(messages, context)
-        except StalledError as error:
-            log.info("stalled upload from %s: %s", context.peer(), error)
-            context.abort(
-                grpc.StatusCode.DEADLINE_EXCEEDED,
-                f"{error}: what was received is kept, ask ReportStatus and resume",
-            )
-            raise AssertionError("abort raises") from error
-        finally:
-            messages.close()
+            async with self._streams.entered(client_id) as stream:
+                begun = await self._begun(header)
+                if isinstance(begun, Refusal):
+                    reply = await self._replied(begun)
+                else:
+                    reply = await self._outcome(begun, stream, counted, context)
+        except OverError:
+            reply = await self._replied(LATE)
+        counted.add(down=wire_bytes(reply))
         if reply.verdict != pb.VERDICT_ACCEPTED:
             # A full store keeps the round from its goal: the operator must know.
             full = reply.verdict == pb.VERDICT_NO_SPACE
             log.log(
                 logging.WARNING if full else logging.INFO,
                 "refused client=%s round=%d verdict=%s: %s",
-                header.client_id,
+                client_id,
                 header.round,
                 pb.Verdict.Name(reply.verdict),
                 reply.detail,
             )
-        return reply
+        return reply.SerializeToString()
 
-    def _receive(
-        self, messages: Iterator[pb.ReportRequest], context: grpc.ServicerContext
-    ) -> tuple[pb.ReportReply, pb.ReportHeader]:
-        first = next(messages, None)
-        if first is None or not first.HasField("header"):
-            context.abort(
+    async def _replied(self, outcome: Refusal) -> pb.ReportReply:
+        return await in_thread(self._asking, lambda: self._intake.reply(outcome))
+
+    async def _header(self, context: Context) -> tuple[pb.ReportHeader, bytes]:
+        """A report's header, and the message that it came in."""
+        limit_secs = self._streams.settings.header_secs
+        if self._admission is not None:  # nothing is awaited of a caller that is not admitted
+            await in_thread(self._asking, partial(self._admit, context))
+        try:
+            async with asyncio.timeout(limit_secs):
+                first = await context.read()
+        except TimeoutError:
+            raise RefusedError(
+                grpc.StatusCode.DEADLINE_EXCEEDED, f"no header within {limit_secs:g} s"
+            ) from None
+        message = pb.ReportRequest() if first is grpc.aio.EOF else parsed(pb.ReportRequest, first)
+        if not message.HasField("header"):
+            raise RefusedError(
                 grpc.StatusCode.INVALID_ARGUMENT, "the first message of a report is its header"
             )
-            raise AssertionError("abort raises")
-        header = first.header
-        self._admit(context, client_id=header.client_id, report_id=header.report_id)
-        counted = self._meter.upload(first)
+        header = message.header
+        check_ids(client_id=header.client_id, report_id=header.report_id)
+        return header, first
 
-        def chunks() -> Iterator[bytes]:
-            for message in messages:
-                if not message.HasField("chunk"):
-                    context.abort(
-                        grpc.StatusCode.INVALID_ARGUMENT, "after the header come chunks only"
-                    )
-                data = message.chunk.data
-                counted.chunk(len(data))
-                yield data
+    async def _begun(self, header: pb.ReportHeader) -> Reception | Refusal:
+        loop = asyncio.get_running_loop()
+        beginning = loop.run_in_executor(self._asking, self._intake.begin, header)
+        try:
+            return await asyncio.shield(beginning)
+        except asyncio.CancelledError:
+            beginning.add_done_callback(_close)
+            raise
 
-        reply = self._intake.receive(header, chunks())
-        counted.add(down=wire_bytes(reply))
-        return reply, header
+    async def _outcome(
+        self, reception: Reception, stream: Stream, counted: UploadBytes, context: Context
+    ) -> pb.ReportReply:
+        try:
+            if reception.wanted:
+                stream.round = (reception.assignment.number, reception.assignment.work)
+                await self._receive(reception, counted, context)
+                stream.round = None  # from now on the round decides
+        except BaseException:
+            reception.close()
+            raise
 
-    def _admit(self, context: grpc.ServicerContext, *, client_id: str, **ids: str) -> None:
-        """Check a call's identifiers, and its caller's certificate against its client_id."""
-        for name, value in {"client_id": client_id, **ids}.items():
-            if not 0 < len(value) <= _LONGEST_ID or not value.isprintable():
-                context.abort(
-                    grpc.StatusCode.INVALID_ARGUMENT,
-                    f"{name}: 1 to {_LONGEST_ID} printable characters wanted",
-                )
+        def finish() -> pb.ReportReply:
+            try:
+                # Answered at once: what the phone is told is how things are when it is accepted.
+                return self._intake.reply(self._intake.finish(reception))
+            finally:
+                reception.close()
+
+        return await in_thread(self._finishing, finish)
+
+    async def _write(self, watch: Watch, context: Context, file: BinaryIO, data_bytes: int) -> None:
+        """Send the file's next bytes. Large messages take turns: each lies in memory until its
+        reader has taken it."""
+        if data_bytes <= _SMALLEST_CHUNK_BYTES:
+            await _patiently(watch, context.write(chunk_message(file.read(data_bytes))))
+            return
+        async with self._large:
+            await _patiently(watch, context.write(chunk_message(file.read(data_bytes))))
+
+    async def _read(self, watch: Watch, context: Context) -> Any:
+        """The next message. Where many send at once they take turns, for what is read lies in
+        memory; who does not send at once gives his turn away."""
+        if self._streams.count <= _LARGE_AT_ONCE:
+            return await _patiently(watch, context.read())
+        async with self._reading:
+            reading = asyncio.ensure_future(context.read())
+            try:
+                done, _ = await asyncio.wait({reading}, timeout=_QUICK_SECS)
+            except asyncio.CancelledError:
+                reading.cancel()
+                raise
+        return reading.result() if done else await _patiently(watch, reading)
+
+    async def _receive(self, reception: Reception, counted: UploadBytes, context: Context) -> None:
+        watch = Watch(self._streams.settings, time.monotonic(), reception.lease_secs)
+        wanted = True
+        while wanted and (message := await self._read(watch, context)) is not grpc.aio.EOF:
+            wanted = _taken(message, reception, counted, watch)
+            del message  # not kept while waiting for the next one
+
+    def _admit(self, context: Context, client_id: str = "") -> None:
         if self._admission is not None:
-            self._admission.check(context, client_id)
+            self._admission.check(shown_certificate(context), client_id)
+
+    async def _ask(self, context: Context, client_id: str, answer: Callable[[], T]) -> T:
+        """`answer()` in a thread, if the caller is the client that it says it is."""
+
+        def admitted() -> T:
+            self._admit(context, client_id)
+            return answer()
+
+        return await in_thread(self._asking, admitted)
+
+
+def _taken(message: bytes, reception: Reception, counted: UploadBytes, watch: Watch) -> bool:
+    """Keep what a message holds; False: nothing more is wanted."""
+    try:
+        data = chunk_data(message)
+    except DecodeError:
+        data = None
+    if data is None:
+        raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT, "after the header come chunks only")
+    counted.chunk(len(data))
+    watch.moved(len(data), time.monotonic())
+    return reception.take(data)
+
+
+def _close(beginning: asyncio.Future[Reception | Refusal]) -> None:
+    """Close what was begun for a caller that has gone."""
+    if not beginning.cancelled() and beginning.exception() is None:
+        begun = beginning.result()
+        if isinstance(begun, Reception):
+            begun.close()
+
+
+async def _patiently(watch: Watch, waiting: Awaitable[T]) -> T:
+    """The result; `RefusedError` or `OverError` if it takes too long."""
+    try:
+        async with asyncio.timeout(watch.patience_secs(time.monotonic())):
+            return await waiting
+    except TimeoutError:
+        watch.too_long(time.monotonic())

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 
-from fedvoice.algorithm.rounds import RoundRules, Work, draw_cohort
+from fedvoice.algorithm.federated import FederatedAlgorithm
+from fedvoice.algorithm.influence import NormHistory
+from fedvoice.algorithm.rounds import RoundRules, Started, Work, draw_cohort
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.server.config import Gates, ServerConfig
+from fedvoice.server.rounds.pace import invitation_secs
 from fedvoice.server.store.database import Store
 from fedvoice.server.store.tables import ClientRow
 
 log = logging.getLogger("fedvoice.server")
 
+_DAY_SECS = 86400.0
 _NEEDS_META = "needs"
 """What `ClientRow.capable` was computed from. Stores of 0.1.0 lack it and are taken as they are."""
 
@@ -37,9 +42,22 @@ class ClientRegistry:
             self._unasked = store.forget_capabilities()
         if stored != needs:
             store.set_meta({_NEEDS_META: needs})
-        self._clients = {row.client_id: row for row in store.clients()}
-        self._seen_secs = dict.fromkeys(self._clients, now)
-        self._fresh_secs = now
+        self._clients: dict[str, ClientRow] = {}
+        self._trainers: set[str] = set()
+        self._testers: set[str] = set()
+        """Clients that can do the work and have examples to train on, or to test with."""
+        self._fresh_trainers: set[str] = set()
+        self._fresh_testers: set[str] = set()
+        """Those of them that have called since the last abandoned round."""
+        self._seen_secs: OrderedDict[str, float] = OrderedDict()
+        """The client that called last is the last one."""
+        for row in store.clients():
+            self._note(row, now)
+
+    @property
+    def active(self) -> int:
+        """Clients that have called within a day."""
+        return len(self._seen_secs)
 
     def register(self, request: pb.CheckInRequest, now: float) -> ClientRow:
         """Note that a phone has called, durably if anything about it is new."""
@@ -58,11 +76,29 @@ class ClientRegistry:
         )
         if row != known:
             self._store.save_client(row)
-            self._clients[row.client_id] = row
         if lacks and news:
             log.warning("%s gets no work: it lacks %s", row.client_id, lacks)
-        self._seen_secs[row.client_id] = now
+        self._note(row, now)
         return row
+
+    def _note(self, row: ClientRow, now: float) -> None:
+        """Keep what is known of a client in step; the cost does not grow with their number."""
+        client = row.client_id
+        self._clients[client] = row
+        for examples, able, fresh in (
+            (row.train_examples, self._trainers, self._fresh_trainers),
+            (row.test_examples, self._testers, self._fresh_testers),
+        ):
+            if row.capable and examples > 0:
+                able.add(client)
+                fresh.add(client)
+            else:
+                able.discard(client)
+                fresh.discard(client)
+        self._seen_secs[client] = now
+        self._seen_secs.move_to_end(client)
+        while (oldest := next(iter(self._seen_secs.items())))[1] < now - _DAY_SECS:
+            del self._seen_secs[oldest[0]]
 
     def _lacks(self, capabilities: pb.Capabilities) -> str:
         """What the job needs and a phone has not said that it has; empty: nothing."""
@@ -75,53 +111,70 @@ class ClientRegistry:
         # An empty list is also what phones say that are too old to know of rules.
         return f"client rule {rule}" if rule and rule not in capabilities.client_rules else ""
 
-    def forget_who_is_there(self, now: float) -> None:
+    def forget_who_is_there(self) -> None:
         """After an abandoned round a new one waits until enough phones have called again."""
-        self._fresh_secs = now
-
-    def _present(self, clients: set[str], now: float, enough: int) -> set[str]:
-        """Those who called within a lease: others would miss an invitation, which is as long, and
-        keep the round waiting. All of them if fewer than `enough` did."""
-        earliest = now - self._config.lease_secs
-        present = {client for client in clients if self._seen_secs[client] >= earliest}
-        return present if present and len(present) >= enough else clients
+        self._fresh_trainers.clear()
+        self._fresh_testers.clear()
 
     def trainers_seen(self) -> int:
         """Phones with training examples that can do the work and have called, since the last
         abandoned round if there was one."""
-        return len(self._trainers() & self._fresh())
-
-    def _trainers(self) -> set[str]:
-        clients = self._clients.values()
-        return {row.client_id for row in clients if row.capable and row.train_examples > 0}
-
-    def _fresh(self) -> set[str]:
-        return {c for c, seen in self._seen_secs.items() if seen >= self._fresh_secs}
+        return len(self._fresh_trainers)
 
     def candidates(self, rules: RoundRules, now: float) -> tuple[str, ...] | None:
         """Whom to invite to the round, in order (nobody if it is open to all); None: too few
         phones have called yet."""
         config = self._config
-        capable = [row for row in self._clients.values() if row.capable]
-        trainers = self._trainers()
-        testers = {row.client_id for row in capable if row.test_examples > 0}
-        fresh = self._fresh()
-        enough_trainers = len(trainers & fresh) >= config.population_needed
+        enough_trainers = len(self._fresh_trainers) >= config.population_needed
         if rules.work is Work.TRAIN:
             if not enough_trainers:
                 return None
             if rules.open_to_all:
                 return ()
-            return draw_cohort(
-                config.seed, rules.number, self._present(trainers, now, config.population_needed)
-            )
+            present = self._present(self._trainers, now, config.population_needed)
+            return draw_cohort(config.seed, rules.number, present, rules.places)
         # Before the first round an evaluation is what the phones meet first: it waits for as many
         # as training would. Later ones evaluate those who are there.
         if rules.number == 0 and not enough_trainers:
             return None
-        if len(testers & fresh) < config.min_test_population:
+        if len(self._fresh_testers) < config.min_test_population:
             return None
-        return tuple(sorted(self._present(testers, now, config.min_test_population)))
+        return tuple(sorted(self._present(self._testers, now, config.min_test_population)))
+
+    def started(
+        self, rules: RoundRules, now: float, algorithm: FederatedAlgorithm, norms: NormHistory
+    ) -> Started | None:
+        """The round's beginning, with the limits of each client's update; None: too few phones have
+        called yet. norms: of the rounds before."""
+        candidates = self.candidates(rules, now)
+        if candidates is None or rules.work is Work.EVALUATE:
+            return None if candidates is None else Started(now, candidates)
+        declared = self._declared(rules, candidates, now)
+        return algorithm.started(rules, now, candidates, declared, norms)
+
+    def _declared(self, rules: RoundRules, candidates: tuple[str, ...], now: float) -> list[int]:
+        """Training examples of the clients that a round invites first; of those that may come, if
+        it is open to all."""
+        config = self._config
+        if rules.open_to_all:
+            present = self._present(self._trainers, now, config.population_needed)
+            drawn = draw_cohort(config.seed, rules.number, present, rules.places)
+        else:
+            drawn = candidates[: rules.places]
+        return [self._clients[client].train_examples for client in drawn]
+
+    def _present(self, clients: set[str], now: float, enough: int) -> set[str]:
+        """Those who called within a lease, or within the time in which all are told to call:
+        others would miss an invitation, which is as long, and keep the round waiting. All of them
+        if fewer than `enough` did."""
+        earliest = now - invitation_secs(self._config, self.active)
+        present = set()
+        for client, seen in reversed(self._seen_secs.items()):
+            if seen < earliest:
+                break
+            if client in clients:
+                present.add(client)
+        return present if present and len(present) >= enough else clients
 
 
 def gates_open(gates: Gates, conditions: pb.Conditions) -> bool:

@@ -1,6 +1,7 @@
 """Runs the rounds: turns calls and time into events of the state machine, and runs its commands.
 
-One lock guards the state. Every event that changed the state is in the journal before any caller
+One lock guards the state. Events are handed to the store's writer under the lock, in their order,
+and waited for without it: every event that changed the state is in the journal before any caller
 gets an answer that depends on it. A report's event is written together with the report, after its
 payload was synced and before it is folded; `resume` therefore finds exactly what was acknowledged
 (law 4).
@@ -14,6 +15,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import replace
 
 from fedvoice.algorithm import rounds
 from fedvoice.algorithm.rounds import Phase, RoundRules, RoundState, Work
@@ -33,6 +36,8 @@ from fedvoice.server.store.traffic import TrafficBook
 log = logging.getLogger("fedvoice.server")
 
 RoundListener = Callable[[RoundState], None]
+WRITE_SECS = 120.0
+"""Longest wait for the store's writer; a disk that takes longer stops the server."""
 
 
 class Coordinator:
@@ -56,50 +61,83 @@ class Coordinator:
         self._clients = ClientRegistry(
             store, job.config, job.manifest.operators, clock(), job.plan.client_rule
         )
+        self.on_round_over: Callable[[RoundRules], None] = lambda rules: None
+        """Told, under the lock, that a round takes no more reports."""
         self._durations: dict[Work, float] = {}
         self._folding = 0  # accepted reports on their way into the accumulator
         self._stopping = False
         self._failure: BaseException | None = None
         self._finished = False
+        self._written: Future[None] = Future()
+        """Of the latest event, and so of all before it."""
+        self._written.set_result(None)
         self._resume()
 
     # Clients' requests
 
     def check_in(self, request: pb.CheckInRequest) -> pb.CheckInReply:
         """An assignment, or when to call again."""
+        reply, written = self._checked_in(request)
+        if reply.HasField("assignment"):
+            self._wait(written)
+        return reply
+
+    def _checked_in(self, request: pb.CheckInRequest) -> tuple[pb.CheckInReply, Future[None]]:
         with self._changed:
             now = self._clock()
             client = self._clients.register(request, now)
             if self._finished:
-                return pb.CheckInReply(retry=pace.FINISHED.to_message())
+                return pb.CheckInReply(retry=pace.FINISHED.to_message()), self._written
             self._start_if_ready(now)
-            # Any client may take a place in an open round, but training needs examples.
-            nothing_to_do = self._state.rules.open_to_all and client.train_examples == 0
+            # A client that was not invited may take a place, too, but training needs examples.
+            nothing_to_do = self._state.rules.work is Work.TRAIN and client.train_examples == 0
             if (
                 client.capable
                 and not nothing_to_do
                 and gates_open(self.job.config.gates, request.conditions)
             ):
-                for command in self._step(rounds.CheckedIn(now, client.client_id)):
+                event = rounds.CheckedIn(now, client.client_id, client.train_examples)
+                for command in self._step(event):
                     if isinstance(command, rounds.Grant):
-                        return pb.CheckInReply(assignment=self._assignment(command))
-            return pb.CheckInReply(retry=self._retry(now))
+                        given = self.job.assignment(self._state.rules, command, self._model.blob)
+                        return pb.CheckInReply(assignment=given), self._written
+            return pb.CheckInReply(retry=self._retry(now)), self._written
 
     def retry(self) -> pb.RetryWindow:
         """When a client that has reported should call again."""
         with self._changed:
             return pace.FINISHED.to_message() if self._finished else self._retry(self._clock())
 
-    def assignment(self, assignment_id: str) -> AssignmentRow | None:
-        """An assignment of any round of this job."""
-        return self._store.assignment(assignment_id) if assignment_id else None
+    def assignment(self, client_id: str, assignment_id: str) -> AssignmentRow | None:
+        """A client's assignment in any round of this job."""
+        if not assignment_id:
+            return None
+        with self._changed:
+            rules, place = self._state.rules, self._state.places.get(client_id)
+        if place is not None and place.assignment_id == assignment_id:
+            return AssignmentRow(assignment_id, rules.number, rules.work, client_id, 0.0)
+        row = self._store.assignment(assignment_id)
+        return row if row is not None and row.client_id == client_id else None
 
-    def holds(self, client_id: str, assignment_id: str) -> bool:
-        """Whether the client's lease runs and its round takes reports."""
+    def lease_secs(self, client_id: str, assignment_id: str) -> float | None:
+        """What is left of the client's lease; None: it has ended, or its round has."""
         with self._changed:
             now = self._clock()
             self._step(rounds.Ticked(now))
-            return rounds.may_report(self._state, client_id, assignment_id, now)
+            if not rounds.may_report(self._state, client_id, assignment_id, now):
+                return None
+            place = self._state.places[client_id]
+            return min(place.expires_secs, self._state.deadline_secs) - now
+
+    def weighed(self, client_id: str, work: AssignmentRow, examples: int) -> tuple[int, float]:
+        """What an update of n_k = `examples` counts with, and the bound on its norm (0: none)."""
+        state = self.state
+        if work.work != Work.TRAIN or (work.number, work.work) != (
+            state.rules.number,
+            state.rules.work,
+        ):
+            return examples, 0.0  # no update, or one that will be late
+        return rounds.weight_of(state, client_id, examples), state.influence.norm_bound
 
     def accept(self, report: ReportRow, evaluation: EvaluationRow | None) -> bool:
         """Record a valid report durably and fold it; False if its lease ran out meanwhile.
@@ -115,12 +153,13 @@ class Coordinator:
             self._step(
                 rounds.ReportAccepted(now, report.client_id), report=report, evaluation=evaluation
             )
-            if report.work != Work.TRAIN:
-                return True
-            total = self._sum.open()
+            written = self._written
+            total = self._sum.open() if report.work == Work.TRAIN else None
             self._folding += 1
         try:
-            self._sum.fold(report, total)
+            self._wait(written)
+            if total is not None:
+                self._sum.fold(report, total)
         except BaseException as error:
             # Recorded but not in the sum: the round must not be committed. A restart folds again.
             self.fail(error)
@@ -136,13 +175,26 @@ class Coordinator:
             now = self._clock()
             if rounds.may_report(self._state, report.client_id, report.assignment_id, now):
                 self._step(rounds.ReportRejected(now, report.client_id), report=report)
+            written = self._written
+        self._wait(written)
+
+    def _wait(self, written: Future[None]) -> None:
+        """Wait until an event is in the store.
+
+        Raises:
+            FedvoiceError: `store-full`; whatever is raised stops the server.
+        """
+        try:
+            written.result(WRITE_SECS)
+        except BaseException as error:
+            self.fail(error)
+            raise
 
     def traffic_kind(self, client_id: str, assignment_id: str = "") -> tuple[int, TrafficKind]:
         """(round, kind) under which a client's bytes are booked."""
-        if assignment_id:
-            row = self.assignment(assignment_id)
-            if row is not None and row.client_id == client_id:
-                return row.number, TrafficKind(row.work)
+        row = self.assignment(client_id, assignment_id)
+        if row is not None:
+            return row.number, TrafficKind(row.work)
         with self._changed:
             rules = self._state.rules
             place = self._state.places.get(client_id)
@@ -180,7 +232,7 @@ class Coordinator:
         """Store the byte counts; also done when a round is closed."""
         rows = self.traffic.drain()
         if rows:
-            self._store.add_traffic(rows)
+            self._wait(self._store.add_traffic(rows))
 
     def fail(self, failure: BaseException) -> None:
         """Stop with an error, which `wait_finished` raises."""
@@ -239,6 +291,7 @@ class Coordinator:
     def _resume(self) -> None:
         stored = self._record.read()
         self._model.load(stored.committed)
+        self._norms = stored.norms
         if stored.open_round is None:
             self._state = RoundState(RoundRules(self.job.name, 0, Work.TRAIN, 0, 0, 1, 1, 1))
             self._blobs.remove_files(self._blobs.round_files())
@@ -257,9 +310,10 @@ class Coordinator:
 
     def _start_if_ready(self, now: float) -> None:
         if self._state.phase is Phase.SELECTING and not self._finished:
-            candidates = self._clients.candidates(self._state.rules, now)
-            if candidates is not None:
-                self._step(rounds.Started(now, candidates))
+            algorithm = self.job.algorithm
+            started = self._clients.started(self._state.rules, now, algorithm, self._norms)
+            if started is not None:
+                self._step(started)
 
     def _step(
         self,
@@ -271,35 +325,26 @@ class Coordinator:
         before = self._state
         state, commands = rounds.step(before, event)
         if state != before:
-            self._record.event(state, event, commands, report=report, evaluation=evaluation)
+            self._written = self._record.event(
+                state, event, commands, report=report, evaluation=evaluation
+            )
             self._state = state
         if any(isinstance(c, rounds.Commit | rounds.Abandon) for c in commands):
             self._changed.notify_all()
+            self.on_round_over(state.rules)
         return commands
-
-    def _assignment(self, grant: rounds.Grant) -> pb.Assignment:
-        rules = self._state.rules
-        return pb.Assignment(
-            assignment_id=grant.assignment_id,
-            round=rules.number,
-            work=pb.WORK_TRAIN if rules.work is Work.TRAIN else pb.WORK_EVALUATE,
-            lease_secs=grant.lease_secs,
-            plan=self.job.plan_for(rules.number).to_message(),
-            manifest=self.job.manifest_blob,
-            program=self.job.program_blob,
-            weights=self._model.blob,
-        )
 
     def _retry(self, now: float) -> pb.RetryWindow:
         last = self._durations.get(self._state.rules.work)
         wait = pace.expected_wait_secs(self._state, last, now)
-        return pace.window(self.job.config, wait).to_message()
+        return pace.window(self.job.config, wait, self._clients.active).to_message()
 
     def _commit(self, state: RoundState) -> RoundState:
         digest = ""
         if state.rules.work is Work.TRAIN:
             delta = self._sum.take_delta(lambda: self._record.accepted(state.rules))
             digest = self._model.advance(delta, state.rules.number)
+            self._norms = self._norms.after(self._record.norms(state.rules.number))
         state, _ = rounds.step(state, rounds.Committed(self._clock()))
         self._close(state, weights_digest=digest)
         if digest:
@@ -310,14 +355,15 @@ class Coordinator:
         with self._changed:
             now = self._clock()
             rules = state.rules
-            self._record.closed(state, now, weights_digest)
+            written = self._record.closed(state, now, weights_digest)
             self._state = state
             self._sum.drop()
             stale = self._blobs.round_files()
             if state.phase is Phase.COMMITTED:
                 self._durations[rules.work] = now - state.started_secs
             elif rules.work is Work.TRAIN:
-                self._clients.forget_who_is_there(now)
+                self._norms = self._norms.after(None)
+                self._clients.forget_who_is_there()
             log.info(
                 "round=%d work=%s %s by %s accepted=%d of %d",
                 rules.number,
@@ -328,6 +374,7 @@ class Coordinator:
                 state.goal,
             )
             self._open_after((rules.number, rules.work))
+        self._wait(written)
         # Without the lock: unlinking many megabytes takes its time.
         self._blobs.remove_files(stale)
 
@@ -335,7 +382,10 @@ class Coordinator:
         coming = following(self.job.config, last)
         if coming is None:
             return
-        rules = rules_for(self.job.config, self.job.name, *coming)
+        rules = replace(
+            rules_for(self.job.config, self.job.name, *coming),
+            invitation_secs=pace.invitation_secs(self.job.config, self._clients.active),
+        )
         self._state = self._record.opened(rules)
         self._start_if_ready(self._clock())
 

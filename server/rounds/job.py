@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from fedvoice.algorithm.federated import FederatedAlgorithm
+from fedvoice.algorithm.rounds import Grant, RoundRules, Work
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.plan import TrainingPlan
@@ -54,6 +55,19 @@ class Job:
     def plan_for(self, number: int) -> TrainingPlan:
         """The plan of round `number`."""
         return self.algorithm.plan_for(number)
+
+    def assignment(self, rules: RoundRules, grant: Grant, weights: pb.Blob) -> pb.Assignment:
+        """What a client is given."""
+        return pb.Assignment(
+            assignment_id=grant.assignment_id,
+            round=rules.number,
+            work=pb.WORK_TRAIN if rules.work is Work.TRAIN else pb.WORK_EVALUATE,
+            lease_secs=grant.lease_secs,
+            plan=self.plan_for(rules.number).to_message(),
+            manifest=self.manifest_blob,
+            program=self.program_blob,
+            weights=weights,
+        )
 
     def books(self, number: int) -> dict[str, float]:
         """What the ledger needs besides the reports of round `number`."""

@@ -27,18 +27,27 @@ class Window:
 FINISHED = Window(0.0, 0.0, finished=True)
 
 
-def window(config: ServerConfig, wait_secs: float) -> Window:
+def window(config: ServerConfig, wait_secs: float, clients: int = 0) -> Window:
     """The retry window for a client that could have work in `wait_secs`.
 
-    Never later than half a lease when clients are invited: an invitation must not run out while
-    the client waits as it was told to.
+    It is at least so wide that `clients`, all of which are told one like it, offer no more calls a
+    second than the server is set to take.
     """
     retry = config.retry
     most = retry.most_secs
     if config.selection == "sampled":
+        # An invitation must not run out while the client waits as it was told to.
         most = min(most, config.lease_secs / 2)
     start = max(min(retry.least_secs, most), min(wait_secs, most))
-    return Window(start, min(start * (1 + retry.spread), max(most, start)))
+    end = min(start * (1 + retry.spread), max(most, start))
+    return Window(start, max(end, start + clients / retry.most_calls_per_sec))
+
+
+def invitation_secs(config: ServerConfig, clients: int) -> float:
+    """How long an invited client has to check in: a lease, or longer where so many clients are
+    known that they are told to wait longer."""
+    longest = window(config, config.retry.most_secs, clients).max_secs
+    return config.lease_secs if longest <= config.lease_secs else 1.5 * longest
 
 
 def expected_wait_secs(state: RoundState, last_duration_secs: float | None, now: float) -> float:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass, replace
+from itertools import islice, takewhile
 
 from fedvoice.algorithm import rounds
+from fedvoice.algorithm.influence import FEWEST, NO_NORMS, WINDOW, NormHistory
 from fedvoice.algorithm.rounds import Phase, RoundRules, RoundState, Work
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.server.rounds.job import Job
 from fedvoice.server.store.database import Store
+from fedvoice.server.store.ledger import CLOSING, closing_sums
 from fedvoice.server.store.tables import (
     AssignmentRow,
     Closing,
@@ -26,15 +30,18 @@ class Stored:
 
     committed: the last training round that changed the model; 0: none. last: the last closed
     round, if none is open. open_round: the state of an open one, stepped through its journal.
+    norms: what the next round's norm bound follows from.
     """
 
     committed: int
     last: tuple[int, Work] | None
     open_round: RoundState | None
+    norms: NormHistory
 
 
 class RoundRecord:
-    """The only writer of rounds, events and reports; its caller holds the state's lock."""
+    """The only writer of rounds, events and reports; its caller holds the state's lock. What it
+    returns is done when the rows are in the store."""
 
     def __init__(self, store: Store, job: Job, traffic: TrafficBook) -> None:
         self._store, self._job, self._traffic = store, job, traffic
@@ -44,13 +51,33 @@ class RoundRecord:
         stored = self._store.rounds()
         done = [r.number for r in stored if r.work == Work.TRAIN and r.phase == Phase.COMMITTED]
         committed = done[-1] if done else 0
+        norms = self._norms(stored)
         last = stored[-1] if stored else None
         if last is None or last.phase in (Phase.COMMITTED, Phase.ABANDONED):
-            return Stored(committed, (last.number, Work(last.work)) if last else None, None)
+            return Stored(committed, (last.number, Work(last.work)) if last else None, None, norms)
         state = RoundState(RoundRules(**{**last.rules, "work": Work(last.work)}))
         for fields in self._store.journal():
             state, _ = rounds.step(state, rounds.event_from_dict(fields))
-        return Stored(committed, None, state)
+        return Stored(committed, None, state, norms)
+
+    def norms(self, number: int) -> list[float]:
+        """Of the accepted updates of a training round."""
+        accepted = int(pb.VERDICT_ACCEPTED)
+        reports = self._store.reports(number=number, work=Work.TRAIN.value, verdict=accepted)
+        return [report.update_norm for report in reports]
+
+    def _norms(self, stored: Sequence[StoredRound]) -> NormHistory:
+        """As `NormHistory.after` makes it round by round; the last rounds' reports alone are
+        read."""
+        phases = {row.number: row.phase for row in stored if row.work == Work.TRAIN}
+        closed = [n for n, phase in phases.items() if phase in (Phase.COMMITTED, Phase.ABANDONED)]
+        later = tuple(takewhile(lambda n: phases[n] == Phase.ABANDONED, reversed(closed)))
+        committed = (n for n in reversed(closed) if phases[n] == Phase.COMMITTED)
+        telling = (own for own in map(self.norms, committed) if len(own) >= FEWEST)
+        history = NO_NORMS
+        for own in reversed(list(islice(telling, WINDOW))):
+            history = history.after(own)
+        return replace(history, abandoned=len(later))
 
     def accepted(self, rules: RoundRules) -> list[ReportRow]:
         """The accepted reports of a round."""
@@ -66,7 +93,7 @@ class RoundRecord:
         *,
         report: ReportRow | None = None,
         evaluation: EvaluationRow | None = None,
-    ) -> None:
+    ) -> Future[None]:
         """Record an event that led to `state`, with its rows, in one transaction."""
         rules = state.rules
         granted = [c for c in commands if isinstance(c, rounds.Grant)]
@@ -76,7 +103,7 @@ class RoundRecord:
             assignment = AssignmentRow(
                 own.assignment_id, rules.number, rules.work, own.client_id, event.time_secs
             )
-        self._store.append_event(
+        return self._store.append_event(
             rules.number,
             rules.work,
             rounds.event_to_dict(event),
@@ -100,12 +127,16 @@ class RoundRecord:
         )
         return RoundState(rules)
 
-    def closed(self, state: RoundState, ended_secs: float, weights_digest: str) -> None:
+    def closed(self, state: RoundState, ended_secs: float, weights_digest: str) -> Future[None]:
         """Record how a round ended."""
-        self._store.close_round(
-            state.rules.number,
-            state.rules.work,
+        number, work = state.rules.number, state.rules.work
+        books = self._job.books(number)
+        sums = closing_sums(self._store, number, work, books)
+        return self._store.close_round(
+            number,
+            work,
             Closing(
+                books={**books, CLOSING: sums},
                 phase=state.phase,
                 ending=state.ending or "",
                 started_secs=state.started_secs,

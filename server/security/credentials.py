@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sqlalchemy import select, update
 
 from fedvoice.server.security.authority import Issued
-from fedvoice.server.store.database import Store, insert_row
+from fedvoice.server.store.database import Store
+from fedvoice.server.store.rows import insert_rows
 from fedvoice.server.store.tables import CERTIFICATES, INVITATIONS, CertificateRow, InvitationRow
 
 
@@ -53,13 +55,21 @@ class Credentials:
             digest=token_digest(token), created_secs=now, expires_secs=now + valid_secs
         )
         with self._store.transaction(synced=True) as connection:
-            insert_row(connection, row)
+            insert_rows(connection, [row])
         return token
 
     def redeem(
-        self, token: str, client_id: str, key_digest: str, issued: Issued, now: float
+        self,
+        token: str,
+        client_id: str,
+        key_digest: str,
+        issue: Callable[[], Issued],
+        now: float,
     ) -> bytes:
         """Use a token up for one key; the certificate, DER.
+
+        Args:
+            issue: makes the certificate; called for a good token alone.
 
         A caller that asks again with the same key and name gets the certificate of the first time:
         its reply may have been lost. One transaction, so that of two phones one wins.
@@ -70,11 +80,15 @@ class Credentials:
         digest = token_digest(token)
         table = INVITATIONS
         with self._store.transaction(synced=True) as connection:
+            row = connection.execute(select(table).where(table.c.digest == digest)).first()
+            if row is not None and (row.key_digest, row.client_id) == (key_digest, client_id):
+                return bytes.fromhex(row.certificate)
+            if row is None or row.key_digest or row.expires_secs <= now:
+                raise TokenRefusedError
+            issued = issue()
             used = connection.execute(
                 update(table)
-                .where(
-                    table.c.digest == digest, table.c.key_digest == "", table.c.expires_secs > now
-                )
+                .where(table.c.digest == digest, table.c.key_digest == "")
                 .values(
                     key_digest=key_digest,
                     client_id=client_id,
@@ -82,11 +96,8 @@ class Credentials:
                     certificate=issued.certificate.hex(),
                 )
             )
-            if used.rowcount == 0:
-                row = connection.execute(select(table).where(table.c.digest == digest)).first()
-                if row is None or (row.key_digest, row.client_id) != (key_digest, client_id):
-                    raise TokenRefusedError
-                return bytes.fromhex(row.certificate)
+            if used.rowcount == 0:  # another process was faster
+                raise TokenRefusedError
             others = select(CERTIFICATES.c.serial).where(
                 CERTIFICATES.c.client_id == client_id,
                 CERTIFICATES.c.key_digest != key_digest,
@@ -95,13 +106,13 @@ class Credentials:
             )
             if connection.execute(others).first() is not None:
                 raise NameTakenError
-            insert_row(connection, _new_certificate(client_id, key_digest, issued))
+            insert_rows(connection, [_new_certificate(client_id, key_digest, issued)])
         return issued.certificate
 
     def add(self, client_id: str, key_digest: str, issued: Issued) -> None:
         """Note a renewed certificate."""
         with self._store.transaction(synced=True) as connection:
-            insert_row(connection, _new_certificate(client_id, key_digest, issued))
+            insert_rows(connection, [_new_certificate(client_id, key_digest, issued)])
 
     def good(self, serial: str, client_id: str) -> bool:
         """Whether a certificate was issued here to this phone and has not been revoked."""

@@ -1,4 +1,4 @@
-"""`fedvoice.v1.Enrolment`, and the check that every call on the main address passes."""
+"""`fedvoice.v1.Enrolment`: how a phone gets its certificate."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from typing import NoReturn
+from concurrent.futures import Executor
 
 import grpc
 from cryptography import x509
@@ -16,7 +16,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
-from fedvoice.protocol.generated import fedvoice_pb2_grpc
+from fedvoice.server.calls import Context, RefusedError, answering, in_thread, shown_certificate
+from fedvoice.server.limits import parsed
+from fedvoice.server.security.admission import Admission
 from fedvoice.server.security.authority import Authority, key_bytes
 from fedvoice.server.security.credentials import Credentials, NameTakenError, TokenRefusedError
 
@@ -92,104 +94,109 @@ class WrongTries:
                 self._times.popitem(last=False)
 
 
-class EnrolService(fedvoice_pb2_grpc.EnrolmentServicer):
+class EnrolService:
     """`Enrol` alone: what is served on the address that asks for no certificate."""
 
-    def __init__(self, authority: Authority, credentials: Credentials, clock: Clock) -> None:
+    def __init__(
+        self, authority: Authority, credentials: Credentials, clock: Clock, threads: Executor
+    ) -> None:
         self._authority, self._credentials, self._clock = authority, credentials, clock
-        self._wrong = WrongTries(clock)
+        self._wrong, self._threads = WrongTries(clock), threads
 
-    def Enrol(  # noqa: N802
-        self, request: pb.EnrolRequest, context: grpc.ServicerContext
-    ) -> pb.EnrolReply:
+    def handlers(self) -> grpc.GenericRpcHandler:
+        """The call, with messages as bytes."""
+        return _handlers(Enrol=self.enrol)
+
+    @answering
+    async def enrol(self, data: bytes, context: Context) -> bytes:
         """A certificate for a one-time token."""
+        request = parsed(pb.EnrolRequest, data)
         address = _host(context.peer())
-        if self._wrong.too_many(address):
-            context.abort(
-                grpc.StatusCode.RESOURCE_EXHAUSTED,
-                f"{WRONG_TRIES_A_MINUTE} wrong tokens within a minute from this address; wait",
-            )
-        csr, client_id = _request(context, request.certificate_request)
-        issued = self._authority.issue(csr.public_key(), client_id)
+        return await in_thread(self._threads, lambda: self._enrolled(request, address))
+
+    def _enrolled(self, request: pb.EnrolRequest, address: str) -> bytes:
+        csr, client_id = _request(request.certificate_request)
         try:
             certificate = self._credentials.redeem(
-                request.token, client_id, _digest(csr), issued, self._clock()
+                request.token,
+                client_id,
+                _digest(csr),
+                lambda: self._authority.issue(csr.public_key(), client_id),
+                self._clock(),
             )
         except TokenRefusedError:
+            # A right token is always taken, also from a guesser's address: phones share addresses.
+            if self._wrong.too_many(address):
+                raise RefusedError(
+                    grpc.StatusCode.RESOURCE_EXHAUSTED,
+                    f"{WRONG_TRIES_A_MINUTE} wrong tokens within a minute from this address; wait",
+                ) from None
             self._wrong.add(address)
-            log.warning("wrong token from %s for client %s", address, client_id)
-            _abort(
-                context,
+            log.warning("wrong token from %s for client %r", address, client_id)
+            raise RefusedError(
                 grpc.StatusCode.PERMISSION_DENIED,
                 "the invitation is unknown, has expired, or was used by another phone; ask for a "
                 "new one",
-            )
+            ) from None
         except NameTakenError:
-            _abort(
-                context,
+            raise RefusedError(
                 grpc.StatusCode.ALREADY_EXISTS,
                 f"client {client_id!r} is enrolled with another key; choose another client_id, or "
                 "have it revoked first (fedvoice invite --revoke)",
-            )
-        log.info("enrolled client=%s from %s", client_id, address)
-        return pb.EnrolReply(certificate=certificate, authority=self._authority.der)
+            ) from None
+        log.info("enrolled client=%r from %s", client_id, address)
+        reply = pb.EnrolReply(certificate=certificate, authority=self._authority.der)
+        return reply.SerializeToString()
 
 
-class RenewService(fedvoice_pb2_grpc.EnrolmentServicer):
+class RenewService:
     """`Renew` alone: what is served on the main address."""
 
     def __init__(
-        self, authority: Authority, credentials: Credentials, admission: Admission
+        self,
+        authority: Authority,
+        credentials: Credentials,
+        admission: Admission,
+        threads: Executor,
     ) -> None:
         self._authority, self._credentials = authority, credentials
-        self._admission = admission
+        self._admission, self._threads = admission, threads
 
-    def Renew(  # noqa: N802
-        self, request: pb.RenewRequest, context: grpc.ServicerContext
-    ) -> pb.EnrolReply:
+    def handlers(self) -> grpc.GenericRpcHandler:
+        """The call, with messages as bytes."""
+        return _handlers(Renew=self.renew)
+
+    @answering
+    async def renew(self, data: bytes, context: Context) -> bytes:
         """A new certificate for a phone that shows its old one."""
-        csr, client_id = _request(context, request.certificate_request)
-        self._admission.check(context, client_id)
+        request = parsed(pb.RenewRequest, data)
+        shown = shown_certificate(context)
+        return await in_thread(self._threads, lambda: self._renewed(request, shown))
+
+    def _renewed(self, request: pb.RenewRequest, shown: bytes | None) -> bytes:
+        csr, client_id = _request(request.certificate_request)
+        self._admission.check(shown, client_id)
         issued = self._authority.issue(csr.public_key(), client_id)
         self._credentials.add(client_id, _digest(csr), issued)
-        log.info("renewed client=%s", client_id)
-        return pb.EnrolReply(certificate=issued.certificate, authority=self._authority.der)
+        log.info("renewed client=%r", client_id)
+        reply = pb.EnrolReply(certificate=issued.certificate, authority=self._authority.der)
+        return reply.SerializeToString()
 
 
-class Admission:
-    """Checks a caller's certificate against the client_id that it names."""
-
-    def __init__(self, credentials: Credentials) -> None:
-        self._credentials = credentials
-
-    def check(self, context: grpc.ServicerContext, client_id: str) -> None:
-        """Abort the call unless its certificate is this client's own and has not been revoked."""
-        shown = context.auth_context().get("x509_pem_cert", [])
-        if not shown:
-            _abort(context, grpc.StatusCode.UNAUTHENTICATED, "a client certificate is wanted")
-        certificate = x509.load_pem_x509_certificate(shown[0])
-        names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-        if len(names) != 1 or names[0].value != client_id:
-            _abort(
-                context,
-                grpc.StatusCode.PERMISSION_DENIED,
-                "the certificate is another client's than the one the message names",
-            )
-        if not self._credentials.good(f"{certificate.serial_number:x}", client_id):
-            _abort(
-                context,
-                grpc.StatusCode.UNAUTHENTICATED,
-                "the certificate has been revoked; ask for a new invitation",
-            )
+def _handlers(**calls: Callable[..., object]) -> grpc.GenericRpcHandler:
+    return grpc.method_handlers_generic_handler(
+        "fedvoice.v1.Enrolment",
+        {name: grpc.unary_unary_rpc_method_handler(call) for name, call in calls.items()},
+    )
 
 
-def _request(
-    context: grpc.ServicerContext, data: bytes
-) -> tuple[x509.CertificateSigningRequest, str]:
+def _request(data: bytes) -> tuple[x509.CertificateSigningRequest, str]:
     try:
         return read_request(data)
     except BadRequestError as error:
-        _abort(context, grpc.StatusCode.INVALID_ARGUMENT, f"certificate_request: {error}")
+        raise RefusedError(
+            grpc.StatusCode.INVALID_ARGUMENT, f"certificate_request: {error}"
+        ) from None
 
 
 def _digest(request: x509.CertificateSigningRequest) -> str:
@@ -199,8 +206,3 @@ def _digest(request: x509.CertificateSigningRequest) -> str:
 def _host(peer: str) -> str:
     # ipv4:192.0.2.1:5000, ipv6:%5B::1%5D:5000; unix: has no port.
     return peer.rpartition(":")[0] or peer
-
-
-def _abort(context: grpc.ServicerContext, code: grpc.StatusCode, text: str) -> NoReturn:
-    context.abort(code, text)
-    raise AssertionError("abort raises")

@@ -15,7 +15,7 @@ from fedvoice.server.security.authority import Authority
 _WILDCARDS = ("0.0.0.0", "::", "*")
 
 
-def bind_insecure(server: grpc.Server, bind: str) -> str:
+def bind_insecure(server: grpc.aio.Server, bind: str) -> str:
     """Listen without encryption; the bound address.
 
     Raises:
@@ -25,7 +25,7 @@ def bind_insecure(server: grpc.Server, bind: str) -> str:
 
 
 def bind_secure(
-    server: grpc.Server,
+    server: grpc.aio.Server,
     bind: str,
     authority: Authority,
     names: Sequence[str],

@@ -10,15 +10,16 @@ from pathlib import Path
 import grpc
 
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
-from fedvoice.protocol.generated import fedvoice_pb2_grpc
 from fedvoice.server.config import ServerConfig
+from fedvoice.server.security.admission import Admission
 from fedvoice.server.security.authority import Authority, has_authority, make_authority
 from fedvoice.server.security.credentials import Credentials
-from fedvoice.server.security.enrolment import Admission, EnrolService, RenewService
+from fedvoice.server.security.enrolment import EnrolService, RenewService
 from fedvoice.server.security.listen import bind_secure, certificate_names, enrolment_bind
 from fedvoice.server.store.database import Store
 
 _AUTHORITY_META = "authority"
+_MOST_ENROLMENTS = 64
 _ENROLMENT_OPTIONS = [
     ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", 64 * 1024),
@@ -28,7 +29,7 @@ _ENROLMENT_OPTIONS = [
 
 
 class Secured:
-    """The TLS parts of a server.
+    """The TLS parts of a server; made in its loop.
 
     Raises (when made):
         FedvoiceError: `bad-credentials` if the authority is damaged, gone, or not this store's.
@@ -37,26 +38,28 @@ class Secured:
     def __init__(self, store: Store, store_dir: Path) -> None:
         self._authority = open_authority(store, store_dir)
         self._credentials = Credentials(store)
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="enrol")
         self.admission = Admission(self._credentials)
-        self.enrolment = grpc.server(
-            ThreadPoolExecutor(2, thread_name_prefix="enrol"),
-            options=_ENROLMENT_OPTIONS,
-            maximum_concurrent_rpcs=64,
+        self.enrolment = grpc.aio.server(
+            options=_ENROLMENT_OPTIONS, maximum_concurrent_rpcs=_MOST_ENROLMENTS
         )
 
-    def bind(self, server: grpc.Server, config: ServerConfig) -> tuple[str, str]:
+    def bind(self, server: grpc.aio.Server, config: ServerConfig) -> tuple[str, str]:
         """Give both servers their services and addresses; (main, enrolment) as host:port."""
-        fedvoice_pb2_grpc.add_EnrolmentServicer_to_server(  # type: ignore[no-untyped-call]
-            RenewService(self._authority, self._credentials, self.admission), server
-        )
-        fedvoice_pb2_grpc.add_EnrolmentServicer_to_server(  # type: ignore[no-untyped-call]
-            EnrolService(self._authority, self._credentials, time.time), self.enrolment
-        )
+        authority, credentials = self._authority, self._credentials
+        renew = RenewService(authority, credentials, self.admission, self._threads)
+        enrol = EnrolService(authority, credentials, time.time, self._threads)
+        server.add_generic_rpc_handlers((renew.handlers(),))
+        self.enrolment.add_generic_rpc_handlers((enrol.handlers(),))
         names = certificate_names(config.bind, config.names)
-        main = bind_secure(server, config.bind, self._authority, names, phones_only=True)
+        main = bind_secure(server, config.bind, authority, names, phones_only=True)
         beside = enrolment_bind(config.bind, config.enrol_bind, int(main.rpartition(":")[2]))
-        enrol = bind_secure(self.enrolment, beside, self._authority, names, phones_only=False)
-        return main, enrol
+        enrolling = bind_secure(self.enrolment, beside, authority, names, phones_only=False)
+        return main, enrolling
+
+    def close(self) -> None:
+        """Take no more work."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 def open_authority(store: Store, store_dir: Path) -> Authority:

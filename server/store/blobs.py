@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -22,6 +22,8 @@ from fedvoice.protocol.codec import digest_of
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError, is_full
 from fedvoice.protocol.files import sync_folder
 from fedvoice.server.store.files import replace_file
+
+Look = Callable[[bytes | memoryview], None]
 
 
 def payload_key(client_id: str, report_id: str) -> str:
@@ -32,8 +34,8 @@ def payload_key(client_id: str, report_id: str) -> str:
 class BlobStore:
     """One folder. Safe to call from several threads."""
 
-    def __init__(self, root: Path, quota_bytes: int) -> None:
-        self.quota_bytes = quota_bytes
+    def __init__(self, root: Path, quota_bytes: int, *, durable: bool = True) -> None:
+        self.quota_bytes, self.durable = quota_bytes, durable
         self._blobs, self._spool, self._payloads = (
             root / name for name in ("blobs", "spool", "payloads")
         )
@@ -84,13 +86,17 @@ class BlobStore:
         """Bytes of an upload on the disk for certain; 0 if there is none."""
         try:
             with (self._spool / key).open("rb") as file:
-                os.fsync(file.fileno())
+                if self.durable:
+                    os.fsync(file.fileno())
                 return os.fstat(file.fileno()).st_size
         except FileNotFoundError:
             return 0
 
-    def open_upload(self, key: str, offset: int, size: int) -> Upload:
+    def open_upload(self, key: str, offset: int, size: int, look: Look | None = None) -> Upload:
         """Resume the upload `key` of `size` bytes in all at `offset`.
+
+        Args:
+            look: is shown every piece in order, those of earlier calls first.
 
         Raises:
             FedvoiceError: `no-space`; `exists` if it is being written; `wrong-shape` if `offset`
@@ -110,7 +116,7 @@ class BlobStore:
             if needed > free:
                 raise no_space(f"{needed} bytes to come, {max(0, free)} bytes left of the quota")
             self._writing[key] = needed
-        return Upload(self, key, path, reached)
+        return Upload(self, key, path, reached, look)
 
     def payload(self, key: str) -> Path:
         """Where the whole payload lies, or would lie."""
@@ -159,8 +165,10 @@ class BlobStore:
 class Upload:
     """One writer of one upload. Bytes written stay when it is closed early."""
 
-    def __init__(self, blobs: BlobStore, key: str, path: Path, offset: int) -> None:
-        self._blobs, self.key, self.path = blobs, key, path
+    def __init__(
+        self, blobs: BlobStore, key: str, path: Path, offset: int, look: Look | None
+    ) -> None:
+        self._blobs, self.key, self.path, self._look = blobs, key, path, look
         self.received_bytes = offset
         self._hash = hashlib.sha256()
         try:
@@ -173,7 +181,13 @@ class Upload:
     def _rehash(self) -> None:
         self._file.seek(0)
         while piece := self._file.read(1 << 20):
-            self._hash.update(piece)
+            self._take(piece)
+
+    def _take(self, piece: bytes | memoryview) -> None:
+        # While it is in the processor's cache.
+        self._hash.update(piece)
+        if self._look is not None:
+            self._look(piece)
 
     def __enter__(self) -> Upload:
         return self
@@ -184,10 +198,15 @@ class Upload:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
-        self._blobs._closed(self.key)
+        self.close()
 
-    def write(self, data: bytes) -> None:
+    def close(self) -> None:
+        """End the writing; also when it was ended before."""
+        if not self._file.closed:
+            self._file.close()
+            self._blobs._closed(self.key)
+
+    def write(self, data: bytes | memoryview) -> None:
         """Append a chunk.
 
         Raises:
@@ -201,7 +220,7 @@ class Upload:
                 if is_full(error):
                     raise no_space("the disk is full") from error
                 raise
-            self._hash.update(view[:count])
+            self._take(view[:count])
             self._blobs._wrote(self.key, count)
             self.received_bytes += count
             view = view[count:]
@@ -212,11 +231,14 @@ class Upload:
         return self._hash.hexdigest()
 
     def finish(self) -> Path:
-        """Make the upload a payload: synced and renamed before this returns."""
-        os.fsync(self._file.fileno())
+        """Make the upload a payload: synced, if the store is durable, and renamed before this
+        returns."""
         target = self._blobs.payload(self.key)
+        if self._blobs.durable:
+            os.fsync(self._file.fileno())
         self.path.replace(target)
-        sync_folder(target.parent)
+        if self._blobs.durable:
+            sync_folder(target.parent)
         return target
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from fedvoice.protocol.scoring import ErrorCounts
 from fedvoice.reporting.results import Books, RoundResult
-from fedvoice.server.store.ledger import RoundRow, evaluation_rows, round_rows
+from fedvoice.server.store.database import open_read_only
+from fedvoice.server.store.ledger import RoundRow, round_rows
 from fedvoice.server.store.tables import EvaluationRow
 
 
@@ -21,8 +23,9 @@ def read_books(store_dir: Path, held_out: Collection[str] = ()) -> Books:
     before = _NOT_EVALUATED
     rounds = []
     rows = round_rows(store_dir)
+    heard = _by_round(store_dir) if held_out else {}
     for row in rows:
-        errors = _errors(store_dir, row, held_out)
+        errors = _errors(heard[row.round], held_out) if row.round in heard else _all_own(row)
         if row.round == 0:
             before = errors
         else:
@@ -52,13 +55,26 @@ def errors_of(rows: Iterable[EvaluationRow]) -> ErrorCounts:
 _NOT_EVALUATED = (ErrorCounts(0, 0), ErrorCounts(0, 0))
 
 
+def _by_round(store_dir: Path) -> dict[int, list[EvaluationRow]]:
+    store = open_read_only(store_dir)
+    try:
+        found: dict[int, list[EvaluationRow]] = defaultdict(list)
+        for row in store.evaluations():
+            found[row.number].append(row)
+        return found
+    finally:
+        store.close()
+
+
+def _all_own(row: RoundRow) -> tuple[ErrorCounts, ErrorCounts]:
+    own = ErrorCounts(row.word_errors, row.evaluation_words, row.char_errors, row.evaluation_chars)
+    return own, ErrorCounts(0, 0)
+
+
 def _errors(
-    store_dir: Path, row: RoundRow, held_out: Collection[str]
+    rows: Collection[EvaluationRow], held_out: Collection[str]
 ) -> tuple[ErrorCounts, ErrorCounts]:
     """Of the clients that train, and of others."""
-    if not row.evaluation_clients:
-        return _NOT_EVALUATED
-    rows = evaluation_rows(store_dir, row.round)
     own, others = (
         errors_of(e for e in rows if (e.client_id in held_out) == of_held_out)
         for of_held_out in (False, True)

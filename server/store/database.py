@@ -7,14 +7,17 @@ lost nor counted twice.
 Whatever has been written survives the end of the process (`kill -9`). Reports and the ends of
 rounds are also synced to the disk before the method returns, and with them everything before;
 for the rest a power cut may lose the last moments: a client then asks for new work.
+
+What the rounds write is handed to one writer, which keeps its order and puts many writes into one
+transaction (`store.writer`); these methods return a future, which is done when they are stored.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ from sqlalchemy import (
     Table,
     create_engine,
     event,
+    func,
     insert,
     inspect,
     select,
@@ -39,12 +43,16 @@ from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.files import replace_file
 from fedvoice.server.store import tables as t
 from fedvoice.server.store.files import store_full
+from fedvoice.server.store.rows import add_traffic, upsert_rows
+from fedvoice.server.store.writer import Rows, Writer
 
 DATABASE_FILE = "server.sqlite"
+_CLOSING_SECS = 20.0
 
 
-def open_store(directory: Path) -> Store:
-    """Open or create the embedded store: SQLite in WAL mode."""
+def open_store(directory: Path, *, durable: bool = True) -> Store:
+    """Open or create the embedded store: SQLite in WAL mode. durable: see
+    `ServerConfig.durability`."""
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / DATABASE_FILE
     if not path.exists():
@@ -53,7 +61,9 @@ def open_store(directory: Path) -> Store:
     synced = _sqlite(path, "FULL")
     t.METADATA.create_all(synced)  # tables that an older version did not have
     _add_columns(synced)
-    return Store(synced, _sqlite(path, "NORMAL"))
+    _add_totals(synced)
+    unsynced = _sqlite(path, "NORMAL")
+    return Store(synced if durable else unsynced, unsynced, directory)
 
 
 def _create_tables(path: Path) -> None:
@@ -77,6 +87,23 @@ def _add_columns(engine: Engine) -> None:
             except OperationalError as error:
                 if "duplicate column" not in str(error.orig):  # another process was faster
                     raise
+
+
+def _add_totals(engine: Engine) -> None:
+    """Totals of a store whose version did not have them."""
+    columns = [column.name for column in t.TRAFFIC_TOTALS.columns]
+    # One statement: a server may be adding to both tables meanwhile.
+    none_yet = ~select(t.TRAFFIC_TOTALS.c.number).exists()
+    with engine.begin() as connection:
+        connection.execute(insert(t.TRAFFIC_TOTALS).from_select(columns, _TOTALS.where(none_yet)))
+
+
+_TOTALS = select(
+    t.TRAFFIC.c.number,
+    t.TRAFFIC.c.kind,
+    func.sum(t.TRAFFIC.c.bytes_down).label("bytes_down"),
+    func.sum(t.TRAFFIC.c.bytes_up).label("bytes_up"),
+).group_by(t.TRAFFIC.c.number, t.TRAFFIC.c.kind)
 
 
 def _columns(connection: Connection, table: Table) -> set[str]:
@@ -104,7 +131,7 @@ def open_read_only(directory: Path) -> Store:
         FedvoiceError: `not-found`.
     """
     engine = create_engine(f"sqlite:///file:{_existing(directory)}?mode=ro&uri=true")
-    return Store(engine, engine)
+    return Store(engine, engine, directory)
 
 
 def open_existing(directory: Path) -> Store:
@@ -138,13 +165,19 @@ class Store:
         unsynced: connections whose commits survive the process, not a power cut.
     """
 
-    def __init__(self, synced: Engine, unsynced: Engine) -> None:
-        self._synced, self._engine = synced, unsynced
+    def __init__(self, synced: Engine, unsynced: Engine, directory: Path) -> None:
+        self._synced, self._engine, self.directory = synced, unsynced, directory
         self._writing = threading.Lock()
         self._present_columns: dict[Table, list[Column[Any]]] = {}
+        self._writer = Writer(self.transaction)
+
+    def flush(self, timeout_secs: float = _CLOSING_SECS) -> None:
+        """Wait until all that was handed over is stored."""
+        self._writer.submit(Rows()).result(timeout_secs)
 
     def close(self) -> None:
-        """Release the database."""
+        """Write what was handed over and release the database."""
+        self._writer.close(_CLOSING_SECS)
         self._synced.dispose()
         self._engine.dispose()
 
@@ -153,13 +186,11 @@ class Store:
     def set_meta(self, values: Mapping[str, Any]) -> None:
         """Facts of the whole job, each a JSON value."""
         with self.transaction(synced=True) as connection:
-            for key, value in values.items():
-                _upsert(connection, t.MetaRow(key, value))
+            upsert_rows(connection, [t.MetaRow(key, value) for key, value in values.items()])
 
-    def save_client(self, row: t.ClientRow) -> None:
+    def save_client(self, row: t.ClientRow) -> Future[None]:
         """Insert or replace."""
-        with self.transaction() as connection:
-            _upsert(connection, row)
+        return self._writer.submit(Rows(replaced=[row]))
 
     def forget_capabilities(self) -> set[str]:
         """Make every client not capable until its next check-in; the clients' ids."""
@@ -167,10 +198,9 @@ class Store:
             connection.execute(update(t.CLIENTS).values(capable=False))
         return {row.client_id for row in self.clients()}
 
-    def open_round(self, row: t.StoredRound) -> None:
+    def open_round(self, row: t.StoredRound) -> Future[None]:
         """Begin a round with an empty journal."""
-        with self.transaction() as connection:
-            insert_row(connection, row)
+        return self._writer.submit(Rows([row]))
 
     def append_event(
         self,
@@ -182,18 +212,21 @@ class Store:
         report: t.ReportRow | None = None,
         evaluation: t.EvaluationRow | None = None,
         traffic: Iterable[t.TrafficRow] = (),
-    ) -> None:
+    ) -> Future[None]:
         """Record an event of the open round and its rows in one transaction."""
-        with self.transaction(synced=report is not None) as connection:
-            insert_row(connection, t.JournalRow(number, work, dict(happened)))
-            for row in (assignment, report, evaluation):
-                if row is not None:
-                    insert_row(connection, row)
-            _add_traffic(connection, traffic)
+        rows = (t.JournalRow(number, work, dict(happened)), assignment, report, evaluation)
+        return self._writer.submit(
+            Rows(
+                [row for row in rows if row is not None],
+                traffic=traffic,
+                synced=report is not None,
+            )
+        )
 
-    def close_round(self, number: int, work: str, closing: t.Closing) -> None:
+    def close_round(self, number: int, work: str, closing: t.Closing) -> Future[None]:
         """End the open round and drop its journal."""
-        with self.transaction(synced=True) as connection:
+
+        def close(connection: Connection) -> None:
             connection.execute(
                 update(t.ROUNDS)
                 .where(t.ROUNDS.c.number == number, t.ROUNDS.c.work == work)
@@ -203,15 +236,17 @@ class Store:
                     started_secs=closing.started_secs,
                     ended_secs=closing.ended_secs,
                     weights_digest=closing.weights_digest,
+                    books=closing.books,
                 )
             )
             connection.execute(t.JOURNAL.delete())
-            _add_traffic(connection, closing.traffic)
+            add_traffic(connection, closing.traffic)
 
-    def add_traffic(self, rows: Iterable[t.TrafficRow]) -> None:
+        return self._writer.submit(close, synced=True)
+
+    def add_traffic(self, rows: Iterable[t.TrafficRow]) -> Future[None]:
         """Add to the byte counts."""
-        with self.transaction() as connection:
-            _add_traffic(connection, rows)
+        return self._writer.submit(Rows(traffic=rows))
 
     # Reading
 
@@ -262,6 +297,14 @@ class Store:
         """Byte counts by round, kind and client."""
         return self.find(t.TrafficRow, **where)
 
+    def traffic_totals(self) -> list[t.TrafficTotalRow]:
+        """Byte counts by round and kind."""
+        with self._engine.connect() as connection:
+            there = inspect(connection).has_table(t.TRAFFIC_TOTALS.name)
+            query = select(t.TRAFFIC_TOTALS) if there else _TOTALS
+            found = connection.execute(query).mappings()
+            return [t.TrafficTotalRow(**row) for row in found]
+
     def find(self, row_type: type[t.Row], **where: int | str) -> list[t.Row]:
         """Rows of a table whose columns equal `where`."""
         table = t.TABLES[row_type]
@@ -289,40 +332,3 @@ class Store:
             if "full" in str(error.orig):
                 raise store_full(str(self._engine.url), str(error.orig)) from error
             raise
-
-
-def insert_row(connection: Connection, row: Any) -> None:
-    """A new row of the table of its type; a None key is assigned by the database."""
-    table = t.TABLES[type(row)]
-    values = {name: value for name, value in _values(row).items() if value is not None}
-    connection.execute(insert(table).values(**values))
-
-
-def _upsert(connection: Connection, row: Any, *, add: Collection[str] = ()) -> None:
-    """Insert, or replace the row with the same primary key; columns of `add` are added to what is
-    there instead. In the words of every database."""
-    table, values = t.TABLES[type(row)], _values(row)
-    keys = [column.name for column in table.primary_key]
-    changed = connection.execute(
-        update(table)
-        .where(*(table.c[key] == values[key] for key in keys))
-        .values(
-            {
-                name: table.c[name] + value if name in add else value
-                for name, value in values.items()
-                if name not in keys
-            }
-        )
-    )
-    if changed.rowcount == 0:
-        insert_row(connection, row)
-
-
-def _values(row: Any) -> dict[str, Any]:
-    # Not `asdict`: it copies JSON values all the way down.
-    return {field.name: getattr(row, field.name) for field in fields(row)}
-
-
-def _add_traffic(connection: Connection, rows: Iterable[t.TrafficRow]) -> None:
-    for row in rows:
-        _upsert(connection, row, add=("bytes_down", "bytes_up"))

@@ -7,22 +7,20 @@ check-ins without work are booked on their own. The formula takes P = weights + 
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from fedvoice.algorithm.books import Costs, FormulaTerms, account
 from fedvoice.algorithm.rounds import Phase, Work
+from fedvoice.protocol.cost import Cfmq
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.server.store.database import Store, open_read_only
-from fedvoice.server.store.tables import (
-    EvaluationRow,
-    ReportRow,
-    StoredRound,
-    TrafficKind,
-    TrafficRow,
-)
+from fedvoice.server.store.tables import EvaluationRow, StoredRound, TrafficKind
+
+CLOSING = "closing"
+"""Where a closed round's `books` have its sums; rounds of 0.1.0 have none."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +65,8 @@ class RoundRow:
     cer: float | None = None
     """Character errors / characters over the clients that counted them; None: none did."""
     evaluation_chars: int = 0
+    word_errors: int = 0
+    char_errors: int = 0
 
 
 def round_rows(store: Store | Path) -> list[RoundRow]:
@@ -81,46 +81,35 @@ def round_rows(store: Store | Path) -> list[RoundRow]:
             return round_rows(opened)
         finally:
             opened.close()
-    reports: dict[int, list[ReportRow]] = defaultdict(list)
-    for report in store.reports(work=Work.TRAIN, verdict=int(pb.VERDICT_ACCEPTED)):
-        reports[report.number].append(report)
-    evaluations: dict[int, list[EvaluationRow]] = defaultdict(list)
-    for evaluation in store.evaluations():
-        evaluations[evaluation.number].append(evaluation)
-    traffic: dict[int, list[TrafficRow]] = defaultdict(list)
-    for entry in store.traffic():
-        traffic[entry.number].append(entry)
+    traffic: dict[tuple[int, str], tuple[int, int]] = {
+        (row.number, row.kind): (row.bytes_down, row.bytes_up) for row in store.traffic_totals()
+    }
+    stored = [row for row in store.rounds() if row.phase in (Phase.COMMITTED, Phase.ABANDONED)]
+    heard = {
+        closed.number: _evaluated(store, closed)
+        for closed in stored
+        if closed.work == Work.EVALUATE
+    }
     costs = Costs()
     rows = []
-    for closed in store.rounds():
+    for closed in stored:
         number = closed.number
-        if closed.phase not in (Phase.COMMITTED, Phase.ABANDONED) or (
-            closed.work != Work.TRAIN and number != 0
-        ):
+        if closed.work != Work.TRAIN and number != 0:
             continue
-        train = reports[number]
-        down, up = _bytes(traffic[number], TrafficKind.TRAIN)
-        closing = account(
-            costs,
-            train,
-            bytes_down=down,
-            bytes_up=up,
-            alpha=float(closed.books["alpha"]),
-            formula=_formula(closed, train),
-        )
-        costs = closing.costs
-        heard = evaluations[number]
-        words = sum(e.words for e in heard)
-        chars = sum(e.chars or 0 for e in heard)
+        trained = _trained(store, closed) if closed.work == Work.TRAIN else Trained()
+        down, up = traffic.get((number, TrafficKind.TRAIN), (0, 0))
+        costs = _added(costs, trained, down + up, float(closed.books["alpha"]))
+        errors = heard.get(number, Evaluated())
+        words, chars = errors.words, errors.chars
         rows.append(
             RoundRow(
                 round=number,
                 status=closed.phase if number else "initial",
                 ending=closed.ending,
-                clients=closing.clients,
-                examples=closing.examples,
-                steps=closing.steps,
-                loss=closing.loss,
+                clients=trained.clients,
+                examples=trained.examples,
+                steps=trained.steps,
+                loss=trained.loss,
                 bytes_down=down,
                 bytes_up=up,
                 wall_secs=closed.ended_secs - closed.started_secs,
@@ -130,16 +119,18 @@ def round_rows(store: Store | Path) -> list[RoundRow]:
                 cfmq_analytic_communication_bytes=costs.analytic.communication_bytes,
                 cfmq_analytic_compute_bytes=costs.analytic.computation_bytes,
                 cfmq_analytic_total_bytes=costs.analytic.total_bytes,
-                planned_memory_bytes=closing.planned_memory_bytes,
-                peak_memory_bytes=closing.peak_memory_bytes,
-                wer=sum(e.word_errors for e in heard) / words if words else None,
-                evaluation_clients=len(heard),
+                planned_memory_bytes=trained.planned_memory_bytes,
+                peak_memory_bytes=trained.peak_memory_bytes,
+                wer=errors.word_errors / words if words else None,
+                evaluation_clients=errors.clients,
                 evaluation_words=words,
-                evaluation_bytes=sum(_bytes(traffic[number], TrafficKind.EVALUATE)),
-                install_bytes=sum(_bytes(traffic[number], TrafficKind.INSTALL)),
-                idle_bytes=sum(_bytes(traffic[number], TrafficKind.IDLE)),
-                cer=sum(e.char_errors or 0 for e in heard) / chars if chars else None,
+                evaluation_bytes=sum(traffic.get((number, TrafficKind.EVALUATE), ())),
+                install_bytes=sum(traffic.get((number, TrafficKind.INSTALL), ())),
+                idle_bytes=sum(traffic.get((number, TrafficKind.IDLE), ())),
+                cer=errors.char_errors / chars if chars else None,
                 evaluation_chars=chars,
+                word_errors=errors.word_errors,
+                char_errors=errors.char_errors,
             )
         )
     return rows
@@ -160,16 +151,100 @@ def evaluation_rows(store: Store | Path, round_number: int) -> list[EvaluationRo
     return sorted(store.evaluations(number=round_number), key=lambda row: row.client_id)
 
 
-def _bytes(rows: Iterable[TrafficRow], kind: TrafficKind) -> tuple[int, int]:
-    chosen = [row for row in rows if row.kind == kind]
-    return sum(row.bytes_down for row in chosen), sum(row.bytes_up for row in chosen)
+@dataclass(frozen=True)
+class Trained:
+    """Sums over the accepted reports of a training round; costs without those of bytes."""
+
+    clients: int = 0
+    examples: int = 0
+    steps: int = 0
+    loss: float | None = None
+    planned_memory_bytes: int = 0
+    peak_memory_bytes: int = 0
+    computation_bytes: float = 0.0
+    analytic_communication_bytes: float = 0.0
+    analytic_computation_bytes: float = 0.0
 
 
-def _formula(closed: StoredRound, reports: list[ReportRow]) -> FormulaTerms:
-    kept = closed.books
+@dataclass(frozen=True)
+class Evaluated:
+    """Sums over the reports of an evaluation."""
+
+    clients: int = 0
+    word_errors: int = 0
+    words: int = 0
+    char_errors: int = 0
+    chars: int = 0
+
+
+def closing_sums(store: Store, number: int, work: str, books: Mapping[str, Any]) -> dict[str, Any]:
+    """The sums of a round that takes no more reports, as JSON: the books read them, and not every
+    report of every round."""
+    if work == Work.EVALUATE:
+        return asdict(_evaluated_by(store, number))
+    return asdict(_trained_by(store, number, books))
+
+
+def _trained(store: Store, closed: StoredRound) -> Trained:
+    kept = closed.books.get(CLOSING)
+    return Trained(**kept) if kept else _trained_by(store, closed.number, closed.books)
+
+
+def _evaluated(store: Store, closed: StoredRound) -> Evaluated:
+    kept = closed.books.get(CLOSING)
+    return Evaluated(**kept) if kept else _evaluated_by(store, closed.number)
+
+
+def _trained_by(store: Store, number: int, books: Mapping[str, Any]) -> Trained:
+    reports = store.reports(number=number, work=Work.TRAIN, verdict=int(pb.VERDICT_ACCEPTED))
     payload_bytes = sum(r.payload_bytes for r in reports) / max(1, len(reports))
-    return FormulaTerms(
-        payload_bytes=kept["weights_bytes"] + payload_bytes,
-        local_epochs=kept["local_epochs"],
-        batch_size=kept["batch_size"],
+    own = account(
+        Costs(),
+        reports,
+        bytes_down=0,
+        bytes_up=0,
+        alpha=float(books["alpha"]),
+        formula=FormulaTerms(
+            payload_bytes=books["weights_bytes"] + payload_bytes,
+            local_epochs=books["local_epochs"],
+            batch_size=books["batch_size"],
+        ),
+    )
+    return Trained(
+        clients=own.clients,
+        examples=own.examples,
+        steps=own.steps,
+        loss=own.loss,
+        planned_memory_bytes=own.planned_memory_bytes,
+        peak_memory_bytes=own.peak_memory_bytes,
+        computation_bytes=own.costs.measured.computation_bytes,
+        analytic_communication_bytes=own.costs.analytic.communication_bytes,
+        analytic_computation_bytes=own.costs.analytic.computation_bytes,
+    )
+
+
+def _evaluated_by(store: Store, number: int) -> Evaluated:
+    heard = store.evaluations(number=number)
+    return Evaluated(
+        clients=len(heard),
+        word_errors=sum(e.word_errors for e in heard),
+        words=sum(e.words for e in heard),
+        char_errors=sum(e.char_errors or 0 for e in heard),
+        chars=sum(e.chars or 0 for e in heard),
+    )
+
+
+def _added(before: Costs, own: Trained, moved_bytes: int, alpha: float) -> Costs:
+    measured, analytic = before.measured, before.analytic
+    return Costs(
+        Cfmq(
+            measured.communication_bytes + moved_bytes,
+            measured.computation_bytes + own.computation_bytes,
+            alpha,
+        ),
+        Cfmq(
+            analytic.communication_bytes + own.analytic_communication_bytes,
+            analytic.computation_bytes + own.analytic_computation_bytes,
+            alpha,
+        ),
     )

@@ -175,6 +175,16 @@ class TrafficRow:
 
 
 @dataclass(frozen=True)
+class TrafficTotalRow:
+    """The same of all clients together: what the books read."""
+
+    number: Annotated[int, Key]
+    kind: Annotated[str, Key]
+    bytes_down: Long
+    bytes_up: Long
+
+
+@dataclass(frozen=True)
 class Closing:
     """How a round ended."""
 
@@ -184,6 +194,8 @@ class Closing:
     ended_secs: float
     weights_digest: str = ""
     traffic: tuple[TrafficRow, ...] = field(default=())
+    books: dict[str, Any] = field(default_factory=dict)
+    """The round's `books` with their sums."""
 
 
 @dataclass(frozen=True)
@@ -220,5 +232,6 @@ ASSIGNMENTS = _table("assignments", AssignmentRow)
 REPORTS = _table("reports", ReportRow)
 EVALUATIONS = _table("evaluations", EvaluationRow)
 TRAFFIC = _table("traffic", TrafficRow)
+TRAFFIC_TOTALS = _table("traffic_totals", TrafficTotalRow)
 INVITATIONS = _table("invitations", InvitationRow)
 CERTIFICATES = _table("certificates", CertificateRow)

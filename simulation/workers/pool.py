@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from fedvoice.algorithm.aggregation import Accumulator
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.simulation.clients import Population
 from fedvoice.simulation.cohort import CohortPart, RoundWork, train_cohort
@@ -122,8 +121,7 @@ class PoolRound(Generic[Worker]):
 
 def merge_parts(parts: Sequence[CohortPart], order: Sequence[str]) -> CohortPart:
     """Merge parts into a new one, reports in `order`; the arguments are unchanged."""
-    size, grid_bits = parts[0].total.size, parts[0].total.grid_bits
-    merged = CohortPart(Accumulator(size, grid_bits=grid_bits))
+    merged = CohortPart(parts[0].total.empty())
     for part in parts:
         merged.total.merge(part.total)
         merged.reports += part.reports

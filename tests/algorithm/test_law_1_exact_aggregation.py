@@ -6,16 +6,19 @@ import threading
 from fractions import Fraction
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from fedvoice.algorithm.aggregation import CHUNK_ELEMENTS, Accumulator
+from fedvoice.algorithm.aggregation import CHUNK_ELEMENTS, Accumulator, inspect
 
 SIZE = 5
 BOUND = 16.0
 GRID_BITS = 32
 
+WAYS = (0.0, BOUND)
+"""`max_abs` of an accumulator: the plain way, and the one that is as exact and faster."""
 deltas = hnp.arrays(np.float32, SIZE, elements=st.floats(-BOUND, BOUND, width=32, allow_nan=False))
 updates = st.lists(st.tuples(deltas, st.integers(1, 65536)), min_size=1, max_size=12)
 
@@ -104,3 +107,39 @@ def test_the_largest_sum_that_the_settings_allow_does_not_overflow():
         accumulator.merge(twin)
     assert accumulator.count == 1024
     assert accumulator.mean() == np.float32(16.0)
+
+
+@settings(deadline=None)
+@given(updates, st.booleans())
+def test_law_1_both_ways_of_rounding_give_the_same_bits(items, cut):
+    items.append(
+        (np.array([BOUND, -BOUND, 2.0**-33, 3 * 2.0**-33, -(2.0**-33)], np.float32), 65536)
+    )
+    plain, magic = (Accumulator(SIZE, grid_bits=GRID_BITS, max_abs=bound) for bound in WAYS)
+    for delta, weight in items:
+        plain.fold([delta], weight)
+        magic.fold([delta[:2], delta[2:]] if cut else [delta], weight)
+    assert bits(plain) == bits(magic)
+    whole = magic.empty()
+    whole.merge(magic)
+    assert bits(whole) == bits(plain)
+
+
+@pytest.mark.parametrize(
+    ("value", "found"), [(np.nan, None), (-np.inf, None), (16.5, 16.5), (3e38, 3e38), (16.0, 0.0)]
+)
+def test_an_inspection_with_a_bound_finds_what_is_above_it(value, found):
+    update = np.zeros(3 * CHUNK_ELEMENTS + 5, np.float32)
+    update[CHUNK_ELEMENTS + 7] = value
+    facts = inspect([update], bound=16.0)
+    assert facts.finite == (found is not None)
+    if found is not None:
+        assert facts.max_abs == np.float32(found)
+        assert facts.norm == pytest.approx(value, rel=1e-6)
+
+
+def test_a_bound_changes_the_norm_by_less_than_the_plans_slack():
+    update = np.random.default_rng(0).normal(0, 1e-3, 1_000_001).astype(np.float32)
+    exact, quick = inspect([update]), inspect([update], bound=16.0)
+    assert quick.norm == pytest.approx(exact.norm, rel=1e-6)
+    assert (quick.max_abs, exact.max_abs) == (0.0, float(np.abs(update).max()))

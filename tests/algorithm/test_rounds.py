@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedvoice.algorithm.rounds import (
+    SHUFFLED_WHOLE,
     Abandon,
     CheckedIn,
     Commit,
@@ -170,6 +171,39 @@ def test_the_next_deadline_is_the_first_thing_that_time_alone_changes():
     state, _ = play(state, CheckedIn(1, "a"), CheckedIn(2, "b"))
     assert next_deadline(state) == 11
     assert next_deadline(RoundState(RULES)) is None
+
+
+def test_of_very_many_clients_as_many_are_drawn_as_a_round_may_need():
+    ids = [f"client-{i:06}" for i in range(3 * SHUFFLED_WHOLE)]
+    drawn = draw_cohort(1, 3, reversed(ids), places=200)
+    assert drawn == draw_cohort(1, 3, ids, places=200)
+    assert len(set(drawn)) == len(drawn) == 2000
+    assert set(drawn) <= set(ids)
+    # Uniform: the mean place of 2000 draws of 30,000 lies within five standard errors.
+    places = [int(name[-6:]) for name in drawn]
+    assert abs(sum(places) / len(places) - 15_000) < 5 * 30_000 / (12 * 2000) ** 0.5
+    assert len(draw_cohort(1, 3, ids)) == len(ids)
+
+
+def test_a_newcomer_helps_a_round_that_nobody_is_in_line_for():
+    state, commands = play(begun(candidates=("a", "b")), CheckedIn(1, "a"), CheckedIn(1, "new"))
+    assert grants(commands) == ["a"]  # b is still expected
+    state, commands = play(
+        state, ReportRejected(2, "a"), CheckedIn(3, "new"), CheckedIn(3, "other")
+    )
+    assert grants(commands) == ["new"]
+    state, commands = play(
+        state, CheckedIn(4, "a"), CheckedIn(4, "b"), *(ReportAccepted(5, c) for c in ("new", "b"))
+    )
+    assert grants(commands) == ["b"]
+    assert state.ending is Ending.GOAL
+
+
+def test_an_invitation_may_last_longer_than_a_lease():
+    state = begun(replace(RULES, invitation_secs=50))
+    state, commands = play(state, CheckedIn(49, "a"), CheckedIn(51, "b"))
+    assert grants(commands) == ["a"]
+    assert state.places["a"].expires_secs == 59
 
 
 def test_cohorts_are_drawn_from_the_seed_and_the_round_whatever_the_order_of_arrival():

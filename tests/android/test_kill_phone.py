@@ -6,7 +6,7 @@ from __future__ import annotations
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,12 @@ import pytest
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.protocol.task import WEIGHTS_FILE, TaskPackage
-from fedvoice.server import app
 from fedvoice.server.app import AggregationServer
 from fedvoice.server.config import ServerConfig
-from fedvoice.server.intake.service import AggregationService
+from fedvoice.server.intake.meter import DownloadBytes
+from fedvoice.server.intake.reports import Intake
+from fedvoice.server.rounds.coordinator import Coordinator
+from fedvoice.server.store.blobs import Upload
 from fedvoice.server.store.database import open_read_only
 from tests.android.jvm import needs_phone
 from tests.android.support import finished, killed, record, started
@@ -61,33 +63,26 @@ def trap(monkeypatch: pytest.MonkeyPatch) -> Trap:
     """Set in the service of every server that this test starts."""
     trap = Trap()
 
-    class Trapped(AggregationService):
-        def CheckIn(self, request: Any, context: Any) -> Any:  # noqa: N802
-            reply = super().CheckIn(request, context)
-            if reply.HasField("assignment"):
-                trap.reached("after check-in")
-            return reply
+    def after(
+        owner: type, name: str, step: str, when: Callable[[Any, Any], bool] = lambda *_: True
+    ) -> None:
+        """The trap's step is reached when a method of the server returns."""
+        method = getattr(owner, name)
 
-        def Fetch(self, request: Any, context: Any) -> Iterator[pb.Chunk]:  # noqa: N802
-            for number, chunk in enumerate(super().Fetch(request, context)):
-                yield chunk
-                if number:  # a blob of several chunks
-                    trap.reached("in mid-fetch")
+        def trapped(self: Any, *args: Any, **kwargs: Any) -> Any:
+            result = method(self, *args, **kwargs)
+            if when(self, result):
+                trap.reached(step)
+            return result
 
-        def Report(self, request_iterator: Any, context: Any) -> Any:  # noqa: N802
-            trap.reached("before the report")
+        monkeypatch.setattr(owner, name, trapped)
 
-            def messages() -> Iterator[pb.ReportRequest]:
-                for number, message in enumerate(request_iterator):
-                    yield message
-                    if number == 1:  # the header and one chunk have been taken
-                        trap.reached("in mid-upload")
-
-            reply = super().Report(messages(), context)
-            trap.reached("after the upload, before the reply")
-            return reply
-
-    monkeypatch.setattr(app, "AggregationService", Trapped)
+    after(Coordinator, "check_in", "after check-in", lambda _, r: r.HasField("assignment"))
+    # The second chunk of a blob is about to be sent.
+    after(DownloadBytes, "chunk", "in mid-fetch", lambda counted, _: counted.sent > 2**17)
+    after(Intake, "begin", "before the report")
+    after(Upload, "write", "in mid-upload")
+    after(Intake, "finish", "after the upload, before the reply")
     return trap
 
 

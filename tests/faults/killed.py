@@ -44,6 +44,14 @@ def install(point: str, marker: Path) -> None:
         return result
 
     @functools.wraps(method)
+    async def coroutine(*args, **kwargs):
+        call = next(calls)
+        die_at("before", call)
+        result = await method(*args, **kwargs)
+        die_at("after", call)
+        return result
+
+    @functools.wraps(method)
     def generator(*args, **kwargs):
         # "after" is between two pieces: some have gone out, others not.
         call = next(calls)
@@ -52,7 +60,10 @@ def install(point: str, marker: Path) -> None:
             yield piece
             die_at("after", call)
 
-    setattr(owner, name, generator if inspect.isgeneratorfunction(method) else wrapper)
+    if inspect.iscoroutinefunction(method):
+        setattr(owner, name, coroutine)
+    else:
+        setattr(owner, name, generator if inspect.isgeneratorfunction(method) else wrapper)
 
 
 class TurnedClock:

@@ -19,15 +19,13 @@ pytestmark = pytest.mark.slow
 
 SERVER_POINTS = {
     "enrolled, not answered": "fedvoice.server.security.credentials:Credentials.redeem:after:1",
-    "place given, not answered": (
-        "fedvoice.server.rounds.coordinator:Coordinator._assignment:after:1"
-    ),
-    "check-in answered": "fedvoice.server.intake.service:AggregationService.Fetch:before:1",
-    "mid-fetch": "fedvoice.server.intake.service:AggregationService.Fetch:after:4",
+    "place given, not answered": ("fedvoice.server.rounds.job:Job.assignment:after:1"),
+    "check-in answered": "fedvoice.server.intake.service:AggregationService.fetch:before:1",
+    "mid-fetch": "fedvoice.server.intake.meter:DownloadBytes.chunk:after:4",
     "mid-upload": "fedvoice.server.store.blobs:Upload.write:after:2",
     "payload durable, not recorded": "fedvoice.server.store.blobs:Upload.finish:after:1",
     "recorded, not folded": "fedvoice.server.rounds.sums:RoundSum.fold:before:1",
-    "folded, not answered": "fedvoice.server.intake.reports:Intake.receive:after:1",
+    "folded, not answered": "fedvoice.server.intake.reports:Intake.finish:after:1",
     "committing": "fedvoice.server.store.model:CurrentModel.advance:before:1",
     "model written, round open": "fedvoice.server.store.model:CurrentModel.advance:after:1",
     "round closed": "fedvoice.server.store.database:Store.close_round:after:1",
@@ -67,7 +65,7 @@ def test_law_4_a_phone_outlives_a_server_that_is_killed_at_every_step(make_scene
     assert sorted(order) == sorted(SERVER_POINTS)
     points = {
         **SERVER_POINTS,
-        "mid-fetch": "fedvoice.server.intake.service:AggregationService.Fetch:after:1",
+        "mid-fetch": "fedvoice.server.intake.meter:DownloadBytes.chunk:after:1",
     }
     calm = make_scene(rounds=len(order))
     calm.start_phones()

@@ -34,4 +34,8 @@ def test_a_state_in_the_layout_of_0_1_0_is_read_and_written_again(tmp_path: Path
     save_state(tmp_path, state)
     with np.load(tmp_path / STATE_FILE) as stored:
         assert set(stored.files) == set(arrays)
-        assert json.loads(str(stored["rest"])) == {**rest, "refused": {}}
+        assert json.loads(str(stored["rest"])) == {
+            **rest,
+            "refused": {},
+            "norms": {"norms": [], "abandoned": 0},
+        }

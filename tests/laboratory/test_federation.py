@@ -50,7 +50,14 @@ def federation(
     population = Clients(clients)
     pool = InlinePool(FastTrainer(MANIFEST, together), population)
     return Federation(
-        "tiny", MANIFEST, population.client_ids, plan, config, pool, lambda _: NO_ERRORS
+        "tiny",
+        MANIFEST,
+        population.client_ids,
+        plan,
+        config,
+        pool,
+        lambda _: NO_ERRORS,
+        population.size,
     )
 
 

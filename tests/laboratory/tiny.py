@@ -111,3 +111,6 @@ class Clients:
 
     def train(self, client_id: str) -> ClientData:
         return self.data[client_id]
+
+    def size(self, client_id: str) -> int:
+        return len(self.data[client_id])

@@ -75,7 +75,7 @@ def statistics(examples: int = 1, **fields: float) -> pb.Statistics:
     """Valid statistics of a training report."""
     return pb.Statistics(
         **(
-            {"examples": examples, "steps": 2, "loss": 1.5, "train_secs": 0.1}
+            {"examples": examples, "steps": examples, "loss": 1.5, "train_secs": 0.1}
             | {"planned_memory_bytes": 1000, "peak_memory_bytes": 2000}
             | fields
         )

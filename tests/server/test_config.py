@@ -9,7 +9,7 @@ from fedvoice.algorithm.schedule import following
 from fedvoice.protocol.addresses import is_loopback
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.server.config import ServerConfig, parse_config, read_config_fields
-from fedvoice.server.rounds.pace import expected_wait_secs, window
+from fedvoice.server.rounds.pace import expected_wait_secs, invitation_secs, window
 
 
 @pytest.mark.parametrize(
@@ -73,6 +73,15 @@ def test_retry_windows_lie_between_the_bounds_and_within_a_lease():
     assert (window(config, 20).min_secs, window(config, 20).max_secs) == (20, 30)
     # A phone that stays away for longer than a lease would miss its invitation.
     assert window(config, 9999).max_secs == 50
+
+
+def test_many_phones_are_told_to_come_back_at_a_rate_that_the_server_takes():
+    config = ServerConfig.model_validate({"lease_secs": 100, "retry": {"most_calls_per_sec": 50}})
+    told = window(config, 0, clients=100_000)
+    assert (told.min_secs, told.max_secs) == (5, 2005)
+    assert invitation_secs(config, 100_000) > told.max_secs
+    assert window(config, 0, clients=10).max_secs == 7.5
+    assert invitation_secs(config, 10) == 100
 
 
 def test_the_first_round_is_asked_after_at_ever_longer_distances_then_as_long_as_the_last_took():

@@ -57,6 +57,9 @@ class Scripted:
         # The population's and the trainer's method bear the same name.
         return asked[0] if len(asked) == 1 else self._updates(*asked)
 
+    def size(self, client: str) -> int:
+        return CLIENTS[client]
+
     def _updates(
         self,
         clients: Sequence[tuple[str, ClientData]],
@@ -79,7 +82,7 @@ def simulate(package: TaskPackage, plan: TrainingPlan, **config: Any) -> Federat
     )
     pool = InlinePool(scripted, scripted)  # type: ignore[arg-type]
     federation = Federation(
-        "t", package.manifest, list(CLIENTS), plan, settings, pool, lambda _: {}
+        "t", package.manifest, list(CLIENTS), plan, settings, pool, lambda _: {}, scripted.size
     )
     state = federation.start(package.weights())
     for _ in range(ROUNDS):
@@ -161,6 +164,16 @@ REFUSED: dict[str, tuple[TrainingPlan, FlatVector, dict[str, float]]] = {
         {},
     ),
     "no steps": (TrainingPlan(), np.ones(SIZE, np.float32), {"steps": 0}),
+    "more steps than the plan allows": (
+        TrainingPlan(local_epochs=2),
+        np.ones(SIZE, np.float32),
+        {"steps": 7},
+    ),
+    "statistics beyond their bounds": (
+        TrainingPlan(),
+        np.ones(SIZE, np.float32),
+        {"loss": 1e308},
+    ),
     "statistics that are no numbers": (
         TrainingPlan(),
         np.ones(SIZE, np.float32),

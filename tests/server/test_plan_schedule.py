@@ -91,7 +91,7 @@ def test_phones_are_sent_the_rounds_plan_and_the_books_know_it(lab):
     sent: list[TrainingPlan] = []
     for _ in range(2):
         server, address = lab.serve(package, **config)
-        phone = lab.phone(address, "anna")
+        phone = lab.phone(address, "anna", train_examples=12)
         for _ in range(2):
             work = phone.wait_for_work()
             sent.append(TrainingPlan.from_message(work.plan))

@@ -57,6 +57,7 @@ def test_after_a_changed_rule_a_phone_is_not_invited_before_it_has_called_again(
     before = ClientRegistry(store, config, (), now=0.0)
     for name in "abc":
         says(before, 0.0, name)
+    store.flush()
     same = ClientRegistry(store, config, (), now=0.0)
     assert set(same.candidates(rules(Work.TRAIN), 1.0)) == set("abc")
     assert all(row.capable for row in store.clients())
@@ -69,6 +70,7 @@ def test_after_a_changed_rule_a_phone_is_not_invited_before_it_has_called_again(
     assert [r.message for r in caplog.records] == ["a gets no work: it lacks client rule prox"]
     assert set(changed.candidates(rules(Work.TRAIN), 12.0)) == {"b", "c"}
 
+    store.flush()
     back = ClientRegistry(store, config, (), 20.0)
     assert back.candidates(rules(Work.TRAIN), 21.0) is None
     store.close()
@@ -79,7 +81,7 @@ def test_a_store_that_does_not_know_what_was_needed_is_taken_as_it_is(tmp_path):
     config = ServerConfig(cohort_size=2, lease_secs=30)
     store = open_store(tmp_path)
     row = ClientRow("a", 3, 0, "", capable=True, first_seen_secs=0.0)
-    store.save_client(row)
+    store.save_client(row).result()
     ClientRegistry(store, config, (), 0.0, "prox")
     assert store.clients() == [row]
     store.close()

@@ -49,8 +49,9 @@ def test_a_reader_that_finds_the_database_finds_its_tables(tmp_path):
 
 def test_bytes_are_added_up_by_round_kind_and_phone(tmp_path):
     store = open_store(tmp_path)
-    store.add_traffic([TrafficRow(1, "train", "a", 10, 1), TrafficRow(1, "idle", "a", 5, 5)])
-    store.add_traffic([TrafficRow(1, "train", "a", 2, 3)])
+    first = [TrafficRow(1, "train", "a", 10, 1), TrafficRow(1, "idle", "a", 5, 5)]
+    store.add_traffic(first).result()
+    store.add_traffic([TrafficRow(1, "train", "a", 2, 3)]).result()
     assert sorted(store.traffic(), key=lambda row: row.kind) == [
         TrafficRow(1, "idle", "a", 5, 5),
         TrafficRow(1, "train", "a", 12, 4),
@@ -67,16 +68,16 @@ def test_a_store_of_0_1_0_goes_on_being_used(tmp_path):
     client = ClientRow("a", 3, 1, "0.1.0", True, 5.0)
     for examples in (3, 4):
         client = replace(client, train_examples=examples)
-        store.save_client(client)
+        store.save_client(client).result()
     assert store.clients() == [client]
     store.set_meta({"job": "j", "config": {"rounds": 2}})
     store.set_meta({"job": "k"})
     assert store.meta() == {"job": "k", "config": {"rounds": 2}}
-    store.open_round(StoredRound(1, "train", "selecting", "", {"goal": 2}, {"alpha": 1.0}))
-    store.append_event(1, "train", {"kind": "Started", "time_secs": 1.0})
+    store.open_round(StoredRound(1, "train", "selecting", "", {"goal": 2}, {"alpha": 1.0})).result()
+    store.append_event(1, "train", {"kind": "Started", "time_secs": 1.0}).result()
     assert [(row.number, row.seq) for row in store.rounds()] == [(1, 1)]
     assert store.journal() == [{"kind": "Started", "time_secs": 1.0}]
-    store.add_traffic([TrafficRow(1, "train", "a", 2**40, 1)] * 2)
+    store.add_traffic([TrafficRow(1, "train", "a", 2**40, 1)] * 2).result()
     assert store.traffic() == [TrafficRow(1, "train", "a", 2**41, 2)]
     store.close()
 
@@ -95,7 +96,7 @@ def test_characters_of_evaluations_are_added_to_a_store_of_0_1_0(tmp_path):
         open_store(tmp_path).close()
     store = open_store(tmp_path)
     counted = EvaluationRow(1, "a", 1, 4, 4, char_errors=2, chars=15)
-    store.append_event(1, "evaluate", {}, evaluation=counted)
+    store.append_event(1, "evaluate", {}, evaluation=counted).result()
     with closing(sqlite3.connect(tmp_path / DATABASE_FILE)) as old:  # as 0.1.0 does
         names = "number, client_id, word_errors, words, utterances"
         old.execute(f"INSERT INTO evaluations ({names}) VALUES (2, 'a', 0, 4, 4)")

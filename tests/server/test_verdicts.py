@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import grpc
@@ -13,6 +14,7 @@ from fedvoice.protocol.codec import digest_of, encode
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.plan import TrainingPlan
+from fedvoice.server.store.database import open_read_only
 from fedvoice.server.store.ledger import round_rows
 
 ONES = np.ones(8, np.float32)
@@ -33,7 +35,7 @@ def send(phone, payload=PAYLOAD, **changes):
     assignment = phone.wait_for_work()
     header = phone.header(assignment, payload)
     for name, value in changes.items():
-        if name in ("examples", "steps", "loss"):
+        if name in header.statistics.DESCRIPTOR.fields_by_name:
             setattr(header.statistics, name, value)
         elif name in ("digest", "size_bytes", "encoding"):
             setattr(header.payload, name, value)
@@ -147,12 +149,43 @@ def test_norm_too_large(serving, value, what):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"examples": 0}, {"examples": 101}, {"examples": 70000}, {"steps": 0}, {"loss": np.nan}],
-    ids=["no-examples", "beyond-the-limit", "too-many", "no-steps", "loss"],
+    [
+        {"examples": 0},
+        {"examples": 101},
+        {"examples": 70000},
+        {"steps": 0},
+        {"steps": 2},
+        {"steps": 2**32 - 1},
+        {"loss": np.nan},
+        {"loss": 1e308},
+        {"loss": -2e6},
+        {"train_secs": 90_000.0},
+        {"planned_memory_bytes": 2**62},
+        {"peak_memory_bytes": 17 * 1024**3},
+    ],
+    ids=str,
 )
 def test_invalid_statistics(serving, changes):
     _, phone, _ = serving
     assert send(phone, **changes).verdict == pb.VERDICT_INVALID_STATISTICS
+
+
+@pytest.mark.parametrize("value", [2**63 - 1, 2**63, 2**64 - 1])
+@pytest.mark.parametrize("name", ["peak_memory_bytes", "planned_memory_bytes", "size_bytes"])
+def test_numbers_that_the_store_cannot_hold_are_refused_for_good(serving, name, value):
+    server, phone, _ = serving
+    assignment = phone.wait_for_work()
+    header = phone.header(assignment, PAYLOAD)
+    setattr(header.payload if name == "size_bytes" else header.statistics, name, value)
+    first, again = (phone.send(header, PAYLOAD) for _ in range(2))
+    wanted = pb.VERDICT_WRONG_SHAPE if name == "size_bytes" else pb.VERDICT_INVALID_STATISTICS
+    assert (first.verdict, first.detail) == (again.verdict, again.detail)
+    assert first.verdict == wanted
+    assert str(value) in first.detail or f"{value:.12g}" in first.detail
+    with closing(open_read_only(server.store_dir)) as store:
+        (row,) = store.reports(client_id="phone")
+    kept = row.payload_bytes if name == "size_bytes" else getattr(row, name)
+    assert kept == 2**63 - 1
 
 
 def test_invalid_statistics_of_an_evaluation(lab):
