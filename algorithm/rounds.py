@@ -8,9 +8,10 @@ replaying them restores the state after a crash.
 
 A round has a fixed number of places. A client is invited to a place (sampled rounds) or takes one
 at check-in (rounds open to all; and any training round that would miss its goal with nobody left in
-line). Both an invitation and an assignment are leases: when one runs out the place goes to the next
-client of the queue, and the client that lost it goes to the queue's end. A round ends by goal, by
-timeout with enough updates, or is abandoned, and its state records which (law 5).
+line; while the line is short, who comes uninvited joins its end). Both an invitation and an
+assignment are leases: when one runs out the place goes to the next client of the queue, and the
+client that lost it goes to the queue's end. A round ends by goal, by timeout with enough updates,
+or is abandoned, and its state records which (law 5).
 """
 
 from __future__ import annotations
@@ -240,6 +241,18 @@ def may_report(state: RoundState, client_id: str, assignment_id: str, time_secs:
     )
 
 
+def lost(before: RoundState, state: RoundState) -> list[str]:
+    """Clients whose assignment has ended between two states without an accepted report."""
+    return [
+        client
+        for client, place in before.places.items()
+        if place.assignment_id
+        and client not in state.accepted
+        and (now := state.places.get(client)) is not place
+        and (now is None or now.assignment_id != place.assignment_id)
+    ]
+
+
 def weight_of(state: RoundState, client_id: str, examples: int) -> int:
     """What an update of n_k = `examples` counts with, of a client that `may_report`."""
     place = state.places.get(client_id)
@@ -319,7 +332,7 @@ def _check_in(state: RoundState, event: CheckedIn) -> tuple[RoundState, tuple[Co
         open_now and free > 0 and client not in state.accepted and client not in state.excluded
     )
     if place is None and not takes_free_place:
-        return state, ()
+        return _lined_up(state, client), ()
     grants = state.grants + 1
     granted = Place(
         assignment_id=f"{rules.job}-{rules.work}-{rules.number}-{grants}",
@@ -328,6 +341,21 @@ def _check_in(state: RoundState, event: CheckedIn) -> tuple[RoundState, tuple[Co
     )
     state = replace(state, places={**state.places, client: granted}, grants=grants)
     return state, (Grant(client, granted.assignment_id, rules.lease_secs),)
+
+
+def _lined_up(state: RoundState, client: str) -> RoundState:
+    """A client that came uninvited, at the end of a short line: where a phone that was invited has
+    gone for good, its place must not be offered to itself until the round's time is up."""
+    rules = state.rules
+    joins = (
+        rules.work is Work.TRAIN
+        and not rules.open_to_all
+        and len(state.queue) < rules.places
+        and client not in state.queue
+        and client not in state.accepted
+        and client not in state.excluded
+    )
+    return replace(state, queue=(*state.queue, client)) if joins else state
 
 
 def _accept(state: RoundState, event: ReportAccepted) -> tuple[RoundState, tuple[Command, ...]]:

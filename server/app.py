@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import secrets
 import threading
 import time
@@ -31,11 +32,13 @@ from fedvoice.server.security.secured import Secured
 from fedvoice.server.store.blobs import BlobStore
 from fedvoice.server.store.database import Store, open_store
 from fedvoice.server.store.model import CurrentModel, ModelFiles
+from fedvoice.server.store.retention import DAY_SECS, drop_credentials, sizes
 
 log = logging.getLogger("fedvoice.server")
 
 _LARGEST_MESSAGE_BYTES = 1024 * 1024
 _FLUSH_SECS = 1.0
+_TIDY_SECS = DAY_SECS / 4
 _STARTING_SECS, _ENDING_SECS = 60.0, 10.0
 """Longest waits for a part of the server to start, or to end."""
 _OPTIONS = [
@@ -46,6 +49,8 @@ _OPTIONS = [
     ("grpc.http2.bdp_probe", 0),
     ("grpc.max_receive_message_length", _LARGEST_MESSAGE_BYTES),
     ("grpc.max_send_message_length", _LARGEST_MESSAGE_BYTES),
+    # What one connection may open; more wait on its side.
+    ("grpc.max_concurrent_streams", 100),
     # Frees the handler of a client that vanished in mid-call.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 20_000),
@@ -117,10 +122,12 @@ class AggregationServer:
         """
         return self.coordinator.wait_finished(timeout_secs)
 
-    def stop(self, grace_secs: float = 2.0) -> None:
-        """Stop listening and close the store; running calls get `grace_secs`. Start it again on
-        the same store directory to resume."""
+    def stop(self, grace_secs: float | None = None) -> None:
+        """Take no calls any more and close the store; those that run get `grace_secs`, by default
+        as set. Start it again on the same store directory to resume."""
         self._stopping.set()
+        if grace_secs is None:
+            grace_secs = self.config.stop_grace_secs
         if self._listening is not None:
             with suppress(TimeoutError):
                 server_loop().run(self._listening.stop(grace_secs), grace_secs + _ENDING_SECS)
@@ -205,12 +212,16 @@ class AggregationServer:
 
     def _tick(self) -> None:
         coordinator, flushed = self.coordinator, time.monotonic()
+        tidied = -math.inf
         try:
             while not self._stopping.is_set():
                 coordinator.sleep(coordinator.tick())
                 if time.monotonic() - flushed >= _FLUSH_SECS:
                     coordinator.flush_traffic()
                     flushed = time.monotonic()
+                if time.monotonic() - tidied >= _TIDY_SECS:
+                    self._tidy()
+                    tidied = time.monotonic()
         except Exception as error:
             # Whatever failed, no caller may wait for rounds that will never come.
             if isinstance(error, FedvoiceError):
@@ -218,6 +229,17 @@ class AggregationServer:
             else:
                 log.exception("the ticker failed")
             coordinator.fail(error)
+
+    def _tidy(self) -> None:
+        """Drop what has been kept long enough, and say what there is."""
+        assert self._store is not None, "the ticker ends before the store is closed"
+        kept = self.config.keep
+        absent = self.coordinator.forget_absent_clients()
+        before_secs = time.time() - kept.credentials_days * DAY_SECS
+        self._store.in_order(lambda connection: drop_credentials(connection, before_secs))
+        log.info(
+            "store %s: %s; clients forgotten: %d", self.store_dir, sizes(self.store_dir), absent
+        )
 
 
 class _Listening:

@@ -48,6 +48,27 @@ def answering(
     return answered
 
 
+def one_message(
+    handler: Callable[[bytes, Context], Coroutine[Any, Any, T]], limit_secs: float
+) -> Callable[[object, Context], Coroutine[Any, Any, T]]:
+    """A handler of calls of one message each, served as a stream of requests: gRPC would wait for
+    the message of an ordinary call without a limit."""
+
+    async def called(_: object, context: Context) -> T:
+        try:
+            async with asyncio.timeout(limit_secs):
+                data = await context.read()
+        except TimeoutError:
+            await context.abort(
+                grpc.StatusCode.DEADLINE_EXCEEDED, f"no message within {limit_secs:g} s"
+            )
+        if data is grpc.aio.EOF:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "a call without its message")
+        return await handler(data, context)
+
+    return called
+
+
 def check_ids(**ids: str) -> None:
     """Raise `RefusedError` unless these are identifiers."""
     for name, value in ids.items():

@@ -105,6 +105,7 @@ def serve(
     from fedvoice.server.app import AggregationServer
     from fedvoice.server.memory import one_heap
     from fedvoice.server.store.ledger import round_rows
+    from fedvoice.server.store.retention import sizes
     from fedvoice.server.tracking import Tracking
 
     one_heap()
@@ -141,7 +142,8 @@ def serve(
                 f"[bold]{package.manifest.name}[/bold] at {address}: "
                 f"{counted(settings.rounds, 'round')}, "
                 f"{counted(settings.cohort_size, 'update')} each, "
-                f"{package.manifest.parameters.parameter_count:,} parameters; store {store_dir}"
+                f"{package.manifest.parameters.parameter_count:,} parameters; store {store_dir} "
+                f"({sizes(store_dir)})"
             )
             if server.enrol_address:
                 console.print(
@@ -211,6 +213,8 @@ class Waiting:
 def conclusion(rows: Sequence[RoundRow], store_dir: Path, task: Path) -> list[str]:
     """What is said when all rounds are done: the model, its error rate if one was measured, and
     what can be done next."""
+    from fedvoice.server.store.retention import sizes
+
     evaluated = [row for row in rows if row.wer is not None]
     weights = store_dir / "weights.safetensors"
     lines = [f"done: {weights}"]
@@ -224,6 +228,7 @@ def conclusion(rows: Sequence[RoundRow], store_dir: Path, task: Path) -> list[st
         lines.append("no error rate: set evaluate_every, and phones with test speech measure it")
     return [
         *lines,
+        f"store: {sizes(store_dir)}",
         f"report: fedvoice report {store_dir}",
         f"next: fedvoice evaluate --task {task} --weights {weights} --manifest SPEECH.jsonl",
     ]

@@ -48,6 +48,29 @@ class RetryConfig(BaseModel):
         return self
 
 
+class KeepSettings(BaseModel):
+    """What the store keeps, and for how long (`server/store/retention.py`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    weights_of_rounds: int = Field(default=20, ge=0)
+    """Rounds whose weights stay, beside the initial ones and those with the lowest word error rate;
+    0: all."""
+    rows_of_rounds: int = Field(default=100, ge=0)
+    """Rounds whose assignments, reports, evaluations and bytes of each client stay; the sums of all
+    rounds always do. 0: all."""
+    credentials_days: float = Field(default=30.0, ge=0)
+    """How long certificates and invitations stay after they have run out."""
+    clients_days: float = Field(default=180.0, ge=0)
+    """How long a client stays known that does not call; 0: for ever."""
+    most_clients: int = Field(default=2_000_000, ge=1)
+    """Clients known at once; others are told to come again."""
+
+
+EVERYTHING = {"weights_of_rounds": 0, "rows_of_rounds": 0}
+"""Settings of a simulation, whose results are read from its server's rows."""
+
+
 class ServerConfig(AlgorithmConfig):
     """One federated job on one server: the algorithm's settings and those of sockets and stores."""
 
@@ -67,6 +90,10 @@ class ServerConfig(AlgorithmConfig):
     """No TLS and no certificates: for one machine."""
     streams: StreamSettings = StreamSettings()
     """Limits of uploads and downloads."""
+    stop_grace_secs: float = Field(default=5.0, ge=0)
+    """What calls that run get when the server is told to stop; uploads cut then are resumed."""
+    keep: KeepSettings = KeepSettings()
+    """What the store keeps, and for how long."""
     handler_threads: int = Field(default=4, ge=1)
     """Threads that ask the store for calls. No client keeps one waiting."""
     finishing_threads: int = Field(default=8, ge=1)

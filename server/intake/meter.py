@@ -23,7 +23,9 @@ class CallBytes:
 
     def __init__(self, coordinator: Coordinator, client_id: str, number: int, kind: TrafficKind):
         self._traffic = coordinator.traffic
-        self._client_id, self.number, self.kind = client_id, number, kind
+        # Names that nobody registered share a row: without certificates anyone can make them up.
+        self._client_id = client_id if coordinator.knows(client_id) else ""
+        self.number, self.kind = number, kind
 
     def add(self, *, down: int = 0, up: int = 0) -> None:
         """Bytes that the client received (down) or sent (up)."""

@@ -145,6 +145,7 @@ class Intake:
                 reception.look = _Look(job.config.max_update_abs)
             try:
                 reception.upload = self._blobs.open_upload(
+                    header.client_id,
                     payload_key(header.client_id, header.report_id),
                     header.offset,
                     header.payload.size_bytes,

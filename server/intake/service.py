@@ -29,6 +29,7 @@ from fedvoice.server.calls import (
     answering,
     check_ids,
     in_thread,
+    one_message,
     shown_certificate,
 )
 from fedvoice.server.intake.framing import chunk_data, chunk_message
@@ -80,10 +81,12 @@ class AggregationService:
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """All calls, with messages as bytes: those that are none must not be gRPC's affair."""
+        secs = self._streams.settings.header_secs
+        status = one_message(self.report_status, secs)
         calls = {
-            "CheckIn": grpc.unary_unary_rpc_method_handler(self.check_in),
-            "Fetch": grpc.unary_stream_rpc_method_handler(self.fetch),
-            "ReportStatus": grpc.unary_unary_rpc_method_handler(self.report_status),
+            "CheckIn": grpc.stream_unary_rpc_method_handler(one_message(self.check_in, secs)),
+            "Fetch": grpc.stream_stream_rpc_method_handler(one_message(self.fetch, secs)),
+            "ReportStatus": grpc.stream_unary_rpc_method_handler(status),
             "Report": grpc.stream_unary_rpc_method_handler(self.report),
         }
         return grpc.method_handlers_generic_handler("fedvoice.v1.Aggregation", calls)
@@ -109,6 +112,11 @@ class AggregationService:
             raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT, "example counts are out of range")
 
         def answer() -> bytes:
+            if not self._coordinator.takes(request.client_id):
+                raise RefusedError(
+                    grpc.StatusCode.RESOURCE_EXHAUSTED,
+                    "this server knows as many clients as it is set to (keep.most_clients)",
+                )
             reply = self._coordinator.check_in(request)
             self._meter.check_in(request, reply)
             return reply.SerializeToString()

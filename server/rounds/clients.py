@@ -12,11 +12,11 @@ from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.server.config import Gates, ServerConfig
 from fedvoice.server.rounds.pace import invitation_secs
 from fedvoice.server.store.database import Store
+from fedvoice.server.store.retention import DAY_SECS
 from fedvoice.server.store.tables import ClientRow
 
 log = logging.getLogger("fedvoice.server")
 
-_DAY_SECS = 86400.0
 _NEEDS_META = "needs"
 """What `ClientRow.capable` was computed from. Stores of 0.1.0 lack it and are taken as they are."""
 
@@ -42,6 +42,7 @@ class ClientRegistry:
             self._unasked = store.forget_capabilities()
         if stored != needs:
             store.set_meta({_NEEDS_META: needs})
+        store.date_clients(int(now // DAY_SECS))
         self._clients: dict[str, ClientRow] = {}
         self._trainers: set[str] = set()
         self._testers: set[str] = set()
@@ -59,6 +60,36 @@ class ClientRegistry:
         """Clients that have called within a day."""
         return len(self._seen_secs)
 
+    def takes(self, client_id: str) -> bool:
+        """Whether it is known, or there is room for one more."""
+        return client_id in self._clients or len(self._clients) < self._config.keep.most_clients
+
+    def knows(self, client_id: str) -> bool:
+        """Whether it has checked in."""
+        return client_id in self._clients
+
+    def forget_absent(self, now: float) -> int:
+        """Forget clients that have not called for `keep.clients_days`; how many those are."""
+        days = self._config.keep.clients_days
+        if not days:
+            return 0
+        before = int((now / DAY_SECS) - days)
+        absent = [row.client_id for row in self._clients.values() if (row.seen_day or 0) < before]
+        for client_id in absent:
+            del self._clients[client_id]
+            self._seen_secs.pop(client_id, None)
+            for known in (
+                self._trainers,
+                self._testers,
+                self._fresh_trainers,
+                self._fresh_testers,
+                self._unasked,
+            ):
+                known.discard(client_id)
+        if absent:
+            self._store.forget_clients(before)
+        return len(absent)
+
     def register(self, request: pb.CheckInRequest, now: float) -> ClientRow:
         """Note that a phone has called, durably if anything about it is new."""
         capabilities = request.capabilities
@@ -73,6 +104,7 @@ class ClientRegistry:
             runtime_version=capabilities.runtime_version,
             capable=not lacks,
             first_seen_secs=known.first_seen_secs if known else now,
+            seen_day=int(now // DAY_SECS),
         )
         if row != known:
             self._store.save_client(row)
@@ -97,7 +129,7 @@ class ClientRegistry:
                 fresh.discard(client)
         self._seen_secs[client] = now
         self._seen_secs.move_to_end(client)
-        while (oldest := next(iter(self._seen_secs.items())))[1] < now - _DAY_SECS:
+        while (oldest := next(iter(self._seen_secs.items())))[1] < now - DAY_SECS:
             del self._seen_secs[oldest[0]]
 
     def _lacks(self, capabilities: pb.Capabilities) -> str:

@@ -103,6 +103,21 @@ class Coordinator:
                         return pb.CheckInReply(assignment=given), self._written
             return pb.CheckInReply(retry=self._retry(now)), self._written
 
+    def takes(self, client_id: str) -> bool:
+        """Whether a client is known, or there is room for one more."""
+        with self._changed:
+            return self._clients.takes(client_id)
+
+    def knows(self, client_id: str) -> bool:
+        """Whether a client has checked in."""
+        with self._changed:
+            return self._clients.knows(client_id)
+
+    def forget_absent_clients(self) -> int:
+        """Forget clients that have not called for long; how many those are."""
+        with self._changed:
+            return self._clients.forget_absent(self._clock())
+
     def retry(self) -> pb.RetryWindow:
         """When a client that has reported should call again."""
         with self._changed:
@@ -210,9 +225,11 @@ class Coordinator:
             if self._finished:
                 return 1.0
             self._step(rounds.Ticked(self._clock()))
-            if self._due():
-                # A handler may still be folding a report of this round.
-                self._changed.wait_for(lambda: self._folding == 0 or self._failure)
+            # A handler may still be folding a report of this round.
+            if self._due() and not self._changed.wait_for(
+                lambda: self._folding == 0 or self._failure, WRITE_SECS
+            ):
+                raise TimeoutError(f"a report was not folded within {WRITE_SECS:g} s")
             if self._failure is not None:
                 return 1.0
             state = self._state
@@ -329,6 +346,8 @@ class Coordinator:
                 state, event, commands, report=report, evaluation=evaluation
             )
             self._state = state
+            for client_id in rounds.lost(before, state):
+                self._blobs.drop_upload_of(client_id)
         if any(isinstance(c, rounds.Commit | rounds.Abandon) for c in commands):
             self._changed.notify_all()
             self.on_round_over(state.rules)
@@ -349,6 +368,7 @@ class Coordinator:
         self._close(state, weights_digest=digest)
         if digest:
             self._model.publish()
+            self._model.drop_past(self.job.config.keep.weights_of_rounds, self._record.best)
         return state
 
     def _close(self, state: RoundState, *, weights_digest: str) -> None:

@@ -10,11 +10,11 @@ from fedvoice.server.store.blobs import BlobStore
 
 
 def round_bytes(job: Job) -> int:
-    """Bytes below the quota in a round: program and manifest, weights, and the updates of its
-    goal. (The weights it ends with are written whatever the quota says.)"""
+    """Bytes below the quota in a round: program and manifest, weights, and an update for each of
+    its places. (The weights it ends with are written whatever the quota says.)"""
     update = largest_payload_bytes(job.plan.update_encoding, job.size)
     task = job.program_blob.size_bytes + job.manifest_blob.size_bytes
-    return task + job.manifest.parameters.weights_bytes + job.config.cohort_size * update
+    return task + job.manifest.parameters.weights_bytes + job.config.places * update
 
 
 def check_quota(job: Job, blobs: BlobStore) -> None:
@@ -30,6 +30,7 @@ def check_quota(job: Job, blobs: BlobStore) -> None:
             where="quota_bytes",
             got=f"{blobs.quota_bytes} ({human_bytes(blobs.quota_bytes)})",
             wanted=f"at least {needed} ({human_bytes(needed)}): one round's weights and the "
-            f"updates of {job.config.cohort_size} clients",
-            next_step="Raise quota_bytes, or ask for fewer updates a round (cohort_size).",
+            f"updates of the {job.config.places} clients that are asked",
+            next_step="Raise quota_bytes, or ask fewer clients a round (cohort_size, "
+            "over_selection).",
         )

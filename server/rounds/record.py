@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, replace
 from itertools import islice, takewhile
+
+from sqlalchemy import Connection
 
 from fedvoice.algorithm import rounds
 from fedvoice.algorithm.influence import FEWEST, NO_NORMS, WINDOW, NormHistory
@@ -13,7 +16,9 @@ from fedvoice.algorithm.rounds import Phase, RoundRules, RoundState, Work
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.server.rounds.job import Job
 from fedvoice.server.store.database import Store
-from fedvoice.server.store.ledger import CLOSING, closing_sums
+from fedvoice.server.store.ledger import CLOSING, Evaluated, closing_sums, evaluated
+from fedvoice.server.store.retention import drop_rows_before
+from fedvoice.server.store.rows import upsert_rows
 from fedvoice.server.store.tables import (
     AssignmentRow,
     Closing,
@@ -45,10 +50,25 @@ class RoundRecord:
 
     def __init__(self, store: Store, job: Job, traffic: TrafficBook) -> None:
         self._store, self._job, self._traffic = store, job, traffic
+        self._best: tuple[float, int] | None = None
+        self._telling: deque[int] = deque(maxlen=WINDOW)
+        """Rounds whose norms the next round's bound follows from, the latest one last."""
+        self._unsummed: list[StoredRound] = []
+        """Rounds of a version that stored no sums: they have their rows alone."""
+
+    @property
+    def best(self) -> int | None:
+        """The round whose weights had the lowest word error rate; None: none was evaluated."""
+        return None if self._best is None else self._best[1]
 
     def read(self) -> Stored:
         """The job's state; after a crash exactly what was acknowledged."""
         stored = self._store.rounds()
+        over = [row for row in stored if row.phase in (Phase.COMMITTED, Phase.ABANDONED)]
+        for row in over:
+            if row.work == Work.EVALUATE:
+                self._compare(row.number, evaluated(self._store, row))
+        self._unsummed = [row for row in over if CLOSING not in row.books]
         done = [r.number for r in stored if r.work == Work.TRAIN and r.phase == Phase.COMMITTED]
         committed = done[-1] if done else 0
         norms = self._norms(stored)
@@ -73,9 +93,10 @@ class RoundRecord:
         closed = [n for n, phase in phases.items() if phase in (Phase.COMMITTED, Phase.ABANDONED)]
         later = tuple(takewhile(lambda n: phases[n] == Phase.ABANDONED, reversed(closed)))
         committed = (n for n in reversed(closed) if phases[n] == Phase.COMMITTED)
-        telling = (own for own in map(self.norms, committed) if len(own) >= FEWEST)
+        found = ((n, own) for n in committed if len(own := self.norms(n)) >= FEWEST)
         history = NO_NORMS
-        for own in reversed(list(islice(telling, WINDOW))):
+        for number, own in reversed(list(islice(found, WINDOW))):
+            self._telling.append(number)
             history = history.after(own)
         return replace(history, abandoned=len(later))
 
@@ -132,6 +153,10 @@ class RoundRecord:
         number, work = state.rules.number, state.rules.work
         books = self._job.books(number)
         sums = closing_sums(self._store, number, work, books)
+        if work is Work.EVALUATE:
+            self._compare(number, Evaluated(**sums))
+        elif state.phase is Phase.COMMITTED and len(state.accepted) >= FEWEST:
+            self._telling.append(number)
         return self._store.close_round(
             number,
             work,
@@ -144,4 +169,31 @@ class RoundRecord:
                 weights_digest=weights_digest,
                 traffic=self._traffic.drain(),
             ),
+            self._dropping(number) if work is Work.TRAIN else None,
         )
+
+    def _dropping(self, number: int) -> Callable[[Connection], None] | None:
+        """Deletes the clients' rows that are too old when round `number` closes."""
+        kept = self._job.config.keep.rows_of_rounds
+        before = number - kept + 1
+        if not kept or before <= 0:
+            return None
+        telling = tuple(self._telling)
+        unsummed = [
+            replace(row, books={**row.books, CLOSING: sums})
+            for row in self._unsummed
+            if row.number < before
+            for sums in [closing_sums(self._store, row.number, row.work, row.books)]
+        ]
+        self._unsummed = [row for row in self._unsummed if row.number >= before]
+
+        def drop(connection: Connection) -> None:
+            upsert_rows(connection, unsummed)
+            drop_rows_before(connection, before, telling)
+
+        return drop
+
+    def _compare(self, number: int, errors: Evaluated) -> None:
+        if errors.words:
+            rate = errors.word_errors / errors.words
+            self._best = min(self._best or (rate, number), (rate, number))

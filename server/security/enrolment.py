@@ -6,8 +6,9 @@ import hashlib
 import logging
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
+from typing import Any
 
 import grpc
 from cryptography import x509
@@ -16,7 +17,14 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
-from fedvoice.server.calls import Context, RefusedError, answering, in_thread, shown_certificate
+from fedvoice.server.calls import (
+    Context,
+    RefusedError,
+    answering,
+    in_thread,
+    one_message,
+    shown_certificate,
+)
 from fedvoice.server.limits import parsed
 from fedvoice.server.security.admission import Admission
 from fedvoice.server.security.authority import Authority, key_bytes
@@ -30,6 +38,8 @@ WRONG_TRIES_A_MINUTE = 10
 _LARGEST_REQUEST_BYTES = 8192
 _RSA_BITS = (2048, 4096)
 _ADDRESSES_REMEMBERED = 1024
+_MESSAGE_SECS = 10.0
+"""Longest wait for a call's message."""
 
 Clock = Callable[[], float]
 
@@ -183,10 +193,15 @@ class RenewService:
         return reply.SerializeToString()
 
 
-def _handlers(**calls: Callable[..., object]) -> grpc.GenericRpcHandler:
+def _handlers(
+    **calls: Callable[[bytes, Context], Coroutine[Any, Any, bytes]],
+) -> grpc.GenericRpcHandler:
     return grpc.method_handlers_generic_handler(
         "fedvoice.v1.Enrolment",
-        {name: grpc.unary_unary_rpc_method_handler(call) for name, call in calls.items()},
+        {
+            name: grpc.stream_unary_rpc_method_handler(one_message(call, _MESSAGE_SECS))
+            for name, call in calls.items()
+        },
     )
 
 

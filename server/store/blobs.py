@@ -4,8 +4,10 @@
     spool/<key>       the part of a payload received so far; the file's length is the offset reached
     payloads/<key>    whole payloads, synced before any row refers to them
 
-All three count against one quota. An upload reserves what it will need when it begins, so that it
-is refused at once and not half-way.
+All three count against one quota, which holds an update for every place of a round
+(`rounds.needs`). A client has one upload at most, and what it sent is deleted when its lease ends,
+so that no client takes another's room. An upload reserves what it will need when it begins: it is
+refused at once and not half-way.
 """
 
 from __future__ import annotations
@@ -41,8 +43,10 @@ class BlobStore:
         )
         for folder in (self._blobs, self._spool, self._payloads):
             folder.mkdir(parents=True, exist_ok=True)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._writing: dict[str, int] = {}  # key -> bytes reserved
+        self._upload_of: dict[str, str] = {}  # client -> key; of those begun since the start
+        self._dropped: set[str] = set()  # keys being written whose client lost its lease
         self._used = sum(
             file.stat().st_size
             for folder in (self._blobs, self._spool, self._payloads)
@@ -92,19 +96,25 @@ class BlobStore:
         except FileNotFoundError:
             return 0
 
-    def open_upload(self, key: str, offset: int, size: int, look: Look | None = None) -> Upload:
-        """Resume the upload `key` of `size` bytes in all at `offset`.
+    def open_upload(
+        self, client_id: str, key: str, offset: int, size: int, look: Look | None = None
+    ) -> Upload:
+        """Resume the upload `key` of `size` bytes in all at `offset`. Another one that the client
+        began before is deleted.
 
         Args:
             look: is shown every piece in order, those of earlier calls first.
 
         Raises:
-            FedvoiceError: `no-space`; `exists` if it is being written; `wrong-shape` if `offset`
-                is not the place reached.
+            FedvoiceError: `no-space`; `exists` if it, or another of the client's, is being
+                written; `wrong-shape` if `offset` is not the place reached.
         """
         with self._lock:
-            if key in self._writing:
+            earlier = self._upload_of.get(client_id, key)
+            if key in self._writing or earlier in self._writing:
                 raise _upload_error(ErrorCode.EXISTS, key, "a second sender", "one at a time")
+            if earlier != key:
+                self._forget(earlier)
             path = self._spool / key
             reached = path.stat().st_size if path.exists() else 0
             if offset != reached:
@@ -116,6 +126,8 @@ class BlobStore:
             if needed > free:
                 raise no_space(f"{needed} bytes to come, {max(0, free)} bytes left of the quota")
             self._writing[key] = needed
+            self._upload_of[client_id] = key
+            self._dropped.discard(key)
         return Upload(self, key, path, reached, look)
 
     def payload(self, key: str) -> Path:
@@ -125,6 +137,17 @@ class BlobStore:
     def discard_upload(self, key: str) -> None:
         """Delete an incomplete upload."""
         self._delete(self._spool / key)
+
+    def drop_upload_of(self, client_id: str) -> None:
+        """Delete what a client sent that may no longer report; at once, or when its call ends."""
+        with self._lock:
+            key = self._upload_of.pop(client_id, None)
+            if key is None:
+                return
+            if key in self._writing:
+                self._dropped.add(key)
+            else:
+                self._forget(key)
 
     def round_files(self) -> list[Path]:
         """Payloads, and uploads that nobody is writing: what `remove_files` may take once the
@@ -140,8 +163,17 @@ class BlobStore:
 
     def remove_files(self, files: Iterable[Path]) -> None:
         """Delete what `round_files` gave; missing files are ignored."""
+        gone = set()
         for file in files:
             self._delete(file)
+            gone.add(file.name)
+        with self._lock:
+            self._upload_of = {c: key for c, key in self._upload_of.items() if key not in gone}
+
+    def _forget(self, key: str) -> None:
+        """Delete a report that will not be accepted, whether all of it has come or not."""
+        self._delete(self._spool / key)
+        self._delete(self._payloads / key)
 
     def _delete(self, path: Path) -> None:
         with self._lock:
@@ -160,6 +192,10 @@ class BlobStore:
     def _closed(self, key: str) -> None:
         with self._lock:
             self._writing.pop(key, None)
+            dropped = key in self._dropped
+            self._dropped.discard(key)
+            if dropped:
+                self._forget(key)
 
 
 class Upload:

@@ -44,7 +44,7 @@ from fedvoice.protocol.files import replace_file
 from fedvoice.server.store import tables as t
 from fedvoice.server.store.files import store_full
 from fedvoice.server.store.rows import add_traffic, upsert_rows
-from fedvoice.server.store.writer import Rows, Writer
+from fedvoice.server.store.writer import Rows, Step, Writer
 
 DATABASE_FILE = "server.sqlite"
 _CLOSING_SECS = 20.0
@@ -192,6 +192,17 @@ class Store:
         """Insert or replace."""
         return self._writer.submit(Rows(replaced=[row]))
 
+    def date_clients(self, day: int) -> None:
+        """Clients of a version that did not keep the day of their last call have called today."""
+        with self.transaction() as connection:
+            undated = t.CLIENTS.c.seen_day.is_(None)
+            connection.execute(update(t.CLIENTS).where(undated).values(seen_day=day))
+
+    def forget_clients(self, before_day: int) -> Future[None]:
+        """Delete clients that have not called since."""
+        old = t.CLIENTS.delete().where(t.CLIENTS.c.seen_day < before_day)
+        return self.in_order(lambda connection: connection.execute(old))
+
     def forget_capabilities(self) -> set[str]:
         """Make every client not capable until its next check-in; the clients' ids."""
         with self.transaction(synced=True) as connection:
@@ -223,8 +234,10 @@ class Store:
             )
         )
 
-    def close_round(self, number: int, work: str, closing: t.Closing) -> Future[None]:
-        """End the open round and drop its journal."""
+    def close_round(
+        self, number: int, work: str, closing: t.Closing, drop: Step | None = None
+    ) -> Future[None]:
+        """End the open round and drop its journal; `drop` deletes what is no longer wanted."""
 
         def close(connection: Connection) -> None:
             connection.execute(
@@ -241,8 +254,14 @@ class Store:
             )
             connection.execute(t.JOURNAL.delete())
             add_traffic(connection, closing.traffic)
+            if drop is not None:
+                drop(connection)
 
         return self._writer.submit(close, synced=True)
+
+    def in_order(self, step: Step) -> Future[None]:
+        """Run a step after all that was handed over before."""
+        return self._writer.submit(step)
 
     def add_traffic(self, rows: Iterable[t.TrafficRow]) -> Future[None]:
         """Add to the byte counts."""

@@ -86,9 +86,7 @@ def round_rows(store: Store | Path) -> list[RoundRow]:
     }
     stored = [row for row in store.rounds() if row.phase in (Phase.COMMITTED, Phase.ABANDONED)]
     heard = {
-        closed.number: _evaluated(store, closed)
-        for closed in stored
-        if closed.work == Work.EVALUATE
+        closed.number: evaluated(store, closed) for closed in stored if closed.work == Work.EVALUATE
     }
     costs = Costs()
     rows = []
@@ -190,7 +188,8 @@ def _trained(store: Store, closed: StoredRound) -> Trained:
     return Trained(**kept) if kept else _trained_by(store, closed.number, closed.books)
 
 
-def _evaluated(store: Store, closed: StoredRound) -> Evaluated:
+def evaluated(store: Store, closed: StoredRound) -> Evaluated:
+    """The sums of a closed evaluation."""
     kept = closed.books.get(CLOSING)
     return Evaluated(**kept) if kept else _evaluated_by(store, closed.number)
 

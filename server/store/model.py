@@ -1,8 +1,10 @@
-"""The model on disk: weights of every round, the latest weights, the optimiser's state.
+"""The model on disk: weights of past rounds, the latest weights, the optimiser's state.
 
 rounds/0003.safetensors     weights after round 3; 0000 is the initial model
 optimizer/0003.safetensors  server optimiser after round 3 (the latest one is kept)
 weights.safetensors         the latest weights
+
+`server.config.KeepSettings` says which past rounds' weights stay.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from fedvoice.protocol.parameters import FlatVector, ParameterTable
 from fedvoice.protocol.task import WEIGHTS_FILE, load_weights, save_weights
 from fedvoice.server.store.blobs import BlobStore
 from fedvoice.server.store.files import replace_file
+from fedvoice.server.store.retention import surplus_weights
 
 WEIGHTS_ENCODING = "float32"
 
@@ -55,6 +58,12 @@ class ModelFiles:
         for path in (self._directory / "optimizer").glob("*.safetensors"):
             if path != self._optimizer_path(model.number):
                 path.unlink(missing_ok=True)
+
+    def drop_past(self, kept: int, best: int | None) -> None:
+        """Delete weights of past rounds but for those that `retention.surplus_weights` leaves."""
+        there = {int(p.stem): p for p in (self._directory / "rounds").glob("[0-9]*.safetensors")}
+        for number in surplus_weights(there, kept, best):
+            there[number].unlink(missing_ok=True)
 
     def load(self, number: int) -> AlgorithmState:
         """A saved model.
@@ -103,6 +112,10 @@ class CurrentModel:
         self._files.publish(self._model)
         if self._past_digest and self._past_digest != self.blob.digest:
             self._blobs.remove(self._past_digest)
+
+    def drop_past(self, kept: int, best: int | None) -> None:
+        """As `ModelFiles.drop_past`."""
+        self._files.drop_past(kept, best)
 
     def _install(self, model: AlgorithmState) -> None:
         data = encode(model.weights, WEIGHTS_ENCODING)

@@ -86,6 +86,8 @@ class ClientRow:
     runtime_version: str
     capable: bool
     first_seen_secs: float
+    seen_day: Added = None
+    """Day since 1970 of its last check-in."""
 
 
 @dataclass(frozen=True)

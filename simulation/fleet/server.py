@@ -8,7 +8,7 @@ from typing import Any
 from fedvoice.data.speakers import PhoneData
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.notes import counted
-from fedvoice.server.config import ServerConfig, parse_config
+from fedvoice.server.config import EVERYTHING, ServerConfig, parse_config
 from fedvoice.simulation.fleet.config import SimulationConfig
 
 # Phones of a simulation do not wait for a battery to charge: they may call often.
@@ -34,6 +34,7 @@ def server_config(config: SimulationConfig, phones: Sequence[PhoneData]) -> Serv
         "bind": "127.0.0.1:0",
         "insecure": True,  # all of it on this machine
         "retry": _RETRY,
+        "keep": EVERYTHING,
         "seed": config.seed,
         **presence,
         **config.server,

@@ -185,6 +185,31 @@ def test_of_very_many_clients_as_many_are_drawn_as_a_round_may_need():
     assert len(draw_cohort(1, 3, ids)) == len(ids)
 
 
+def test_law_5_a_newcomer_takes_the_place_of_a_phone_that_went_away_for_good():
+    """Nobody else is in line: its place would be offered to itself, again and again."""
+    state, commands = play(
+        begun(candidates=("a", "gone")),
+        CheckedIn(1, "a"),
+        CheckedIn(1, "gone"),
+        ReportAccepted(2, "a"),
+        CheckedIn(3, "new"),
+    )
+    assert (grants(commands), state.queue) == (["a", "gone"], ("new",))
+    state, commands = play(state, Ticked(12), CheckedIn(13, "new"), CheckedIn(13, "gone"))
+    assert grants(commands) == ["new"]
+    state, _ = play(state, ReportAccepted(14, "new"))
+    assert (state.phase, state.ending) == (Phase.COMMITTING, Ending.GOAL)
+
+
+def test_newcomers_join_a_short_line_alone():
+    state, _ = play(
+        begun(), *(CheckedIn(1, name) for name in ("x", "y", "z", "x")), ReportRejected(2, "a")
+    )
+    assert state.queue == ("x",)  # c had been in line already, and took the place of a
+    state, _ = play(state, CheckedIn(3, "a"))
+    assert state.queue == ("x",)  # refused for good
+
+
 def test_a_newcomer_helps_a_round_that_nobody_is_in_line_for():
     state, commands = play(begun(candidates=("a", "b")), CheckedIn(1, "a"), CheckedIn(1, "new"))
     assert grants(commands) == ["a"]  # b is still expected

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from fedvoice.algorithm.rounds import RoundRules, Work
@@ -83,7 +85,7 @@ def test_a_store_that_does_not_know_what_was_needed_is_taken_as_it_is(tmp_path):
     row = ClientRow("a", 3, 0, "", capable=True, first_seen_secs=0.0)
     store.save_client(row).result()
     ClientRegistry(store, config, (), 0.0, "prox")
-    assert store.clients() == [row]
+    assert store.clients() == [replace(row, seen_day=0)]
     store.close()
 
 

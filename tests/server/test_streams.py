@@ -132,6 +132,29 @@ def test_silent_calls_keep_nobody_waiting(lab):
     held.set()
 
 
+def test_ordinary_calls_without_their_message_are_ended(lab):
+    """gRPC itself would wait for ever, and so many such calls would be all that a server takes."""
+    server, address = lab.serve(
+        lab.package(size=SIZE), rounds=1, cohort_size=1, streams={"header_secs": 0.5, "most": 60}
+    )
+    phone, silent = lab.phone(address, "phone"), lab.phone(address, "silent")
+    held = threading.Event()
+
+    def nothing() -> Iterator[bytes]:
+        held.wait(30)
+        yield b""
+
+    calls = [
+        silent.channel.stream_unary(f"/fedvoice.v1.Aggregation/{name}").future(nothing())
+        for name in ("CheckIn", "Fetch", "ReportStatus") * 15
+    ]
+    assert phone.report_delta(phone.wait_for_work(), DELTA).verdict == pb.VERDICT_ACCEPTED
+    assert server.wait_finished(20)
+    for call in calls:
+        assert call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    held.set()
+
+
 def test_an_upload_is_told_at_once_that_its_round_has_ended(lab):
     server, address = lab.serve(
         lab.package(size=SIZE), rounds=2, cohort_size=1, over_selection=2.0, min_population=2

@@ -16,9 +16,11 @@ from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.server.store.database import open_read_only
 from fedvoice.server.store.ledger import round_rows
+from tests.waiting import wait_until
 
 ONES = np.ones(8, np.float32)
 PAYLOAD = encode(ONES, "float32")
+SIZE_OF_FILES = 4096
 
 
 @pytest.fixture
@@ -220,30 +222,53 @@ def test_every_word_has_a_character(lab, characters, verdict):
 
 
 def test_no_space_and_nothing_is_lost(lab):
-    # The quota leaves room for the two updates that a round wants, but a third phone has left
-    # half of one lying.
-    size = 4096
-    server, address = lab.serve(
-        lab.package(size=size),
-        rounds=2,
-        cohort_size=2,
-        over_selection=1.5,
-        min_population=3,
-        quota_bytes=3 * 4 * size + 4096,
-    )
-    a, b, c = (lab.phone(address, name) for name in "abc")
-    for phone in (a, b, c):
-        phone.check_in()
+    # The quota has room for the updates of a round, but something else lies where they come in.
+    size, package = SIZE_OF_FILES, lab.package(size=SIZE_OF_FILES)
+    settings = {"rounds": 2, "cohort_size": 2, "quota_bytes": 3 * 4 * size + 4096}
+    server, address = lab.serve(package, **settings)
+    for name in "aba":
+        lab.phone(address, name).check_in()  # the round is open, and so goes on after a restart
+    server.stop()
+    (server.store_dir / "spool" / "astray").write_bytes(bytes(3 * size))
+    server, address = lab.serve(package, **settings)
+    a, b = (lab.phone(address, name) for name in "ab")
     delta = np.ones(size, np.float32)
-    payload = encode(delta, "float32")
-    work = {phone.client_id: phone.wait_for_work() for phone in (a, b, c)}
-    c.send(c.header(work["c"], payload), payload[: 3 * size])
+    work = {phone.client_id: phone.wait_for_work() for phone in (a, b)}
     assert a.report_delta(work["a"], delta).verdict == pb.VERDICT_ACCEPTED
     reply = b.report_delta(work["b"], delta)
     assert reply.verdict == pb.VERDICT_NO_SPACE
     assert "quota" in reply.detail
     (accepted,) = (server.store_dir / "payloads").iterdir()
     assert accepted.stat().st_size == 4 * size
+
+
+def test_no_client_takes_the_room_of_another(lab):
+    """The quota has room for two updates: one phone begins twelve reports, the other one sends
+    its own; and what a phone leaves behind goes with its lease."""
+    size = SIZE_OF_FILES
+    server, address = lab.serve(
+        lab.package(size=size),
+        rounds=1,
+        cohort_size=2,
+        lease_secs=3.0,
+        quota_bytes=3 * 4 * size + 4096,
+    )
+    honest, other, third = (lab.phone(address, name) for name in ("honest", "other", "third"))
+    for phone in (honest, other):
+        phone.check_in()
+    delta = np.ones(size, np.float32)
+    payload = encode(delta, "float32")
+    work = other.wait_for_work()
+    for number in range(12):
+        header = other.header(work, payload)
+        header.report_id = f"report-{number}"
+        other.send(header, payload[: 3 * size])
+    spool = server.store_dir / "spool"
+    assert len(list(spool.iterdir())) == 1
+    assert honest.report_delta(honest.wait_for_work(), delta).verdict == pb.VERDICT_ACCEPTED
+    wait_until(lambda: not list(spool.iterdir()), "the end of the other's lease")
+    assert third.report_delta(third.wait_for_work(), delta).verdict == pb.VERDICT_ACCEPTED
+    assert server.wait_finished(20)
 
 
 def test_a_quota_below_one_round_is_refused_at_the_start(lab):
