@@ -56,13 +56,15 @@ class Served:
 def serving(
     directory: Path, size: int, settings: str, *, updates: int, rounds: int
 ) -> Iterator[Served]:
-    """`fedvoice serve --insecure` with a model of `size` floats.
+    """`fedvoice serve --insecure` with a model of `size` floats; on the same directory it resumes.
 
     Args:
         settings: TOML. updates: of a round.
     """
-    write_task(directory / "task", size)
+    if not (directory / "task").exists():
+        write_task(directory / "task", size)
     (directory / "server.toml").write_text(settings)
+    (directory / "ready").unlink(missing_ok=True)
     command = [sys.executable, "-m", "fedvoice", "serve", "--task", directory / "task"]
     command += ["--store", directory / "store", "--config", directory / "server.toml"]
     command += ["--rounds", rounds, "--cohort-size", updates]

@@ -30,8 +30,9 @@ FINISHED = Window(0.0, 0.0, finished=True)
 def window(config: ServerConfig, wait_secs: float, clients: int = 0) -> Window:
     """The retry window for a client that could have work in `wait_secs`.
 
-    It is at least so wide that `clients`, all of which are told one like it, offer no more calls a
-    second than the server is set to take.
+    `clients`, all of which are told one like it, offer no more calls a second than the server is
+    set to take: neither over time (its middle lies `clients / most_calls_per_sec` ahead) nor at the
+    moment for which they wait (so many seconds is its width). `benchmarks.pace_day` shows a day.
     """
     retry = config.retry
     most = retry.most_secs
@@ -40,7 +41,8 @@ def window(config: ServerConfig, wait_secs: float, clients: int = 0) -> Window:
         most = min(most, config.lease_secs / 2)
     start = max(min(retry.least_secs, most), min(wait_secs, most))
     end = min(start * (1 + retry.spread), max(most, start))
-    return Window(start, max(end, start + clients / retry.most_calls_per_sec))
+    least_secs = clients / retry.most_calls_per_sec
+    return Window(start, max(end, start + least_secs, 2 * least_secs - start))
 
 
 def invitation_secs(config: ServerConfig, clients: int) -> float:
