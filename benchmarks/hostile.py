@@ -2,13 +2,14 @@
 
     python -m benchmarks.hostile --inputs 100000 --json
 
-Most inputs are messages whose fields hold extreme values, the others are valid messages with bytes
-changed, cut or repeated; they go to every call, reports with chunks of their own, half of them for
-an assignment that the phone holds. Five honest phones finish their rounds meanwhile. Counted:
-server processes that ended (`crashes`), calls that the server itself failed on (`unhandled`:
-UNKNOWN or INTERNAL), reports that were accepted although their statistics are out of bounds
-(`accepted_nonsense`), growth of the server's resident set after a warm-up of a tenth of the inputs.
-Without TLS: who has no certificate gets no further than that. The last line is JSON.
+Over TLS: the attackers have certificates, as bought or stolen phones have. Most inputs are messages
+whose fields hold extreme values, the others are valid messages with bytes changed, cut or repeated;
+they go to every call, enrolment among them. Reports bring chunks of their own in every encoding,
+some damaged before their digest was taken, half of them for an assignment that the phone holds.
+Five honest phones finish their rounds meanwhile. Counted: server processes that ended (`crashes`),
+calls that the server itself failed on (`unhandled`: UNKNOWN or INTERNAL), reports that were
+accepted although their statistics or values are out of bounds (`accepted_nonsense`), growth of the
+server's resident set after a warm-up of a tenth of the inputs. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -25,20 +26,22 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from google.protobuf.descriptor import FieldDescriptor
-from google.protobuf.message import DecodeError, Message
+import numpy as np
+from google.protobuf.message import Message
 
+from benchmarks.hostile_inputs import decodes, distort, hostile, mutated
 from benchmarks.serving import (
-    CHANNEL_OPTIONS,
     Served,
     an_update,
+    certificate_request,
     check_in_request,
     report_messages,
     serving,
 )
 from fedvoice.algorithm.checks import check_statistics
 from fedvoice.algorithm.rounds import Work
-from fedvoice.protocol.codec import digest_of
+from fedvoice.protocol.codec import ENCODINGS, decode, digest_of, encode
+from fedvoice.protocol.errors import FedvoiceError
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.generated import fedvoice_pb2_grpc
 from fedvoice.protocol.plan import TrainingPlan
@@ -46,15 +49,12 @@ from fedvoice.server.config import ServerConfig
 
 SIZE = 256
 HONEST = 5
-SERVICE = "/fedvoice.v1.Aggregation/"
+SERVICE, ENROLMENT = "/fedvoice.v1.Aggregation/", "/fedvoice.v1.Enrolment/"
 SETTINGS = (
     'selection = "first"\nover_selection = 2.0\nlease_secs = 5.0\n'
     "[retry]\nleast_secs = 0.05\nmost_secs = 0.2\nmost_calls_per_sec = 10000\n"
     "[streams]\nheader_secs = 2.0\nsilence_secs = 2.0\n"
 )
-_TEXTS = ["", "a", "phone-1", "x" * 129, "a\nb", "\x1b[2J", "../x", "0" * 64, "é" * 64, "\u2028"]
-_NUMBERS = [0, 1, 2, 255, 2**16, 2**31 - 1, 2**31, 2**32 - 1, 2**53, 2**63 - 1, 2**63, 2**64 - 1]
-_REALS = [0.0, -0.0, 1.0, -1.0, 1e308, -1e308, 5e-324, float("inf"), float("-inf"), float("nan")]
 
 
 @dataclass
@@ -62,6 +62,7 @@ class Tally:
     """What came back."""
 
     codes: Counter[str] = field(default_factory=Counter)
+    """By call and status."""
     verdicts: Counter[str] = field(default_factory=Counter)
     decoded: int = 0
     nonsense: int = 0
@@ -69,7 +70,101 @@ class Tally:
     @property
     def unhandled(self) -> int:
         """Calls that the server failed on."""
-        return self.codes["UNKNOWN"] + self.codes["INTERNAL"]
+        return sum(
+            times for code, times in self.codes.items() if code.endswith(("UNKNOWN", "INTERNAL"))
+        )
+
+    def add(self, other: Tally) -> None:
+        """Add another one."""
+        self.codes += other.codes
+        self.verdicts += other.verdicts
+        self.decoded += other.decoded
+        self.nonsense += other.nonsense
+
+
+@dataclass
+class Attacker:
+    """One client with certificate and lines of its own."""
+
+    server: Served
+    name: str
+    draw: random.Random
+    channel: grpc.Channel
+    enrolment: grpc.Channel
+    tally: Tally = field(default_factory=Tally)
+
+    def one_input(self) -> None:
+        """One call with one hostile input."""
+        calls = [self._check_in, self._fetch, self._status, self._enrol, self._renew]
+        call = self.draw.choice([*calls, *[self._report] * 3])
+        name = call.__name__.strip("_")
+        try:
+            call()
+            self.tally.codes[f"{name} OK"] += 1
+        except grpc.RpcError as error:
+            self.tally.codes[f"{name} {error.code().name}"] += 1  # type: ignore[attr-defined]
+
+    def _hostile(self, message: Message) -> bytes:
+        sent = hostile(message, self.draw)
+        self.tally.decoded += decodes(type(message), sent)
+        return sent
+
+    def _check_in(self) -> None:
+        sent = self._hostile(check_in_request(self.name))
+        self.channel.unary_unary(SERVICE + "CheckIn")(sent, timeout=30)
+
+    def _fetch(self) -> None:
+        digest = self.draw.choice(["0" * 64, "x", ""])
+        sent = self._hostile(pb.FetchRequest(client_id=self.name, digest=digest))
+        for _ in self.channel.unary_stream(SERVICE + "Fetch")(sent, timeout=30):
+            pass
+
+    def _status(self) -> None:
+        sent = self._hostile(pb.ReportStatusRequest(client_id=self.name, report_id="r"))
+        self.channel.unary_unary(SERVICE + "ReportStatus")(sent, timeout=30)
+
+    def _enrol(self) -> None:
+        request = self._request()
+        sent = self._hostile(pb.EnrolRequest(token="guessed", certificate_request=request))
+        self.enrolment.unary_unary(ENROLMENT + "Enrol")(sent, timeout=30)
+
+    def _renew(self) -> None:
+        sent = self._hostile(pb.RenewRequest(certificate_request=self._request()))
+        self.channel.unary_unary(ENROLMENT + "Renew")(sent, timeout=30)
+
+    def _request(self) -> bytes:
+        request = certificate_request(self.name)
+        return mutated(request, self.draw) if self.draw.random() < 0.7 else request
+
+    def _report(self) -> None:
+        draw = self.draw
+        work = pb.Assignment(assignment_id="none", round=1)
+        if draw.random() < 0.5:  # with an assignment the header's checks are reached
+            stub = fedvoice_pb2_grpc.AggregationStub(self.channel)  # type: ignore[no-untyped-call]
+            reply = stub.CheckIn(check_in_request(self.name), timeout=30)
+            work = reply.assignment if reply.HasField("assignment") else work
+        encoding = draw.choice(ENCODINGS)
+        update = encode(np.frombuffer(an_update(SIZE), "<f4"), encoding)
+        if draw.random() < 0.4:
+            update = mutated(update, draw) or b"\0"
+        header, *chunks = report_messages(
+            work, self.name, update, digest_of(update), 256, encoding=encoding
+        )
+        header.header.report_id = f"r{draw.random()}"
+        if draw.random() < 0.4:
+            distort(draw.choice([header.header.statistics, header.header.payload]), draw)
+            first = header.SerializeToString()
+            self.tally.decoded += 1
+        else:
+            first = self._hostile(header)
+        rest = [chunk.SerializeToString() for chunk in chunks]
+        if draw.random() < 0.2:
+            rest[draw.randrange(len(rest))] = mutated(draw.choice(rest), draw)
+        answer = self.channel.stream_unary(SERVICE + "Report")(iter([first, *rest]), timeout=30)
+        found = pb.ReportReply.FromString(answer)
+        self.tally.verdicts[pb.Verdict.Name(found.verdict)] += 1
+        if found.verdict == pb.VERDICT_ACCEPTED and not sensible(first, update):
+            self.tally.nonsense += 1
 
 
 def main() -> None:
@@ -86,23 +181,28 @@ def main() -> None:
 
 def measure(directory: Path, inputs: int, threads: int, seed: int) -> dict[str, Any]:
     """One run."""
-    tally, over = Tally(), threading.Event()
-    honest_rounds = Counter[str]()
-    with serving(directory, SIZE, SETTINGS, updates=HONEST, rounds=1_000_000) as server:
+    over, honest_rounds = threading.Event(), Counter[str]()
+    with serving(directory, SIZE, SETTINGS, updates=HONEST, rounds=1_000_000, tls=True) as server:
         phones = [
             threading.Thread(target=be_honest, args=(server, f"honest-{i}", over, honest_rounds))
             for i in range(HONEST)
         ]
         for phone in phones:
             phone.start()
-        attack(server, inputs // 10, threads, seed + 1, Tally())
+        attackers = [attacker(server, f"hostile-{number}", seed) for number in range(threads)]
+        attack(attackers, inputs // 10)
+        for each in attackers:
+            each.tally = Tally()
         before = resident_bytes(server.pid)
-        attack(server, inputs, threads, seed, tally)
+        attack(attackers, inputs)
         growth = resident_bytes(server.pid) - before
         alive = Path(f"/proc/{server.pid}").exists()
         over.set()
         for phone in phones:
             phone.join(60)
+    tally = Tally()
+    for each in attackers:
+        tally.add(each.tally)
     return {
         "inputs": inputs,
         "crashes": int(not alive),
@@ -117,145 +217,49 @@ def measure(directory: Path, inputs: int, threads: int, seed: int) -> dict[str, 
     }
 
 
-def attack(server: Served, inputs: int, threads: int, seed: int, tally: Tally) -> None:
-    """Send so many inputs, from several threads, each a client with a line of its own."""
-    lock = threading.Lock()
+def attacker(server: Served, name: str, seed: int) -> Attacker:
+    """An attacker who has enrolled."""
+    return Attacker(
+        server,
+        name,
+        random.Random(f"{seed}|{name}"),
+        server.channel(name),
+        server.enrolment_channel(),
+    )
 
-    def run(number: int) -> None:
-        draw, own = random.Random(f"{seed}|{number}"), Tally()
-        with grpc.insecure_channel(server.address, options=CHANNEL_OPTIONS) as channel:
-            for _ in range(inputs // threads + (number < inputs % threads)):
-                one_input(channel, f"hostile-{number}", draw, own)
-        with lock:
-            tally.codes += own.codes
-            tally.verdicts += own.verdicts
-            tally.decoded += own.decoded
-            tally.nonsense += own.nonsense
 
-    running = [threading.Thread(target=run, args=(number,)) for number in range(threads)]
+def attack(attackers: list[Attacker], inputs: int) -> None:
+    """Send so many inputs, each attacker in a thread of its own."""
+
+    def run(number: int, each: Attacker) -> None:
+        for _ in range(inputs // len(attackers) + (number < inputs % len(attackers))):
+            each.one_input()
+
+    running = [
+        threading.Thread(target=run, args=(number, each)) for number, each in enumerate(attackers)
+    ]
     for thread in running:
         thread.start()
     for thread in running:
         thread.join()
 
 
-def one_input(channel: grpc.Channel, name: str, draw: random.Random, tally: Tally) -> None:
-    """One call with one hostile input."""
-    call = draw.choice([_check_in, _fetch, _status, _report, _report])
+def sensible(first: bytes, update: bytes) -> bool:
+    """Whether a report may be accepted: the statistics of its first message, and its values."""
+    header, config = pb.ReportRequest.FromString(first).header, ServerConfig()
     try:
-        call(channel, name, draw, tally)
-        tally.codes["OK"] += 1
-    except grpc.RpcError as error:
-        tally.codes[error.code().name] += 1  # type: ignore[attr-defined]
-
-
-def _check_in(channel: grpc.Channel, name: str, draw: random.Random, tally: Tally) -> None:
-    sent = hostile(check_in_request(name), draw, tally)
-    channel.unary_unary(SERVICE + "CheckIn")(sent, timeout=30)
-
-
-def _fetch(channel: grpc.Channel, name: str, draw: random.Random, tally: Tally) -> None:
-    request = pb.FetchRequest(client_id=name, digest=draw.choice(["0" * 64, "x", ""]), offset=0)
-    for _ in channel.unary_stream(SERVICE + "Fetch")(hostile(request, draw, tally), timeout=30):
-        pass
-
-
-def _status(channel: grpc.Channel, name: str, draw: random.Random, tally: Tally) -> None:
-    request = pb.ReportStatusRequest(client_id=name, report_id="r")
-    channel.unary_unary(SERVICE + "ReportStatus")(hostile(request, draw, tally), timeout=30)
-
-
-def _report(channel: grpc.Channel, name: str, draw: random.Random, tally: Tally) -> None:
-    stub = fedvoice_pb2_grpc.AggregationStub(channel)  # type: ignore[no-untyped-call]
-    work = pb.Assignment(assignment_id="none", round=1)
-    if draw.random() < 0.5:  # with an assignment the header's checks are reached
-        reply = stub.CheckIn(check_in_request(name), timeout=30)
-        work = reply.assignment if reply.HasField("assignment") else work
-    update = an_update(SIZE)
-    header, *chunks = report_messages(work, name, update, digest_of(update), 256)
-    header.header.report_id = f"r{draw.random()}"
-    first = hostile(header, draw, tally)
-    rest = [chunk.SerializeToString() for chunk in chunks]
-    if draw.random() < 0.3:
-        rest[draw.randrange(len(rest))] = mutated(draw.choice(rest), draw)
-    answer = channel.stream_unary(SERVICE + "Report")(iter([first, *rest]), timeout=30)
-    found = pb.ReportReply.FromString(answer)
-    tally.verdicts[pb.Verdict.Name(found.verdict)] += 1
-    if found.verdict == pb.VERDICT_ACCEPTED and not sensible(first):
-        tally.nonsense += 1
-
-
-def sensible(first: bytes) -> bool:
-    """Whether the statistics of a report's first message may be accepted."""
-    statistics = pb.ReportRequest.FromString(first).header.statistics
-    return check_statistics(statistics, Work.TRAIN, TrainingPlan(), ServerConfig()) is None
-
-
-def hostile(message: Message, draw: random.Random, tally: Tally) -> bytes:
-    """A message with extreme values, or bytes that were one."""
-    if draw.random() < 0.6:
-        distort(message, draw)
-        sent = message.SerializeToString()
-    else:
-        sent = mutated(message.SerializeToString(), draw)
-    try:
-        type(message).FromString(sent)
-        tally.decoded += 1
-    except DecodeError:
-        pass
-    return sent
-
-
-def distort(message: Message, draw: random.Random) -> None:
-    """Set some fields, at any depth, to extreme values."""
-    for each in message.DESCRIPTOR.fields:
-        if draw.random() < 0.25 and not each.is_repeated:
-            if each.message_type is not None:
-                distort(getattr(message, each.name), draw)
-            else:
-                setattr(message, each.name, _extreme(each, draw))
-        elif draw.random() < 0.05 and each.is_repeated and each.message_type is None:
-            entries = [_extreme(each, draw) for _ in range(draw.choice([1, 300, 5000]))]
-            getattr(message, each.name).extend(entries)
-
-
-def _extreme(each: FieldDescriptor, draw: random.Random) -> Any:
-    kinds = FieldDescriptor
-    if each.cpp_type == kinds.CPPTYPE_STRING:
-        return (
-            draw.choice(_TEXTS).encode() if each.type == kinds.TYPE_BYTES else draw.choice(_TEXTS)
-        )
-    if each.cpp_type == kinds.CPPTYPE_DOUBLE:
-        return draw.choice(_REALS)
-    if each.cpp_type == kinds.CPPTYPE_BOOL:
-        return draw.random() < 0.5
-    most = 2**64 if each.cpp_type == kinds.CPPTYPE_UINT64 else 2**32
-    if each.cpp_type == kinds.CPPTYPE_ENUM:
-        most = 16
-    return draw.choice(_NUMBERS) % most
-
-
-def mutated(data: bytes, draw: random.Random) -> bytes:
-    """Bytes changed, cut, repeated or put in between."""
-    found = bytearray(data)
-    for _ in range(draw.randint(1, 4)):
-        at = draw.randrange(len(found) + 1)
-        kind = draw.randrange(4)
-        if kind == 0 and at < len(found):
-            found[at] ^= 1 << draw.randrange(8)
-        elif kind == 1:
-            del found[at:]
-        elif kind == 2:
-            found[at:at] = found[: draw.randrange(32)]
-        else:
-            found[at:at] = draw.randbytes(draw.randrange(16))
-    return bytes(found)
+        values = decode(update, header.payload.encoding, SIZE, "accepted")
+    except FedvoiceError:
+        return False
+    bounded = bool(np.isfinite(values).all() and np.abs(values).max() <= config.max_update_abs)
+    refused = check_statistics(header.statistics, Work.TRAIN, TrainingPlan(), config)
+    return bounded and refused is None
 
 
 def be_honest(server: Served, name: str, over: threading.Event, finished: Counter[str]) -> None:
     """A phone that does what it is asked for."""
     update = an_update(SIZE)
-    with grpc.insecure_channel(server.address, options=CHANNEL_OPTIONS) as channel:
+    with server.channel(name) as channel:
         stub = fedvoice_pb2_grpc.AggregationStub(channel)  # type: ignore[no-untyped-call]
         while not over.is_set():
             reply = stub.CheckIn(check_in_request(name), timeout=30)

@@ -9,12 +9,19 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+import grpc
 import numpy as np
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from fedvoice.protocol.codec import digest_of
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
+from fedvoice.protocol.generated import fedvoice_pb2_grpc
 from fedvoice.protocol.parameters import ParameterTable
 from fedvoice.protocol.task import (
     WEIGHTS_FILE,
@@ -25,6 +32,8 @@ from fedvoice.protocol.task import (
     write_package,
 )
 from fedvoice.protocol.vocabulary import Vocabulary
+from fedvoice.server.security.authority import Authority
+from fedvoice.server.security.invite import make_invitations
 
 PROGRAM = b"not run here"
 CHANNEL_OPTIONS = [("grpc.use_local_subchannel_pool", 1), ("grpc.http2.bdp_probe", 0)]
@@ -36,6 +45,36 @@ class Served:
 
     address: str
     pid: int
+    store: Path
+    enrol_address: str = ""
+    """Empty without TLS."""
+
+    def channel(self, name: str) -> grpc.Channel:
+        """A line of a client's own; with TLS it enrols by this name first."""
+        if not self.enrol_address:
+            return grpc.insecure_channel(self.address, options=CHANNEL_OPTIONS)
+        (invitation,) = make_invitations(self.store, valid_secs=3600)
+        request = certificate_request(name)
+        with self.enrolment_channel() as channel:
+            stub = fedvoice_pb2_grpc.EnrolmentStub(channel)  # type: ignore[no-untyped-call]
+            answer = stub.Enrol(
+                pb.EnrolRequest(token=invitation.token, certificate_request=request), timeout=30
+            )
+        certificate = x509.load_der_x509_certificate(answer.certificate)
+        key = _key().private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        credentials = grpc.ssl_channel_credentials(
+            Authority(self.store).pem, key, certificate.public_bytes(serialization.Encoding.PEM)
+        )
+        return grpc.secure_channel(self.address, credentials, options=CHANNEL_OPTIONS)
+
+    def enrolment_channel(self) -> grpc.Channel:
+        """A line to the address of enrolment."""
+        roots = grpc.ssl_channel_credentials(Authority(self.store).pem)
+        return grpc.secure_channel(self.enrol_address, roots, options=CHANNEL_OPTIONS)
 
     @property
     def cpu_secs(self) -> float:
@@ -54,9 +93,9 @@ class Served:
 
 @contextmanager
 def serving(
-    directory: Path, size: int, settings: str, *, updates: int, rounds: int
+    directory: Path, size: int, settings: str, *, updates: int, rounds: int, tls: bool = False
 ) -> Iterator[Served]:
-    """`fedvoice serve --insecure` with a model of `size` floats; on the same directory it resumes.
+    """`fedvoice serve` with a model of `size` floats; on the same directory it resumes.
 
     Args:
         settings: TOML. updates: of a round.
@@ -68,7 +107,8 @@ def serving(
     command = [sys.executable, "-m", "fedvoice", "serve", "--task", directory / "task"]
     command += ["--store", directory / "store", "--config", directory / "server.toml"]
     command += ["--rounds", rounds, "--cohort-size", updates]
-    command += ["--bind", "127.0.0.1:0", "--insecure", "--linger-secs", 60]
+    command += ["--bind", "127.0.0.1:0", "--linger-secs", 60]
+    command += [] if tls else ["--insecure"]
     command += ["--ready-file", directory / "ready"]
     with subprocess.Popen([str(part) for part in command]) as server:
         try:
@@ -76,7 +116,8 @@ def serving(
                 if server.poll() is not None:
                     raise SystemExit("the server did not start")
                 time.sleep(0.05)
-            yield Served((directory / "ready").read_text().strip(), server.pid)
+            address, *enrol = (directory / "ready").read_text().split()
+            yield Served(address, server.pid, directory / "store", *enrol)
         finally:
             server.terminate()
 
@@ -100,6 +141,19 @@ def write_task(directory: Path, size: int) -> None:
     write_package(directory, manifest, PROGRAM)
 
 
+@cache
+def _key() -> ec.EllipticCurvePrivateKey:
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+@cache
+def certificate_request(name: str) -> bytes:
+    """PKCS #10, DER, for a client of this name; one key for all of a process."""
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    signed = x509.CertificateSigningRequestBuilder().subject_name(subject)
+    return signed.sign(_key(), hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+
+
 def an_update(size: int) -> bytes:
     """Float32 [size], as small as updates are."""
     return np.random.default_rng(0).normal(0, 1e-3, size).astype(np.float32).tobytes()
@@ -115,7 +169,12 @@ def check_in_request(name: str) -> pb.CheckInRequest:
 
 
 def report_messages(
-    work: pb.Assignment, name: str, update: bytes, digest: str, chunk_bytes: int
+    work: pb.Assignment,
+    name: str,
+    update: bytes,
+    digest: str,
+    chunk_bytes: int,
+    encoding: str = "float32",
 ) -> Iterator[pb.ReportRequest]:
     """A report's header and chunks."""
     yield pb.ReportRequest(
@@ -124,7 +183,7 @@ def report_messages(
             assignment_id=work.assignment_id,
             report_id=work.assignment_id,
             round=work.round,
-            payload=pb.Blob(digest=digest, size_bytes=len(update), encoding="float32"),
+            payload=pb.Blob(digest=digest, size_bytes=len(update), encoding=encoding),
             statistics=pb.Statistics(examples=10, steps=1, planned_memory_bytes=1),
         )
     )

@@ -119,6 +119,8 @@ def _sqlite(path: Path, synchronous: str) -> Engine:
         cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute(f"PRAGMA synchronous={synchronous}")
         cursor.execute("PRAGMA busy_timeout=10000")
+        # Of each thread's connection: with 2 MB, as by default, a server grows for days.
+        cursor.execute("PRAGMA cache_size=-256")
         cursor.close()
 
     return engine

@@ -20,5 +20,13 @@ def test_hostile_inputs_harm_nobody(tmp_path: Path) -> None:
     assert found["honest_updates"] >= HONEST
     # They get further than the decoding of messages, and into reports.
     assert found["decoded_share"] >= 0.5
-    assert {"INVALID_ARGUMENT", "OK", "NOT_FOUND"} <= set(found["codes"])
-    assert {"VERDICT_UNKNOWN_ASSIGNMENT", "VERDICT_LATE"} <= set(found["verdicts"])
+    codes = set(found["codes"])
+    for call in ("check_in", "fetch", "status", "report", "enrol", "renew"):
+        assert f"{call} INVALID_ARGUMENT" in codes
+    assert {"check_in OK", "status OK", "report OK", "renew OK", "fetch NOT_FOUND"} <= codes
+    # Another's name, and guessed tokens.
+    assert {"check_in PERMISSION_DENIED", "enrol PERMISSION_DENIED"} <= codes
+    assert "enrol RESOURCE_EXHAUSTED" in codes
+    reached = {"ACCEPTED", "UNKNOWN_ASSIGNMENT", "WRONG_DIGEST", "WRONG_SHAPE"}
+    reached |= {"INVALID_STATISTICS", "WRONG_OFFSET"}
+    assert {f"VERDICT_{name}" for name in reached} <= set(found["verdicts"])
