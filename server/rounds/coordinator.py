@@ -289,6 +289,8 @@ class Coordinator:
     def _resume(self) -> None:
         stored = self._record.read()
         self._model.load(stored.committed)
+        own = (self.job.manifest_blob, self.job.program_blob, self._model.blob)
+        self._blobs.retain({blob.digest for blob in own})
         self._norms = stored.norms
         if stored.open_round is None:
             self._state = RoundState(RoundRules(self.job.name, 0, Work.TRAIN, 0, 0, 1, 1, 1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 
@@ -74,6 +75,25 @@ def test_phones_of_0_1_0_say_no_encodings_and_know_six(lab: Lab) -> None:
     _, address = lab.serve(lab.package(), cohort_size=1, download_encoding="int8+zstd")
     phone = lab.phone(address, "phone")
     assert phone.stub.CheckIn(said([])).assignment.weights.encoding == "int8+zstd"
+
+
+def test_after_a_change_of_encoding_phones_are_given_the_new_reference_alone(lab: Lab) -> None:
+    package = lab.package()
+    server, address = lab.serve(package, cohort_size=1, rounds=1)
+    before = lab.phone(address, "phone").wait_for_work()
+    server.stop()
+    again, address = lab.serve(package, cohort_size=1, rounds=1, download_encoding="int8")
+    phone = lab.phone(address, "phone")
+    assert before is not None
+    with pytest.raises(grpc.RpcError) as caught:
+        phone.fetch(before.weights.digest, before.assignment_id)
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+    after = phone.wait_for_work()
+    assert after is not None
+    assert after.assignment_id == before.assignment_id
+    assert phone.fetch(after.weights.digest) == encode(package.weights(), "int8")
+    kept = {blob.digest for blob in (after.manifest, after.program, after.weights)}
+    assert {path.name for path in (again.store_dir / "blobs").iterdir()} == kept
 
 
 def small_package(directory: Path, weights: FlatVector | None = None) -> TaskPackage:

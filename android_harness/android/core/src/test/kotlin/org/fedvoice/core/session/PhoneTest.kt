@@ -130,7 +130,12 @@ class PhoneTest {
     fun `a phone says what it can decode, and gives its place back for anything else`() {
         link.checkIns += assignment(weights = blob(WEIGHTS, "int4"))
         assertEquals(ErrorCode.BAD_ENCODING, fails().code)
-        assertEquals(Codec.ENCODINGS, link.checkedIn.single().capabilities.encodingsList)
+        assertEquals(
+            Codec.ENCODINGS,
+            link.checkedIn
+                .single()
+                .capabilities.encodingsList,
+        )
         assertEquals(
             0,
             link.reports
