@@ -1,8 +1,9 @@
 """The federated algorithm: its state, and the pure functions that advance it by a round.
 
     state = algorithm.init(weights)
-    plan = algorithm.plan_for(state.number + 1)
-    ... clients train by the plan; each update: `check_statistics`, `check_facts`, `chain.fold`
+    plan, reference = algorithm.plan_for(state.number + 1), algorithm.reference(state)
+    ... clients train from the reference by the plan; each update: `check_statistics`,
+    `check_facts`, `chain.fold`
     state = algorithm.apply(state, algorithm.delta(total, spooled), number)
     state, row = algorithm.account(state, number, accepted, ...)
 
@@ -25,6 +26,7 @@ from fedvoice.algorithm.influence import FEWEST, NormHistory, norm_bound, weight
 from fedvoice.algorithm.links import Spooled
 from fedvoice.algorithm.optimizers import OptimizerState
 from fedvoice.algorithm.plan_schedule import plan_for_round
+from fedvoice.algorithm.reference import Reference, reference_of
 from fedvoice.algorithm.rounds import RoundRules, Started, goal_of
 from fedvoice.algorithm.settings import AlgorithmConfig
 from fedvoice.protocol.parameters import FlatVector, ParameterTable
@@ -65,6 +67,14 @@ class FederatedAlgorithm:
     def plan_for(self, number: int) -> TrainingPlan:
         """The plan of round `number` (from 1)."""
         return plan_for_round(self.config.plan_schedule, self.plan, number, self.config.rounds)
+
+    def reference(self, state: AlgorithmState) -> Reference:
+        """What clients are given of `state`, to train from or to evaluate.
+
+        Raises:
+            FedvoiceError: `not-finite` if the encoding cannot hold a weight.
+        """
+        return reference_of(state.weights, self.config.download_encoding)
 
     @cached_property
     def chain(self) -> Chain:

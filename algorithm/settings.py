@@ -12,6 +12,7 @@ from fedvoice.algorithm.bounds import MAX_LOSS, MAX_MEMORY_BYTES, MAX_TRAIN_SECS
 from fedvoice.algorithm.doors import SERVER_OPTIMIZERS, UPDATE_LINKS
 from fedvoice.algorithm.plan_schedule import PlanSchedule
 from fedvoice.algorithm.rates import RateSchedule
+from fedvoice.protocol.codec import ENCODINGS
 
 GRID_HEADROOM_BITS = 62
 """Sums of weighted grid values stay within +-2^62, one bit below what int64 holds."""
@@ -90,6 +91,10 @@ class AlgorithmConfig(BaseModel):
     links: tuple[LinkConfig, ...] = ()
     """Steps between a checked update and the sum, in order; none: weighted by n_k."""
     optimizer: OptimizerConfig = OptimizerConfig()
+    download_encoding: str = "float32"
+    """How weights go out: float32, float16, int8, or one of these with +zstd. All clients of a
+    round train from the same decoded weights; the server keeps its own in float32
+    (`algorithm.reference`)."""
     evaluate_every: int = Field(default=0, ge=0)
     """Rounds between evaluations on all clients with test examples; 0: never. If not 0 the last
     round is evaluated too."""
@@ -125,6 +130,13 @@ class AlgorithmConfig(BaseModel):
     """Most memory that a client may say it planned or measured; by default what phones have."""
     max_train_secs: float = Field(default=MAX_TRAIN_SECS, gt=0)
     """Longest training that a client may say it did."""
+
+    @field_validator("download_encoding")
+    @classmethod
+    def _known_encoding(cls, value: str) -> str:
+        if value not in ENCODINGS:
+            raise ValueError(f"must be one of {', '.join(ENCODINGS)}")
+        return value
 
     @property
     def places(self) -> int:

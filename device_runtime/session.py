@@ -33,7 +33,7 @@ from fedvoice.device_runtime.outbox import AssignmentFile, HeldAssignment, Outbo
 from fedvoice.device_runtime.outcomes import REACTIONS, Happened, Outcome, Reaction, SessionSettings
 from fedvoice.device_runtime.store import ExampleStore, Split
 from fedvoice.device_runtime.work import PhoneWork, give_up, perform
-from fedvoice.protocol.codec import decode
+from fedvoice.protocol.codec import ENCODINGS, decode
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.parameters import FlatVector
@@ -281,6 +281,7 @@ class Phone:
             test_examples=self._store.count(Split.TEST),
             operators=self._settings.operators,
             client_rules=self._client_rules(),
+            encodings=ENCODINGS,
         )
 
     def _client_rules(self) -> tuple[str, ...]:

@@ -19,6 +19,8 @@ from fedvoice.protocol.parameters import FlatVector
 from fedvoice.protocol.quantised import dequantise, quantise, quantised_bytes
 
 ENCODINGS = ("float32", "float32+zstd", "float16", "float16+zstd", "int8", "int8+zstd")
+ENCODINGS_OF_0_1_0 = ENCODINGS
+"""Those of phones that do not say which they know."""
 CHUNK_BYTES = 256 * 1024
 """Size of the chunks in which blobs travel."""
 

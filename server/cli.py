@@ -61,6 +61,13 @@ def serve(
         ),
     ] = False,
     cohort_size: Annotated[int | None, typer.Option(help="Updates per round (K). [10]")] = None,
+    download_encoding: Annotated[
+        str | None,
+        typer.Option(
+            help="How weights go to phones: float32, float16 (a half of the bytes), int8 (a "
+            "quarter), each also with +zstd. [float32]"
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Draws the cohorts. [0]")] = None,
     ready_file: Annotated[
         Path | None,
@@ -119,6 +126,7 @@ def serve(
         "rounds": rounds,
         "bind": bind,
         "cohort_size": cohort_size,
+        "download_encoding": download_encoding,
         "seed": seed,
     }
     given |= {"enrol_bind": enrol_bind, "names": name, "insecure": insecure or None}

@@ -42,6 +42,13 @@ def simulate(
     data_limit: Annotated[
         int | None, typer.Option(help="Data limit L: most examples of a client a round; 0: all.")
     ] = None,
+    download_encoding: Annotated[
+        str | None,
+        typer.Option(
+            help="How weights go to phones: float32, float16 (a half of the bytes), int8 (a "
+            "quarter), each also with +zstd."
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, cohorts and clients.")] = None,
     processes: Annotated[
         int | None, typer.Option(help="Processes that the phones share.", min=1)
@@ -91,6 +98,7 @@ def simulate(
             "data.holdout_speakers": holdout_speakers,
             "server.rounds": rounds,
             "server.cohort_size": cohort_size,
+            "server.download_encoding": download_encoding,
             "plan.data_limit": data_limit,
             "fleet.processes": processes,
             "fleet.phones": parse_counts(phones) if phones else None,

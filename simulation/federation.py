@@ -137,8 +137,9 @@ class Federation:
         """One training round, and the evaluation that follows it."""
         began = time.monotonic()
         number, after_round = state.number + 1, state.algorithm
+        reference = self.algorithm.reference(state.algorithm)
         started = self._started(number, state.norms)
-        with self._work(number, state.weights, started) as work:
+        with self._work(number, reference.weights, started) as work:
             ended, total, reports = self._train(work, started)
             if ended.phase is rounds.Phase.COMMITTING:
                 delta = self.algorithm.delta(total, spooled_updates(work, reports))
@@ -151,7 +152,7 @@ class Federation:
             after_round,
             number,
             [report.statistics for report in accepted],
-            bytes_down=len(reports) * self.manifest.parameters.weights_bytes,
+            bytes_down=len(reports) * len(reference.data),
             bytes_up=sum(report.payload_bytes for report in reports),
         )
         row = result_of(account, number, f"{ended.phase}, {ended.ending}", began)

@@ -33,10 +33,12 @@ def within_budget(trial: Trial, manifest: TaskManifest, population: Population) 
             byte_steps.append(len(course.steps) * course.planned_memory_bytes(manifest, trial.plan))
     clients = min(server.cohort_size, len(population.client_ids))
     mean = sum(byte_steps) / max(1, len(byte_steps))
-    table = manifest.parameters
     # Savings by compression are not spent.
-    up = plain_bytes(trial.plan.update_encoding, table.total_size)
-    round_bytes = clients * (table.weights_bytes + up + server.alpha * mean)
+    down, up = (
+        plain_bytes(encoding, manifest.parameters.total_size)
+        for encoding in (server.download_encoding, trial.plan.update_encoding)
+    )
+    round_bytes = clients * (down + up + server.alpha * mean)
     rounds = max(1, int(settings.cfmq_budget_bytes / round_bytes))
     return server.model_copy(update={"rounds": rounds})
 

@@ -76,20 +76,22 @@ class CheckInRequest(_message.Message):
     def __init__(self, client_id: _Optional[str] = ..., capabilities: _Optional[_Union[Capabilities, _Mapping]] = ..., conditions: _Optional[_Union[Conditions, _Mapping]] = ..., cached_digests: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Capabilities(_message.Message):
-    __slots__ = ("runtime_version", "protocol_version", "train_examples", "test_examples", "operators", "client_rules")
+    __slots__ = ("runtime_version", "protocol_version", "train_examples", "test_examples", "operators", "client_rules", "encodings")
     RUNTIME_VERSION_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
     TRAIN_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     TEST_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     OPERATORS_FIELD_NUMBER: _ClassVar[int]
     CLIENT_RULES_FIELD_NUMBER: _ClassVar[int]
+    ENCODINGS_FIELD_NUMBER: _ClassVar[int]
     runtime_version: str
     protocol_version: int
     train_examples: int
     test_examples: int
     operators: _containers.RepeatedScalarFieldContainer[str]
     client_rules: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, runtime_version: _Optional[str] = ..., protocol_version: _Optional[int] = ..., train_examples: _Optional[int] = ..., test_examples: _Optional[int] = ..., operators: _Optional[_Iterable[str]] = ..., client_rules: _Optional[_Iterable[str]] = ...) -> None: ...
+    encodings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, runtime_version: _Optional[str] = ..., protocol_version: _Optional[int] = ..., train_examples: _Optional[int] = ..., test_examples: _Optional[int] = ..., operators: _Optional[_Iterable[str]] = ..., client_rules: _Optional[_Iterable[str]] = ..., encodings: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Conditions(_message.Message):
     __slots__ = ("charging", "idle", "unmetered", "battery_percent", "free_storage_bytes", "free_memory_bytes", "overridden")

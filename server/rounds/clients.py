@@ -8,7 +8,9 @@ from collections import OrderedDict
 from fedvoice.algorithm.federated import FederatedAlgorithm
 from fedvoice.algorithm.influence import NormHistory
 from fedvoice.algorithm.rounds import RoundRules, Started, Work, draw_cohort
+from fedvoice.protocol.codec import ENCODINGS_OF_0_1_0
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
+from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.server.config import Gates, ServerConfig
 from fedvoice.server.rounds.pace import invitation_secs
 from fedvoice.server.store.database import Store
@@ -30,11 +32,15 @@ class ClientRegistry:
         config: ServerConfig,
         operators: tuple[str, ...],
         now: float,
-        client_rule: str = "",
+        plan: TrainingPlan | None = None,
     ) -> None:
         self._store, self._config, self._operators = store, config, set(operators)
-        self._client_rule = client_rule
-        needs = {"operators": sorted(operators), "client_rule": client_rule}
+        plan = plan or TrainingPlan()
+        self._client_rule = plan.client_rule
+        self._encodings = {config.download_encoding, plan.update_encoding} - {"float32"}
+        needs = {"operators": sorted(operators), "client_rule": plan.client_rule}
+        if self._encodings:  # a job without them needs what it needed in earlier versions
+            needs["encodings"] = sorted(self._encodings)
         stored = store.meta().get(_NEEDS_META)
         self._unasked: set[str] = set()
         """Clients that have not called since what the job needs was changed."""
@@ -141,7 +147,10 @@ class ClientRegistry:
             return f"operators {', '.join(sorted(missing))}"
         rule = self._client_rule
         # An empty list is also what phones say that are too old to know of rules.
-        return f"client rule {rule}" if rule and rule not in capabilities.client_rules else ""
+        if rule and rule not in capabilities.client_rules:
+            return f"client rule {rule}"
+        unknown = self._encodings - set(capabilities.encodings or ENCODINGS_OF_0_1_0)
+        return f"encoding {', '.join(sorted(unknown))}" if unknown else ""
 
     def forget_who_is_there(self) -> None:
         """After an abandoned round a new one waits until enough phones have called again."""

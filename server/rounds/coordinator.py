@@ -58,9 +58,7 @@ class Coordinator:
         self._record = RoundRecord(store, job, self.traffic)
         self._sum = RoundSum(job, blobs)
         self._changed = threading.Condition(threading.RLock())
-        self._clients = ClientRegistry(
-            store, job.config, job.manifest.operators, clock(), job.plan.client_rule
-        )
+        self._clients = ClientRegistry(store, job.config, job.manifest.operators, clock(), job.plan)
         self.on_round_over: Callable[[RoundRules], None] = lambda rules: None
         """Told, under the lock, that a round takes no more reports."""
         self._durations: dict[Work, float] = {}
@@ -308,6 +306,8 @@ class Coordinator:
     def _resume(self) -> None:
         stored = self._record.read()
         self._model.load(stored.committed)
+        own = (self.job.manifest_blob, self.job.program_blob, self._model.blob)
+        self._blobs.retain({blob.digest for blob in own})
         self._norms = stored.norms
         if stored.open_round is None:
             self._state = RoundState(RoundRules(self.job.name, 0, Work.TRAIN, 0, 0, 1, 1, 1))
@@ -406,7 +406,7 @@ class Coordinator:
             rules_for(self.job.config, self.job.name, *coming),
             invitation_secs=pace.invitation_secs(self.job.config, self._clients.active),
         )
-        self._state = self._record.opened(rules)
+        self._state = self._record.opened(rules, self._model.blob.size_bytes)
         self._start_if_ready(self._clock())
 
     def _finish_if_last(self, last: tuple[int, Work] | None) -> None:

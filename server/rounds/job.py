@@ -69,11 +69,12 @@ class Job:
             weights=weights,
         )
 
-    def books(self, number: int) -> dict[str, float]:
-        """What the ledger needs besides the reports of round `number`."""
+    def books(self, number: int, weights_bytes: int) -> dict[str, float]:
+        """What the ledger needs besides the reports of round `number`. weights_bytes: as a client
+        downloads them."""
         plan = self.plan_for(number)
         return {
-            "weights_bytes": self.manifest.parameters.weights_bytes,
+            "weights_bytes": weights_bytes,
             "local_epochs": plan.local_epochs,
             "batch_size": plan.batch_size,
             "alpha": self.config.alpha,

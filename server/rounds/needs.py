@@ -14,7 +14,8 @@ def round_bytes(job: Job) -> int:
     its places. (The weights it ends with are written whatever the quota says.)"""
     update = largest_payload_bytes(job.plan.update_encoding, job.size)
     task = job.program_blob.size_bytes + job.manifest_blob.size_bytes
-    return task + job.manifest.parameters.weights_bytes + job.config.places * update
+    weights = largest_payload_bytes(job.config.download_encoding, job.size)
+    return task + weights + job.config.places * update
 
 
 def check_quota(job: Job, blobs: BlobStore) -> None:

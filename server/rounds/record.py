@@ -55,6 +55,8 @@ class RoundRecord:
         """Rounds whose norms the next round's bound follows from, the latest one last."""
         self._unsummed: list[StoredRound] = []
         """Rounds of a version that stored no sums: they have their rows alone."""
+        self._weights_bytes = 0
+        """Of the open round: its model is not the present one any more when it is closed."""
 
     @property
     def best(self) -> int | None:
@@ -75,6 +77,7 @@ class RoundRecord:
         last = stored[-1] if stored else None
         if last is None or last.phase in (Phase.COMMITTED, Phase.ABANDONED):
             return Stored(committed, (last.number, Work(last.work)) if last else None, None, norms)
+        self._weights_bytes = last.books["weights_bytes"]
         state = RoundState(RoundRules(**{**last.rules, "work": Work(last.work)}))
         for fields in self._store.journal():
             state, _ = rounds.step(state, rounds.event_from_dict(fields))
@@ -134,8 +137,10 @@ class RoundRecord:
             traffic=self._traffic.drain() if report is not None else (),
         )
 
-    def opened(self, rules: RoundRules) -> RoundState:
-        """Record a new round, with an empty journal."""
+    def opened(self, rules: RoundRules, weights_bytes: int) -> RoundState:
+        """Record a new round, with an empty journal. weights_bytes: as its clients download
+        them."""
+        self._weights_bytes = weights_bytes
         self._store.open_round(
             StoredRound(
                 number=rules.number,
@@ -143,7 +148,7 @@ class RoundRecord:
                 phase=Phase.SELECTING,
                 ending="",
                 rules=asdict(rules),
-                books=self._job.books(rules.number),
+                books=self._job.books(rules.number, weights_bytes),
             )
         )
         return RoundState(rules)
@@ -151,7 +156,7 @@ class RoundRecord:
     def closed(self, state: RoundState, ended_secs: float, weights_digest: str) -> Future[None]:
         """Record how a round ended."""
         number, work = state.rules.number, state.rules.work
-        books = self._job.books(number)
+        books = self._job.books(number, self._weights_bytes)
         sums = closing_sums(self._store, number, work, books)
         if work is Work.EVALUATE:
             self._compare(number, Evaluated(**sums))

@@ -86,6 +86,12 @@ class BlobStore:
         if path is not None:
             self._delete(path)
 
+    def retain(self, digests: set[str]) -> None:
+        """Delete all other blobs: a crash, or changed settings, leave some behind."""
+        for path in self._blobs.iterdir():
+            if path.name not in digests:
+                self._delete(path)
+
     def received_bytes(self, key: str) -> int:
         """Bytes of an upload on the disk for certain; 0 if there is none."""
         try:

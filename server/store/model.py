@@ -17,15 +17,12 @@ from safetensors.numpy import load_file, save_file
 
 from fedvoice.algorithm.federated import AlgorithmState, FederatedAlgorithm
 from fedvoice.algorithm.optimizers import OptimizerState
-from fedvoice.protocol.codec import encode
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.parameters import FlatVector, ParameterTable
 from fedvoice.protocol.task import WEIGHTS_FILE, load_weights, save_weights
 from fedvoice.server.store.blobs import BlobStore
 from fedvoice.server.store.files import replace_file
 from fedvoice.server.store.retention import surplus_weights
-
-WEIGHTS_ENCODING = "float32"
 
 
 class ModelFiles:
@@ -83,7 +80,11 @@ class ModelFiles:
 
 
 class CurrentModel:
-    """The model that clients are given: in memory, on disk, and as a blob."""
+    """The model: in memory and on disk as float32, and as the blob that clients are given.
+
+    The blob is the reference of the float32 weights (`algorithm.reference`) and is made of them
+    again after a restart, to the bit: they hold what its rounding left out.
+    """
 
     def __init__(self, files: ModelFiles, blobs: BlobStore, algorithm: FederatedAlgorithm) -> None:
         self._files, self._blobs, self._algorithm = files, blobs, algorithm
@@ -99,7 +100,7 @@ class CurrentModel:
         written durably. Returns the new weights' digest.
 
         Raises:
-            FedvoiceError: `store-full`.
+            FedvoiceError: `store-full`; `not-finite` if `download_encoding` cannot hold a weight.
         """
         model = self._algorithm.apply(self._model, delta, number)
         self._files.save(model)
@@ -118,10 +119,12 @@ class CurrentModel:
         self._files.drop_past(kept, best)
 
     def _install(self, model: AlgorithmState) -> None:
-        data = encode(model.weights, WEIGHTS_ENCODING)
+        reference = self._algorithm.reference(model)
         self._model = model
         self.blob = pb.Blob(
-            digest=self._blobs.put(data), size_bytes=len(data), encoding=WEIGHTS_ENCODING
+            digest=self._blobs.put(reference.data),
+            size_bytes=len(reference.data),
+            encoding=reference.encoding,
         )
 
 

@@ -89,6 +89,7 @@ MESSAGES: dict[str, tuple[str, dict[str, Any]]] = {
                 "train_examples": 300,
                 "test_examples": 0,
                 "operators": ["aten::add.out", "aten::mm.out"],
+                "encodings": list(ENCODINGS),
             },
             "conditions": {
                 "charging": True,

@@ -49,11 +49,11 @@ def blob(data: bytes, encoding: str = "") -> pb.Blob:
 class Story:
     """A script over one task; assignments in order, then the end."""
 
-    def __init__(self, package: TaskPackage) -> None:
-        self.package = package
+    def __init__(self, package: TaskPackage, encoding: str = "float32") -> None:
+        self.package, self.encoding = package, encoding
         self.program = package.program_path.read_bytes()
         self.manifest = (package.directory / "task.json").read_bytes()
-        self.weights = encode(package.weights(), "float32")
+        self.weights = encode(package.weights(), encoding)
         blobs = {digest_of(data): data for data in (self.manifest, self.program, self.weights)}
         self.script = Script(blobs=blobs)
 
@@ -68,7 +68,7 @@ class Story:
                     plan=PLAN.to_message(),
                     manifest=blob(self.manifest),
                     program=blob(self.program),
-                    weights=blob(self.weights, "float32"),
+                    weights=blob(self.weights, self.encoding),
                 )
             )
         )
@@ -121,6 +121,7 @@ def facts(message: Any) -> tuple[Any, ...]:
             capabilities.train_examples,
             capabilities.test_examples,
             list(capabilities.operators),
+            list(capabilities.encodings),
             (now.charging, now.idle, now.unmetered, now.battery_percent),
             list(message.cached_digests),
         )
@@ -225,6 +226,22 @@ def test_broken_lines_are_mended_alike(
     pauses = [[line for line in heard.log if "again in" in line] for heard in (python, kotlin)]
     assert pauses[0] == pauses[1]
     assert len(pauses[0]) >= 4
+    same_updates(python, kotlin, task.manifest.parameters.total_size)
+
+
+@pytest.mark.parametrize("encoding", ["float16", "int8+zstd"])
+def test_both_train_from_the_reference_that_they_decode(
+    task: TaskPackage, manifest: Path, tmp_path: Path, encoding: str
+) -> None:
+    def write() -> Story:
+        story = Story(task, encoding)
+        story.assign(1)
+        story.end()
+        return story
+
+    python, kotlin = both(write, tmp_path, manifest)
+    assert python.code == kotlin.code == 0
+    assert [facts(m) for m in kotlin.messages] == [facts(m) for m in python.messages]
     same_updates(python, kotlin, task.manifest.parameters.total_size)
 
 

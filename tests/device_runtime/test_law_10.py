@@ -14,6 +14,7 @@ IDENTIFIERS = {
     "Capabilities.runtime_version",
     "Capabilities.operators",
     "Capabilities.client_rules",
+    "Capabilities.encodings",
     "FetchRequest.digest",
     "FetchRequest.client_id",
     "FetchRequest.assignment_id",

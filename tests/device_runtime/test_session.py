@@ -13,7 +13,8 @@ from fedvoice.device_runtime.examples import FeatureCache, LocalExamples
 from fedvoice.device_runtime.outcomes import Happened
 from fedvoice.device_runtime.store import NewExample, Split
 from fedvoice.device_runtime.trainer import train
-from fedvoice.protocol.codec import decode
+from fedvoice.protocol.codec import ENCODINGS, decode, digest_of, encode
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from tests.device_runtime.hut import (
     MANIFEST,
@@ -24,6 +25,7 @@ from tests.device_runtime.hut import (
     Hut,
     a_recording,
     assignment,
+    blob,
 )
 from tests.device_runtime.scripted_server import ScriptedServer
 from tests.device_runtime.tiny import TinyEngine
@@ -60,6 +62,37 @@ def test_a_round_of_training(hut: Hut, server: ScriptedServer) -> None:
     assert outcome.attempts == 1 + 3 + 1
     assert hut.phone.run_once().happened is Happened.NO_WORK
     assert len(server.reports) == 1
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_whatever_weights_are_sent_as_a_phone_trains_from_what_they_decode_to(
+    hut: Hut, server: ScriptedServer, encoding: str
+) -> None:
+    sent = encode(WEIGHTS, encoding)
+    server.script.blobs[digest_of(sent)] = sent
+    server.script.check_ins.append(assignment(weights=blob(sent, encoding)))
+    assert hut.phone.run_once().happened is Happened.TRAINED
+    ((_, payload),) = server.reports
+
+    engine, examples = TinyEngine(MANIFEST), hut.store.examples(Split.TRAIN)
+    local = LocalExamples(engine, hut.store, examples, FeatureCache())
+    reference = decode(sent, encoding, WEIGHTS.size, "")
+    alone = train(engine, local, PLAN, reference, client_id="phone-1", round_number=4)
+    assert alone.delta is not None
+    np.testing.assert_array_equal(decode(payload, "float32", WEIGHTS.size, ""), alone.delta)
+
+
+def test_a_phone_says_what_it_can_decode_and_gives_its_place_back_for_anything_else(
+    hut: Hut, server: ScriptedServer
+) -> None:
+    server.script.check_ins.append(assignment(weights=blob(encode(WEIGHTS, "float32"), "int4")))
+    with pytest.raises(FedvoiceError) as caught:
+        hut.phone.run_once()
+    assert caught.value.code is ErrorCode.BAD_ENCODING
+    (request,) = (m for m in server.messages if isinstance(m, pb.CheckInRequest))
+    assert tuple(request.capabilities.encodings) == ENCODINGS
+    ((header, _),) = server.reports
+    assert header.statistics.steps == 0
 
 
 def test_what_a_phone_holds_is_not_fetched_again(hut: Hut, server: ScriptedServer) -> None:

@@ -55,6 +55,22 @@ def test_law_4_a_server_killed_at_any_step_ends_with_the_same_model(make_scene, 
     scene.check_counted_once()
 
 
+@only("python")
+def test_law_4_an_int8_reference_outlives_a_server_that_is_killed_in_the_commit(make_scene):
+    """Phones train from the reference, so another one would end in another model."""
+    more = 'download_encoding = "int8"'
+    calm = make_scene(more=more)
+    calm.start_phones()
+    undisturbed = calm.finish()
+
+    scene = make_scene(more=more, point=SERVER_POINTS["model written, round open"])
+    scene.start_phones()
+    wait_until(scene.server_ended, "the server's death in the commit")
+    scene.start_server()
+    assert scene.finish() == undisturbed
+    scene.check_counted_once()
+
+
 @only("kotlin")
 def test_law_4_a_phone_outlives_a_server_that_is_killed_at_every_step(make_scene):
     # Those in the commit apart from each other: a server that starts commits what it finds.

@@ -158,6 +158,19 @@ def test_law_7_partial_batches_cost_more_than_the_formula_says() -> None:
     assert state.rows[-1].analytic_cfmq_bytes < state.cost.total_bytes
 
 
+@pytest.mark.parametrize("encoding", ["float16", "int8"])
+def test_compressed_downloads_are_booked_at_the_size_they_have(encoding: str) -> None:
+    clients = make_clients([3, 3])
+    plain, small = (
+        run(federation(clients, download_encoding=each)).rows[-1] for each in ("float32", encoding)
+    )
+    assert small.bytes_up == plain.bytes_up
+    part = {"float16": 0.5, "int8": 0.25}[encoding]
+    assert part <= small.bytes_down / plain.bytes_down < part * 1.2  # scales of int8 are extra
+    saved = 4 * (plain.bytes_down - small.bytes_down)
+    assert plain.cfmq_communication_bytes - small.cfmq_communication_bytes == saved
+
+
 def test_compressed_updates_are_booked_at_the_size_they_have() -> None:
     plan = PLAN.model_copy(update={"update_encoding": "int8"})
     clients = make_clients([3, 3])

@@ -32,8 +32,20 @@ SETTINGS = {
 }
 
 
+@pytest.fixture
+def tasks_dir(experiment: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With the exported task of these trials."""
+    settings = load_experiment(experiment, SETTINGS).trials("f")[0].settings
+    export = export_config(settings.data, settings.task, "experiment")
+
+    def make(folder: Path) -> None:
+        exported_task(export, folder, lambda what: None)
+
+    return once(tmp_path_factory, "laboratory-tasks", make)
+
+
 def test_law_9_phones_and_both_engines_come_to_the_same_model(
-    experiment: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+    experiment: Path, tmp_path: Path, tasks_dir: Path
 ) -> None:
     trials = {
         kind: load_experiment(experiment, {**SETTINGS, "engine": kind.value}).trials("f")[0]
@@ -41,11 +53,6 @@ def test_law_9_phones_and_both_engines_come_to_the_same_model(
     }
     settings = trials[EngineKind.FAST].settings
     export = export_config(settings.data, settings.task, "experiment")
-
-    def make(folder: Path) -> None:
-        exported_task(export, folder, lambda what: None)
-
-    tasks_dir = once(tmp_path_factory, "laboratory-tasks", make)
     task = exported_task(export, tasks_dir, lambda what: None)
     outcomes: dict[EngineKind, Outcome] = {}
     deltas: dict[EngineKind, FlatVector] = {}
@@ -75,3 +82,36 @@ def test_law_9_phones_and_both_engines_come_to_the_same_model(
     assert in_process == 2 * clients * task.manifest.parameters.weights_bytes
     assert in_process < phones[-1].cfmq_communication_bytes
     assert trials[EngineKind.FAST].server.rounds == len(phones) == 4
+
+
+def test_law_9_emulated_phones_train_from_the_reference_that_a_simulation_trains_from(
+    experiment: Path, tmp_path: Path, tasks_dir: Path
+) -> None:
+    rows, weights = {}, {}
+    for kind in (EngineKind.PHONES, EngineKind.FAST):
+        changes = {"engine": kind.value, "server.download_encoding": "float16"}
+        trial = load_experiment(experiment, {**SETTINGS, **changes}).trials("f")[0]
+        settings = trial.settings
+        export = export_config(settings.data, settings.task, "experiment")
+        task = exported_task(export, tasks_dir, lambda what: None)
+        folder = tmp_path / kind.value
+        outcome = run_trial(trial, folder, tasks_dir, lambda progress: None, lambda: False)
+        rows[kind] = outcome.results.rounds
+        weights[kind] = load_weights(folder / WEIGHTS_FILE, task.manifest.parameters)
+        initial, table = task.initial_weights(trial.seed), task.manifest.parameters
+    phones, fast = rows[EngineKind.PHONES], rows[EngineKind.FAST]
+    for name in ("clients", "examples", "steps", "memory_bytes"):
+        assert [getattr(r, name) for r in fast] == [getattr(r, name) for r in phones], name
+    assert [r.loss for r in fast] == pytest.approx([r.loss for r in phones], rel=1e-3)
+    # Weights that differ in a last bit may be rounded apart.
+    moved = np.linalg.norm(weights[EngineKind.FAST] - initial)
+    assert np.linalg.norm(weights[EngineKind.PHONES] - weights[EngineKind.FAST]) < 1e-2 * moved
+    # Weights down as float16, updates up as float32.
+    for row in fast:
+        assert (row.bytes_down, row.bytes_up) == (
+            row.clients * table.weights_bytes // 2,
+            row.clients * table.weights_bytes,
+        )
+    for row, own in zip(phones, fast, strict=True):
+        assert row.bytes_down < 0.6 * row.bytes_up
+        assert own.bytes_down < row.bytes_down

@@ -57,6 +57,7 @@ STATEFUL = {
     "plan.data_limit": 4,
     "plan.spec_augment": {"time_masks": 1, "time_mask_frames": 8},
     "plan.update_encoding": "int8",
+    "server.download_encoding": "int8",
     "server.optimizer": {"name": "yogi", "rate": 0.05, "schedule": "cosine"},
     "server.evaluate_first": True,
 }
@@ -240,6 +241,14 @@ def test_a_budget_pays_for_the_clients_there_are_at_the_weight_that_alpha_gives_
     # Two steps a client, each of mu = weights (there is no arena here); and weights down and up.
     whole, bytes_alone = (rounds_paid(experiment, alpha=alpha) for alpha in (1.0, 0.0))
     assert bytes_alone == pytest.approx(2 * whole, abs=1)  # whole rounds
+
+
+def test_a_budget_pays_for_more_rounds_of_smaller_downloads(experiment: Path) -> None:
+    plain, down = (
+        rounds_paid(experiment, alpha=0.0, download_encoding=encoding)
+        for encoding in ("float32", "float16")
+    )
+    assert down == pytest.approx(plain * 4 / 3, abs=1)
 
 
 def test_a_different_seed_is_a_different_run(experiment: Path, tmp_path: Path) -> None:

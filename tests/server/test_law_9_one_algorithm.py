@@ -17,7 +17,7 @@ from fedvoice.algorithm.doors import SERVER_OPTIMIZERS, UPDATE_LINKS
 from fedvoice.algorithm.links import Contract, Seen, Sees, Verdict
 from fedvoice.algorithm.optimizers import OptimizerState
 from fedvoice.algorithm.settings import AlgorithmConfig, OptimizerConfig
-from fedvoice.protocol.codec import encode
+from fedvoice.protocol.codec import ENCODINGS, decode, encode
 from fedvoice.protocol.errors import FedvoiceError
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.parameters import FlatVector, ParameterTable
@@ -29,7 +29,7 @@ from fedvoice.simulation.cohort import RoundWork, train_cohort
 from fedvoice.simulation.federation import Federation, FederationState
 from fedvoice.simulation.trainers import LocalUpdate
 from fedvoice.simulation.workers.pool import InlinePool
-from tests.server.support import Lab, make_package, statistics
+from tests.server.support import Lab, Phone, make_package, statistics
 
 SIZE, ROUNDS = 8, 3
 CLIENTS = {"a": 3, "b": 1, "c": 7}
@@ -48,6 +48,7 @@ class Scripted:
 
     deltas: Mapping[str, FlatVector] | None = None
     fields: Mapping[str, float] | None = None
+    pull: float = 0.0
     clients_together = 1
 
     client_ids = tuple(CLIENTS)
@@ -69,14 +70,17 @@ class Scripted:
     ) -> Iterator[LocalUpdate]:
         for client, _ in clients:
             delta = self.deltas[client] if self.deltas else delta_of(client, number)
+            delta = delta - np.float32(self.pull) * weights
             yield LocalUpdate(delta.copy(), statistics(CLIENTS[client], **(self.fields or {})))
 
     def transcribe(self, data: ClientData, weights: FlatVector) -> list[list[int]]:
         return []
 
 
-def simulate(package: TaskPackage, plan: TrainingPlan, **config: Any) -> FederationState:
-    scripted = Scripted()
+def simulate(
+    package: TaskPackage, plan: TrainingPlan, pull: float = 0.0, **config: Any
+) -> FederationState:
+    scripted = Scripted(pull=pull)
     settings = AlgorithmConfig.model_validate(
         {"rounds": ROUNDS, "cohort_size": len(CLIENTS), **config}
     )
@@ -90,12 +94,20 @@ def simulate(package: TaskPackage, plan: TrainingPlan, **config: Any) -> Federat
     return state
 
 
-def serve(lab: Lab, package: TaskPackage, plan: TrainingPlan, **config: Any) -> FlatVector:
+def serve(
+    lab: Lab, package: TaskPackage, plan: TrainingPlan, pull: float = 0.0, **config: Any
+) -> FlatVector:
     server, address = lab.serve(
         package, rounds=ROUNDS, cohort_size=len(CLIENTS), plan=plan.model_dump(), **config
     )
     phones = [lab.phone(address, name, train_examples=n) for name, n in CLIENTS.items()]
-    lab.start_phones(phones, lambda phone, given: delta_of(phone.client_id, given.round))()
+
+    def train(phone: Phone, given: pb.Assignment) -> FlatVector:
+        data, blob = phone.cache[given.weights.digest], given.weights
+        weights = decode(data, blob.encoding, package.manifest.parameters.total_size, "weights")
+        return delta_of(phone.client_id, given.round) - np.float32(pull) * weights
+
+    lab.start_phones(phones, train)()
     assert server.coordinator.wait_finished(20)
     return load_weights(lab.directory / "store" / WEIGHTS_FILE, package.manifest.parameters)
 
@@ -155,6 +167,20 @@ def test_law_9_server_and_simulation_come_to_the_same_bits(
     for row, own in zip(rows, simulated.rows, strict=True):
         assert (row.examples, row.steps, row.loss) == (own.examples, own.steps, own.loss)
         assert row.cfmq_compute_bytes == own.cfmq_compute_bytes
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_law_9_whatever_the_downloads_clients_train_from_the_same_bits(
+    lab: Lab, encoding: str
+) -> None:
+    """Deltas follow from the weights that a client was given."""
+    package = make_package(lab.directory / "task", SIZE)
+    config = {"download_encoding": encoding, "optimizer": {"momentum": 0.9, "rate": 0.7}}
+    simulated = simulate(package, TrainingPlan(), 0.3, **config)
+    served = serve(lab, package, TrainingPlan(), 0.3, **config)
+    assert served.tobytes() == simulated.weights.tobytes()
+    exact = simulate(package, TrainingPlan(), 0.3, **{**config, "download_encoding": "float32"})
+    assert (served.tobytes() == exact.weights.tobytes()) == encoding.startswith("float32")
 
 
 REFUSED: dict[str, tuple[TrainingPlan, FlatVector, dict[str, float]]] = {

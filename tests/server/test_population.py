@@ -8,6 +8,7 @@ import pytest
 
 from fedvoice.algorithm.rounds import RoundRules, Work
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
+from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.server.config import Gates, ServerConfig
 from fedvoice.server.rounds.clients import ClientRegistry, gates_open
 from fedvoice.server.store.database import open_store
@@ -64,7 +65,7 @@ def test_after_a_changed_rule_a_phone_is_not_invited_before_it_has_called_again(
     assert set(same.candidates(rules(Work.TRAIN), 1.0)) == set("abc")
     assert all(row.capable for row in store.clients())
 
-    changed = ClientRegistry(store, config, (), 10.0, "prox")
+    changed = ClientRegistry(store, config, (), 10.0, TrainingPlan(client_rule="prox"))
     assert not any(row.capable for row in store.clients())
     for name in "bc":
         says(changed, 11.0, name, "prox")
@@ -84,8 +85,22 @@ def test_a_store_that_does_not_know_what_was_needed_is_taken_as_it_is(tmp_path):
     store = open_store(tmp_path)
     row = ClientRow("a", 3, 0, "", capable=True, first_seen_secs=0.0)
     store.save_client(row).result()
-    ClientRegistry(store, config, (), 0.0, "prox")
+    ClientRegistry(store, config, (), 0.0, TrainingPlan(client_rule="prox"))
     assert store.clients() == [replace(row, seen_day=0)]
+    store.close()
+
+
+def test_a_float32_job_needs_what_it_needed_before_downloads_had_encodings(tmp_path):
+    """Stores of earlier versions of this release: their phones are invited as before."""
+    store = open_store(tmp_path)
+    store.set_meta({"needs": {"operators": [], "client_rule": ""}})
+    row = ClientRow("a", 3, 0, "", capable=True, first_seen_secs=0.0)
+    store.save_client(row).result()
+    ClientRegistry(store, ServerConfig(cohort_size=1), (), 0.0)
+    assert store.clients() == [replace(row, seen_day=0)]
+    ClientRegistry(store, ServerConfig(cohort_size=1, download_encoding="int8"), (), 0.0)
+    store.flush()
+    assert not any(row.capable for row in store.clients())
     store.close()
 
 

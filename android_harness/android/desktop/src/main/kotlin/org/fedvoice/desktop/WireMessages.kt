@@ -83,7 +83,8 @@ private fun checkIn(fields: JsonObject): CheckInRequest {
                 .setProtocolVersion(capabilities.int("protocol_version"))
                 .setTrainExamples(capabilities.int("train_examples"))
                 .setTestExamples(capabilities.int("test_examples"))
-                .addAllOperators(capabilities.texts("operators")),
+                .addAllOperators(capabilities.texts("operators"))
+                .addAllEncodings(capabilities.texts("encodings")),
         ).setConditions(
             Conditions
                 .newBuilder()

@@ -268,6 +268,7 @@ class Phone(
             .setTrainExamples(store.count(Split.TRAIN))
             .setTestExamples(store.count(Split.TEST))
             .addAllOperators(settings.operators)
+            .addAllEncodings(Codec.ENCODINGS)
             .build()
 
     /** An outcome with the next contact drawn uniformly from the server's window. */

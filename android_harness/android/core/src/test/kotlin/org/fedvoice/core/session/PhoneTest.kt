@@ -108,6 +108,43 @@ class PhoneTest {
     }
 
     @Test
+    fun `whatever weights are sent as, a phone trains from what they decode to`() {
+        val size = MANIFEST.parameters.totalSize
+        val exact = Codec.decode(WEIGHTS, "float32", size, "test")
+        for (encoding in Codec.ENCODINGS) {
+            val reference = Codec.encode(exact, encoding)
+            val decoded = Codec.decode(reference, encoding, size, "test")
+            val updates =
+                listOf(reference to encoding, Codec.encode(decoded, "float32") to "float32").map {
+                    scene = Scene(File(directory, "${it.second}-of-$encoding"))
+                    link.blobs[Codec.digestOf(it.first)] = it.first
+                    link.checkIns += assignment(weights = blob(it.first, it.second))
+                    assertEquals(Happened.TRAINED, session().happened)
+                    link.reports.single().second
+                }
+            assertArrayEquals(updates[0], updates[1])
+        }
+    }
+
+    @Test
+    fun `a phone says what it can decode, and gives its place back for anything else`() {
+        link.checkIns += assignment(weights = blob(WEIGHTS, "int4"))
+        assertEquals(ErrorCode.BAD_ENCODING, fails().code)
+        assertEquals(
+            Codec.ENCODINGS,
+            link.checkedIn
+                .single()
+                .capabilities.encodingsList,
+        )
+        assertEquals(
+            0,
+            link.reports
+                .single()
+                .first.statistics.steps,
+        )
+    }
+
+    @Test
     fun `a round of evaluation`() {
         link.checkIns += assignment(Work.WORK_EVALUATE)
         assertEquals(Happened.EVALUATED, session().happened)

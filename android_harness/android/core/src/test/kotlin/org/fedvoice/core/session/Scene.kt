@@ -48,7 +48,11 @@ internal fun blob(data: ByteArray, encoding: String = ""): Blob =
         .setEncoding(encoding)
         .build()
 
-internal fun assignment(work: Work = Work.WORK_TRAIN, leaseSecs: Double = 1000.0): CheckInReply {
+internal fun assignment(
+    work: Work = Work.WORK_TRAIN,
+    leaseSecs: Double = 1000.0,
+    weights: Blob = blob(WEIGHTS, "float32"),
+): CheckInReply {
     val plan =
         Plan
             .newBuilder()
@@ -65,7 +69,7 @@ internal fun assignment(work: Work = Work.WORK_TRAIN, leaseSecs: Double = 1000.0
             .setPlan(plan)
             .setManifest(blob(MANIFEST_BYTES))
             .setProgram(blob(PROGRAM))
-            .setWeights(blob(WEIGHTS, "float32"))
+            .setWeights(weights)
     return CheckInReply.newBuilder().setAssignment(assignment).build()
 }
 
