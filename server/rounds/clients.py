@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 
+from fedvoice.algorithm.cohort import draw_cohort
 from fedvoice.algorithm.federated import FederatedAlgorithm
 from fedvoice.algorithm.influence import NormHistory
-from fedvoice.algorithm.rounds import RoundRules, Started, Work, draw_cohort
+from fedvoice.algorithm.rounds import RoundRules, Started, Work
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.server.config import Gates, ServerConfig
 from fedvoice.server.rounds.pace import invitation_secs

@@ -25,6 +25,7 @@ from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.server.rounds import pace
 from fedvoice.server.rounds.clients import ClientRegistry, gates_open
 from fedvoice.server.rounds.job import Job
+from fedvoice.server.rounds.lines import Lines
 from fedvoice.server.rounds.record import RoundRecord
 from fedvoice.server.rounds.sums import RoundSum
 from fedvoice.server.store.blobs import BlobStore
@@ -63,6 +64,7 @@ class Coordinator:
         )
         self.on_round_over: Callable[[RoundRules], None] = lambda rules: None
         """Told, under the lock, that a round takes no more reports."""
+        self._lines = Lines(job)
         self._durations: dict[Work, float] = {}
         self._folding = 0  # accepted reports on their way into the accumulator
         self._stopping = False
@@ -97,6 +99,14 @@ class Coordinator:
                 and gates_open(self.job.config.gates, request.conditions)
             ):
                 event = rounds.CheckedIn(now, client.client_id, client.train_examples)
+                slow = self._lines.why_not(
+                    self._state, event, request.conditions, request.cached_digests, self._model.blob
+                )
+                if slow:
+                    # Its turn goes to the next one now, not when its lease has run out.
+                    self._step(rounds.TurnedAway(now, event.client_id))
+                    log.info("line too slow client=%s: %s", event.client_id, slow)
+                    return pb.CheckInReply(retry=self._retry(now, slow)), self._written
                 for command in self._step(event):
                     if isinstance(command, rounds.Grant):
                         given = self.job.assignment(self._state.rules, command, self._model.blob)
@@ -155,6 +165,8 @@ class Coordinator:
             )
             written = self._written
             total = self._sum.open() if report.work == Work.TRAIN else None
+            if total is not None:
+                self._lines.typical.note(report.train_secs, report.payload_bytes)
             self._folding += 1
         try:
             self._wait(written)
@@ -334,10 +346,11 @@ class Coordinator:
             self.on_round_over(state.rules)
         return commands
 
-    def _retry(self, now: float) -> pb.RetryWindow:
+    def _retry(self, now: float, too_slow: str = "") -> pb.RetryWindow:
         last = self._durations.get(self._state.rules.work)
         wait = pace.expected_wait_secs(self._state, last, now)
-        return pace.window(self.job.config, wait, self._clients.active).to_message()
+        window = pace.window(self.job.config, wait, self._clients.active)
+        return replace(window, too_slow=too_slow).to_message()
 
     def _commit(self, state: RoundState) -> RoundState:
         digest = ""
