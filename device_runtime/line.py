@@ -75,15 +75,23 @@ class Chunks:
     """
 
     def __init__(self, bytes_per_sec: float) -> None:
-        # Small at first: until gRPC's buffers are full a slow line looks quick.
-        self.size = min(chunk_bytes(bytes_per_sec), FIRST_CHUNK_BYTES)
+        self.size = chunk_bytes(bytes_per_sec)
+        self._data_bytes, self._secs = 0, 0.0
 
     def took(self, data_bytes: int, secs: float) -> None:
-        """A chunk of so many bytes was taken after so long. The next one is at most twice as
-        large and at least half as large."""
-        fits = chunk_bytes(data_bytes / max(secs, 1e-6))
+        """A chunk of so many bytes was taken after so long.
+
+        gRPC takes several at once and then none for a while: what counts is what it took in
+        `CHUNK_SECS`. The next chunks are at most twice as large then and at least half as large.
+        """
+        self._data_bytes += data_bytes
+        self._secs += secs
+        if self._secs < CHUNK_SECS:
+            return
+        fits = chunk_bytes(self._data_bytes / self._secs)
         self.size = max(SMALLEST_CHUNK_BYTES, min(max(fits, self.size // 2), 2 * self.size))
         self.size = min(self.size, LARGEST_CHUNK_BYTES)
+        self._data_bytes, self._secs = 0, 0.0
 
 
 class Line:

@@ -55,17 +55,26 @@ data class Rate(
  * @param bytesPerSec of the line so far; 0: not known
  */
 class Chunks(bytesPerSec: Long) {
-    /** Small at first: until gRPC's buffers are full a slow line looks quick. */
-    var size: Int = min(sizeFor(bytesPerSec.toDouble()), FIRST_BYTES)
+    var size: Int = sizeFor(bytesPerSec.toDouble())
         private set
 
+    private var takenBytes = 0L
+    private var takenSecs = 0.0
+
     /**
-     * A chunk of so many bytes was taken after so long. The next one is at most twice as large and
-     * at least half as large.
+     * A chunk of so many bytes was taken after so long.
+     *
+     * gRPC takes several at once and then none for a while: what counts is what it took in
+     * [CHUNK_SECS]. The next chunks are at most twice as large then and at least half as large.
      */
     fun took(dataBytes: Int, secs: Double) {
-        val fits = sizeFor(dataBytes / max(secs, SHORTEST_SECS))
+        takenBytes += dataBytes
+        takenSecs += secs
+        if (takenSecs < CHUNK_SECS) return
+        val fits = sizeFor(takenBytes / takenSecs)
         size = min(max(fits, size / 2), 2 * size).coerceIn(SMALLEST_BYTES, LARGEST_BYTES)
+        takenBytes = 0
+        takenSecs = 0.0
     }
 
     companion object {
@@ -79,7 +88,6 @@ class Chunks(bytesPerSec: Long) {
 
         /** What a chunk takes. A line that is cut loses half a chunk on average. */
         private const val CHUNK_SECS = 0.25
-        private const val SHORTEST_SECS = 1e-6
 
         /** The size of the chunks for such a line; 0: not known. */
         fun sizeFor(bytesPerSec: Double): Int {

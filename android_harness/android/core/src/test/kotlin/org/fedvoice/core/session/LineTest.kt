@@ -29,7 +29,11 @@ class LineTest {
             val chunks = Chunks(0)
             // The buffers take the first bytes at once, however slow the line is.
             repeat(3) { chunks.took(chunks.size, 0.0) }
-            repeat(8) { chunks.took(chunks.size, chunks.size.toDouble() / bytesPerSec) }
+            repeat(50) {
+                // Two at a time.
+                chunks.took(chunks.size, 0.0)
+                chunks.took(chunks.size, 2.0 * chunks.size / bytesPerSec)
+            }
             assertTrue(chunks.size in sizes, "${chunks.size} at $bytesPerSec")
         }
         assertEquals(Chunks.LARGEST_BYTES, Chunks.sizeFor(1e9))
