@@ -178,6 +178,13 @@ class ClientRegistry:
         return present if present and len(present) >= enough else clients
 
 
+def may_work(client: ClientRow, work: Work, gates: Gates, conditions: pb.Conditions) -> bool:
+    """Whether a client could do such work now. It need not be invited, but training needs
+    examples."""
+    nothing_to_do = work is Work.TRAIN and client.train_examples == 0
+    return client.capable and not nothing_to_do and gates_open(gates, conditions)
+
+
 def gates_open(gates: Gates, conditions: pb.Conditions) -> bool:
     """Whether a phone's conditions allow work, or a person asked for it in spite of them."""
     if conditions.overridden and gates.overridable:

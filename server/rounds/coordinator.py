@@ -23,7 +23,7 @@ from fedvoice.algorithm.rounds import Phase, RoundRules, RoundState, Work
 from fedvoice.algorithm.schedule import following, rules_for
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.server.rounds import pace
-from fedvoice.server.rounds.clients import ClientRegistry, gates_open
+from fedvoice.server.rounds.clients import ClientRegistry, may_work
 from fedvoice.server.rounds.job import Job
 from fedvoice.server.rounds.lines import Lines
 from fedvoice.server.rounds.record import RoundRecord
@@ -91,27 +91,17 @@ class Coordinator:
             if self._finished:
                 return pb.CheckInReply(retry=pace.FINISHED.to_message()), self._written
             self._start_if_ready(now)
-            # A client that was not invited may take a place, too, but training needs examples.
-            nothing_to_do = self._state.rules.work is Work.TRAIN and client.train_examples == 0
-            if (
-                client.capable
-                and not nothing_to_do
-                and gates_open(self.job.config.gates, request.conditions)
-            ):
+            slow, rules = "", self._state.rules
+            if may_work(client, rules.work, self.job.config.gates, request.conditions):
                 event = rounds.CheckedIn(now, client.client_id, client.train_examples)
-                slow = self._lines.why_not(
-                    self._state, event, request.conditions, request.cached_digests, self._model.blob
-                )
-                if slow:
-                    # Its turn goes to the next one now, not when its lease has run out.
-                    self._step(rounds.TurnedAway(now, event.client_id))
-                    log.info("line too slow client=%s: %s", event.client_id, slow)
-                    return pb.CheckInReply(retry=self._retry(now, slow)), self._written
-                for command in self._step(event):
+                slow = self._lines.why_not(self._state, event, request, self._model.blob)
+                # If so its turn goes to the next one now, not when its lease has run out.
+                away = rounds.TurnedAway(now, client.client_id)
+                for command in self._step(away if slow else event):
                     if isinstance(command, rounds.Grant):
-                        given = self.job.assignment(self._state.rules, command, self._model.blob)
+                        given = self.job.assignment(rules, command, self._model.blob)
                         return pb.CheckInReply(assignment=given), self._written
-            return pb.CheckInReply(retry=self._retry(now)), self._written
+            return pb.CheckInReply(retry=self._retry(now, slow)), self._written
 
     def retry(self) -> pb.RetryWindow:
         """When a client that has reported should call again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from fedvoice.protocol.codec import largest_payload_bytes
 from fedvoice.protocol.cost import human_bytes
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.server.rounds.job import Job
+
+log = logging.getLogger("fedvoice.server")
 
 _REMEMBERED = 65
 _ENOUGH = 5
@@ -52,26 +55,31 @@ class Lines:
         self,
         state: RoundState,
         event: CheckedIn,
-        conditions: pb.Conditions,
-        held: Collection[str],
+        request: pb.CheckInRequest,
         weights: pb.Blob,
     ) -> str:
-        """Why the client gets no place that it would have got; empty: it may have it.
+        """Why the client gets no place that it would have got; empty: it may have it, or would not
+        have got it anyway.
 
         An assignment that it has already is never taken from it.
 
         Args:
-            held: digests of the blobs that it holds. weights: of the round.
+            weights: of the round.
         """
-        margin, place = self._job.config.line_margin, state.places.get(event.client_id)
-        if margin == 0 or (place is not None and place.assignment_id):
+        conditions, margin = request.conditions, self._job.config.line_margin
+        known = conditions.up_bytes_per_sec or conditions.down_bytes_per_sec
+        place = state.places.get(event.client_id)
+        if margin == 0 or not known or (place is not None and place.assignment_id):
             return ""
         _, commands = step(state, event)
         if not any(isinstance(command, Grant) for command in commands):
             return ""
-        load = load_of(self._job, state, weights, held, self.typical)
+        load = load_of(self._job, state, weights, request.cached_digests, self.typical)
         left_secs = min(state.rules.lease_secs, state.deadline_secs - event.time_secs)
-        return too_slow(load, conditions, left_secs, margin)
+        slow = too_slow(load, conditions, left_secs, margin)
+        if slow:
+            log.info("line too slow client=%s: %s", event.client_id, slow)
+        return slow
 
 
 @dataclass(frozen=True)
