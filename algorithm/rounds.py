@@ -17,13 +17,12 @@ or is abandoned, and its state records which (law 5).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 from fedvoice.algorithm.influence import UNLIMITED, Influence
-from fedvoice.protocol.random import Purpose, Stream
 
 
 class Work(StrEnum):
@@ -157,6 +156,14 @@ class ReportRejected:
 
 
 @dataclass(frozen=True)
+class TurnedAway:
+    """A client that was invited cannot do the work in time: its turn goes to the next one."""
+
+    time_secs: float
+    client_id: str
+
+
+@dataclass(frozen=True)
 class Ticked:
     """Time has passed."""
 
@@ -170,10 +177,18 @@ class Committed:
     time_secs: float
 
 
-Event = Started | CheckedIn | ReportAccepted | ReportRejected | Ticked | Committed
+Event = Started | CheckedIn | ReportAccepted | ReportRejected | TurnedAway | Ticked | Committed
 _EVENTS: dict[str, type[Event]] = {
     kind.__name__: kind
-    for kind in (Started, CheckedIn, ReportAccepted, ReportRejected, Ticked, Committed)
+    for kind in (
+        Started,
+        CheckedIn,
+        ReportAccepted,
+        ReportRejected,
+        TurnedAway,
+        Ticked,
+        Committed,
+    )
 }
 
 
@@ -200,34 +215,6 @@ class Abandon:
 
 
 Command = Grant | Commit | Abandon
-
-
-SHUFFLED_WHOLE = 10_000
-"""Clients of which the whole order is drawn; of more only its beginning."""
-
-
-def draw_cohort(
-    seed: int, number: int, client_ids: Iterable[str], places: int = 0
-) -> tuple[str, ...]:
-    """Clients in the order in which round `number` invites them: reproducible from the seed.
-
-    Args:
-        places: of the round. Of more than `SHUFFLED_WHOLE` clients ten times as many are drawn, at
-            least 1000; all of them without `places`.
-    """
-    known = sorted(client_ids)
-    stream = Stream(seed, "", number, Purpose.COHORT)
-    if not places or len(known) <= SHUFFLED_WHOLE:
-        return tuple(known[i] for i in stream.permutation(len(known)))
-    most = min(len(known), max(10 * places, 1000))
-    # Fisher-Yates from the beginning; `moved` stands for the list whose rest nobody looks at.
-    moved: dict[int, int] = {}
-    drawn = []
-    for i, word in enumerate(stream.words(most)):
-        j = i + ((int(word) * (len(known) - i)) >> 32)
-        drawn.append(known[moved.get(j, j)])
-        moved[j] = moved.get(i, i)
-    return tuple(drawn)
 
 
 def may_report(state: RoundState, client_id: str, assignment_id: str, time_secs: float) -> bool:
@@ -296,6 +283,8 @@ def step(state: RoundState, event: Event) -> tuple[RoundState, tuple[Command, ..
                 excluded=state.excluded | {event.client_id},
             )
             return _refill(state, event.time_secs), ()
+        case TurnedAway():
+            return _refill(_turn_away(state, event.client_id), event.time_secs), ()
         case Ticked():
             return state, ()
 
@@ -356,6 +345,13 @@ def _lined_up(state: RoundState, client: str) -> RoundState:
         and client not in state.excluded
     )
     return replace(state, queue=(*state.queue, client)) if joins else state
+
+
+def _turn_away(state: RoundState, client_id: str) -> RoundState:
+    place = state.places.get(client_id)
+    if place is not None and not place.assignment_id:
+        state = replace(state, places=_without(state.places, client_id))
+    return replace(state, queue=tuple(c for c in state.queue if c != client_id))
 
 
 def _accept(state: RoundState, event: ReportAccepted) -> tuple[RoundState, tuple[Command, ...]]:

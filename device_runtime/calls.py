@@ -1,55 +1,47 @@
 """Calls to the server: deadlines, bounded retries with jitter, resumption, bytes counted.
 
 Nothing here waits for ever: every call has a deadline, and a call that brings no progress is
-repeated a bounded number of times.
+repeated a bounded number of times. Transfers may take as long as they move: their deadline is the
+server's own, or the end of the lease.
 """
 
 from __future__ import annotations
 
-import logging
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
 from google.protobuf.message import Message
 
-from fedvoice.device_runtime.identity import Identity, bad_credentials
+from fedvoice.device_runtime.identity import Identity
+from fedvoice.device_runtime.line import Chunks, Line, Way, chunk_bytes
 from fedvoice.device_runtime.outbox import PendingReport
-from fedvoice.protocol.addresses import is_loopback, proxy_for
-from fedvoice.protocol.codec import CHUNK_BYTES
-from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.device_runtime.retries import CallPolicy, IncompleteError, rejected, repeated
+from fedvoice.device_runtime.silence import Silence
+from fedvoice.protocol.addresses import is_loopback
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.generated import fedvoice_pb2_grpc as pb_grpc
 from fedvoice.protocol.random import Stream
 
-_log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _Reply = TypeVar("_Reply", bound=Message)
 
 FRAME_HEADER_BYTES = 5  # gRPC's own, before every message
-_RETRYABLE = frozenset(
-    {
-        grpc.StatusCode.UNAVAILABLE,
-        grpc.StatusCode.DEADLINE_EXCEEDED,
-        grpc.StatusCode.RESOURCE_EXHAUSTED,
-        grpc.StatusCode.ABORTED,
-        grpc.StatusCode.CANCELLED,
-        grpc.StatusCode.UNKNOWN,  # a broken stream, or an error inside the server
-        grpc.StatusCode.INTERNAL,
-    }
-)
-# A handshake that a broken line failed is retried; these are not.
-_HANDSHAKE_SIGNS = ("certificate", "wrong_version_number")
-
 _CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     # gRPC's own pause before it connects anew grows to two minutes: longer than a phone's
     # retries, which would then never see that the server is back.
     ("grpc.initial_reconnect_backoff_ms", 500),
     ("grpc.max_reconnect_backoff_ms", 5000),
+    # A lost network is noticed while a call waits, however long it says nothing; no ping wakes
+    # the radio between calls.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.keepalive_permit_without_calls", 0),
+    ("grpc.http2.max_pings_without_data", 0),
 )
 
 
@@ -71,20 +63,6 @@ def connect(server: str, trust: bytes | Identity | None = None) -> grpc.Channel:
     else:
         credentials = trust.credentials()
     return grpc.secure_channel(server, credentials, options=options)
-
-
-@dataclass(frozen=True)
-class CallPolicy:
-    """The retry policy of a phone.
-
-    The k-th repetition waits backoff_secs * 2^k * u, u uniform in 0.5..1.5, at most
-    max_backoff_secs.
-    """
-
-    timeout_secs: float = 30.0
-    max_attempts: int = 5
-    backoff_secs: float = 0.5
-    max_backoff_secs: float = 30.0
 
 
 @dataclass
@@ -111,6 +89,7 @@ class ServerCalls:
         server: the address, for errors.
         jitter: the phone's RETRY stream.
         identity: of an enrolled phone, for errors.
+        line: what is known of the phone's line.
     """
 
     def __init__(
@@ -121,6 +100,7 @@ class ServerCalls:
         jitter: Stream,
         sleep: Callable[[float], None] = time.sleep,
         identity: Identity | None = None,
+        line: Line | None = None,
     ) -> None:
         self._stub: Any = pb_grpc.AggregationStub(channel)  # type: ignore[no-untyped-call]
         self._server = server
@@ -128,6 +108,7 @@ class ServerCalls:
         self._jitter = jitter
         self._sleep = sleep
         self._identity = identity
+        self._line = line or Line()
         self.traffic = Traffic()
 
     def check_in(self, request: pb.CheckInRequest) -> pb.CheckInReply:
@@ -145,8 +126,22 @@ class ServerCalls:
         method: Callable[..., pb.ReportStatusReply] = self._stub.ReportStatus
         return self._retrying("ReportStatus", lambda: self._unary(method, request))
 
-    def fetch(self, blob: pb.Blob, partial: Path, client_id: str, assignment_id: str) -> None:
-        """Complete `partial` to the blob's size, resuming where it ends."""
+    def fetch(
+        self,
+        blob: pb.Blob,
+        partial: Path,
+        client_id: str,
+        assignment_id: str,
+        left_secs: Callable[[], float] = lambda: math.inf,
+    ) -> None:
+        """Complete `partial` to the blob's size, resuming where it ends.
+
+        Args:
+            left_secs: of the lease.
+
+        Raises:
+            LeaseOverError: it has ended.
+        """
 
         def held_bytes() -> int:
             held = partial.stat().st_size if partial.exists() else 0
@@ -160,28 +155,46 @@ class ServerCalls:
             if offset == blob.size_bytes:
                 partial.touch()
                 return
+            if left_secs() <= 0:
+                raise LeaseOverError
             request = pb.FetchRequest(
                 digest=blob.digest,
                 offset=offset,
                 client_id=client_id,
                 assignment_id=assignment_id,
+                chunk_bytes=chunk_bytes(self._line.bytes_per_sec(Way.DOWN)),
             )
-            self.traffic.sent(request)
-            with partial.open("ab") as file:
-                for chunk in self._stub.Fetch(request, timeout=self._policy.timeout_secs):
-                    self.traffic.received(chunk)
-                    if file.tell() + len(chunk.data) > blob.size_bytes:
-                        raise rejected("Fetch", self._server, f"more than {blob.size_bytes} bytes")
-                    file.write(chunk.data)
-                complete = file.tell() == blob.size_bytes
-            if not complete:
-                raise IncompleteError("the stream ended early")
+            self._fetch_rest(request, partial, blob.size_bytes, left_secs())
 
-        self._retrying("Fetch", attempt, progress=held_bytes)
+        with self._line.measured(Way.DOWN) as come:
+            begun = held_bytes()
+            try:
+                self._retrying("Fetch", attempt, progress=held_bytes)
+            finally:
+                come.data_bytes = max(0, held_bytes() - begun)
+
+    def _fetch_rest(
+        self, request: pb.FetchRequest, partial: Path, size_bytes: int, left_secs: float
+    ) -> None:
+        self.traffic.sent(request)
+        silence = Silence(self._policy.silence_secs)
+        call = self._stub.Fetch(request, timeout=min(self._policy.longest_secs, left_secs))
+        with partial.open("ab") as file, silence.watching(call):
+            for chunk in _unless_silent(silence, call):
+                silence.moved()
+                self.traffic.received(chunk)
+                if file.tell() + len(chunk.data) > size_bytes:
+                    call.cancel()
+                    raise rejected("Fetch", self._server, f"more than {size_bytes} bytes")
+                file.write(chunk.data)
+            complete = file.tell() == size_bytes
+        if not complete:
+            raise IncompleteError("the stream ended early")
 
     def report(self, report: PendingReport, offset: int) -> pb.ReportReply:
         """Send a report's bytes from `offset` on. After a broken call: ask where to resume."""
         position: int | None = offset
+        reached = offset
 
         def held_bytes() -> int:
             header = report.header
@@ -190,38 +203,51 @@ class ServerCalls:
             return status.received_bytes
 
         def attempt() -> pb.ReportReply:
-            nonlocal position
+            nonlocal position, reached
             if position is None:
                 # To send all of it again costs more than to ask once more.
                 position = held_bytes()
-            reply: pb.ReportReply = self._stub.Report(
-                self._report_messages(report, position), timeout=self._policy.timeout_secs
-            )
-            self.traffic.received(reply)
-            return reply
+            sending = _Sending(report, position, self._line.bytes_per_sec(Way.UP))
+            try:
+                return self._report_rest(sending)
+            finally:
+                reached = sending.taken_bytes
 
         def resume() -> int:
-            nonlocal position
+            nonlocal position, reached
             try:
-                position = held_bytes()
+                position = reached = held_bytes()
             except grpc.RpcError:
                 position = None  # not known: the line is still away
             return position or 0
 
-        return self._retrying("Report", attempt, progress=resume)
+        with self._line.measured(Way.UP) as gone:
+            try:
+                return self._retrying("Report", attempt, progress=resume)
+            finally:
+                gone.data_bytes = max(0, reached - offset)
 
-    def _report_messages(self, report: PendingReport, offset: int) -> Iterator[pb.ReportRequest]:
-        header = pb.ReportHeader()
-        header.CopyFrom(report.header)
-        header.offset = offset
-        message = pb.ReportRequest(header=header)
-        self.traffic.sent(message)
-        yield message
-        for start in range(offset, len(report.payload), CHUNK_BYTES):
-            chunk = pb.Chunk(data=report.payload[start : start + CHUNK_BYTES])
-            message = pb.ReportRequest(chunk=chunk)
-            self.traffic.sent(message)
-            yield message
+    def _report_rest(self, sending: _Sending) -> pb.ReportReply:
+        silence = Silence(self._policy.silence_secs)
+
+        def messages() -> Iterator[pb.ReportRequest]:
+            for message in sending.messages():
+                silence.moved()
+                self.traffic.sent(message)
+                yield message
+            silence.moved()
+
+        call = self._stub.Report.future(messages(), timeout=self._policy.longest_secs)
+        with silence.watching(call):
+            try:
+                reply: pb.ReportReply = call.result()
+            except grpc.FutureCancelledError:
+                raise IncompleteError(_nothing_moved(self._policy.silence_secs)) from None
+            except BaseException:
+                call.cancel()  # a person stops the phone
+                raise
+        self.traffic.received(reply)
+        return reply
 
     def _unary(self, method: Callable[..., _Reply], request: Message) -> _Reply:
         self.traffic.sent(request)
@@ -251,105 +277,47 @@ class ServerCalls:
         )
 
 
-def repeated(
-    name: str,
-    server: str,
-    attempt: Callable[[], _T],
-    *,
-    policy: CallPolicy,
-    jitter: Stream,
-    sleep: Callable[[float], None] = time.sleep,
-    progress: Callable[[], int] = lambda: 0,
-    identity: Identity | None = None,
-) -> _T:
-    """Repeat `attempt` as the policy says; failures after which `progress` has grown do not count.
+class _Sending:
+    """The messages of one report, from an offset on.
 
-    Raises:
-        FedvoiceError: `server-unreachable`, `server-rejected`, `bad-credentials`.
+    Args:
+        bytes_per_sec: of the line so far; 0: not known.
     """
-    failures = 0
-    reached = 0
-    while True:
-        try:
-            return attempt()
-        except (grpc.RpcError, IncompleteError) as error:
-            code, text = _facts(error)
-            refused = credentials_refused(code, text, identity)
-            if refused is not None:
-                raise bad_credentials(
-                    f"{name} at {server}", f"{code.name}: {text[:300]}", refused
-                ) from error
-            if code not in _RETRYABLE:
-                raise rejected(name, server, f"{code.name}: {text}") from error
-            failures += 1
-            if failures >= policy.max_attempts:
-                raise _unreachable(name, server, f"{code.name}: {text}", failures) from error
-            pause_secs = min(
-                policy.max_backoff_secs,
-                policy.backoff_secs * 2 ** (failures - 1) * (0.5 + jitter.uniform()),
-            )
-            _log.info("%s failed (%s), again in %.1f s", name, code.name, pause_secs)
-            sleep(pause_secs)
-        now_at = progress()
-        if now_at > reached:
-            failures, reached = 0, now_at
+
+    def __init__(self, report: PendingReport, offset: int, bytes_per_sec: float) -> None:
+        self._report, self._offset = report, offset
+        self._chunks = Chunks(bytes_per_sec)
+        self.taken_bytes = offset
+        """How far gRPC has taken the payload."""
+
+    def messages(self) -> Iterator[pb.ReportRequest]:
+        header = pb.ReportHeader()
+        header.CopyFrom(self._report.header)
+        header.offset = self._offset
+        yield pb.ReportRequest(header=header)
+        payload = self._report.payload
+        while self.taken_bytes < len(payload):
+            data = payload[self.taken_bytes : self.taken_bytes + self._chunks.size]
+            began = time.monotonic()
+            # Comes back here when gRPC wants the next message.
+            yield pb.ReportRequest(chunk=pb.Chunk(data=data))
+            self._chunks.took(len(data), time.monotonic() - began)
+            self.taken_bytes += len(data)
 
 
-def credentials_refused(code: grpc.StatusCode, text: str, identity: Identity | None) -> str | None:
-    """The next step if a call failed because of the client's or the server's identity; else None.
-
-    gRPC reports a failed handshake as UNAVAILABLE, like a server that is not there. With TLS 1.3
-    a server that refuses the phone's certificate shows itself as a connection that breaks, hence
-    the look at the certificate's own dates.
-    """
-    ask = "Ask for a new invitation: fedvoice device --invitation. The phone keeps its work."
-    if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
-        return ask
-    if code is not grpc.StatusCode.UNAVAILABLE:
-        return None
-    if any(sign in text.lower() for sign in _HANDSHAKE_SIGNS):
-        return (
-            "Check this machine's clock, and that the address is the server's that the invitation "
-            f"came from. Else: {ask[0].lower()}{ask[1:]}"
-        )
-    if identity is not None and not identity.valid(datetime.now(UTC)):
-        return (
-            f"The phone's certificate holds from {identity.issued:%Y-%m-%d} to "
-            f"{identity.expires:%Y-%m-%d}: check this machine's clock. {ask}"
-        )
-    return None
+def _unless_silent(silence: Silence, call: Iterable[pb.Chunk]) -> Iterator[pb.Chunk]:
+    """The call's messages; `IncompleteError` if it was ended for its silence."""
+    try:
+        yield from call
+    except grpc.RpcError as error:
+        if silence.ended:
+            raise IncompleteError(_nothing_moved(silence.longest_secs)) from error
+        raise
 
 
-def rejected(name: str, server: str, got: str) -> FedvoiceError:
-    """The error for a call that the server refused."""
-    return FedvoiceError(
-        ErrorCode.SERVER_REJECTED,
-        where=f"{name} at {server}",
-        got=got,
-        wanted="an answer by the protocol",
-        next_step="See the server's log; update the side that is older.",
-    )
+def _nothing_moved(secs: float) -> str:
+    return f"nothing has moved for {secs:g} s"
 
 
-def _unreachable(name: str, server: str, got: str, attempts: int) -> FedvoiceError:
-    proxy = proxy_for(server)
-    through = f"Calls go through the proxy {proxy}: add the server's host to no_proxy. "
-    return FedvoiceError(
-        ErrorCode.SERVER_UNREACHABLE,
-        where=f"{name} at {server}",
-        got=f"{got}, {attempts} times" + (f", through the proxy {proxy}" if proxy else ""),
-        wanted="an aggregation server that answers",
-        next_step=(through if proxy else "")
-        + "Check the address and that `fedvoice serve` runs; the phone keeps its work "
-        "and may call again.",
-    )
-
-
-class IncompleteError(Exception):
-    """A stream that ended without an error before all had come."""
-
-
-def _facts(error: Exception) -> tuple[grpc.StatusCode, str]:
-    if isinstance(error, grpc.Call):
-        return error.code(), error.details() or ""
-    return grpc.StatusCode.UNAVAILABLE, str(error)
+class LeaseOverError(Exception):
+    """The lease has ended in mid-transfer."""

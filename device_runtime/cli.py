@@ -19,9 +19,9 @@ from fedvoice.protocol.errors import ErrorCode, FedvoiceError, make_folder
 from fedvoice.protocol.invitation import is_address
 
 if TYPE_CHECKING:
-    from fedvoice.device_runtime.calls import CallPolicy
     from fedvoice.device_runtime.identity import Identity
     from fedvoice.device_runtime.outcomes import Outcome
+    from fedvoice.device_runtime.retries import CallPolicy
     from fedvoice.device_runtime.session import Phone
     from fedvoice.device_runtime.store import ExampleStore
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from fedvoice.device_runtime import identity
-from fedvoice.device_runtime.calls import CallPolicy, connect, repeated
+from fedvoice.device_runtime.calls import connect
 from fedvoice.device_runtime.identity import Identity
+from fedvoice.device_runtime.retries import CallPolicy, repeated
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.generated import fedvoice_pb2_grpc as pb_grpc

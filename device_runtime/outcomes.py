@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from fedvoice.device_runtime.calls import CallPolicy
 from fedvoice.device_runtime.conditions import Requirements
+from fedvoice.device_runtime.retries import CallPolicy
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 
 
@@ -16,6 +16,7 @@ class Happened(StrEnum):
     TRAINED = "trained"  # the update was accepted
     EVALUATED = "evaluated"  # the counts were accepted
     NO_WORK = "no-work"  # the server said when to call again
+    LINE_TOO_SLOW = "line-too-slow"  # the server has work that this phone could not bring in time
     NOT_READY = "not-ready"  # conditions do not allow work; the server was not called
     INTERRUPTED = "interrupted"  # stopped between steps; resumes from the checkpoint
     LEASE_EXPIRED = "lease-expired"  # too slow: the work was dropped

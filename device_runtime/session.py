@@ -22,13 +22,14 @@ import grpc
 
 from fedvoice.algorithm.doors import CLIENT_RULES
 from fedvoice.device_runtime.blobs import BlobCache, HeldBlobs
-from fedvoice.device_runtime.calls import ServerCalls
+from fedvoice.device_runtime.calls import LeaseOverError, ServerCalls
 from fedvoice.device_runtime.checkpoint import Checkpoint
-from fedvoice.device_runtime.conditions import ConditionSource, Interruption
+from fedvoice.device_runtime.conditions import Conditions, ConditionSource, Interruption
 from fedvoice.device_runtime.engines import EngineCache, LoadedEngine
 from fedvoice.device_runtime.examples import FeatureCache
 from fedvoice.device_runtime.files import room_on_disk
 from fedvoice.device_runtime.identity import Identity
+from fedvoice.device_runtime.line import Line, Way
 from fedvoice.device_runtime.outbox import AssignmentFile, HeldAssignment, Outbox, PendingReport
 from fedvoice.device_runtime.outcomes import REACTIONS, Happened, Outcome, Reaction, SessionSettings
 from fedvoice.device_runtime.store import ExampleStore, Split
@@ -87,6 +88,7 @@ class Phone:
         self._clock = clock
         self._sleep = sleep
         self._retry_stream = Stream(0, client_id, 0, Purpose.RETRY)
+        self._line = Line(state_dir / "line", clock)
         self._outbox = Outbox(state_dir)
         self._said: list[str] = []
         self._assignment_file = AssignmentFile(state_dir)
@@ -115,6 +117,7 @@ class Phone:
             self._retry_stream,
             self._sleep,
             self._identity,
+            self._line,
         )
         with room_on_disk(self._state_dir):
             outcome = self._run(calls, should_stop)
@@ -144,16 +147,18 @@ class Phone:
                 pb.CheckInRequest(
                     client_id=self.client_id,
                     capabilities=self._capabilities(),
-                    conditions=conditions.to_message(),
+                    conditions=self._conditions_message(conditions),
                     cached_digests=self._held.digests(),
                 )
             )
             if not reply.HasField("assignment"):
-                return self._after(reply.retry, Happened.NO_WORK)
+                return self._without_work(reply.retry)
             held = HeldAssignment(reply.assignment, self._clock())
             self._assignment_file.put(held)
         try:
             return self._work(calls, held, should_stop)
+        except LeaseOverError:
+            return self._lease_over(held.assignment)
         except FedvoiceError as error:
             # What another call may mend is kept for it; anything else would fail for ever.
             if error.code not in _MENDABLE:
@@ -168,7 +173,7 @@ class Phone:
     ) -> Outcome:
         assignment = held.assignment
         self._see_that_rule_is_known(assignment.plan.client_rule)
-        loaded, weights = self._install(calls, assignment)
+        loaded, weights = self._install(calls, held)
         interruption = Interruption(
             self._conditions, self._settings.requirements, self._settings.grace_secs
         )
@@ -189,18 +194,16 @@ class Phone:
             self._drop_assignment()
             return self._deliver(calls, report)
         if self._clock() >= held.lease_end_secs:
-            self._drop_assignment()
-            return self._wait(Happened.LEASE_EXPIRED, assignment.round)
+            return self._lease_over(assignment)
         detail = ", ".join(interruption.reasons) or "asked to stop"
         return self._wait(Happened.INTERRUPTED, assignment.round, detail)
 
-    def _install(
-        self, calls: ServerCalls, assignment: pb.Assignment
-    ) -> tuple[LoadedEngine, FlatVector]:
+    def _install(self, calls: ServerCalls, held: HeldAssignment) -> tuple[LoadedEngine, FlatVector]:
         """The assignment's engine and weights float32 [P], fetched as far as they are missing."""
-        manifest_bytes = self._fetch(calls, assignment.manifest, assignment)
-        program = self._fetch(calls, assignment.program, assignment)
-        payload = self._fetch(calls, assignment.weights, assignment)
+        assignment = held.assignment
+        manifest_bytes = self._fetch(calls, assignment.manifest, held)
+        program = self._fetch(calls, assignment.program, held)
+        payload = self._fetch(calls, assignment.weights, held)
         digest = assignment.manifest.digest
         loaded = self._engines.get(
             digest, lambda: self._blobs.package(digest, manifest_bytes, program)
@@ -216,7 +219,7 @@ class Phone:
             self._features_of = digest
         return loaded, weights
 
-    def _fetch(self, calls: ServerCalls, blob: pb.Blob, assignment: pb.Assignment) -> bytes:
+    def _fetch(self, calls: ServerCalls, blob: pb.Blob, held: HeldAssignment) -> bytes:
         """A blob's bytes, checked. A wrong digest is tried a second time, then raised."""
         if blob.digest in self._held.digests():
             data = self._blobs.read(blob.digest)
@@ -224,13 +227,25 @@ class Phone:
                 self._held.use(blob.digest)
                 return data
         partial = self._blobs.partial_path(blob.digest, self.client_id)
-        calls.fetch(blob, partial, self.client_id, assignment.assignment_id)
+        assignment_id = held.assignment.assignment_id
+
+        def fetched() -> bytes:
+            calls.fetch(
+                blob,
+                partial,
+                self.client_id,
+                assignment_id,
+                lambda: held.lease_end_secs - self._clock(),
+            )
+            return self._blobs.adopt(partial, blob)
+
         try:
-            data = self._blobs.adopt(partial, blob)
+            data = fetched()
         except FedvoiceError as error:
+            if error.code is not ErrorCode.WRONG_DIGEST:
+                raise
             _log.info("%s, once more", error)
-            calls.fetch(blob, partial, self.client_id, assignment.assignment_id)
-            data = self._blobs.adopt(partial, blob)
+            data = fetched()
         self._held.use(blob.digest)
         return data
 
@@ -273,6 +288,12 @@ class Phone:
             detail=reply.detail,
         )
 
+    def _conditions_message(self, conditions: Conditions) -> pb.Conditions:
+        message = conditions.to_message()
+        message.up_bytes_per_sec = self._line.bytes_per_sec(Way.UP)
+        message.down_bytes_per_sec = self._line.bytes_per_sec(Way.DOWN)
+        return message
+
     def _capabilities(self) -> pb.Capabilities:
         return pb.Capabilities(
             runtime_version=self._settings.runtime_version,
@@ -298,6 +319,15 @@ class Phone:
                 wanted=f"one of {', '.join(self._client_rules()) or 'none'}",
                 next_step="Name the rule to the phone, if you trust it, or correct the plan.",
             )
+
+    def _without_work(self, retry: pb.RetryWindow) -> Outcome:
+        slow = retry.reason == pb.REASON_LINE_TOO_SLOW
+        outcome = self._after(retry, Happened.LINE_TOO_SLOW if slow else Happened.NO_WORK)
+        return replace(outcome, detail=retry.detail)
+
+    def _lease_over(self, assignment: pb.Assignment) -> Outcome:
+        self._drop_assignment()
+        return self._wait(Happened.LEASE_EXPIRED, assignment.round)
 
     def _after(self, retry: pb.RetryWindow, happened: Happened) -> Outcome:
         """An outcome with the next contact drawn uniformly from the server's window."""

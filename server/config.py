@@ -98,6 +98,10 @@ class ServerConfig(AlgorithmConfig):
     """Threads that ask the store for calls. No client keeps one waiting."""
     finishing_threads: int = Field(default=8, ge=1)
     """Uploads that are synced, recorded and folded at once."""
+    line_margin: float = Field(default=1.5, ge=0)
+    """What a phone has to fetch and send, at the rates it reports, takes at most 1 / line_margin of
+    the time that its lease, the round and its training leave; else it gets no work and is told
+    why. 0: rates are not looked at."""
     durability: Literal["durable", "none"] = "durable"
     """durable: an accepted update is on the disk before its phone is told; none: it survives the
     process alone, not the machine (simulations)."""

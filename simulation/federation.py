@@ -20,6 +20,7 @@ from typing import Protocol
 from fedvoice.algorithm import rounds
 from fedvoice.algorithm.aggregation import Accumulator
 from fedvoice.algorithm.books import RoundAccount
+from fedvoice.algorithm.cohort import draw_cohort
 from fedvoice.algorithm.federated import AlgorithmState, FederatedAlgorithm
 from fedvoice.algorithm.influence import NO_NORMS, Influence, NormHistory
 from fedvoice.algorithm.optimizers import OptimizerState
@@ -174,7 +175,7 @@ class Federation:
     def _started(self, number: int, norms: NormHistory) -> Started:
         """The beginning of a round: whom it invites, and the limits of each."""
         rules = rules_for(self.config, self.name, number, Work.TRAIN)
-        candidates = rounds.draw_cohort(self.config.seed, number, self.client_ids)
+        candidates = draw_cohort(self.config.seed, number, self.client_ids)
         size_of = self.size_of
         declared = [size_of(client) for client in candidates[: rules.places]] if size_of else []
         return self.algorithm.started(rules, 0.0, candidates, declared, norms)

@@ -24,6 +24,7 @@ from types import TracebackType
 _PIECE_BYTES = 16 * 1024
 _QUEUED_PIECES = 64
 _CONNECT_SECS = 10.0
+_CUT_STEP_SECS = 0.05
 
 
 class Direction(StrEnum):
@@ -38,7 +39,7 @@ class Link:
     """What the line is like, in each direction.
 
     latency_secs: one way. bytes_per_sec: None: unbounded. bytes_per_stall: a stall of stall_secs
-    in so many bytes on average; 0: none.
+    in so many bytes on average; 0: none. secs_per_cut: all connections break so often; 0: never.
     """
 
     latency_secs: float = 0.0
@@ -46,15 +47,30 @@ class Link:
     bytes_per_stall: int = 0
     stall_secs: float = 0.2
     seed: int = 0
+    secs_per_cut: float = 0.0
+
+
+def bad_mobile_line(seed: int = 0, secs_per_cut: float = 30.0) -> Link:
+    """1 Mbit/s, 300 ms there and back, and what 2% of lost packets come to: of 1500 bytes each one
+    is lost in 75 kB, and costs a round trip until it is sent again."""
+    return Link(
+        latency_secs=0.15,
+        bytes_per_sec=125_000,
+        bytes_per_stall=75_000,
+        stall_secs=0.3,
+        seed=seed,
+        secs_per_cut=secs_per_cut,
+    )
 
 
 @dataclass
 class Counts:
     """Totals over all connections. `attempts`: connections tried,
-    those refused in flight mode too."""
+    those refused in flight mode too. `cuts`: those of the link, with a connection to break."""
 
     attempts: int = 0
     connections: int = 0
+    cuts: int = 0
     bytes_up: int = 0
     bytes_down: int = 0
 
@@ -179,14 +195,28 @@ class FaultProxy:
             asyncio.start_server(self._accept, sock=listener, limit=_PIECE_BYTES)
         )
         self.address = f"127.0.0.1:{listener.getsockname()[1]}"
+        cutting = self._loop.create_task(self._cut_regularly())
         self._listening.set()
         self._loop.run_forever()
+        cutting.cancel()
         server.close()
         self._abort_all()
         tasks = asyncio.all_tasks(self._loop)
         for task in tasks:
             task.cancel()
         self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+
+    async def _cut_regularly(self) -> None:
+        last = self._loop.time()
+        while True:
+            await asyncio.sleep(_CUT_STEP_SECS)
+            often, now = self.link.secs_per_cut, self._loop.time()
+            if not often or not self._connections:
+                last = now  # counts from when there is something to cut
+            elif now - last >= often:
+                last = now
+                self.counts.cuts += 1
+                self._abort_all()
 
     def _call(self, act: Callable[[], None]) -> None:
         done = threading.Event()

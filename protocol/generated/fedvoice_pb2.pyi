@@ -13,6 +13,11 @@ class Work(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     WORK_TRAIN: _ClassVar[Work]
     WORK_EVALUATE: _ClassVar[Work]
 
+class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    REASON_UNSPECIFIED: _ClassVar[Reason]
+    REASON_LINE_TOO_SLOW: _ClassVar[Reason]
+
 class Verdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     VERDICT_UNSPECIFIED: _ClassVar[Verdict]
@@ -29,6 +34,8 @@ class Verdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
 WORK_UNSPECIFIED: Work
 WORK_TRAIN: Work
 WORK_EVALUATE: Work
+REASON_UNSPECIFIED: Reason
+REASON_LINE_TOO_SLOW: Reason
 VERDICT_UNSPECIFIED: Verdict
 VERDICT_ACCEPTED: Verdict
 VERDICT_LATE: Verdict
@@ -94,7 +101,7 @@ class Capabilities(_message.Message):
     def __init__(self, runtime_version: _Optional[str] = ..., protocol_version: _Optional[int] = ..., train_examples: _Optional[int] = ..., test_examples: _Optional[int] = ..., operators: _Optional[_Iterable[str]] = ..., client_rules: _Optional[_Iterable[str]] = ..., encodings: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Conditions(_message.Message):
-    __slots__ = ("charging", "idle", "unmetered", "battery_percent", "free_storage_bytes", "free_memory_bytes", "overridden")
+    __slots__ = ("charging", "idle", "unmetered", "battery_percent", "free_storage_bytes", "free_memory_bytes", "overridden", "up_bytes_per_sec", "down_bytes_per_sec")
     CHARGING_FIELD_NUMBER: _ClassVar[int]
     IDLE_FIELD_NUMBER: _ClassVar[int]
     UNMETERED_FIELD_NUMBER: _ClassVar[int]
@@ -102,6 +109,8 @@ class Conditions(_message.Message):
     FREE_STORAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
     FREE_MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
     OVERRIDDEN_FIELD_NUMBER: _ClassVar[int]
+    UP_BYTES_PER_SEC_FIELD_NUMBER: _ClassVar[int]
+    DOWN_BYTES_PER_SEC_FIELD_NUMBER: _ClassVar[int]
     charging: bool
     idle: bool
     unmetered: bool
@@ -109,7 +118,9 @@ class Conditions(_message.Message):
     free_storage_bytes: int
     free_memory_bytes: int
     overridden: bool
-    def __init__(self, charging: _Optional[bool] = ..., idle: _Optional[bool] = ..., unmetered: _Optional[bool] = ..., battery_percent: _Optional[int] = ..., free_storage_bytes: _Optional[int] = ..., free_memory_bytes: _Optional[int] = ..., overridden: _Optional[bool] = ...) -> None: ...
+    up_bytes_per_sec: int
+    down_bytes_per_sec: int
+    def __init__(self, charging: _Optional[bool] = ..., idle: _Optional[bool] = ..., unmetered: _Optional[bool] = ..., battery_percent: _Optional[int] = ..., free_storage_bytes: _Optional[int] = ..., free_memory_bytes: _Optional[int] = ..., overridden: _Optional[bool] = ..., up_bytes_per_sec: _Optional[int] = ..., down_bytes_per_sec: _Optional[int] = ...) -> None: ...
 
 class CheckInReply(_message.Message):
     __slots__ = ("assignment", "retry")
@@ -120,14 +131,18 @@ class CheckInReply(_message.Message):
     def __init__(self, assignment: _Optional[_Union[Assignment, _Mapping]] = ..., retry: _Optional[_Union[RetryWindow, _Mapping]] = ...) -> None: ...
 
 class RetryWindow(_message.Message):
-    __slots__ = ("min_secs", "max_secs", "finished")
+    __slots__ = ("min_secs", "max_secs", "finished", "reason", "detail")
     MIN_SECS_FIELD_NUMBER: _ClassVar[int]
     MAX_SECS_FIELD_NUMBER: _ClassVar[int]
     FINISHED_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
     min_secs: float
     max_secs: float
     finished: bool
-    def __init__(self, min_secs: _Optional[float] = ..., max_secs: _Optional[float] = ..., finished: _Optional[bool] = ...) -> None: ...
+    reason: Reason
+    detail: str
+    def __init__(self, min_secs: _Optional[float] = ..., max_secs: _Optional[float] = ..., finished: _Optional[bool] = ..., reason: _Optional[_Union[Reason, str]] = ..., detail: _Optional[str] = ...) -> None: ...
 
 class Assignment(_message.Message):
     __slots__ = ("assignment_id", "round", "work", "lease_secs", "plan", "manifest", "program", "weights")
@@ -210,16 +225,18 @@ class SpecAugment(_message.Message):
     def __init__(self, time_masks: _Optional[int] = ..., time_mask_frames: _Optional[int] = ..., frequency_masks: _Optional[int] = ..., frequency_mask_bins: _Optional[int] = ...) -> None: ...
 
 class FetchRequest(_message.Message):
-    __slots__ = ("digest", "offset", "client_id", "assignment_id")
+    __slots__ = ("digest", "offset", "client_id", "assignment_id", "chunk_bytes")
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
     CLIENT_ID_FIELD_NUMBER: _ClassVar[int]
     ASSIGNMENT_ID_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_BYTES_FIELD_NUMBER: _ClassVar[int]
     digest: str
     offset: int
     client_id: str
     assignment_id: str
-    def __init__(self, digest: _Optional[str] = ..., offset: _Optional[int] = ..., client_id: _Optional[str] = ..., assignment_id: _Optional[str] = ...) -> None: ...
+    chunk_bytes: int
+    def __init__(self, digest: _Optional[str] = ..., offset: _Optional[int] = ..., client_id: _Optional[str] = ..., assignment_id: _Optional[str] = ..., chunk_bytes: _Optional[int] = ...) -> None: ...
 
 class Chunk(_message.Message):
     __slots__ = ("data",)

@@ -33,7 +33,7 @@ from fedvoice.server.calls import (
     shown_certificate,
 )
 from fedvoice.server.intake.framing import chunk_data, chunk_message
-from fedvoice.server.intake.meter import CallBytes, Meter, UploadBytes
+from fedvoice.server.intake.meter import CallBytes, DownloadBytes, Meter, UploadBytes
 from fedvoice.server.intake.reports import LATE, Intake, Reception
 from fedvoice.server.intake.streams import OverError, Stream, Streams, Watch
 from fedvoice.server.limits import parsed
@@ -46,6 +46,8 @@ log = logging.getLogger("fedvoice.server")
 
 _LARGEST_COUNT = 2**31 - 1
 _SMALLEST_CHUNK_BYTES, _LARGEST_CHUNK_BYTES = CHUNK_BYTES // 4, CHUNK_BYTES * 2
+_LEAST_CHUNK_BYTES = CHUNK_BYTES // 16
+"""However small the chunks that a phone asks for."""
 _LARGE_AT_ONCE = 8
 _QUICK_SECS = 0.05
 """A reader that takes a chunk within this time is given larger ones."""
@@ -125,7 +127,7 @@ class AggregationService:
 
     @answering
     async def fetch(self, data: bytes, context: Context) -> None:
-        """Chunks from the offset on, larger ones for who takes them quickly."""
+        """Chunks from the offset on, larger ones for who takes them quickly and wants them."""
         request = parsed(pb.FetchRequest, data)
         check_ids(client_id=request.client_id)
 
@@ -154,19 +156,12 @@ class AggregationService:
                         f"offset {request.offset}: the blob has {size} bytes",
                     )
                 file.seek(request.offset)
-                piece_bytes = _SMALLEST_CHUNK_BYTES
-                left_bytes = size - request.offset
-                while left_bytes > 0:
-                    message_bytes = min(piece_bytes, left_bytes)
-                    counted.chunk(message_bytes)
-                    began = time.monotonic()
-                    await self._write(watch, context, file, message_bytes)
-                    now = time.monotonic()
-                    watch.moved(message_bytes, now)
-                    left_bytes -= message_bytes
-                    larger = min(piece_bytes * 2, _LARGEST_CHUNK_BYTES)
-                    quick = now - began < _QUICK_SECS
-                    piece_bytes = larger if quick else _SMALLEST_CHUNK_BYTES
+                try:
+                    await self._send(watch, context, file, size, request.chunk_bytes, counted)
+                except OverError:
+                    raise RefusedError(
+                        grpc.StatusCode.DEADLINE_EXCEEDED, "the lease has ended; check in again"
+                    ) from None
 
     @answering
     async def report_status(self, data: bytes, context: Context) -> bytes:
@@ -263,6 +258,32 @@ class AggregationService:
                 reception.close()
 
         return await in_thread(self._finishing, finish)
+
+    async def _send(
+        self,
+        watch: Watch,
+        context: Context,
+        file: BinaryIO,
+        size: int,
+        wanted_bytes: int,
+        counted: DownloadBytes,
+    ) -> None:
+        """The rest of a file of `size` bytes, in chunks of `wanted_bytes` at most (0: any)."""
+        most_bytes = min(
+            max(wanted_bytes or _LARGEST_CHUNK_BYTES, _LEAST_CHUNK_BYTES), _LARGEST_CHUNK_BYTES
+        )
+        first_bytes = piece_bytes = min(_SMALLEST_CHUNK_BYTES, most_bytes)
+        left_bytes = size - file.tell()
+        while left_bytes > 0:
+            message_bytes = min(piece_bytes, left_bytes)
+            counted.chunk(message_bytes)
+            began = time.monotonic()
+            await self._write(watch, context, file, message_bytes)
+            now = time.monotonic()
+            watch.moved(message_bytes, now)
+            left_bytes -= message_bytes
+            quick = now - began < _QUICK_SECS
+            piece_bytes = min(piece_bytes * 2, most_bytes) if quick else first_bytes
 
     async def _write(self, watch: Watch, context: Context, file: BinaryIO, data_bytes: int) -> None:
         """Send the file's next bytes. Large messages take turns: each lies in memory until its

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 
+from fedvoice.algorithm.cohort import draw_cohort
 from fedvoice.algorithm.federated import FederatedAlgorithm
 from fedvoice.algorithm.influence import NormHistory
-from fedvoice.algorithm.rounds import RoundRules, Started, Work, draw_cohort
+from fedvoice.algorithm.rounds import RoundRules, Started, Work
 from fedvoice.protocol.codec import ENCODINGS_OF_0_1_0
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.plan import TrainingPlan
@@ -216,6 +217,13 @@ class ClientRegistry:
             if client in clients:
                 present.add(client)
         return present if present and len(present) >= enough else clients
+
+
+def may_work(client: ClientRow, work: Work, gates: Gates, conditions: pb.Conditions) -> bool:
+    """Whether a client could do such work now. It need not be invited, but training needs
+    examples."""
+    nothing_to_do = work is Work.TRAIN and client.train_examples == 0
+    return client.capable and not nothing_to_do and gates_open(gates, conditions)
 
 
 def gates_open(gates: Gates, conditions: pb.Conditions) -> bool:

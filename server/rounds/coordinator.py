@@ -23,8 +23,9 @@ from fedvoice.algorithm.rounds import Phase, RoundRules, RoundState, Work
 from fedvoice.algorithm.schedule import following, rules_for
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.server.rounds import pace
-from fedvoice.server.rounds.clients import ClientRegistry, gates_open
+from fedvoice.server.rounds.clients import ClientRegistry, may_work
 from fedvoice.server.rounds.job import Job
+from fedvoice.server.rounds.lines import Lines
 from fedvoice.server.rounds.record import RoundRecord
 from fedvoice.server.rounds.sums import RoundSum
 from fedvoice.server.store.blobs import BlobStore
@@ -61,6 +62,7 @@ class Coordinator:
         self._clients = ClientRegistry(store, job.config, job.manifest.operators, clock(), job.plan)
         self.on_round_over: Callable[[RoundRules], None] = lambda rules: None
         """Told, under the lock, that a round takes no more reports."""
+        self._lines = Lines(job)
         self._durations: dict[Work, float] = {}
         self._folding = 0  # accepted reports on their way into the accumulator
         self._stopping = False
@@ -87,19 +89,17 @@ class Coordinator:
             if self._finished:
                 return pb.CheckInReply(retry=pace.FINISHED.to_message()), self._written
             self._start_if_ready(now)
-            # A client that was not invited may take a place, too, but training needs examples.
-            nothing_to_do = self._state.rules.work is Work.TRAIN and client.train_examples == 0
-            if (
-                client.capable
-                and not nothing_to_do
-                and gates_open(self.job.config.gates, request.conditions)
-            ):
+            slow, rules = "", self._state.rules
+            if may_work(client, rules.work, self.job.config.gates, request.conditions):
                 event = rounds.CheckedIn(now, client.client_id, client.train_examples)
-                for command in self._step(event):
+                slow = self._lines.why_not(self._state, event, request, self._model.blob)
+                # If so its turn goes to the next one now, not when its lease has run out.
+                away = rounds.TurnedAway(now, client.client_id)
+                for command in self._step(away if slow else event):
                     if isinstance(command, rounds.Grant):
-                        given = self.job.assignment(self._state.rules, command, self._model.blob)
+                        given = self.job.assignment(rules, command, self._model.blob)
                         return pb.CheckInReply(assignment=given), self._written
-            return pb.CheckInReply(retry=self._retry(now)), self._written
+            return pb.CheckInReply(retry=self._retry(now, slow)), self._written
 
     def takes(self, client_id: str) -> bool:
         """Whether a client is known, or there is room for one more."""
@@ -168,6 +168,8 @@ class Coordinator:
             )
             written = self._written
             total = self._sum.open() if report.work == Work.TRAIN else None
+            if total is not None:
+                self._lines.typical.note(report.train_secs, report.payload_bytes)
             self._folding += 1
         try:
             self._wait(written)
@@ -353,10 +355,11 @@ class Coordinator:
             self.on_round_over(state.rules)
         return commands
 
-    def _retry(self, now: float) -> pb.RetryWindow:
+    def _retry(self, now: float, too_slow: str = "") -> pb.RetryWindow:
         last = self._durations.get(self._state.rules.work)
         wait = pace.expected_wait_secs(self._state, last, now)
-        return pace.window(self.job.config, wait, self._clients.active).to_message()
+        window = pace.window(self.job.config, wait, self._clients.active)
+        return replace(window, too_slow=too_slow).to_message()
 
     def _commit(self, state: RoundState) -> RoundState:
         digest = ""

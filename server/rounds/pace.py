@@ -11,16 +11,21 @@ from fedvoice.server.config import ServerConfig
 
 @dataclass(frozen=True)
 class Window:
-    """Call again at a time drawn uniformly between the two."""
+    """Call again at a time drawn uniformly between the two. too_slow: why the client's line is."""
 
     min_secs: float
     max_secs: float
     finished: bool = False
+    too_slow: str = ""
 
     def to_message(self) -> pb.RetryWindow:
         """As a protocol message."""
         return pb.RetryWindow(
-            min_secs=self.min_secs, max_secs=self.max_secs, finished=self.finished
+            min_secs=self.min_secs,
+            max_secs=self.max_secs,
+            finished=self.finished,
+            reason=pb.REASON_LINE_TOO_SLOW if self.too_slow else pb.REASON_UNSPECIFIED,
+            detail=self.too_slow,
         )
 
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fedvoice.algorithm.cohort import SHUFFLED_WHOLE, draw_cohort
 from fedvoice.algorithm.rounds import (
-    SHUFFLED_WHOLE,
     Abandon,
     CheckedIn,
     Commit,
@@ -23,8 +23,8 @@ from fedvoice.algorithm.rounds import (
     RoundState,
     Started,
     Ticked,
+    TurnedAway,
     Work,
-    draw_cohort,
     event_from_dict,
     event_to_dict,
     may_report,
@@ -137,6 +137,15 @@ def test_a_rejected_phone_loses_its_place_for_this_round():
     assert grants(commands) == ["a", "c"]
 
 
+def test_a_client_that_is_turned_away_gives_its_turn_to_the_next_and_keeps_what_it_was_given():
+    state, commands = play(
+        begun(), CheckedIn(1, "a"), TurnedAway(2, "a"), TurnedAway(2, "b"), CheckedIn(3, "c")
+    )
+    assert grants(commands) == ["a", "c"]
+    assert set(state.places) == {"a", "c"}
+    assert play(state, TurnedAway(4, "stranger"))[0] == state
+
+
 def test_an_open_round_takes_whoever_comes_until_it_is_full():
     _state, commands = play(
         begun(replace(RULES, open_to_all=True), ()),
@@ -242,7 +251,7 @@ clients = st.sampled_from("abcdef")
 events = st.lists(
     st.tuples(
         st.floats(0, 40, allow_nan=False),
-        st.sampled_from(["in", "accepted", "rejected", "tick"]),
+        st.sampled_from(["in", "accepted", "rejected", "away", "tick"]),
         clients,
     ),
     max_size=60,
@@ -264,6 +273,8 @@ def test_whatever_happens_places_are_never_oversold_and_the_journal_gives_the_st
             event = CheckedIn(now, client)
         elif kind == "tick":
             event = Ticked(now)
+        elif kind == "away":
+            event = TurnedAway(now, client)
         else:
             place = state.places.get(client)
             if place is None or not may_report(state, client, place.assignment_id, now):

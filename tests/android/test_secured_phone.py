@@ -116,8 +116,8 @@ def test_an_invitation_lets_a_phone_in_and_may_be_given_again(secured: Secured) 
 
 
 def test_a_phone_that_python_enrolled_goes_on(secured: Secured) -> None:
-    from fedvoice.device_runtime.calls import CallPolicy
     from fedvoice.device_runtime.enrolment import enrol, read_invitation
+    from fedvoice.device_runtime.retries import CallPolicy
 
     enrol(secured.folder, read_invitation(secured.invite()), "anna", CallPolicy())
     code, log = secured.call()

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from fedvoice.device_runtime.blobs import BlobCache
-from fedvoice.device_runtime.calls import CallPolicy, connect
+from fedvoice.device_runtime.calls import connect
 from fedvoice.device_runtime.conditions import always
 from fedvoice.device_runtime.engines import EngineCache
 from fedvoice.device_runtime.executorch_engine import ExecuTorchEngine
 from fedvoice.device_runtime.outcomes import SessionSettings
+from fedvoice.device_runtime.retries import CallPolicy
 from fedvoice.device_runtime.session import Phone
 from fedvoice.device_runtime.store import ExampleStore
 

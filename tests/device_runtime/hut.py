@@ -9,10 +9,11 @@ import numpy as np
 import soundfile
 
 from fedvoice.device_runtime.blobs import BlobCache
-from fedvoice.device_runtime.calls import CallPolicy, connect
+from fedvoice.device_runtime.calls import connect
 from fedvoice.device_runtime.conditions import always
 from fedvoice.device_runtime.engines import EngineCache
 from fedvoice.device_runtime.outcomes import SessionSettings
+from fedvoice.device_runtime.retries import CallPolicy
 from fedvoice.device_runtime.session import Phone
 from fedvoice.device_runtime.store import ExampleStore, NewExample, Split
 from fedvoice.protocol.codec import digest_of, encode

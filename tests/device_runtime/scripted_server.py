@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from concurrent import futures
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ class Script:
     fetch_cuts: after how many bytes a Fetch breaks off with UNAVAILABLE.
     report_cuts: after how many payload bytes a Report does, these bytes being kept.
     verdicts: for complete reports; ACCEPTED when used up.
+    silent_until: a Fetch says nothing before.
     """
 
     check_ins: deque[pb.CheckInReply] = field(default_factory=deque)
@@ -29,6 +31,7 @@ class Script:
     fetch_cuts: deque[int] = field(default_factory=deque)
     report_cuts: deque[int] = field(default_factory=deque)
     verdicts: deque[int] = field(default_factory=deque)
+    silent_until: threading.Event | None = None
 
 
 class ScriptedServer(pb_grpc.AggregationServicer):
@@ -57,6 +60,8 @@ class ScriptedServer(pb_grpc.AggregationServicer):
     def Fetch(self, request, context):  # noqa: N802
         self.messages.append(request)
         self.fetches.append(request)
+        if self.script.silent_until is not None:
+            self.script.silent_until.wait(30)
         data = self.script.blobs.get(request.digest)
         if data is None:
             context.abort(grpc.StatusCode.NOT_FOUND, "no such blob")

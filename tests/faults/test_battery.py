@@ -13,10 +13,11 @@ import pytest
 from fedvoice.android_harness.emulation.jvm import why_not
 from fedvoice.android_harness.emulation.proxy import FaultProxy
 from fedvoice.device_runtime.blobs import BlobCache
-from fedvoice.device_runtime.calls import CallPolicy, connect
+from fedvoice.device_runtime.calls import connect
 from fedvoice.device_runtime.cli import run
 from fedvoice.device_runtime.conditions import always
 from fedvoice.device_runtime.engines import EngineCache
+from fedvoice.device_runtime.retries import CallPolicy
 from fedvoice.device_runtime.session import Phone
 from fedvoice.device_runtime.store import ExampleStore
 from tests.android.support import started

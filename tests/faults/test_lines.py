@@ -5,6 +5,7 @@ Each ends with the model of the undisturbed run, bit for bit, every update count
 
 from __future__ import annotations
 
+import re
 import signal
 import struct
 import time
@@ -13,7 +14,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from fedvoice.android_harness.emulation.proxy import Direction, Link
+from fedvoice.android_harness.emulation.proxy import Direction, Link, bad_mobile_line
 from fedvoice.device_runtime import identity
 from fedvoice.protocol.codec import digest_of
 from fedvoice.server.security import authority
@@ -70,6 +71,52 @@ def test_a_slow_line_that_loses_packets(make_scene, undisturbed):
         )
     scene.start_phones()
     assert scene.finish() == undisturbed
+    scene.check_counted_once()
+
+
+def test_a_bad_mobile_line_that_is_cut_costs_little(make_scene):
+    """1 Mbit/s, 300 ms, stalls, a cut in each transfer: what went over the line is the payload and
+    at most 5% more, TLS and all messages included."""
+    scene = make_scene(rounds=1, names=("anna",))
+    (phone,) = scene.phones
+    phone.line.link = bad_mobile_line(secs_per_cut=0)
+    fetched_bytes = scene.update_bytes + scene.package.program_path.stat().st_size
+    cuts = [
+        phone.line.cut_after(Direction.DOWN, int(0.6 * fetched_bytes)),
+        phone.line.cut_after(Direction.UP, int(0.6 * scene.update_bytes)),
+    ]
+    scene.start_phones()
+    scene.finish()
+    scene.check_counted_once()
+    assert all(cut.is_set() for cut in cuts)
+    assert line_overhead(phone.line.counts.bytes_up, scene.update_bytes) < 0.05
+    assert line_overhead(phone.line.counts.bytes_down, fetched_bytes) < 0.05
+
+
+def line_overhead(passed_bytes: int, wanted_bytes: int) -> float:
+    assert passed_bytes > wanted_bytes
+    return passed_bytes / wanted_bytes - 1
+
+
+def test_a_line_that_is_too_slow_is_measured_told_and_tried_again(make_scene):
+    """The first time nothing is known of it, and a lease is lost. Then the phone is told before it
+    fetches anything, until what it measured has grown old."""
+    scene = make_scene(rounds=1, names=("anna",), more="lease_secs = 12")
+    (phone,) = scene.phones
+    phone.line.link = Link(bytes_per_sec=50_000)  # 1 MB down takes 20 s, and 1 MB up as long
+    scene.start_phones()
+    wait_until(lambda: "lease-expired" in phone.log, "the end of its lease")
+    phone.kill()  # no need to wait the minute until it calls again
+    phone.start()
+    wait_until(lambda: "line-too-slow" in phone.log, "what it is told")
+    told = next(line for line in phone.log.splitlines() if "line-too-slow" in line)
+    assert re.search(r"line-too-slow; \d\S* MB down at \S+ kB/s take \d+ s; 12 s are left", told)
+    fetched = phone.line.counts.bytes_down
+    wait_until(lambda: phone.log.count("line-too-slow") > 3, "what it is told again")
+    assert phone.line.counts.bytes_down - fetched < 100_000
+    phone.line.link = Link()
+    phone.turn_clock(7 * 3600)
+    scene.finish()
     scene.check_counted_once()
 
 

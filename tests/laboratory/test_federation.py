@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedvoice.algorithm.rounds import draw_cohort
+from fedvoice.algorithm.cohort import draw_cohort
 from fedvoice.model_export.torch_engine import TorchEngine
 from fedvoice.protocol.engine import Example, make_batch
 from fedvoice.protocol.errors import FedvoiceError

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fedvoice.algorithm.cohort import draw_cohort
 from fedvoice.algorithm.influence import NormHistory
-from fedvoice.algorithm.rounds import Phase, draw_cohort
+from fedvoice.algorithm.rounds import Phase
 from fedvoice.algorithm.settings import AlgorithmConfig
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.parameters import FlatVector

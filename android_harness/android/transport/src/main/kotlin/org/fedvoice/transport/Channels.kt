@@ -57,7 +57,8 @@ private fun patient(builder: OkHttpChannelBuilder): ManagedChannel =
         .keepAliveWithoutCalls(false)
         // Attempts are counted by the session; gRPC would try each a second time by itself.
         .disableRetry()
-        // gRPC's own 64 KB would hold a line of 300 ms to 200 KB/s.
+        // gRPC's own 64 KB would hold a line of 300 ms to 200 KB/s. With much more, what a slow
+        // line has not brought yet looks to the server as if the phone took nothing.
         .flowControlWindow(WINDOW_BYTES)
         .build()
 
@@ -107,6 +108,6 @@ private class OneKey(private val credentials: () -> Credentials) : X509ExtendedK
 }
 
 private const val KEEP_ALIVE_SECS = 20L
-private const val KEEP_ALIVE_TIMEOUT_SECS = 10L
-private const val WINDOW_BYTES = 1 shl 20
+private const val KEEP_ALIVE_TIMEOUT_SECS = 20L
+private const val WINDOW_BYTES = 1 shl 18
 private const val END_SECS = 5L

@@ -11,7 +11,10 @@ class Lease internal constructor(
     private val clock: Clock,
 ) {
     /** Whether the time is up. */
-    fun over(): Boolean = clock.elapsedSecs() >= endsAtElapsedSecs
+    fun over(): Boolean = leftSecs() <= 0
+
+    /** Until then; negative after it. */
+    fun leftSecs(): Double = endsAtElapsedSecs - clock.elapsedSecs()
 }
 
 /**

@@ -15,6 +15,9 @@ enum class Happened(val id: String) {
     /** The server said when to call again. */
     NO_WORK("no-work"),
 
+    /** The server has work that this phone could not bring in time. */
+    LINE_TOO_SLOW("line-too-slow"),
+
     /** Conditions do not allow work; the server was not called. */
     NOT_READY("not-ready"),
 

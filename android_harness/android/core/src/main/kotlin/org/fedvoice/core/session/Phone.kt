@@ -21,12 +21,14 @@ import org.fedvoice.wire.Assignment
 import org.fedvoice.wire.Blob
 import org.fedvoice.wire.Capabilities
 import org.fedvoice.wire.CheckInRequest
+import org.fedvoice.wire.Reason
 import org.fedvoice.wire.ReportReply
 import org.fedvoice.wire.RetryWindow
 import org.fedvoice.wire.Verdict
 import java.io.File
 import kotlin.math.max
 import kotlin.math.min
+import org.fedvoice.wire.Conditions as ConditionsMessage
 
 /**
  * The runtime of one phone: check in, fetch, train or evaluate, report, wait.
@@ -60,6 +62,7 @@ class Phone(
     private val held = HeldBlobs(File(stateDir, "held_blobs"), blobs)
     private val retryStream = Stream(0UL, clientId, 0, Purpose.RETRY)
     private val retries = Retries(settings.calls, retryStream, log, pause)
+    private val line = Line(File(stateDir, "line"), clock)
     private val outbox = Outbox(stateDir)
     private val leases = Leases(AssignmentFile(stateDir), clock)
     private val checkpointFile = File(stateDir, CHECKPOINT)
@@ -81,7 +84,7 @@ class Phone(
      *   `no-space`, and what a bad package or plan gives. What was finished is kept.
      */
     suspend fun runOnce(shouldStop: () -> Boolean = { false }): Outcome {
-        val calls = ServerCalls(link, settings.calls, retries)
+        val calls = ServerCalls(link, settings.calls, retries, line)
         val outcome = roomOnDisk(stateDir) { run(calls, shouldStop) }
         return outcome.copy(
             bytesUp = calls.traffic.bytesUp,
@@ -107,15 +110,17 @@ class Phone(
                         .newBuilder()
                         .setClientId(clientId)
                         .setCapabilities(capabilities())
-                        .setConditions(now.toMessage())
+                        .setConditions(withRates(now))
                         .addAllCachedDigests(held.digests())
                         .build()
                 val reply = calls.checkIn(request)
-                if (!reply.hasAssignment()) return after(reply.retry, Happened.NO_WORK)
+                if (!reply.hasAssignment()) return withoutWork(reply.retry)
                 leases.take(reply.assignment)
             }
-        try {
-            return work(calls, lease, shouldStop)
+        return try {
+            work(calls, lease, shouldStop)
+        } catch (_: LeaseOverException) {
+            leaseOver(lease)
         } catch (error: FedvoiceException) {
             giveBack(calls, lease.assignment, error)
             throw error
@@ -143,7 +148,7 @@ class Phone(
         lease: Lease,
         shouldStop: () -> Boolean,
     ): Outcome {
-        val job = install(calls, lease.assignment)
+        val job = install(calls, lease)
         val interruption =
             Interruption(conditions, settings.requirements, settings.graceSecs, clock)
         val report =
@@ -159,20 +164,17 @@ class Phone(
             return deliver(calls, report)
         }
         currentCoroutineContext().ensureActive()
-        val round = lease.assignment.round
-        if (lease.over()) {
-            dropAssignment()
-            return waiting(Happened.LEASE_EXPIRED, round)
-        }
+        if (lease.over()) return leaseOver(lease)
         val reasons = interruption.reasons.joinToString().ifEmpty { "asked to stop" }
-        return waiting(Happened.INTERRUPTED, round, reasons)
+        return waiting(Happened.INTERRUPTED, lease.assignment.round, reasons)
     }
 
     /** The assignment's engine and weights [P], fetched as far as they are missing. */
-    private suspend fun install(calls: ServerCalls, assignment: Assignment): Job {
-        val manifest = fetch(calls, assignment.manifest, assignment)
-        val program = fetch(calls, assignment.program, assignment)
-        val payload = fetch(calls, assignment.weights, assignment)
+    private suspend fun install(calls: ServerCalls, lease: Lease): Job {
+        val assignment = lease.assignment
+        val manifest = fetch(calls, assignment.manifest, lease)
+        val program = fetch(calls, assignment.program, lease)
+        val payload = fetch(calls, assignment.weights, lease)
         val digest = assignment.manifest.digest
         return withContext(Dispatchers.Default) {
             val loaded = engines.get(digest) { blobs.install(digest, manifest, program) }
@@ -189,7 +191,7 @@ class Phone(
     }
 
     /** A blob's bytes, checked. A wrong digest is tried a second time, then raised. */
-    private suspend fun fetch(calls: ServerCalls, blob: Blob, assignment: Assignment): ByteArray {
+    private suspend fun fetch(calls: ServerCalls, blob: Blob, lease: Lease): ByteArray {
         if (blob.digest in held.digests()) {
             blobs.read(blob.digest)?.let {
                 held.use(blob.digest)
@@ -197,13 +199,13 @@ class Phone(
             }
         }
         val partial = blobs.partialFile(blob.digest, clientId)
-        calls.fetch(blob, partial, clientId, assignment.assignmentId)
+        calls.fetch(blob, partial, clientId, lease)
         val data =
             try {
                 blobs.adopt(partial, blob)
             } catch (error: FedvoiceException) {
                 log("${error.message}, once more")
-                calls.fetch(blob, partial, clientId, assignment.assignmentId)
+                calls.fetch(blob, partial, clientId, lease)
                 blobs.adopt(partial, blob)
             }
         held.use(blob.digest)
@@ -260,6 +262,14 @@ class Phone(
         )
     }
 
+    private fun withRates(now: Conditions): ConditionsMessage =
+        now
+            .toMessage()
+            .toBuilder()
+            .setUpBytesPerSec(line.bytesPerSec(Way.UP).toInt()) // as unsigned as it is on the wire
+            .setDownBytesPerSec(line.bytesPerSec(Way.DOWN).toInt())
+            .build()
+
     private fun capabilities(): Capabilities =
         Capabilities
             .newBuilder()
@@ -270,6 +280,17 @@ class Phone(
             .addAllOperators(settings.operators)
             .addAllEncodings(Codec.ENCODINGS)
             .build()
+
+    private fun withoutWork(retry: RetryWindow): Outcome {
+        val slow = retry.reason == Reason.REASON_LINE_TOO_SLOW
+        val happened = if (slow) Happened.LINE_TOO_SLOW else Happened.NO_WORK
+        return after(retry, happened).copy(detail = retry.detail)
+    }
+
+    private fun leaseOver(lease: Lease): Outcome {
+        dropAssignment()
+        return waiting(Happened.LEASE_EXPIRED, lease.assignment.round)
+    }
 
     /** An outcome with the next contact drawn uniformly from the server's window. */
     private fun after(retry: RetryWindow, happened: Happened): Outcome {

@@ -11,9 +11,16 @@ import kotlin.random.Random
  * The retry policy of a phone.
  *
  * The k-th repetition waits backoffSecs * 2^k * u, u uniform in 0.5..1.5, at most maxBackoffSecs.
+ *
+ * @property timeoutSecs of calls of one message each way
+ * @property silenceSecs of transfers: as long as a server's `[streams]` wait for a silent or slow
+ *   one, so that it is the server that ends them and says what it has
+ * @property longestSecs of a transfer, if its lease does not end sooner; a server's `longest_secs`
  */
 data class CallPolicy(
     val timeoutSecs: Double = 30.0,
+    val silenceSecs: Double = 90.0,
+    val longestSecs: Double = 3600.0,
     val maxAttempts: Int = 5,
     val backoffSecs: Double = 0.5,
     val maxBackoffSecs: Double = 30.0,

@@ -3,7 +3,6 @@ package org.fedvoice.core.session
 import com.google.protobuf.ByteString
 import com.google.protobuf.MessageLite
 import org.fedvoice.core.FedvoiceException
-import org.fedvoice.core.model.Codec
 import org.fedvoice.wire.Blob
 import org.fedvoice.wire.CheckInReply
 import org.fedvoice.wire.CheckInRequest
@@ -48,12 +47,16 @@ class Traffic {
  * The four calls with bounded retries, jitter and resumption, for one session of one phone.
  *
  * Nothing here waits for ever: every call has a deadline, and a call that brings no progress is
- * repeated a bounded number of times.
+ * repeated a bounded number of times. Transfers may take as long as they move: their deadline is
+ * the server's own, or the end of the lease.
+ *
+ * @param line what is known of the phone's line
  */
 class ServerCalls(
     private val link: ServerLink,
     private val policy: CallPolicy,
     private val retries: Retries,
+    private val line: Line = Line(),
 ) {
     val traffic: Traffic = Traffic()
 
@@ -70,20 +73,31 @@ class ServerCalls(
     suspend fun reportStatus(request: ReportStatusRequest): ReportStatusReply =
         retrying("ReportStatus") { unary(request, link::reportStatus) }
 
-    /** Completes [partial] to the blob's size, resuming where it ends. */
-    suspend fun fetch(blob: Blob, partial: File, clientId: String, assignmentId: String) {
+    /**
+     * Completes [partial] to the blob's size, resuming where it ends.
+     *
+     * @throws LeaseOverException if it has ended
+     */
+    suspend fun fetch(blob: Blob, partial: File, clientId: String, lease: Lease) {
         val request =
             FetchRequest
                 .newBuilder()
                 .setDigest(blob.digest)
                 .setClientId(clientId)
-                .setAssignmentId(assignmentId)
-        retrying("Fetch", progress = { heldBytes(partial, blob) }) {
-            val offset = heldBytes(partial, blob)
-            if (offset == blob.sizeBytes) {
-                partial.createNewFile()
-            } else {
-                fetchRest(request.setOffset(offset).build(), partial, blob)
+                .setAssignmentId(lease.assignment.assignmentId)
+        val begun = heldBytes(partial, blob)
+        measured(Way.DOWN, { heldBytes(partial, blob) - begun }) {
+            retrying("Fetch", progress = { heldBytes(partial, blob) }) {
+                val offset = heldBytes(partial, blob)
+                if (offset == blob.sizeBytes) {
+                    partial.createNewFile()
+                } else {
+                    if (lease.over()) throw LeaseOverException()
+                    request.setOffset(offset)
+                    val wanted = Chunks.sizeFor(line.bytesPerSec(Way.DOWN).toDouble())
+                    val limitSecs = min(policy.longestSecs, lease.leftSecs())
+                    fetchRest(request.setChunkBytes(wanted).build(), partial, blob, limitSecs)
+                }
             }
         }
     }
@@ -93,17 +107,25 @@ class ServerCalls(
         return partial.length()
     }
 
-    private suspend fun fetchRest(request: FetchRequest, partial: File, blob: Blob) {
+    private suspend fun fetchRest(
+        request: FetchRequest,
+        partial: File,
+        blob: Blob,
+        limitSecs: Double,
+    ) {
         traffic.sent(request)
         var held = request.offset
         FileOutputStream(partial, true).use { stream ->
-            link.fetch(request, policy.timeoutSecs) { chunk ->
-                traffic.received(chunk)
-                if (held + chunk.data.size() > blob.sizeBytes) {
-                    throw rejected("Fetch", link.server, "more than ${blob.sizeBytes} bytes")
+            unlessSilent(policy.silenceSecs) { moved ->
+                link.fetch(request, limitSecs) { chunk ->
+                    moved()
+                    traffic.received(chunk)
+                    if (held + chunk.data.size() > blob.sizeBytes) {
+                        throw rejected("Fetch", link.server, "more than ${blob.sizeBytes} bytes")
+                    }
+                    chunk.data.writeTo(stream)
+                    held += chunk.data.size()
                 }
-                chunk.data.writeTo(stream)
-                held += chunk.data.size()
             }
         }
         if (held != blob.sizeBytes) {
@@ -114,49 +136,51 @@ class ServerCalls(
     /** Sends a report's bytes from [offset] on. After a broken call: asks where to resume. */
     suspend fun report(report: PendingReport, offset: Long): ReportReply {
         var position: Long? = offset
+        var reached = offset
 
         suspend fun askHeldBytes() = unary(statusRequest(report), link::reportStatus).receivedBytes
-        return retrying(
-            "Report",
-            progress = {
-                position =
-                    try {
-                        askHeldBytes()
-                    } catch (_: CallFailure) {
-                        null // not known: the line is still away
-                    }
-                position ?: 0
-            },
-        ) {
-            // To send all of it again costs more than to ask once more.
-            val from = position ?: askHeldBytes()
-            link.report(messages(report, from), policy.timeoutSecs).also(traffic::received)
+
+        suspend fun resume(): Long {
+            position =
+                try {
+                    askHeldBytes().also { reached = it }
+                } catch (_: CallFailure) {
+                    null // not known: the line is still away
+                }
+            return position ?: 0
+        }
+        return measured(Way.UP, { reached - offset }) {
+            retrying("Report", progress = ::resume) {
+                // To send all of it again costs more than to ask once more.
+                val sending = Sending(report, position ?: askHeldBytes(), line.bytesPerSec(Way.UP))
+                try {
+                    reportRest(sending)
+                } finally {
+                    reached = sending.takenBytes
+                }
+            }
         }
     }
 
-    private fun messages(report: PendingReport, offset: Long): Iterator<ReportRequest> =
-        iterator {
-            val header = report.header.toBuilder().setOffset(offset)
-            yield(
-                ReportRequest
-                    .newBuilder()
-                    .setHeader(header)
-                    .build()
-                    .also(traffic::sent),
-            )
-            for (start in offset until report.payload.size step Codec.CHUNK_BYTES.toLong()) {
-                val size = min(Codec.CHUNK_BYTES.toLong(), report.payload.size - start).toInt()
-                val data = ByteString.copyFrom(report.payload, start.toInt(), size)
-                val chunk = Chunk.newBuilder().setData(data)
-                yield(
-                    ReportRequest
-                        .newBuilder()
-                        .setChunk(chunk)
-                        .build()
-                        .also(traffic::sent),
-                )
-            }
+    private suspend fun reportRest(sending: Sending): ReportReply =
+        unlessSilent(policy.silenceSecs) { moved ->
+            val messages =
+                sending.messages { message ->
+                    moved()
+                    traffic.sent(message)
+                }
+            link.report(messages, policy.longestSecs).also(traffic::received)
         }
+
+    /** Notes how many bytes [work] has moved, whether it succeeds or not. */
+    private suspend fun <T> measured(way: Way, movedBytes: () -> Long, work: suspend () -> T): T {
+        val began = System.nanoTime()
+        try {
+            return work()
+        } finally {
+            line.note(way, movedBytes(), (System.nanoTime() - began) / NANOS)
+        }
+    }
 
     private suspend fun <Q : MessageLite, R : MessageLite> unary(
         request: Q,
@@ -176,6 +200,57 @@ class ServerCalls(
             attempt()
         }
 }
+
+/**
+ * The messages of one report, from an offset on.
+ *
+ * @param bytesPerSec of the line so far; 0: not known
+ */
+private class Sending(
+    private val report: PendingReport,
+    private val offset: Long,
+    bytesPerSec: Long,
+) {
+    private val chunks = Chunks(bytesPerSec)
+
+    /** How far gRPC has taken the payload. */
+    @Volatile
+    var takenBytes: Long = offset
+        private set
+
+    fun messages(said: (ReportRequest) -> Unit): Iterator<ReportRequest> =
+        iterator {
+            val header = report.header.toBuilder().setOffset(offset)
+            yield(
+                ReportRequest
+                    .newBuilder()
+                    .setHeader(header)
+                    .build()
+                    .also(said),
+            )
+            while (takenBytes < report.payload.size) {
+                val size = min(chunks.size.toLong(), report.payload.size - takenBytes).toInt()
+                val data = ByteString.copyFrom(report.payload, takenBytes.toInt(), size)
+                val chunk = Chunk.newBuilder().setData(data)
+                val began = System.nanoTime()
+                // Comes back here when gRPC wants the next message.
+                yield(
+                    ReportRequest
+                        .newBuilder()
+                        .setChunk(chunk)
+                        .build()
+                        .also(said),
+                )
+                chunks.took(size, (System.nanoTime() - began) / NANOS)
+                takenBytes += size
+            }
+        }
+}
+
+/** The lease has ended in mid-transfer. */
+internal class LeaseOverException : Exception("the lease has ended")
+
+private const val NANOS = 1e9
 
 /** What asks how much of [report] the server has. */
 internal fun statusRequest(report: PendingReport): ReportStatusRequest =

@@ -13,6 +13,9 @@ import org.fedvoice.core.store.Source
 import org.fedvoice.core.store.Split
 import org.fedvoice.core.store.StoredExample
 import org.fedvoice.core.training.UsageCounts
+import org.fedvoice.wire.CheckInReply
+import org.fedvoice.wire.Reason
+import org.fedvoice.wire.RetryWindow
 import org.fedvoice.wire.Verdict
 import org.fedvoice.wire.Work
 import org.junit.jupiter.api.Assertions.assertArrayEquals
@@ -142,6 +145,31 @@ class PhoneTest {
                 .single()
                 .first.statistics.steps,
         )
+    }
+
+    @Test
+    fun `a phone whose line is too slow is told so, and tries again when it is`() {
+        val retry =
+            RetryWindow
+                .newBuilder()
+                .setMinSecs(3.0)
+                .setMaxSecs(3.0)
+                .setReason(Reason.REASON_LINE_TOO_SLOW)
+                .setDetail("10 MB take 900 s")
+        link.checkIns += CheckInReply.newBuilder().setRetry(retry).build()
+        val outcome = session()
+        assertEquals(Happened.LINE_TOO_SLOW, outcome.happened)
+        assertEquals("10 MB take 900 s", outcome.detail)
+        assertEquals(3.0, outcome.nextContactSecs)
+    }
+
+    @Test
+    fun `a phone reports what it measured`() {
+        Line(File(directory, "anna/line"), scene.clock).note(Way.DOWN, 1_000_000, 10.0)
+        scene.restart()
+        session()
+        val told = link.checkedIn.single().conditions
+        assertEquals(listOf(100_000, 0), told.run { listOf(downBytesPerSec, upBytesPerSec) })
     }
 
     @Test
