@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -54,9 +55,9 @@ class Served:
 
 @contextmanager
 def serving(
-    directory: Path, size: int, settings: str, *, updates: int, rounds: int
+    directory: Path, size: int, settings: str, *, updates: int, rounds: int, tls: bool = False
 ) -> Iterator[Served]:
-    """`fedvoice serve --insecure` with a model of `size` floats.
+    """`fedvoice serve` with a model of `size` floats; its store is `directory`/store.
 
     Args:
         settings: TOML. updates: of a round.
@@ -66,15 +67,22 @@ def serving(
     command = [sys.executable, "-m", "fedvoice", "serve", "--task", directory / "task"]
     command += ["--store", directory / "store", "--config", directory / "server.toml"]
     command += ["--rounds", rounds, "--cohort-size", updates]
-    command += ["--bind", "127.0.0.1:0", "--insecure", "--linger-secs", 60]
+    command += ["--bind", "127.0.0.1:0", "--linger-secs", 60]
     command += ["--ready-file", directory / "ready"]
-    with subprocess.Popen([str(part) for part in command]) as server:
+    with running([*command, *([] if tls else ["--insecure"])], directory / "ready") as server:
+        yield server
+
+
+@contextmanager
+def running(command: list[Any], ready: Path) -> Iterator[Served]:
+    """A server that writes its address to the first line of the file `ready`."""
+    with subprocess.Popen([str(part) for part in command], stdin=subprocess.PIPE) as server:
         try:
-            while not (directory / "ready").exists():
+            while not ready.exists():
                 if server.poll() is not None:
                     raise SystemExit("the server did not start")
                 time.sleep(0.05)
-            yield Served((directory / "ready").read_text().strip(), server.pid)
+            yield Served(ready.read_text().split()[0], server.pid)
         finally:
             server.terminate()
 
@@ -112,19 +120,24 @@ def check_in_request(name: str) -> pb.CheckInRequest:
     )
 
 
+def report_header(
+    work: pb.Assignment, name: str, update_bytes: int, digest: str
+) -> pb.ReportHeader:
+    """The header of an update of ten examples."""
+    return pb.ReportHeader(
+        client_id=name,
+        assignment_id=work.assignment_id,
+        report_id=f"{work.assignment_id}-{work.round}",
+        round=work.round,
+        payload=pb.Blob(digest=digest, size_bytes=update_bytes, encoding="float32"),
+        statistics=pb.Statistics(examples=10, steps=1, planned_memory_bytes=1),
+    )
+
+
 def report_messages(
     work: pb.Assignment, name: str, update: bytes, digest: str, chunk_bytes: int
 ) -> Iterator[pb.ReportRequest]:
     """A report's header and chunks."""
-    yield pb.ReportRequest(
-        header=pb.ReportHeader(
-            client_id=name,
-            assignment_id=work.assignment_id,
-            report_id=work.assignment_id,
-            round=work.round,
-            payload=pb.Blob(digest=digest, size_bytes=len(update), encoding="float32"),
-            statistics=pb.Statistics(examples=10, steps=1, planned_memory_bytes=1),
-        )
-    )
+    yield pb.ReportRequest(header=report_header(work, name, len(update), digest))
     for start in range(0, len(update), chunk_bytes):
         yield pb.ReportRequest(chunk=pb.Chunk(data=update[start : start + chunk_bytes]))

@@ -8,6 +8,24 @@ from __future__ import annotations
 
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 
+_LARGEST_MESSAGE_BYTES = 1024 * 1024
+SERVER_OPTIONS = [
+    # Two servers on one port would each get half of the calls.
+    ("grpc.so_reuseport", 0),
+    # Without probing, flow control stays at its small window: a sender that is not being read
+    # waits, and N uploads need N small windows (law 3).
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.max_receive_message_length", _LARGEST_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", _LARGEST_MESSAGE_BYTES),
+    # Frees the handler of a client that vanished in mid-call.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    # Phones ping to keep their line open; by default a few pings without data end the connection.
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.max_ping_strikes", 0),
+]
+"""Of the main address."""
+
 _DATA = 0x0A  # Chunk.data: field 1, bytes
 _CHUNK = 0x12  # ReportRequest.chunk: field 2, message
 _HEADS_BYTES = range(4, 13)  # of both fields, for chunks of 1 byte to 2 GB
