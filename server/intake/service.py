@@ -10,17 +10,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError
 
 from fedvoice.algorithm.checks import Refusal
 from fedvoice.algorithm.rounds import RoundRules
-from fedvoice.protocol.codec import CHUNK_BYTES
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.version import PROTOCOL_VERSION
 from fedvoice.server.calls import (
@@ -31,7 +31,14 @@ from fedvoice.server.calls import (
     in_thread,
     shown_certificate,
 )
-from fedvoice.server.intake.framing import chunk_data, chunk_message
+from fedvoice.server.intake.downloads import (
+    LARGEST_BYTES,
+    SMALLEST_BYTES,
+    Downloads,
+    Outgoing,
+    next_data_bytes,
+)
+from fedvoice.server.intake.framing import chunk_data
 from fedvoice.server.intake.meter import CallBytes, Meter, UploadBytes
 from fedvoice.server.intake.reports import LATE, Intake, Reception
 from fedvoice.server.intake.streams import OverError, Stream, Streams, Watch
@@ -39,15 +46,16 @@ from fedvoice.server.limits import parsed
 from fedvoice.server.rounds.coordinator import Coordinator
 from fedvoice.server.security.admission import Admission
 from fedvoice.server.store.blobs import BlobStore
+from fedvoice.server.store.tables import TrafficKind
 from fedvoice.server.store.traffic import wire_bytes
 
 log = logging.getLogger("fedvoice.server")
 
 _LARGEST_COUNT = 2**31 - 1
-_SMALLEST_CHUNK_BYTES, _LARGEST_CHUNK_BYTES = CHUNK_BYTES // 4, CHUNK_BYTES * 2
 _LARGE_AT_ONCE = 8
-_QUICK_SECS = 0.05
-"""A reader that takes a chunk within this time is given larger ones."""
+_QUICK_SECS, _SLOW_SECS = 0.05, 1.0
+"""A reader that takes a message within the first is given larger ones; longer than the second,
+small ones again."""
 
 T = TypeVar("T")
 
@@ -68,6 +76,7 @@ class AggregationService:
         self._admission = admission
         self._meter = Meter(coordinator)
         self._streams = Streams(config.streams)
+        self._downloads = Downloads(coordinator.job.manifest.parameters.weights_bytes)
         self._large, self._reading = (asyncio.Semaphore(_LARGE_AT_ONCE) for _ in range(2))
         self._asking = ThreadPoolExecutor(config.handler_threads, thread_name_prefix="ask")
         self._finishing = ThreadPoolExecutor(config.finishing_threads, thread_name_prefix="finish")
@@ -121,44 +130,42 @@ class AggregationService:
         request = parsed(pb.FetchRequest, data)
         check_ids(client_id=request.client_id)
 
-        def begin() -> tuple[CallBytes, float | None]:
+        def begin() -> tuple[CallBytes, float | None, Outgoing | None]:
             lease_secs = self._coordinator.lease_secs(request.client_id, request.assignment_id)
-            return self._meter.fetch(request), lease_secs
+            booked = self._meter.fetch(request)
+            path = self._blobs.path(request.digest)
+            if path is None:
+                return booked, lease_secs, None
+            weights = booked.kind is not TrafficKind.INSTALL
+            return booked, lease_secs, self._downloads.open(request.digest, path, keep=weights)
 
-        booked, lease_secs = await self._ask(context, request.client_id, begin)
-        path = self._blobs.path(request.digest)
-        if path is None:
+        booked, lease_secs, blob = await self._ask(context, request.client_id, begin)
+        if blob is None:
             raise RefusedError(
                 grpc.StatusCode.NOT_FOUND,
                 f"no blob {request.digest[:64]!r}: weights of past rounds are dropped; check in "
                 "again",
             )
-        async with self._streams.entered(request.client_id):
-            watch = Watch(self._streams.settings, time.monotonic(), lease_secs)
-            with (
-                self._meter.download(request, booked) as counted,
-                path.open("rb", buffering=0) as file,
-            ):
-                size = file.seek(0, 2)
-                if request.offset > size:
-                    raise RefusedError(
-                        grpc.StatusCode.OUT_OF_RANGE,
-                        f"offset {request.offset}: the blob has {size} bytes",
-                    )
-                file.seek(request.offset)
-                piece_bytes = _SMALLEST_CHUNK_BYTES
-                left_bytes = size - request.offset
-                while left_bytes > 0:
-                    message_bytes = min(piece_bytes, left_bytes)
-                    counted.chunk(message_bytes)
-                    began = time.monotonic()
-                    await self._write(watch, context, file, message_bytes)
-                    now = time.monotonic()
-                    watch.moved(message_bytes, now)
-                    left_bytes -= message_bytes
-                    larger = min(piece_bytes * 2, _LARGEST_CHUNK_BYTES)
-                    quick = now - began < _QUICK_SECS
-                    piece_bytes = larger if quick else _SMALLEST_CHUNK_BYTES
+        with closing(blob), self._meter.download(request, booked) as counted:
+            if request.offset > blob.size_bytes:
+                raise RefusedError(
+                    grpc.StatusCode.OUT_OF_RANGE,
+                    f"offset {request.offset}: the blob has {blob.size_bytes} bytes",
+                )
+            async with self._streams.entered(request.client_id):
+                watch = Watch(self._streams.settings, time.monotonic(), lease_secs)
+                offset, piece_bytes = request.offset, SMALLEST_BYTES
+                while offset < blob.size_bytes:
+                    data_bytes = next_data_bytes(piece_bytes, offset, blob.size_bytes)
+                    message = blob.message(offset, data_bytes)
+                    counted.chunk(data_bytes)
+                    secs = await self._write(watch, context, message)
+                    watch.moved(data_bytes, time.monotonic())
+                    offset += data_bytes
+                    if secs < _QUICK_SECS:
+                        piece_bytes = min(piece_bytes * 2, LARGEST_BYTES)
+                    elif secs > _SLOW_SECS:
+                        piece_bytes = SMALLEST_BYTES
 
     @answering
     async def report_status(self, data: bytes, context: Context) -> bytes:
@@ -256,14 +263,20 @@ class AggregationService:
 
         return await in_thread(self._finishing, finish)
 
-    async def _write(self, watch: Watch, context: Context, file: BinaryIO, data_bytes: int) -> None:
-        """Send the file's next bytes. Large messages take turns: each lies in memory until its
-        reader has taken it."""
-        if data_bytes <= _SMALLEST_CHUNK_BYTES:
-            await _patiently(watch, context.write(chunk_message(file.read(data_bytes))))
-            return
+    async def _write(self, watch: Watch, context: Context, message: bytes) -> float:
+        """Send a message; how many seconds its reader took. Large ones take turns, for each lies
+        in memory until it has been taken; who does not take it at once gives his turn away."""
+        if len(message) < 2 * SMALLEST_BYTES:
+            begun = time.monotonic()
+            await _patiently(watch, context.write(message))
+            return time.monotonic() - begun
         async with self._large:
-            await _patiently(watch, context.write(chunk_message(file.read(data_bytes))))
+            begun = time.monotonic()
+            writing, done = await _quickly(context.write(message))
+        if not done:
+            await _patiently(watch, writing)
+        writing.result()
+        return time.monotonic() - begun
 
     async def _read(self, watch: Watch, context: Context) -> Any:
         """The next message. Where many send at once they take turns, for what is read lies in
@@ -271,12 +284,7 @@ class AggregationService:
         if self._streams.count <= _LARGE_AT_ONCE:
             return await _patiently(watch, context.read())
         async with self._reading:
-            reading = asyncio.ensure_future(context.read())
-            try:
-                done, _ = await asyncio.wait({reading}, timeout=_QUICK_SECS)
-            except asyncio.CancelledError:
-                reading.cancel()
-                raise
+            reading, done = await _quickly(context.read())
         return reading.result() if done else await _patiently(watch, reading)
 
     async def _receive(self, reception: Reception, counted: UploadBytes, context: Context) -> None:
@@ -319,6 +327,17 @@ def _close(beginning: asyncio.Future[Reception | Refusal]) -> None:
         begun = beginning.result()
         if isinstance(begun, Reception):
             begun.close()
+
+
+async def _quickly(transfer: Coroutine[Any, Any, T]) -> tuple[asyncio.Task[T], bool]:
+    """A transfer that has begun, and whether it has come to its end at once."""
+    moving = asyncio.ensure_future(transfer)
+    try:
+        done, _ = await asyncio.wait({moving}, timeout=_QUICK_SECS)
+    except asyncio.CancelledError:
+        moving.cancel()
+        raise
+    return moving, bool(done)
 
 
 async def _patiently(watch: Watch, waiting: Awaitable[T]) -> T:
