@@ -19,7 +19,7 @@ import numpy as np
 
 from fedvoice.algorithm.aggregation import Inspection, UpdateFacts, inspect
 from fedvoice.algorithm.checks import Refusal, check_facts, check_payload_header, check_statistics
-from fedvoice.algorithm.links import UpdateInfo
+from fedvoice.algorithm.links import Pieces, UpdateInfo
 from fedvoice.algorithm.rounds import Work
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
@@ -80,6 +80,11 @@ class Reception:
         """Whether chunks are wanted."""
         return self.upload is not None and self.refusal is None
 
+    @property
+    def held(self) -> bool:
+        """Whether it lies in memory."""
+        return self.upload is not None and self.upload.held
+
     def take(self, data: memoryview) -> bool:
         """Keep a chunk; False: nothing more is wanted."""
         if self.upload is None or self.refusal is not None:
@@ -95,6 +100,20 @@ class Reception:
             self.refusal = _refused(error)
             return False
         return True
+
+    def spill(self) -> None:
+        """Go on in a file."""
+        if self.upload is not None:
+            try:
+                self.upload.spill()
+            except FedvoiceError as error:
+                self.refusal = _refused(error)
+
+    def pieces(self, size: int) -> Pieces | None:
+        """The update's values, float32 [size] in all; None for an evaluation."""
+        if self.upload is None:
+            return None
+        return partial(read_payload, self.upload.content, self.header.payload.encoding, size)
 
     def close(self) -> None:
         """What came stays, for the next call."""
@@ -157,23 +176,28 @@ class Intake:
     def finish(self, reception: Reception) -> Refusal:
         """The answer to a report of which nothing more will come."""
         header, refusal, facts = reception.header, reception.refusal, _NO_FACTS
-        upload = reception.upload
+        upload, pieces = reception.upload, None
         if upload is not None:
             if refusal is None:
                 refusal, facts = self._examine(reception, upload)
             elif refusal.final:
-                self._blobs.discard_upload(upload.key)
+                upload.discard()
             if refusal is None:
                 # Outside of what turns errors into refusals: a link's errors blame no client.
-                self._try_links(reception, upload)
-                upload.finish()
+                self._try_links(reception)
+                try:
+                    upload.finish()
+                except FedvoiceError as error:
+                    refusal = _refused(error)
+                if upload.held:
+                    pieces = reception.pieces(self._coordinator.job.size)
         row = _report_row(reception, refusal, facts)
         if refusal is not None:
             if refusal.final:
                 self._coordinator.reject(row)
             return refusal
         evaluation = _evaluation_row(header, Work(reception.assignment.work))
-        if not self._coordinator.accept(row, evaluation):
+        if not self._coordinator.accept(row, evaluation, pieces):
             return self._earlier_answer(header) or LATE
         return _ACCEPTED
 
@@ -201,7 +225,7 @@ class Intake:
                 if reception.look is not None:
                     facts = reception.look.facts
                 else:
-                    pieces = read_payload(upload.path, payload.encoding, job.size)
+                    pieces = read_payload(upload.content, payload.encoding, job.size)
                     facts = inspect(pieces, job.config.max_update_abs)
                 plan = job.plan_for(reception.header.round)
                 refusal = check_facts(facts, plan, job.config, reception.norm_bound)
@@ -209,16 +233,17 @@ class Intake:
                 text = f"{error.got}: {error.wanted} wanted"
                 refusal = Refusal(pb.VERDICT_WRONG_SHAPE, text, final=True)
         if refusal is not None:
-            self._blobs.discard_upload(upload.key)
+            upload.discard()
         return refusal, facts
 
-    def _try_links(self, reception: Reception, upload: Upload) -> None:
+    def _try_links(self, reception: Reception) -> None:
         """A link that fails stops the server before the report is accepted: no client is at fault,
         and every other report would fail alike."""
         header, job = reception.header, self._coordinator.job
         s, plan = header.statistics, job.plan_for(header.round)
         told = UpdateInfo(header.client_id, header.round, reception.weight, s.steps, s.loss, plan)
-        pieces = partial(read_payload, upload.path, header.payload.encoding, job.size)
+        pieces = reception.pieces(job.size)
+        assert pieces is not None, "links see updates alone"
         try:
             job.algorithm.chain.check(pieces, told)
         except FedvoiceError as error:

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import grpc
-from google.protobuf.message import DecodeError
 
 from fedvoice.algorithm.checks import Refusal
 from fedvoice.algorithm.rounds import RoundRules
@@ -31,17 +29,11 @@ from fedvoice.server.calls import (
     in_thread,
     shown_certificate,
 )
-from fedvoice.server.intake.downloads import (
-    LARGEST_BYTES,
-    SMALLEST_BYTES,
-    Downloads,
-    Outgoing,
-    next_data_bytes,
-)
-from fedvoice.server.intake.framing import chunk_data
+from fedvoice.server.intake.downloads import Downloads, Outgoing
 from fedvoice.server.intake.meter import CallBytes, Meter, UploadBytes
 from fedvoice.server.intake.reports import LATE, Intake, Reception
-from fedvoice.server.intake.streams import OverError, Stream, Streams, Watch
+from fedvoice.server.intake.streams import OverError, Stream, Streams
+from fedvoice.server.intake.transfers import Transfers
 from fedvoice.server.limits import parsed
 from fedvoice.server.rounds.coordinator import Coordinator
 from fedvoice.server.security.admission import Admission
@@ -52,11 +44,6 @@ from fedvoice.server.store.traffic import wire_bytes
 log = logging.getLogger("fedvoice.server")
 
 _LARGEST_COUNT = 2**31 - 1
-_LARGE_AT_ONCE = 8
-_QUICK_SECS, _SLOW_SECS = 0.05, 1.0
-"""A reader that takes a message within the first is given larger ones; longer than the second,
-small ones again."""
-
 T = TypeVar("T")
 
 
@@ -77,9 +64,9 @@ class AggregationService:
         self._meter = Meter(coordinator)
         self._streams = Streams(config.streams)
         self._downloads = Downloads(coordinator.job.manifest.parameters.weights_bytes)
-        self._large, self._reading = (asyncio.Semaphore(_LARGE_AT_ONCE) for _ in range(2))
         self._asking = ThreadPoolExecutor(config.handler_threads, thread_name_prefix="ask")
         self._finishing = ThreadPoolExecutor(config.finishing_threads, thread_name_prefix="finish")
+        self._transfers = Transfers(config.streams, self._finishing, 4 * coordinator.job.size)
         loop = asyncio.get_running_loop()
 
         def round_over(rules: RoundRules) -> None:
@@ -153,19 +140,7 @@ class AggregationService:
                     f"offset {request.offset}: the blob has {blob.size_bytes} bytes",
                 )
             async with self._streams.entered(request.client_id):
-                watch = Watch(self._streams.settings, time.monotonic(), lease_secs)
-                offset, piece_bytes = request.offset, SMALLEST_BYTES
-                while offset < blob.size_bytes:
-                    data_bytes = next_data_bytes(piece_bytes, offset, blob.size_bytes)
-                    message = blob.message(offset, data_bytes)
-                    counted.chunk(data_bytes)
-                    secs = await self._write(watch, context, message)
-                    watch.moved(data_bytes, time.monotonic())
-                    offset += data_bytes
-                    if secs < _QUICK_SECS:
-                        piece_bytes = min(piece_bytes * 2, LARGEST_BYTES)
-                    elif secs > _SLOW_SECS:
-                        piece_bytes = SMALLEST_BYTES
+                await self._transfers.send(blob, request.offset, counted, context, lease_secs)
 
     @answering
     async def report_status(self, data: bytes, context: Context) -> bytes:
@@ -248,10 +223,10 @@ class AggregationService:
         try:
             if reception.wanted:
                 stream.round = (reception.assignment.number, reception.assignment.work)
-                await self._receive(reception, counted, context)
+                await self._transfers.receive(reception, counted, context)
                 stream.round = None  # from now on the round decides
         except BaseException:
-            reception.close()
+            await self._transfers.end(reception, reception.close)
             raise
 
         def finish() -> pb.ReportReply:
@@ -261,38 +236,7 @@ class AggregationService:
             finally:
                 reception.close()
 
-        return await in_thread(self._finishing, finish)
-
-    async def _write(self, watch: Watch, context: Context, message: bytes) -> float:
-        """Send a message; how many seconds its reader took. Large ones take turns, for each lies
-        in memory until it has been taken; who does not take it at once gives his turn away."""
-        if len(message) < 2 * SMALLEST_BYTES:
-            begun = time.monotonic()
-            await _patiently(watch, context.write(message))
-            return time.monotonic() - begun
-        async with self._large:
-            begun = time.monotonic()
-            writing, done = await _quickly(context.write(message))
-        if not done:
-            await _patiently(watch, writing)
-        writing.result()
-        return time.monotonic() - begun
-
-    async def _read(self, watch: Watch, context: Context) -> Any:
-        """The next message. Where many send at once they take turns, for what is read lies in
-        memory; who does not send at once gives his turn away."""
-        if self._streams.count <= _LARGE_AT_ONCE:
-            return await _patiently(watch, context.read())
-        async with self._reading:
-            reading, done = await _quickly(context.read())
-        return reading.result() if done else await _patiently(watch, reading)
-
-    async def _receive(self, reception: Reception, counted: UploadBytes, context: Context) -> None:
-        watch = Watch(self._streams.settings, time.monotonic(), reception.lease_secs)
-        wanted = True
-        while wanted and (message := await self._read(watch, context)) is not grpc.aio.EOF:
-            wanted = _taken(message, reception, counted, watch)
-            del message  # not kept while waiting for the next one
+        return await self._transfers.end(reception, finish)
 
     def _admit(self, context: Context, client_id: str = "") -> None:
         if self._admission is not None:
@@ -308,42 +252,9 @@ class AggregationService:
         return await in_thread(self._asking, admitted)
 
 
-def _taken(message: bytes, reception: Reception, counted: UploadBytes, watch: Watch) -> bool:
-    """Keep what a message holds; False: nothing more is wanted."""
-    try:
-        data = chunk_data(message)
-    except DecodeError:
-        data = None
-    if data is None:
-        raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT, "after the header come chunks only")
-    counted.chunk(len(data))
-    watch.moved(len(data), time.monotonic())
-    return reception.take(data)
-
-
 def _close(beginning: asyncio.Future[Reception | Refusal]) -> None:
     """Close what was begun for a caller that has gone."""
     if not beginning.cancelled() and beginning.exception() is None:
         begun = beginning.result()
         if isinstance(begun, Reception):
             begun.close()
-
-
-async def _quickly(transfer: Coroutine[Any, Any, T]) -> tuple[asyncio.Task[T], bool]:
-    """A transfer that has begun, and whether it has come to its end at once."""
-    moving = asyncio.ensure_future(transfer)
-    try:
-        done, _ = await asyncio.wait({moving}, timeout=_QUICK_SECS)
-    except asyncio.CancelledError:
-        moving.cancel()
-        raise
-    return moving, bool(done)
-
-
-async def _patiently(watch: Watch, waiting: Awaitable[T]) -> T:
-    """The result; `RefusedError` or `OverError` if it takes too long."""
-    try:
-        async with asyncio.timeout(watch.patience_secs(time.monotonic())):
-            return await waiting
-    except TimeoutError:
-        watch.too_long(time.monotonic())

@@ -19,6 +19,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 
 from fedvoice.algorithm import rounds
+from fedvoice.algorithm.links import Pieces
 from fedvoice.algorithm.rounds import Phase, RoundRules, RoundState, Work
 from fedvoice.algorithm.schedule import following, rules_for
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
@@ -139,11 +140,13 @@ class Coordinator:
             return examples, 0.0  # no update, or one that will be late
         return rounds.weight_of(state, client_id, examples), state.influence.norm_bound
 
-    def accept(self, report: ReportRow, evaluation: EvaluationRow | None) -> bool:
+    def accept(
+        self, report: ReportRow, evaluation: EvaluationRow | None, pieces: Pieces | None = None
+    ) -> bool:
         """Record a valid report durably and fold it; False if its lease ran out meanwhile.
 
-        The payload is stored and synced. What is recorded here is never counted twice: the place
-        is taken by the first report.
+        The payload is stored and synced, and may also lie in memory (`pieces`). What is recorded
+        here is never counted twice: the place is taken by the first report.
         """
         with self._changed:
             now = self._clock()
@@ -159,7 +162,7 @@ class Coordinator:
         try:
             self._wait(written)
             if total is not None:
-                self._sum.fold(report, total)
+                self._sum.fold(report, total, pieces)
         except BaseException as error:
             # Recorded but not in the sum: the round must not be committed. A restart folds again.
             self.fail(error)
