@@ -105,11 +105,15 @@ def _run(crowd: Crowd, number: int, barrier: Barrier, moved: Any) -> None:
     clients = [Client(crowd, name, messages, digest, len(update)) for name in names]
     barrier.wait(_LIMIT_SECS)
     with ThreadPoolExecutor(len(clients)) as threads:
-        while True:
-            barrier.wait(_LIMIT_SECS)
-            list(threads.map(Client.take_part, clients))
-            moved[number] = sum(client.moved_bytes for client in clients)
-            barrier.wait(_LIMIT_SECS)
+        try:
+            while True:
+                barrier.wait(_LIMIT_SECS)
+                list(threads.map(Client.take_part, clients))
+                moved[number] = sum(client.moved_bytes for client in clients)
+                barrier.wait(_LIMIT_SECS)
+        except grpc.RpcError:
+            barrier.abort()  # nobody waits for this process
+            raise
 
 
 class Client:

@@ -6,6 +6,8 @@ tag, its length as a varint, and the bytes.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 
 _LARGEST_MESSAGE_BYTES = 1024 * 1024
@@ -42,17 +44,20 @@ def chunk_data(message: bytes) -> memoryview | None:
     Raises:
         google.protobuf.message.DecodeError: not a ReportRequest.
     """
-    for before in _HEADS_BYTES:
-        size = len(message) - before
-        if (
-            size > 0
-            and message.startswith(_report_head(size))
-            and before == len(_report_head(size))
-        ):
-            return memoryview(message)[before:]
+    for head in _report_heads(len(message)):
+        if message.startswith(head):
+            return memoryview(message)[len(head) :]
     # Anything else that protobuf allows: an empty chunk, unknown fields, another order.
     parsed = pb.ReportRequest.FromString(message)
     return memoryview(parsed.chunk.data) if parsed.HasField("chunk") else None
+
+
+@lru_cache(maxsize=256)
+def _report_heads(message_bytes: int) -> tuple[bytes, ...]:
+    """What a message of this length with a chunk in it may begin with."""
+    sizes = ((before, message_bytes - before) for before in _HEADS_BYTES)
+    heads = ((before, _report_head(size)) for before, size in sizes if size > 0)
+    return tuple(head for before, head in heads if before == len(head))
 
 
 def _report_head(size: int) -> bytes:

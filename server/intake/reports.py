@@ -81,6 +81,11 @@ class Reception:
         return self.upload is not None and self.refusal is None
 
     @property
+    def payload_bytes(self) -> int:
+        """As announced."""
+        return self.header.payload.size_bytes
+
+    @property
     def held(self) -> bool:
         """Whether it lies in memory."""
         return self.upload is not None and self.upload.held

@@ -139,8 +139,10 @@ class AggregationService:
                     grpc.StatusCode.OUT_OF_RANGE,
                     f"offset {request.offset}: the blob has {blob.size_bytes} bytes",
                 )
-            async with self._streams.entered(request.client_id):
-                await self._transfers.send(blob, request.offset, counted, context, lease_secs)
+            async with self._streams.entered(request.client_id) as stream:
+                await self._transfers.send(
+                    blob, request.offset, counted, context, stream, lease_secs
+                )
 
     @answering
     async def report_status(self, data: bytes, context: Context) -> bytes:
@@ -223,7 +225,7 @@ class AggregationService:
         try:
             if reception.wanted:
                 stream.round = (reception.assignment.number, reception.assignment.work)
-                await self._transfers.receive(reception, counted, context)
+                await self._transfers.receive(reception, counted, context, stream)
                 stream.round = None  # from now on the round decides
         except BaseException:
             await self._transfers.end(reception, reception.close)
