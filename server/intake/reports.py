@@ -3,8 +3,10 @@
 The order makes acknowledged reports durable: a payload is synced and its row committed before
 the client gets `ACCEPTED`, and a client that asks again gets the same answer.
 
-`Intake.begin` and `Intake.finish` ask the store and the disk: they run in threads. What comes
-between, `Reception.take`, does not wait for anything: it runs in the server's loop.
+`Intake.begin` and `Intake.record` ask the store and the disk: they run in threads. What comes
+between, `Reception.take`, does not wait for anything: it runs in the server's loop. So does
+`Intake.finish` of an update that lies in memory, once it is written: its arithmetic in a thread
+would ask for Python's lock a hundred times.
 """
 
 from __future__ import annotations
@@ -23,13 +25,15 @@ from fedvoice.algorithm.links import Pieces, UpdateInfo
 from fedvoice.algorithm.rounds import Work
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
-from fedvoice.server.rounds.coordinator import Coordinator
+from fedvoice.server.rounds.coordinator import Accepted, Coordinator
 from fedvoice.server.store.blobs import BlobStore, Upload, payload_key
 from fedvoice.server.store.database import Store
 from fedvoice.server.store.payloads import read_payload
 from fedvoice.server.store.tables import AssignmentRow, EvaluationRow, ReportRow
 
 _FLOAT_BYTES = 4
+_QUICK_BYTES = 16 * 1024 * 1024
+"""Longest update that is folded in the loop: it keeps all others waiting for some milliseconds."""
 _LARGEST_INT, _LARGEST_LONG = 2**31 - 1, 2**63 - 1
 LATE = Refusal(pb.VERDICT_LATE, "the round has ended or the lease has run out; check in again")
 _ACCEPTED = Refusal(pb.VERDICT_ACCEPTED, "")
@@ -89,6 +93,11 @@ class Reception:
     def held(self) -> bool:
         """Whether it lies in memory."""
         return self.upload is not None and self.upload.held
+
+    @property
+    def quickly_folded(self) -> bool:
+        """Whether its values lie in memory, and are not many."""
+        return self.held and self.look is not None and self.payload_bytes <= _QUICK_BYTES
 
     def take(self, data: memoryview) -> bool:
         """Keep a chunk; False: nothing more is wanted."""
@@ -178,8 +187,9 @@ class Intake:
                 return _refused(error)
         return reception
 
-    def finish(self, reception: Reception) -> Refusal:
-        """The answer to a report of which nothing more will come."""
+    def record(self, reception: Reception) -> Accepted | Refusal:
+        """Check, store and record a report of which nothing more will come: what is to be folded
+        when it is written, or the answer."""
         header, refusal, facts = reception.header, reception.refusal, _NO_FACTS
         upload, pieces = reception.upload, None
         if upload is not None:
@@ -202,8 +212,12 @@ class Intake:
                 self._coordinator.reject(row)
             return refusal
         evaluation = _evaluation_row(header, Work(reception.assignment.work))
-        if not self._coordinator.accept(row, evaluation, pieces):
-            return self._earlier_answer(header) or LATE
+        accepted = self._coordinator.accept(row, evaluation, pieces)
+        return accepted or self._earlier_answer(header) or LATE
+
+    def finish(self, accepted: Accepted) -> Refusal:
+        """The answer to a recorded report, which is folded; waits until it is written."""
+        self._coordinator.fold(accepted)
         return _ACCEPTED
 
     def reply(self, outcome: Refusal) -> pb.ReportReply:

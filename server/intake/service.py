@@ -35,7 +35,7 @@ from fedvoice.server.intake.reports import LATE, Intake, Reception
 from fedvoice.server.intake.streams import OverError, Stream, Streams
 from fedvoice.server.intake.transfers import Transfers
 from fedvoice.server.limits import parsed
-from fedvoice.server.rounds.coordinator import Coordinator
+from fedvoice.server.rounds.coordinator import WRITE_SECS, Coordinator
 from fedvoice.server.security.admission import Admission
 from fedvoice.server.store.blobs import BlobStore
 from fedvoice.server.store.tables import TrafficKind
@@ -228,17 +228,27 @@ class AggregationService:
                 await self._transfers.receive(reception, counted, context, stream)
                 stream.round = None  # from now on the round decides
         except BaseException:
-            await self._transfers.end(reception, reception.close)
+            await self._transfers.ended(reception)
             raise
 
-        def finish() -> pb.ReportReply:
-            try:
-                # Answered at once: what the phone is told is how things are when it is accepted.
-                return self._intake.reply(self._intake.finish(reception))
-            finally:
-                reception.close()
+        reply = await self._transfers.ended(reception, self._finished(reception))
+        assert reply is not None, "nothing was raised"
+        return reply
 
-        return await self._transfers.end(reception, finish)
+    async def _finished(self, reception: Reception) -> pb.ReportReply:
+        """The answer to a report of which nothing more will come. Made as soon as it is accepted:
+        what the phone is told is how things are then."""
+        loop = asyncio.get_running_loop()
+        outcome = await loop.run_in_executor(self._finishing, self._intake.record, reception)
+        if isinstance(outcome, Refusal):
+            return self._intake.reply(outcome)
+        if reception.quickly_folded:
+            written = asyncio.wrap_future(outcome.written)
+            await asyncio.wait([written], timeout=WRITE_SECS)
+        if reception.quickly_folded and outcome.written.done():
+            return self._intake.reply(self._intake.finish(outcome))
+        finished = await loop.run_in_executor(self._finishing, self._intake.finish, outcome)
+        return self._intake.reply(finished)
 
     def _admit(self, context: Context, client_id: str = "") -> None:
         if self._admission is not None:

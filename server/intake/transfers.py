@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable
 from concurrent.futures import Executor
 from typing import TypeVar
 
@@ -101,12 +101,22 @@ class Transfers:
         finally:
             turn.give_back()
 
-    async def end(self, reception: Reception, last: Callable[[], T]) -> T:
-        """The result of what is done last with a reception. Whatever becomes of its caller, its
-        place is free only then."""
-        ending = asyncio.get_running_loop().run_in_executor(self._threads, last)
-        ending.add_done_callback(lambda _: self._places.give_back(reception.upload))
-        return await asyncio.shield(ending)
+    async def ended(self, reception: Reception, last: Awaitable[T] | None = None) -> T | None:
+        """Close a reception, after the last that is done with it; the result of that. It is done
+        whatever becomes of the caller, and the place is free only then."""
+
+        async def closed() -> T | None:
+            try:
+                return None if last is None else await last
+            finally:
+                upload = reception.upload
+                if upload is not None and not upload.ended:
+                    loop = asyncio.get_running_loop()
+                    await loop.run_in_executor(self._threads, upload.close)
+                reception.close()
+                self._places.give_back(reception.upload)
+
+        return await asyncio.shield(asyncio.ensure_future(closed()))
 
     async def _read(
         self, reception: Reception, turn: Turn, guard: Guard, context: Context

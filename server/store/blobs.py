@@ -211,6 +211,11 @@ class Upload:
         return self._place is not None
 
     @property
+    def ended(self) -> bool:
+        """Whether nothing of it is to be kept for a later call: closing it takes no time."""
+        return self._ended
+
+    @property
     def fresh(self) -> bool:
         """Whether nothing of it has come yet."""
         return self.received_bytes == 0 and self._file is None
