@@ -108,6 +108,8 @@ def _run(crowd: Crowd, number: int, barrier: Barrier, moved: Any) -> None:
         try:
             while True:
                 barrier.wait(_LIMIT_SECS)
+                if moved[number]:  # the others do not ask before a round has begun
+                    clients[0].find_work()
                 list(threads.map(Client.take_part, clients))
                 moved[number] = sum(client.moved_bytes for client in clients)
                 barrier.wait(_LIMIT_SECS)
@@ -134,16 +136,19 @@ class Client:
         self._fetch = channel.unary_stream(_SERVICE + "Fetch")
         self._report = channel.stream_unary(_SERVICE + "Report")
 
-    def take_part(self) -> None:
-        """Check in until there is work, fetch the weights, send the update."""
+    def find_work(self) -> pb.Assignment:
+        """Check in until there is work; an assignment that was not worked on is given again."""
         request = check_in_request(self._name)
         while True:
             reply = self._check_in(request, timeout=_LIMIT_SECS)
             self._count(request.SerializeToString(), reply.SerializeToString())
             if reply.HasField("assignment"):
-                break
+                return reply.assignment
             time.sleep(reply.retry.min_secs)
-        work = reply.assignment
+
+    def take_part(self) -> None:
+        """Find work, fetch the weights, send the update."""
+        work = self.find_work()
         fetch = pb.FetchRequest(
             digest=work.weights.digest, client_id=self._name, assignment_id=work.assignment_id
         ).SerializeToString()
