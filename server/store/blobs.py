@@ -161,12 +161,13 @@ class BlobStore:
         self._wrote(key, len(data))
 
     def _delete(self, path: Path) -> None:
+        # Without the lock: a file system may take its time to free what was in a file.
+        try:
+            size = path.stat().st_size
+            path.unlink()
+        except FileNotFoundError:
+            return
         with self._lock:
-            try:
-                size = path.stat().st_size
-                path.unlink()
-            except FileNotFoundError:
-                return
             self._used -= size
 
     def _wrote(self, key: str, count: int) -> None:
