@@ -112,6 +112,17 @@ def inspect(chunks: Iterable[Float32Array], bound: float = 0.0) -> UpdateFacts:
     return found.facts
 
 
+_local = threading.local()
+
+
+def _scratch() -> Float64Array:
+    """This thread's, float64 [CHUNK_ELEMENTS]: a new one each time would be faulted in anew."""
+    if not hasattr(_local, "scratch"):
+        _local.scratch = np.empty(CHUNK_ELEMENTS, dtype=np.float64)
+    scratch: Float64Array = _local.scratch
+    return scratch
+
+
 class Accumulator:
     """The running sum of one round. Threads may fold at the same time.
 
@@ -149,26 +160,37 @@ class Accumulator:
             FedvoiceError: `wrong-shape` if the pieces are not P elements; the accumulator must
                 not be used further then.
         """
-        weighed = self._magic_grid if self._magic else self._plain_grid
-        wide = np.empty(CHUNK_ELEMENTS, dtype=np.float64)
         start = 0
         for piece in chunks:
-            for first in range(0, piece.size, CHUNK_ELEMENTS):
-                part = piece[first : first + CHUNK_ELEMENTS]
-                end = start + part.size
-                if end > self.size:
-                    raise self._wrong_size(end)
-                grid = weighed(part, wide[: part.size])
-                grid *= weight
-                target = self._sum[start:end]
-                with self._lock:  # for the shortest part of the work
-                    np.add(target, grid, out=target)
-                start = end
+            start = self.add(piece, weight, start)
         if start != self.size:
             raise self._wrong_size(start)
         with self._lock:
             self.total_weight += weight
             self.count += 1
+
+    def add(self, piece: Float32Array, weight: int, start: int) -> int:
+        """Add a piece of an update, float32 [n], that begins at element `start`; where it ends.
+
+        What is added counts when `fold` has come to the update's end.
+
+        Raises:
+            FedvoiceError: `wrong-shape`, as `fold`.
+        """
+        weighed = self._magic_grid if self._magic else self._plain_grid
+        wide = _scratch()
+        for first in range(0, piece.size, CHUNK_ELEMENTS):
+            part = piece[first : first + CHUNK_ELEMENTS]
+            end = start + part.size
+            if end > self.size:
+                raise self._wrong_size(end)
+            grid = weighed(part, wide[: part.size])
+            grid *= weight
+            target = self._sum[start:end]
+            with self._lock:  # for the shortest part of the work
+                np.add(target, grid, out=target)
+            start = end
+        return start
 
     def _magic_grid(self, part: Float32Array, wide: Float64Array) -> Int64Array:
         """The elements on the grid, each with the bits of the magic constant added."""

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -108,16 +109,22 @@ def serving(
     command += ["--store", directory / "store", "--config", directory / "server.toml"]
     command += ["--rounds", rounds, "--cohort-size", updates]
     command += ["--bind", "127.0.0.1:0", "--linger-secs", 60]
-    command += [] if tls else ["--insecure"]
     command += ["--ready-file", directory / "ready"]
-    with subprocess.Popen([str(part) for part in command]) as server:
+    with running([*command, *([] if tls else ["--insecure"])], directory / "ready") as server:
+        yield server
+
+
+@contextmanager
+def running(command: list[Any], ready: Path) -> Iterator[Served]:
+    """A server that writes its address to the first line of the file `ready`."""
+    with subprocess.Popen([str(part) for part in command], stdin=subprocess.PIPE) as server:
         try:
-            while not (directory / "ready").exists():
+            while not ready.exists():
                 if server.poll() is not None:
                     raise SystemExit("the server did not start")
                 time.sleep(0.05)
-            address, *enrol = (directory / "ready").read_text().split()
-            yield Served(address, server.pid, directory / "store", *enrol)
+            address, *enrol = ready.read_text().split()
+            yield Served(address, server.pid, ready.parent / "store", *enrol)
         finally:
             server.terminate()
 
@@ -168,6 +175,20 @@ def check_in_request(name: str) -> pb.CheckInRequest:
     )
 
 
+def report_header(
+    work: pb.Assignment, name: str, update_bytes: int, digest: str, encoding: str = "float32"
+) -> pb.ReportHeader:
+    """The header of an update of ten examples."""
+    return pb.ReportHeader(
+        client_id=name,
+        assignment_id=work.assignment_id,
+        report_id=f"{work.assignment_id}-{work.round}",
+        round=work.round,
+        payload=pb.Blob(digest=digest, size_bytes=update_bytes, encoding=encoding),
+        statistics=pb.Statistics(examples=10, steps=1, planned_memory_bytes=1),
+    )
+
+
 def report_messages(
     work: pb.Assignment,
     name: str,
@@ -177,15 +198,6 @@ def report_messages(
     encoding: str = "float32",
 ) -> Iterator[pb.ReportRequest]:
     """A report's header and chunks."""
-    yield pb.ReportRequest(
-        header=pb.ReportHeader(
-            client_id=name,
-            assignment_id=work.assignment_id,
-            report_id=work.assignment_id,
-            round=work.round,
-            payload=pb.Blob(digest=digest, size_bytes=len(update), encoding=encoding),
-            statistics=pb.Statistics(examples=10, steps=1, planned_memory_bytes=1),
-        )
-    )
+    yield pb.ReportRequest(header=report_header(work, name, len(update), digest, encoding))
     for start in range(0, len(update), chunk_bytes):
         yield pb.ReportRequest(chunk=pb.Chunk(data=update[start : start + chunk_bytes]))

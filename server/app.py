@@ -21,6 +21,7 @@ from fedvoice.protocol.files import hold_lock
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.task import MANIFEST_FILE, TaskPackage, check_digest
 from fedvoice.server.config import ServerConfig
+from fedvoice.server.intake.framing import SERVER_OPTIONS
 from fedvoice.server.intake.reports import Intake
 from fedvoice.server.intake.service import AggregationService
 from fedvoice.server.loop import server_loop
@@ -36,28 +37,10 @@ from fedvoice.server.store.retention import DAY_SECS, drop_credentials, sizes
 
 log = logging.getLogger("fedvoice.server")
 
-_LARGEST_MESSAGE_BYTES = 1024 * 1024
 _FLUSH_SECS = 1.0
 _TIDY_SECS = DAY_SECS / 4
 _STARTING_SECS, _ENDING_SECS = 60.0, 10.0
 """Longest waits for a part of the server to start, or to end."""
-_OPTIONS = [
-    # Two servers on one port would each get half of the calls.
-    ("grpc.so_reuseport", 0),
-    # Without probing, flow control stays at its small window: a sender that is not being read
-    # waits, and N uploads need N small windows (law 3).
-    ("grpc.http2.bdp_probe", 0),
-    ("grpc.max_receive_message_length", _LARGEST_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", _LARGEST_MESSAGE_BYTES),
-    # What one connection may open; more wait on its side.
-    ("grpc.max_concurrent_streams", 100),
-    # Frees the handler of a client that vanished in mid-call.
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
-    # Phones ping to keep their line open; by default a few pings without data end the connection.
-    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-    ("grpc.http2.max_ping_strikes", 0),
-]
 
 
 class AggregationServer:
@@ -255,7 +238,9 @@ class _Listening:
         """Listen; the main address, and that of enrolment or nothing."""
         config = coordinator.job.config
         secured = None if config.insecure else Secured(store, store.directory)
-        server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=config.streams.most)
+        server = grpc.aio.server(
+            options=SERVER_OPTIONS, maximum_concurrent_rpcs=config.streams.most
+        )
         service = AggregationService(
             coordinator, intake, blobs, secured.admission if secured else None
         )

@@ -3,8 +3,10 @@
 The order makes acknowledged reports durable: a payload is synced and its row committed before
 the client gets `ACCEPTED`, and a client that asks again gets the same answer.
 
-`Intake.begin` and `Intake.finish` ask the store and the disk: they run in threads. What comes
-between, `Reception.take`, does not wait for anything: it runs in the server's loop.
+`Intake.begin` and `Intake.record` ask the store and the disk: they run in threads. What comes
+between, `Reception.take`, does not wait for anything: it runs in the server's loop. So does
+`Intake.finish` of an update that lies in memory, once it is written: its arithmetic in a thread
+would ask for Python's lock a hundred times.
 """
 
 from __future__ import annotations
@@ -19,17 +21,19 @@ import numpy as np
 
 from fedvoice.algorithm.aggregation import Inspection, UpdateFacts, inspect
 from fedvoice.algorithm.checks import Refusal, check_facts, check_payload_header, check_statistics
-from fedvoice.algorithm.links import UpdateInfo
+from fedvoice.algorithm.links import Pieces, UpdateInfo
 from fedvoice.algorithm.rounds import Work
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
-from fedvoice.server.rounds.coordinator import Coordinator
+from fedvoice.server.rounds.coordinator import Accepted, Coordinator
 from fedvoice.server.store.blobs import BlobStore, Upload, payload_key
 from fedvoice.server.store.database import Store
 from fedvoice.server.store.payloads import read_payload
 from fedvoice.server.store.tables import AssignmentRow, EvaluationRow, ReportRow
 
 _FLOAT_BYTES = 4
+_QUICK_BYTES = 16 * 1024 * 1024
+"""Longest update that is folded in the loop: it keeps all others waiting for some milliseconds."""
 _LARGEST_INT, _LARGEST_LONG = 2**31 - 1, 2**63 - 1
 LATE = Refusal(pb.VERDICT_LATE, "the round has ended or the lease has run out; check in again")
 _ACCEPTED = Refusal(pb.VERDICT_ACCEPTED, "")
@@ -80,6 +84,21 @@ class Reception:
         """Whether chunks are wanted."""
         return self.upload is not None and self.refusal is None
 
+    @property
+    def payload_bytes(self) -> int:
+        """As announced."""
+        return self.header.payload.size_bytes
+
+    @property
+    def held(self) -> bool:
+        """Whether it lies in memory."""
+        return self.upload is not None and self.upload.held
+
+    @property
+    def quickly_folded(self) -> bool:
+        """Whether its values lie in memory, and are not many."""
+        return self.held and self.look is not None and self.payload_bytes <= _QUICK_BYTES
+
     def take(self, data: memoryview) -> bool:
         """Keep a chunk; False: nothing more is wanted."""
         if self.upload is None or self.refusal is not None:
@@ -95,6 +114,20 @@ class Reception:
             self.refusal = _refused(error)
             return False
         return True
+
+    def spill(self) -> None:
+        """Go on in a file."""
+        if self.upload is not None:
+            try:
+                self.upload.spill()
+            except FedvoiceError as error:
+                self.refusal = _refused(error)
+
+    def pieces(self, size: int) -> Pieces | None:
+        """The update's values, float32 [size] in all; None for an evaluation."""
+        if self.upload is None:
+            return None
+        return partial(read_payload, self.upload.content, self.header.payload.encoding, size)
 
     def close(self) -> None:
         """What came stays, for the next call."""
@@ -155,27 +188,37 @@ class Intake:
                 return _refused(error)
         return reception
 
-    def finish(self, reception: Reception) -> Refusal:
-        """The answer to a report of which nothing more will come."""
+    def record(self, reception: Reception) -> Accepted | Refusal:
+        """Check, store and record a report of which nothing more will come: what is to be folded
+        when it is written, or the answer."""
         header, refusal, facts = reception.header, reception.refusal, _NO_FACTS
-        upload = reception.upload
+        upload, pieces = reception.upload, None
         if upload is not None:
             if refusal is None:
                 refusal, facts = self._examine(reception, upload)
             elif refusal.final:
-                self._blobs.discard_upload(upload.key)
+                upload.discard()
             if refusal is None:
                 # Outside of what turns errors into refusals: a link's errors blame no client.
-                self._try_links(reception, upload)
-                upload.finish()
+                self._try_links(reception)
+                try:
+                    upload.finish()
+                except FedvoiceError as error:
+                    refusal = _refused(error)
+                if upload.held:
+                    pieces = reception.pieces(self._coordinator.job.size)
         row = _report_row(reception, refusal, facts)
         if refusal is not None:
             if refusal.final:
                 self._coordinator.reject(row)
             return refusal
         evaluation = _evaluation_row(header, Work(reception.assignment.work))
-        if not self._coordinator.accept(row, evaluation):
-            return self._earlier_answer(header) or LATE
+        accepted = self._coordinator.accept(row, evaluation, pieces)
+        return accepted or self._earlier_answer(header) or LATE
+
+    def finish(self, accepted: Accepted) -> Refusal:
+        """The answer to a recorded report, which is folded; waits until it is written."""
+        self._coordinator.fold(accepted)
         return _ACCEPTED
 
     def reply(self, outcome: Refusal) -> pb.ReportReply:
@@ -202,7 +245,7 @@ class Intake:
                 if reception.look is not None:
                     facts = reception.look.facts
                 else:
-                    pieces = read_payload(upload.path, payload.encoding, job.size)
+                    pieces = read_payload(upload.content, payload.encoding, job.size)
                     facts = inspect(pieces, job.config.max_update_abs)
                 plan = job.plan_for(reception.header.round)
                 refusal = check_facts(facts, plan, job.config, reception.norm_bound)
@@ -210,16 +253,17 @@ class Intake:
                 text = f"{error.got}: {error.wanted} wanted"
                 refusal = Refusal(pb.VERDICT_WRONG_SHAPE, text, final=True)
         if refusal is not None:
-            self._blobs.discard_upload(upload.key)
+            upload.discard()
         return refusal, facts
 
-    def _try_links(self, reception: Reception, upload: Upload) -> None:
+    def _try_links(self, reception: Reception) -> None:
         """A link that fails stops the server before the report is accepted: no client is at fault,
         and every other report would fail alike."""
         header, job = reception.header, self._coordinator.job
         s, plan = header.statistics, job.plan_for(header.round)
         told = UpdateInfo(header.client_id, header.round, reception.weight, s.steps, s.loss, plan)
-        pieces = partial(read_payload, upload.path, header.payload.encoding, job.size)
+        pieces = reception.pieces(job.size)
+        assert pieces is not None, "links see updates alone"
         try:
             job.algorithm.chain.check(pieces, told)
         except FedvoiceError as error:

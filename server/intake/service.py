@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
-from typing import Any, BinaryIO, TypeVar
+from typing import TypeVar
 
 import grpc
-from google.protobuf.message import DecodeError
 
 from fedvoice.algorithm.checks import Refusal
 from fedvoice.algorithm.rounds import RoundRules
-from fedvoice.protocol.codec import CHUNK_BYTES
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.version import PROTOCOL_VERSION
 from fedvoice.server.calls import (
@@ -32,26 +30,21 @@ from fedvoice.server.calls import (
     one_message,
     shown_certificate,
 )
-from fedvoice.server.intake.framing import chunk_data, chunk_message
-from fedvoice.server.intake.meter import CallBytes, DownloadBytes, Meter, UploadBytes
+from fedvoice.server.intake.downloads import Downloads, Outgoing
+from fedvoice.server.intake.meter import CallBytes, Meter, UploadBytes
 from fedvoice.server.intake.reports import LATE, Intake, Reception
-from fedvoice.server.intake.streams import OverError, Stream, Streams, Watch
+from fedvoice.server.intake.streams import OverError, Stream, Streams
+from fedvoice.server.intake.transfers import Transfers
 from fedvoice.server.limits import parsed
-from fedvoice.server.rounds.coordinator import Coordinator
+from fedvoice.server.rounds.coordinator import WRITE_SECS, Coordinator
 from fedvoice.server.security.admission import Admission
 from fedvoice.server.store.blobs import BlobStore
+from fedvoice.server.store.tables import TrafficKind
 from fedvoice.server.store.traffic import wire_bytes
 
 log = logging.getLogger("fedvoice.server")
 
 _LARGEST_COUNT = 2**31 - 1
-_SMALLEST_CHUNK_BYTES, _LARGEST_CHUNK_BYTES = CHUNK_BYTES // 4, CHUNK_BYTES * 2
-_LEAST_CHUNK_BYTES = CHUNK_BYTES // 16
-"""However small the chunks that a phone asks for."""
-_LARGE_AT_ONCE = 8
-_QUICK_SECS = 0.05
-"""A reader that takes a chunk within this time is given larger ones."""
-
 T = TypeVar("T")
 
 
@@ -71,9 +64,10 @@ class AggregationService:
         self._admission = admission
         self._meter = Meter(coordinator)
         self._streams = Streams(config.streams)
-        self._large, self._reading = (asyncio.Semaphore(_LARGE_AT_ONCE) for _ in range(2))
+        self._downloads = Downloads(coordinator.job.manifest.parameters.weights_bytes)
         self._asking = ThreadPoolExecutor(config.handler_threads, thread_name_prefix="ask")
         self._finishing = ThreadPoolExecutor(config.finishing_threads, thread_name_prefix="finish")
+        self._transfers = Transfers(config.streams, self._finishing, 4 * coordinator.job.size)
         loop = asyncio.get_running_loop()
 
         def round_over(rules: RoundRules) -> None:
@@ -131,33 +125,39 @@ class AggregationService:
         request = parsed(pb.FetchRequest, data)
         check_ids(client_id=request.client_id)
 
-        def begin() -> tuple[CallBytes, float | None]:
+        def begin() -> tuple[CallBytes, float | None, Outgoing | None]:
             lease_secs = self._coordinator.lease_secs(request.client_id, request.assignment_id)
-            return self._meter.fetch(request), lease_secs
+            booked = self._meter.fetch(request)
+            path = self._blobs.path(request.digest)
+            if path is None:
+                return booked, lease_secs, None
+            weights = booked.kind is not TrafficKind.INSTALL
+            return booked, lease_secs, self._downloads.open(request.digest, path, keep=weights)
 
-        booked, lease_secs = await self._ask(context, request.client_id, begin)
-        path = self._blobs.path(request.digest)
-        if path is None:
+        booked, lease_secs, blob = await self._ask(context, request.client_id, begin)
+        if blob is None:
             raise RefusedError(
                 grpc.StatusCode.NOT_FOUND,
                 f"no blob {request.digest[:64]!r}: weights of past rounds are dropped; check in "
                 "again",
             )
-        async with self._streams.entered(request.client_id):
-            watch = Watch(self._streams.settings, time.monotonic(), lease_secs)
-            with (
-                self._meter.download(request, booked) as counted,
-                path.open("rb", buffering=0) as file,
-            ):
-                size = file.seek(0, 2)
-                if request.offset > size:
-                    raise RefusedError(
-                        grpc.StatusCode.OUT_OF_RANGE,
-                        f"offset {request.offset}: the blob has {size} bytes",
-                    )
-                file.seek(request.offset)
+        with closing(blob), self._meter.download(request, booked) as counted:
+            if request.offset > blob.size_bytes:
+                raise RefusedError(
+                    grpc.StatusCode.OUT_OF_RANGE,
+                    f"offset {request.offset}: the blob has {blob.size_bytes} bytes",
+                )
+            async with self._streams.entered(request.client_id) as stream:
                 try:
-                    await self._send(watch, context, file, size, request.chunk_bytes, counted)
+                    await self._transfers.send(
+                        blob,
+                        request.offset,
+                        counted,
+                        context,
+                        stream,
+                        lease_secs,
+                        most_bytes=request.chunk_bytes,
+                    )
                 except OverError:
                     raise RefusedError(
                         grpc.StatusCode.DEADLINE_EXCEEDED, "the lease has ended; check in again"
@@ -244,76 +244,30 @@ class AggregationService:
         try:
             if reception.wanted:
                 stream.round = (reception.assignment.number, reception.assignment.work)
-                await self._receive(reception, counted, context)
+                await self._transfers.receive(reception, counted, context, stream)
                 stream.round = None  # from now on the round decides
         except BaseException:
-            reception.close()
+            await self._transfers.ended(reception)
             raise
 
-        def finish() -> pb.ReportReply:
-            try:
-                # Answered at once: what the phone is told is how things are when it is accepted.
-                return self._intake.reply(self._intake.finish(reception))
-            finally:
-                reception.close()
+        reply = await self._transfers.ended(reception, self._finished(reception))
+        assert reply is not None, "nothing was raised"
+        return reply
 
-        return await in_thread(self._finishing, finish)
-
-    async def _send(
-        self,
-        watch: Watch,
-        context: Context,
-        file: BinaryIO,
-        size: int,
-        wanted_bytes: int,
-        counted: DownloadBytes,
-    ) -> None:
-        """The rest of a file of `size` bytes, in chunks of `wanted_bytes` at most (0: any)."""
-        most_bytes = min(
-            max(wanted_bytes or _LARGEST_CHUNK_BYTES, _LEAST_CHUNK_BYTES), _LARGEST_CHUNK_BYTES
-        )
-        first_bytes = piece_bytes = min(_SMALLEST_CHUNK_BYTES, most_bytes)
-        left_bytes = size - file.tell()
-        while left_bytes > 0:
-            message_bytes = min(piece_bytes, left_bytes)
-            counted.chunk(message_bytes)
-            began = time.monotonic()
-            await self._write(watch, context, file, message_bytes)
-            now = time.monotonic()
-            watch.moved(message_bytes, now)
-            left_bytes -= message_bytes
-            quick = now - began < _QUICK_SECS
-            piece_bytes = min(piece_bytes * 2, most_bytes) if quick else first_bytes
-
-    async def _write(self, watch: Watch, context: Context, file: BinaryIO, data_bytes: int) -> None:
-        """Send the file's next bytes. Large messages take turns: each lies in memory until its
-        reader has taken it."""
-        if data_bytes <= _SMALLEST_CHUNK_BYTES:
-            await _patiently(watch, context.write(chunk_message(file.read(data_bytes))))
-            return
-        async with self._large:
-            await _patiently(watch, context.write(chunk_message(file.read(data_bytes))))
-
-    async def _read(self, watch: Watch, context: Context) -> Any:
-        """The next message. Where many send at once they take turns, for what is read lies in
-        memory; who does not send at once gives his turn away."""
-        if self._streams.count <= _LARGE_AT_ONCE:
-            return await _patiently(watch, context.read())
-        async with self._reading:
-            reading = asyncio.ensure_future(context.read())
-            try:
-                done, _ = await asyncio.wait({reading}, timeout=_QUICK_SECS)
-            except asyncio.CancelledError:
-                reading.cancel()
-                raise
-        return reading.result() if done else await _patiently(watch, reading)
-
-    async def _receive(self, reception: Reception, counted: UploadBytes, context: Context) -> None:
-        watch = Watch(self._streams.settings, time.monotonic(), reception.lease_secs)
-        wanted = True
-        while wanted and (message := await self._read(watch, context)) is not grpc.aio.EOF:
-            wanted = _taken(message, reception, counted, watch)
-            del message  # not kept while waiting for the next one
+    async def _finished(self, reception: Reception) -> pb.ReportReply:
+        """The answer to a report of which nothing more will come. Made as soon as it is accepted:
+        what the phone is told is how things are then."""
+        loop = asyncio.get_running_loop()
+        outcome = await loop.run_in_executor(self._finishing, self._intake.record, reception)
+        if isinstance(outcome, Refusal):
+            return self._intake.reply(outcome)
+        if reception.quickly_folded:
+            written = asyncio.wrap_future(outcome.written)
+            await asyncio.wait([written], timeout=WRITE_SECS)
+        if reception.quickly_folded and outcome.written.done():
+            return self._intake.reply(self._intake.finish(outcome))
+        finished = await loop.run_in_executor(self._finishing, self._intake.finish, outcome)
+        return self._intake.reply(finished)
 
     def _admit(self, context: Context, client_id: str = "") -> None:
         if self._admission is not None:
@@ -329,31 +283,9 @@ class AggregationService:
         return await in_thread(self._asking, admitted)
 
 
-def _taken(message: bytes, reception: Reception, counted: UploadBytes, watch: Watch) -> bool:
-    """Keep what a message holds; False: nothing more is wanted."""
-    try:
-        data = chunk_data(message)
-    except DecodeError:
-        data = None
-    if data is None:
-        raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT, "after the header come chunks only")
-    counted.chunk(len(data))
-    watch.moved(len(data), time.monotonic())
-    return reception.take(data)
-
-
 def _close(beginning: asyncio.Future[Reception | Refusal]) -> None:
     """Close what was begun for a caller that has gone."""
     if not beginning.cancelled() and beginning.exception() is None:
         begun = beginning.result()
         if isinstance(begun, Reception):
             begun.close()
-
-
-async def _patiently(watch: Watch, waiting: Awaitable[T]) -> T:
-    """The result; `RefusedError` or `OverError` if it takes too long."""
-    try:
-        async with asyncio.timeout(watch.patience_secs(time.monotonic())):
-            return await waiting
-    except TimeoutError:
-        watch.too_long(time.monotonic())

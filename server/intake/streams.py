@@ -7,6 +7,7 @@ and then, may not.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from fedvoice.server.calls import RefusedError
 
+_LATER_SECS = 0.01  # timers of a loop may be early
 _LAST_STEPS, _LAST_STEP_SECS = 100, 0.01
 
 
@@ -119,6 +121,51 @@ class Stream:
         if self.ended is None:
             self.ended = why
             self.task.cancel()
+
+
+class Guard:
+    """Ends a transfer whose next message does not come in time, or whose lease has ended. It needs
+    one timer for many messages."""
+
+    def __init__(self, watch: Watch, stream: Stream) -> None:
+        self._watch, self._stream = watch, stream
+        self._since: float | None = None
+        """When the present wait for the other side began."""
+
+    def __enter__(self) -> Guard:
+        self._look()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._timer.cancel()
+
+    def waits(self) -> float:
+        """A message is waited for from now on; the time."""
+        self._since = now = time.monotonic()
+        return now
+
+    def moved(self, data_bytes: int) -> float:
+        """The message has gone over the line; the time.
+
+        Raises:
+            As `Watch.moved`.
+        """
+        self._since, now = None, time.monotonic()
+        self._watch.moved(data_bytes, now)
+        return now
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        since = now if self._since is None else self._since
+        left_secs = since + self._watch.patience_secs(since) - now
+        if left_secs > 0:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(left_secs + _LATER_SECS, self._look)
+            return
+        try:
+            self._watch.too_long(now)
+        except (RefusedError, OverError) as why:
+            self._stream.end(why)
 
 
 class Streams:

@@ -16,9 +16,11 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from fedvoice.algorithm import rounds
+from fedvoice.algorithm.aggregation import Accumulator
+from fedvoice.algorithm.links import Pieces
 from fedvoice.algorithm.rounds import Phase, RoundRules, RoundState, Work
 from fedvoice.algorithm.schedule import following, rules_for
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
@@ -39,6 +41,17 @@ log = logging.getLogger("fedvoice.server")
 RoundListener = Callable[[RoundState], None]
 WRITE_SECS = 120.0
 """Longest wait for the store's writer; a disk that takes longer stops the server."""
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A report that is being recorded. written: done when it is. pieces: the update's values, if
+    they lie in memory. total: the sum that it belongs to, if it is an update."""
+
+    report: ReportRow
+    total: Accumulator | None
+    pieces: Pieces | None
+    written: Future[None]
 
 
 class Coordinator:
@@ -152,29 +165,35 @@ class Coordinator:
             return examples, 0.0  # no update, or one that will be late
         return rounds.weight_of(state, client_id, examples), state.influence.norm_bound
 
-    def accept(self, report: ReportRow, evaluation: EvaluationRow | None) -> bool:
-        """Record a valid report durably and fold it; False if its lease ran out meanwhile.
+    def accept(
+        self, report: ReportRow, evaluation: EvaluationRow | None, pieces: Pieces | None = None
+    ) -> Accepted | None:
+        """Record a valid report; None if its lease ran out meanwhile. It is not acknowledged, and
+        its round not committed, before `fold`.
 
-        The payload is stored and synced. What is recorded here is never counted twice: the place
-        is taken by the first report.
+        The payload is stored and synced, and may also lie in memory (`pieces`). What is recorded
+        here is never counted twice: the place is taken by the first report.
         """
         with self._changed:
             now = self._clock()
             self._step(rounds.Ticked(now))
             if not rounds.may_report(self._state, report.client_id, report.assignment_id, now):
-                return False
+                return None
             self._step(
                 rounds.ReportAccepted(now, report.client_id), report=report, evaluation=evaluation
             )
-            written = self._written
             total = self._sum.open() if report.work == Work.TRAIN else None
             if total is not None:
                 self._lines.typical.note(report.train_secs, report.payload_bytes)
             self._folding += 1
+            return Accepted(report, total, pieces, self._written)
+
+    def fold(self, accepted: Accepted) -> None:
+        """Wait until it is recorded durably, and add it to the round's sum."""
         try:
-            self._wait(written)
-            if total is not None:
-                self._sum.fold(report, total)
+            self._wait(accepted.written)
+            if accepted.total is not None:
+                self._sum.fold(accepted.report, accepted.total, accepted.pieces)
         except BaseException as error:
             # Recorded but not in the sum: the round must not be committed. A restart folds again.
             self.fail(error)
@@ -182,7 +201,6 @@ class Coordinator:
         with self._changed:
             self._folding -= 1
             self._changed.notify_all()
-        return True
 
     def reject(self, report: ReportRow) -> None:
         """Record a report that is refused for good; its place is given away."""

@@ -32,13 +32,13 @@ class RoundSum:
         """Drop the sum: the round has ended."""
         self._total = None
 
-    def fold(self, report: ReportRow, total: Accumulator) -> None:
-        """Add an accepted report's stored payload.
+    def fold(self, report: ReportRow, total: Accumulator, pieces: Pieces | None = None) -> None:
+        """Add an accepted report's payload: the stored one, or the same values in memory.
 
         Raises:
             FedvoiceError: as links and damaged payloads raise.
         """
-        self._job.algorithm.chain.fold(total, self._pieces(report), self._told(report))
+        self._job.algorithm.chain.fold(total, pieces or self._pieces(report), self._told(report))
 
     def take_delta(self, accepted: Callable[[], Sequence[ReportRow]]) -> FlatVector:
         """The round's delta float32 [P]; the sum is dropped: a restart would fold again.

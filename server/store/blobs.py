@@ -7,7 +7,8 @@
 All three count against one quota, which holds an update for every place of a round
 (`rounds.needs`). A client has one upload at most, and what it sent is deleted when its lease ends,
 so that no client takes another's room. An upload reserves what it will need when it begins: it is
-refused at once and not half-way.
+refused at once and not half-way. It need not have a file: what comes quickly is kept in memory
+until it is whole (`Upload.hold`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -23,6 +25,7 @@ from typing import BinaryIO
 from fedvoice.protocol.codec import digest_of
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError, is_full
 from fedvoice.protocol.files import sync_folder
+from fedvoice.server.store.direct import write_file
 from fedvoice.server.store.files import replace_file
 
 Look = Callable[[bytes | memoryview], None]
@@ -140,10 +143,6 @@ class BlobStore:
         """Where the whole payload lies, or would lie."""
         return self._payloads / key
 
-    def discard_upload(self, key: str) -> None:
-        """Delete an incomplete upload."""
-        self._delete(self._spool / key)
-
     def drop_upload_of(self, client_id: str) -> None:
         """Delete what a client sent that may no longer report; at once, or when its call ends."""
         with self._lock:
@@ -181,13 +180,32 @@ class BlobStore:
         self._delete(self._spool / key)
         self._delete(self._payloads / key)
 
+    def _keep(self, key: str, data: memoryview) -> None:
+        """Write a whole payload; synced, if the store is durable, before this returns.
+
+        Raises:
+            FedvoiceError: `no-space`.
+        """
+        target = self.payload(key)
+        try:
+            write_file(target, data, synced=self.durable)
+        except OSError as error:
+            target.unlink(missing_ok=True)
+            if is_full(error):
+                raise no_space("the disk is full") from error
+            raise
+        if self.durable:
+            sync_folder(target.parent)
+        self._wrote(key, len(data))
+
     def _delete(self, path: Path) -> None:
+        # Without the lock: a file system may take its time to free what was in a file.
+        try:
+            size = path.stat().st_size
+            path.unlink()
+        except FileNotFoundError:
+            return
         with self._lock:
-            try:
-                size = path.stat().st_size
-                path.unlink()
-            except FileNotFoundError:
-                return
             self._used -= size
 
     def _wrote(self, key: str, count: int) -> None:
@@ -210,19 +228,65 @@ class Upload:
     def __init__(
         self, blobs: BlobStore, key: str, path: Path, offset: int, look: Look | None
     ) -> None:
-        self._blobs, self.key, self.path, self._look = blobs, key, path, look
+        self._blobs, self.key, self._path, self._look = blobs, key, path, look
         self.received_bytes = offset
         self._hash = hashlib.sha256()
-        try:
-            self._file: BinaryIO = path.open("a+b", buffering=0)
-            self._rehash()
-        except BaseException:
-            blobs._closed(key)
-            raise
+        self._place: memoryview | None = None
+        self._file: BinaryIO | None = None
+        self._spilling = threading.Lock()
+        self._closed = self._ended = False
+        """Ended: whole, or not wanted, so that nothing of it is kept for a later call."""
+        if offset:
+            try:
+                self._rehash(self._opened())
+            except BaseException:
+                self.close()
+                raise
 
-    def _rehash(self) -> None:
-        self._file.seek(0)
-        while piece := self._file.read(1 << 20):
+    def hold(self, place: memoryview) -> None:
+        """Keep what comes in `place`, and in no file until it is whole. Only for an upload of
+        which nothing has come yet; the place is at least as long."""
+        self._place = place
+
+    @property
+    def held(self) -> bool:
+        """Whether its bytes lie in the place that was given to it."""
+        return self._place is not None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing of it is to be kept for a later call: closing it takes no time."""
+        return self._ended
+
+    @property
+    def fresh(self) -> bool:
+        """Whether nothing of it has come yet."""
+        return self.received_bytes == 0 and self._file is None
+
+    @property
+    def content(self) -> memoryview | Path:
+        """All that was received, as long as it is neither spilt nor finished."""
+        return self._path if self._place is None else self._place[: self.received_bytes]
+
+    def spill(self) -> None:
+        """Write what is held to a file, and go on there; the place is free then.
+
+        Raises:
+            FedvoiceError: `no-space`; nothing of it is kept.
+        """
+        with self._spilling:
+            place, self._place = self._place, None
+            if place is not None:
+                self._append(place[: self.received_bytes])
+
+    def _opened(self) -> BinaryIO:
+        if self._file is None:
+            self._file = self._path.open("a+b", buffering=0)
+        return self._file
+
+    def _rehash(self, file: BinaryIO) -> None:
+        file.seek(0)
+        while piece := file.read(1 << 20):
             self._take(piece)
 
     def _take(self, piece: bytes | memoryview) -> None:
@@ -244,9 +308,17 @@ class Upload:
 
     def close(self) -> None:
         """End the writing; also when it was ended before."""
-        if not self._file.closed:
+        if self._closed:
+            return
+        self._closed = True
+        if not self._ended:
+            with suppress(FedvoiceError):  # no space: the next call begins anew
+                self.spill()
+        with self._spilling:  # by another thread
+            self._place = None
+        if self._file is not None:
             self._file.close()
-            self._blobs._closed(self.key)
+        self._blobs._closed(self.key)
 
     def write(self, data: bytes | memoryview) -> None:
         """Append a chunk.
@@ -255,16 +327,25 @@ class Upload:
             FedvoiceError: `no-space`; what was written before stays.
         """
         view = memoryview(data)
+        if self._place is None:
+            self._append(view)
+        else:
+            end = self.received_bytes + len(view)
+            self._place[self.received_bytes : end] = view
+            view = self._place[self.received_bytes : end]
+        self._take(view)
+        self.received_bytes += len(view)
+
+    def _append(self, view: memoryview) -> None:
+        file = self._opened()
         while view:
             try:
-                count = self._file.write(view)
+                count = file.write(view)
             except OSError as error:
                 if is_full(error):
                     raise no_space("the disk is full") from error
                 raise
-            self._take(view[:count])
             self._blobs._wrote(self.key, count)
-            self.received_bytes += count
             view = view[count:]
 
     @property
@@ -272,15 +353,29 @@ class Upload:
         """sha256 of everything received, hex."""
         return self._hash.hexdigest()
 
+    def discard(self) -> None:
+        """Keep nothing of it."""
+        self._ended = True
+        self._blobs._delete(self._path)
+
     def finish(self) -> Path:
-        """Make the upload a payload: synced, if the store is durable, and renamed before this
-        returns."""
+        """Make the upload a payload: synced, if the store is durable, before this returns. What is
+        held stays held until it is closed.
+
+        Raises:
+            FedvoiceError: `no-space`.
+        """
         target = self._blobs.payload(self.key)
-        if self._blobs.durable:
-            os.fsync(self._file.fileno())
-        self.path.replace(target)
-        if self._blobs.durable:
-            sync_folder(target.parent)
+        if self._place is not None:
+            self._blobs._keep(self.key, self._place[: self.received_bytes])
+        else:
+            file = self._opened()
+            if self._blobs.durable:
+                os.fsync(file.fileno())
+            self._path.replace(target)
+            if self._blobs.durable:
+                sync_folder(target.parent)
+        self._ended = True
         return target
 
 

@@ -43,7 +43,7 @@ from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.files import replace_file
 from fedvoice.server.store import tables as t
 from fedvoice.server.store.files import store_full
-from fedvoice.server.store.rows import add_traffic, upsert_rows
+from fedvoice.server.store.rows import add_traffic, select_where, upsert_rows
 from fedvoice.server.store.writer import Rows, Step, Writer
 
 DATABASE_FILE = "server.sqlite"
@@ -330,9 +330,8 @@ class Store:
         """Rows of a table whose columns equal `where`."""
         table = t.TABLES[row_type]
         with self._engine.connect() as connection:
-            query = select(*self._present(connection, table))
-            query = query.where(*(table.c[key] == value for key, value in where.items()))
-            return [row_type(**row) for row in connection.execute(query).mappings()]
+            query = select_where(tuple(self._present(connection, table)), tuple(where))
+            return [row_type(**row) for row in connection.execute(query, where).mappings()]
 
     def _present(self, connection: Connection, table: Table) -> list[Column[Any]]:
         """The table's columns, less those that a store of an older version lacks, which is read

@@ -17,7 +17,8 @@ MODEL_MEGABYTES = 4
 
 def peak_bytes(clients: int) -> int:
     command = [sys.executable, "-m", "benchmarks.server_intake", "--clients", str(clients)]
-    command += ["--megabytes", str(MODEL_MEGABYTES), "--rounds", "2", "--processes", "1"]
+    command += ["--mb", str(MODEL_MEGABYTES), "--processes", "1", "--rounds", "1", "--runs", "1"]
+    command += ["--only", "fedvoice", "--json"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     facts = json.loads(result.stdout.splitlines()[-1])
     assert facts["updates"] == 2 * clients
