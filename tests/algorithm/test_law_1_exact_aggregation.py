@@ -34,7 +34,6 @@ def bits(accumulator: Accumulator) -> bytes:
     return accumulator.mean().tobytes()
 
 
-@settings(deadline=None)
 @given(updates, st.randoms())
 def test_law_1_any_order_gives_the_same_bits(items, random):
     shuffled = list(items)
@@ -42,7 +41,6 @@ def test_law_1_any_order_gives_the_same_bits(items, random):
     assert bits(fold_all(items)) == bits(fold_all(shuffled))
 
 
-@settings(deadline=None)
 @given(updates, st.data())
 def test_law_1_any_tree_gives_the_same_bits(items, data):
     leaves = [fold_all([item]) for item in items]
@@ -52,7 +50,7 @@ def test_law_1_any_tree_gives_the_same_bits(items, data):
     assert bits(leaves[0]) == bits(fold_all(items))
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(updates)
 def test_law_1_any_number_of_threads_gives_the_same_bits(items):
     accumulator = Accumulator(SIZE, grid_bits=GRID_BITS)
@@ -66,7 +64,6 @@ def test_law_1_any_number_of_threads_gives_the_same_bits(items):
     assert bits(accumulator) == bits(fold_all(items))
 
 
-@settings(deadline=None)
 @given(updates)
 def test_law_1_the_mean_is_the_exact_one_within_half_a_grid_step(items):
     mean = fold_all(items).mean()
@@ -109,7 +106,6 @@ def test_the_largest_sum_that_the_settings_allow_does_not_overflow():
     assert accumulator.mean() == np.float32(16.0)
 
 
-@settings(deadline=None)
 @given(updates, st.booleans())
 def test_law_1_both_ways_of_rounding_give_the_same_bits(items, cut):
     items.append(

@@ -62,7 +62,7 @@ def mean_of(links: list[dict[str, object]], items: list[tuple[str, FlatVector, i
 
 
 @pytest.mark.parametrize("links", CHAINS, ids=str)
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(items=updates, random=st.randoms())
 def test_law_1_a_chain_that_says_it_is_exact_gives_the_same_bits_in_any_order(
     links, items, random
@@ -74,7 +74,7 @@ def test_law_1_a_chain_that_says_it_is_exact_gives_the_same_bits_in_any_order(
     assert mean_of(links, named).tobytes() == mean_of(links, shuffled).tobytes()
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(items=updates)
 def test_without_links_and_with_the_weight_link_updates_weigh_their_examples(items) -> None:
     named = [(f"client{i}", delta, weight) for i, (delta, weight) in enumerate(items)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fedvoice.algorithm.cohort import SHUFFLED_WHOLE, draw_cohort
@@ -258,7 +258,6 @@ events = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(events, st.booleans(), st.integers(2, 4))
 def test_whatever_happens_places_are_never_oversold_and_the_journal_gives_the_state_back(
     happened, open_to_all, places
