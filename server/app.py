@@ -230,7 +230,8 @@ class _Listening:
 
     def __init__(self) -> None:
         self._servers: list[grpc.aio.Server] = []
-        self._closing: list[Callable[[], None]] = []
+        self._service: AggregationService | None = None
+        self._secured: Secured | None = None
 
     async def start(
         self, coordinator: Coordinator, intake: Intake, blobs: BlobStore, store: Store
@@ -244,13 +245,12 @@ class _Listening:
         service = AggregationService(
             coordinator, intake, blobs, secured.admission if secured else None
         )
-        self._closing.append(service.close)
+        self._service, self._secured = service, secured
         server.add_generic_rpc_handlers((service.handlers(),))
         self._servers.append(server)
         if secured is None:
             addresses = bind_insecure(server, config.bind), ""
         else:
-            self._closing.append(secured.close)
             self._servers.append(secured.enrolment)
             addresses = secured.bind(server, config)
         for each in self._servers:
@@ -260,8 +260,10 @@ class _Listening:
     async def stop(self, grace_secs: float) -> None:
         """Take no calls any more; those that run get `grace_secs`."""
         await asyncio.gather(*(server.stop(grace_secs) for server in self._servers))
-        for close in self._closing:
-            close()
+        if self._service is not None:
+            await self._service.close(_ENDING_SECS / 2)
+        if self._secured is not None:
+            self._secured.close()
 
 
 def _wall_clock(earliest: float) -> Callable[[], float]:

@@ -45,6 +45,8 @@ from fedvoice.server.store.traffic import wire_bytes
 log = logging.getLogger("fedvoice.server")
 
 _LARGEST_COUNT = 2**31 - 1
+_LOOK_SECS = 0.02
+
 T = TypeVar("T")
 
 
@@ -87,8 +89,13 @@ class AggregationService:
         }
         return grpc.method_handlers_generic_handler("fedvoice.v1.Aggregation", calls)
 
-    def close(self) -> None:
-        """Take no more work; what runs in threads comes to its end by itself."""
+    async def close(self, limit_secs: float) -> None:
+        """Keep what came of transfers that were cut; take no more work. What else runs in threads
+        comes to its end by itself."""
+        loop = asyncio.get_running_loop()
+        end_secs = loop.time() + limit_secs
+        while (self._streams.count or self._transfers.closing) and loop.time() < end_secs:
+            await asyncio.sleep(_LOOK_SECS)
         self._asking.shutdown(wait=False, cancel_futures=True)
         self._finishing.shutdown(wait=False, cancel_futures=True)
 

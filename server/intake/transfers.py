@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable
 from concurrent.futures import Executor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -46,6 +46,7 @@ class Transfers:
         self._settings, self._threads = settings, threads
         self._places, self._holding = Places(update_bytes), Waits(_LATE_SECS)
         self._sending, self._receiving = (Turns(_AT_ONCE, _LATE_SECS) for _ in range(2))
+        self._closing: set[asyncio.Future[Any]] = set()
 
     async def send(
         self,
@@ -120,7 +121,15 @@ class Transfers:
                 reception.close()
                 self._places.give_back(reception.upload)
 
-        return await asyncio.shield(asyncio.ensure_future(closed()))
+        closing = asyncio.ensure_future(closed())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+        return await asyncio.shield(closing)
+
+    @property
+    def closing(self) -> bool:
+        """Whether what came of a transfer is still being kept; its caller may have gone."""
+        return bool(self._closing)
 
     async def _read(
         self, reception: Reception, turn: Turn, guard: Guard, context: Context

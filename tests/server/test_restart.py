@@ -5,9 +5,11 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 
@@ -15,6 +17,7 @@ from fedvoice.protocol.codec import decode, encode
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.task import WEIGHTS_FILE, load_weights
 from fedvoice.server.store.ledger import round_rows
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = 200_000
@@ -180,3 +183,45 @@ def test_stopped_by_hand_it_says_how_to_go_on(serve, how, code):
     output = process.process.communicate(timeout=20)[0]
     assert process.process.returncode == code
     assert "run the same command again" in output
+
+
+def test_it_stops_within_its_grace_whatever_clients_do(lab, serve):
+    """Uploads that halt and a call that says nothing: what came of them is there afterwards."""
+    config = "stop_grace_secs = 1.0\n" + CONFIG
+    process = serve("stopped", config)
+    phones = [lab.phone(process.address, n, train_examples=i + 1) for i, n in enumerate("abc")]
+    for phone in phones:
+        phone.check_in()
+    a, b, _ = phones
+    payload = encode(delta_of("a", 1), "float32")
+    held = threading.Event()
+
+    def halting(phone, count: int):
+        header = phone.header(phone.wait_for_work(), payload)
+        yield pb.ReportRequest(header=header)
+        yield pb.ReportRequest(chunk=pb.Chunk(data=payload[:count]))
+        held.wait(60)
+
+    calls = [phone.stub.Report.future(halting(phone, 1000), timeout=60) for phone in (a, b)]
+
+    def nothing():
+        held.wait(60)
+        yield b""
+
+    silent = a.channel.stream_unary("/fedvoice.v1.Aggregation/CheckIn").future(nothing())
+    spool = lab.directory / "stopped" / "spool"
+    wait_until(lambda: spool.is_dir() and len(list(spool.iterdir())) == 2, "the uploads' beginning")
+    process.process.send_signal(signal.SIGTERM)
+    output = process.process.communicate(timeout=20)[0]
+    assert process.process.returncode == 143, output
+    held.set()
+    for call in (*calls, silent):
+        assert call.code() is not grpc.StatusCode.OK
+    again = serve("stopped", config)
+    for name in "ab":
+        phone = lab.phone(again.address, name)
+        header = phone.header(phone.wait_for_work(), payload)
+        asked = pb.ReportStatusRequest(client_id=name, report_id=header.report_id)
+        header.offset = phone.stub.ReportStatus(asked, timeout=20).received_bytes
+        assert header.offset == 1000
+        assert phone.send(header, payload).verdict == pb.VERDICT_ACCEPTED
