@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -126,8 +126,10 @@ class Line:
                 self._keep()
 
     def _keep(self) -> None:
-        if self._path is not None:
-            kept = {way.value: asdict(rate) for way, rate in self._rates.items()}
+        if self._path is None:
+            return
+        kept = {way.value: asdict(rate) for way, rate in self._rates.items()}
+        with suppress(OSError):  # a full disk is told of by what needs the room
             write_file(self._path, json.dumps(kept).encode())
 
 

@@ -136,7 +136,7 @@ class Phone:
             return self._wait(Happened.NOT_READY, detail=", ".join(missing))
         pending = self._outbox.pending()
         if pending is not None:
-            return self._deliver(calls, pending)
+            return self._deliver(calls, pending, self._received_bytes(calls, pending))
 
         held = self._assignment_file.get()
         if held is not None and self._clock() >= held.lease_end_secs:
@@ -249,19 +249,23 @@ class Phone:
         self._held.use(blob.digest)
         return data
 
-    def _deliver(self, calls: ServerCalls, report: PendingReport) -> Outcome:
+    def _received_bytes(self, calls: ServerCalls, report: PendingReport) -> int:
+        """How much of an earlier session's report the server has."""
+        if not report.payload:
+            return 0
+        header = report.header
+        request = pb.ReportStatusRequest(client_id=header.client_id, report_id=header.report_id)
+        return min(calls.report_status(request).received_bytes, len(report.payload))
+
+    def _deliver(self, calls: ServerCalls, report: PendingReport, offset: int = 0) -> Outcome:
         """Send a report until the server has answered it."""
         header = report.header
-        offset = 0
         reply = pb.ReportReply()
         for _ in range(self._settings.report_attempts):
             reply = calls.report(report, offset)
             reaction = REACTIONS.get(reply.verdict, Reaction.DROP)
             if reaction is Reaction.RESUME:
-                request = pb.ReportStatusRequest(
-                    client_id=header.client_id, report_id=header.report_id
-                )
-                offset = min(calls.report_status(request).received_bytes, len(report.payload))
+                offset = self._received_bytes(calls, report)
             elif reaction is Reaction.RESEND:
                 offset = 0
             else:

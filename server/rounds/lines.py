@@ -71,15 +71,15 @@ class Lines:
         place = state.places.get(event.client_id)
         if margin == 0 or not known or (place is not None and place.assignment_id):
             return ""
-        _, commands = step(state, event)
-        if not any(isinstance(command, Grant) for command in commands):
-            return ""
         load = load_of(self._job, state, weights, request.cached_digests, self.typical)
         left_secs = min(state.rules.lease_secs, state.deadline_secs - event.time_secs)
         slow = too_slow(load, conditions, left_secs, margin)
         if slow:
-            log.info("line too slow client=%s: %s", event.client_id, slow)
-        return slow
+            _, commands = step(state, event)
+            if any(isinstance(command, Grant) for command in commands):
+                log.info("line too slow client=%s: %s", event.client_id, slow)
+                return slow
+        return ""
 
 
 @dataclass(frozen=True)
@@ -109,10 +109,12 @@ def too_slow(load: Load, conditions: pb.Conditions, left_secs: float, margin: fl
     """Why a phone could not do it in `left_secs`, in words; empty: it can, or is not known.
 
     The transfers at the rates that the phone reported, times `margin`, must fit what the training
-    leaves; that is held to take half of the time at most, for it is not the line's fault. A rate
-    that is not known counts as boundless.
+    leaves; that is held to take half of the time at most, for it is not the line's fault. What a
+    phone has not sent yet is held to go up as fast as it came down, at best; a rate down that is
+    not known counts as boundless.
     """
-    down, up = conditions.down_bytes_per_sec, conditions.up_bytes_per_sec
+    down = conditions.down_bytes_per_sec
+    up = conditions.up_bytes_per_sec or down
     secs = (load.down_bytes / down if down else 0.0) + (load.up_bytes / up if up else 0.0)
     if margin * secs <= left_secs - min(load.train_secs, left_secs / 2):
         return ""

@@ -125,6 +125,9 @@ def facts(message: Any) -> tuple[Any, ...]:
             (now.charging, now.idle, now.unmetered, now.battery_percent),
             list(message.cached_digests),
         )
+    if isinstance(message, pb.FetchRequest):
+        # The size of chunks that it asks for comes of the rate that it measured.
+        return ("Fetch", message.digest, message.offset, message.client_id, message.assignment_id)
     if isinstance(message, pb.ReportRequest) and message.HasField("chunk"):
         return ("Chunk", len(message.chunk.data))
     if isinstance(message, pb.ReportRequest):
@@ -243,6 +246,23 @@ def test_both_train_from_the_reference_that_they_decode(
     assert python.code == kotlin.code == 0
     assert [facts(m) for m in kotlin.messages] == [facts(m) for m in python.messages]
     same_updates(python, kotlin, task.manifest.parameters.total_size)
+
+
+def test_both_say_alike_that_their_line_is_too_slow(
+    task: TaskPackage, manifest: Path, tmp_path: Path
+) -> None:
+    def write() -> Story:
+        story = Story(task)
+        retry = pb.RetryWindow(reason=pb.REASON_LINE_TOO_SLOW, detail="10 MB up take 900 s")
+        story.script.check_ins.append(pb.CheckInReply(retry=retry))
+        story.end()
+        return story
+
+    python, kotlin = both(write, tmp_path, manifest)
+    for heard in (python, kotlin):
+        assert heard.code == 0
+        assert any(line.startswith("line-too-slow; 10 MB up take 900 s; ") for line in heard.log)
+    assert [facts(m) for m in kotlin.messages] == [facts(m) for m in python.messages]
 
 
 def test_a_damaged_program_is_never_loaded_and_the_place_given_back(

@@ -94,6 +94,26 @@ def test_a_finished_update_survives_until_it_is_acknowledged(
     assert len([m for m in server.messages if isinstance(m, pb.CheckInRequest)]) == 1
 
 
+def test_an_update_goes_on_in_the_next_session_where_the_server_has_it(
+    hut: Hut, server: ScriptedServer
+) -> None:
+    server.script.check_ins.append(assignment())
+    server.script.report_cuts += [20] * 4
+    with pytest.raises(FedvoiceError):
+        hut.phone.run_once()
+    server.messages.clear()
+    assert hut.restart().run_once().happened is Happened.TRAINED
+    asked, sent, *chunks = server.messages
+    assert isinstance(asked, pb.ReportStatusRequest)
+    assert isinstance(sent, pb.ReportRequest)
+    assert sent.header.offset == 20
+    ((header, payload),) = server.reports
+    assert digest_of(payload) == header.payload.digest
+    assert sum(len(m.chunk.data) for m in chunks if isinstance(m, pb.ReportRequest)) == (
+        len(payload) - 20
+    )
+
+
 def test_a_phone_killed_while_training_goes_on_at_its_checkpoint(
     hut: Hut, server: ScriptedServer
 ) -> None:

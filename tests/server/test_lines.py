@@ -37,9 +37,13 @@ def test_the_time_that_a_line_needs_counts_with_its_margin_and_the_training() ->
         "1 MB down at 100 kB/s, 2 MB up at 50 kB/s take 50 s and training 10 s; 84 s are left"
     )
     assert too_slow(load, line, left_secs=59, margin=1.0)
-    # What is not known counts as boundless, and slow training is not the line's fault.
+    # What is not known counts as boundless, but nothing goes up faster than it comes down. Slow
+    # training is not the line's fault.
     assert not too_slow(load, pb.Conditions(), left_secs=1, margin=1.5)
     assert not too_slow(load, pb.Conditions(up_bytes_per_sec=50_000), left_secs=75, margin=1.5)
+    down_only = pb.Conditions(down_bytes_per_sec=100_000)  # 10 s and 20 s
+    assert not too_slow(load, down_only, left_secs=55, margin=1.5)
+    assert "2 MB up at 100 kB/s" in too_slow(load, down_only, left_secs=54, margin=1.5)
     slow_training = Load(1e6, 2e6, train_secs=1000)
     fast = pb.Conditions(down_bytes_per_sec=10**7, up_bytes_per_sec=10**7)
     assert not too_slow(slow_training, fast, left_secs=10, margin=1.5)
@@ -104,7 +108,7 @@ def test_what_a_phone_holds_it_need_not_fetch(lab) -> None:
         lab.package(size=SIZE), rounds=1, cohort_size=2, selection="first", lease_secs=60.0
     )
     first, phone = lab.phone(address, "first"), lab.phone(address, "phone")
-    phone.conditions = rates(down=10_000)
+    phone.conditions = rates(up=10**6, down=10_000)
     phone.check_in()
     weights = first.wait_for_work().weights.digest
     assert phone.check_in().retry.reason == pb.REASON_LINE_TOO_SLOW

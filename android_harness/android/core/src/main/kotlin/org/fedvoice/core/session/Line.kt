@@ -118,8 +118,11 @@ class Line(private val file: File? = null, private val clock: Clock = SystemCloc
         val before = kept
         val after = rate(way).after(dataBytes, secs, clock.wallSecs())
         kept = if (way == Way.UP) before.copy(up = after) else before.copy(down = after)
-        if (kept != before && file != null) {
+        if (kept == before || file == null) return
+        try {
             writeAtomically(file, Json.encodeToString(Kept.serializer(), kept).toByteArray())
+        } catch (_: IOException) {
+            // A full disk is told of by what needs the room.
         }
     }
 

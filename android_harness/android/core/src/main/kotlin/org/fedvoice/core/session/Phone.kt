@@ -100,7 +100,7 @@ class Phone(
         if (missing.isNotEmpty()) {
             return waiting(Happened.NOT_READY, detail = missing.joinToString())
         }
-        outbox.pending()?.let { return deliver(calls, it) }
+        outbox.pending()?.let { return deliver(calls, it, receivedBytes(calls, it)) }
 
         leases.current()?.let { if (it.over()) dropAssignment() }
         val lease =
@@ -212,10 +212,21 @@ class Phone(
         return data
     }
 
-    /** Sends a report until the server has answered it. */
-    private suspend fun deliver(calls: ServerCalls, report: PendingReport): Outcome {
+    /** How much of an earlier session's report the server has. */
+    private suspend fun receivedBytes(calls: ServerCalls, report: PendingReport): Long {
+        if (report.payload.isEmpty()) return 0
+        val held = calls.reportStatus(statusRequest(report)).receivedBytes
+        return min(held, report.payload.size.toLong())
+    }
+
+    /** Sends a report from [start] on until the server has answered it. */
+    private suspend fun deliver(
+        calls: ServerCalls,
+        report: PendingReport,
+        start: Long = 0,
+    ): Outcome {
         val header = report.header
-        var offset = 0L
+        var offset = start
         var reply = ReportReply.getDefaultInstance()
         var reaction = Reaction.DROP
         for (ignored in 1..settings.reportAttempts) {
@@ -223,8 +234,7 @@ class Phone(
             reaction = reactionTo(reply.verdict)
             when (reaction) {
                 Reaction.RESUME -> {
-                    val held = calls.reportStatus(statusRequest(report)).receivedBytes
-                    offset = min(held, report.payload.size.toLong())
+                    offset = receivedBytes(calls, report)
                 }
                 Reaction.RESEND -> {
                     offset = 0
