@@ -65,6 +65,11 @@ class Watch:
         """How long the next message may take."""
         return max(0.0, min(self._settings.silence_secs, self._deadline_secs - now))
 
+    def begin(self, now: float) -> None:
+        """The other side is asked to move from now on: what was waited for before is not its
+        fault."""
+        self._window_secs = now
+
     def moved(self, data_bytes: int, now: float) -> None:
         """A message has gone over the line.
 

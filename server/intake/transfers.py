@@ -29,7 +29,11 @@ from fedvoice.server.intake.turns import Turn, Turns, Waits
 _AT_ONCE = 8
 _QUICK_SECS, _LATE_SECS = 0.05, 0.25
 """A reader that takes a message within the first is sent a larger one; who takes longer than the
-second loses turn or place."""
+second loses its turn."""
+_PAUSE_SECS = 0.05
+"""A sender that makes a longer pause loses its place."""
+_HELD_SECS, _HELD_BYTES_PER_SEC = 0.5, 10_000_000
+"""An update that takes longer than these allow loses its place, too."""
 
 T = TypeVar("T")
 
@@ -44,7 +48,7 @@ class Transfers:
 
     def __init__(self, settings: StreamSettings, threads: Executor, update_bytes: int) -> None:
         self._settings, self._threads = settings, threads
-        self._places, self._holding = Places(update_bytes), Waits(_LATE_SECS)
+        self._places, self._holding = Places(update_bytes), Waits(_PAUSE_SECS)
         self._sending, self._receiving = (Turns(_AT_ONCE, _LATE_SECS) for _ in range(2))
         self._closing: set[asyncio.Future[Any]] = set()
 
@@ -96,8 +100,13 @@ class Transfers:
             with Guard(watch, stream) as guard:
                 if upload.fresh and reception.payload_bytes <= self._places.place_bytes:
                     await self._places.hold(upload)
+                watch.begin(begun := time.monotonic())
+                held_until = begun + _HELD_SECS
+                held_until += reception.payload_bytes / _HELD_BYTES_PER_SEC
                 wanted = True
                 while wanted:
+                    if reception.held and time.monotonic() > held_until:
+                        await asyncio.shield(self._spill(reception))
                     message = await self._read(reception, turn, guard, context)
                     if message is grpc.aio.EOF:
                         break
@@ -145,14 +154,12 @@ class Transfers:
             return message
         spilling: list[asyncio.Future[None]] = []
 
-        def spill() -> None:
-            loop = asyncio.get_running_loop()
-            spilling.append(loop.run_in_executor(self._threads, reception.spill))
+        def late() -> None:
             turn.lost = True
-            spilling[0].add_done_callback(lambda _: self._places.give_back(reception.upload))
+            spilling.append(self._spill(reception))
 
         guard.waits()
-        self._holding.begin(reception.upload, spill)
+        self._holding.begin(reception.upload, late)
         try:
             message = await context.read()
         finally:
@@ -160,6 +167,13 @@ class Transfers:
         for each in spilling:
             await asyncio.shield(each)
         return message
+
+    def _spill(self, reception: Reception) -> asyncio.Future[None]:
+        """Let it go on in a file; done when its place is free."""
+        loop = asyncio.get_running_loop()
+        spilling = loop.run_in_executor(self._threads, reception.spill)
+        spilling.add_done_callback(lambda _: self._places.give_back(reception.upload))
+        return spilling
 
 
 def _taken(message: bytes, reception: Reception, counted: UploadBytes, guard: Guard) -> bool:

@@ -7,6 +7,9 @@ import asyncio
 from collections.abc import Callable
 from types import TracebackType
 
+_LONGEST_SECS = 0.5
+"""Of one turn: who sends or takes all he may at once does not keep others waiting for longer."""
+
 
 class Waits:
     """Tells of waits that last longer than `limit_secs`, soon after. Used in one loop."""
@@ -53,10 +56,10 @@ class Turns:
 
 
 class Turn:
-    """Taken, kept from message to message, and lost when one of them takes too long."""
+    """Taken, kept from message to message for a while, and lost when one of them takes too long."""
 
     def __init__(self, free: asyncio.Semaphore, waits: Waits) -> None:
-        self._free, self._waits = free, waits
+        self._free, self._waits, self._until = free, waits, 0.0
         self.held = self.lost = False
         """lost: for a message that took too long."""
 
@@ -65,6 +68,7 @@ class Turn:
         if not self.held:
             await self._free.acquire()
             self.held = True
+            self._until = asyncio.get_running_loop().time() + _LONGEST_SECS
 
     def give_back(self) -> None:
         """Let the next one have it; also if it is not held."""
@@ -88,3 +92,5 @@ class Turn:
         trace: TracebackType | None,
     ) -> None:
         self._waits.end(self)
+        if self.held and asyncio.get_running_loop().time() > self._until:
+            self.give_back()

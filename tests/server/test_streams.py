@@ -63,6 +63,9 @@ def test_a_watch_allows_a_slow_line_and_gaps_and_ends_a_trickle() -> None:
         trickle.moved(1, float(second))
     with pytest.raises(RefusedError, match="13 bytes in 60 s"):
         trickle.moved(1, 60.0)
+    kept_waiting = Watch(settings, 0.0, None)
+    kept_waiting.begin(100.0)  # by the server
+    kept_waiting.moved(1, 110.0)
 
 
 def test_a_watch_ends_with_the_lease_and_after_empty_messages() -> None:
