@@ -22,12 +22,13 @@ from fedvoice.algorithm.aggregation import Accumulator
 from fedvoice.algorithm.books import Costs, Counts, FormulaTerms, RoundAccount
 from fedvoice.algorithm.chain import Chain, check_spooled, make_chain
 from fedvoice.algorithm.checks import UpdateLimits
+from fedvoice.algorithm.events import Started
 from fedvoice.algorithm.influence import FEWEST, NormHistory, norm_bound, weight_cap
 from fedvoice.algorithm.links import Spooled
 from fedvoice.algorithm.optimizers import OptimizerState
 from fedvoice.algorithm.plan_schedule import plan_for_round
 from fedvoice.algorithm.reference import Reference, reference_of
-from fedvoice.algorithm.rounds import RoundRules, Started, goal_of
+from fedvoice.algorithm.rounds import RoundRules, goal_of
 from fedvoice.algorithm.settings import AlgorithmConfig
 from fedvoice.protocol.parameters import FlatVector, ParameterTable
 from fedvoice.protocol.plan import TrainingPlan, frozen_parts

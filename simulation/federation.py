@@ -17,14 +17,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
 
-from fedvoice.algorithm import rounds
+from fedvoice.algorithm import events, rounds
 from fedvoice.algorithm.aggregation import Accumulator
 from fedvoice.algorithm.books import RoundAccount
 from fedvoice.algorithm.cohort import draw_cohort
+from fedvoice.algorithm.events import Started
 from fedvoice.algorithm.federated import AlgorithmState, FederatedAlgorithm
 from fedvoice.algorithm.influence import NO_NORMS, Influence, NormHistory
 from fedvoice.algorithm.optimizers import OptimizerState
-from fedvoice.algorithm.rounds import RoundState, Started, Work
+from fedvoice.algorithm.rounds import RoundState, Work
 from fedvoice.algorithm.schedule import following, rules_for
 from fedvoice.algorithm.settings import AlgorithmConfig
 from fedvoice.protocol.cost import Cfmq
@@ -145,7 +146,7 @@ class Federation:
             if ended.phase is rounds.Phase.COMMITTING:
                 delta = self.algorithm.delta(total, spooled_updates(work, reports))
                 after_round = self.algorithm.apply(after_round, delta, number)
-                ended, _ = rounds.step(ended, rounds.Committed(1.0))
+                ended, _ = rounds.step(ended, events.Committed(1.0))
         accepted = [report for report in reports if not report.refused]
         committed = ended.phase is rounds.Phase.COMMITTED
         norms = state.norms.after([report.norm for report in accepted] if committed else None)
@@ -210,15 +211,15 @@ class Federation:
             # Over-selection covers clients that drop out, and none does here.
             invited = list(state.places)[: state.goal - len(state.accepted)]
             for client_id in invited:
-                state, _ = rounds.step(state, rounds.CheckedIn(0.0, client_id))
+                state, _ = rounds.step(state, events.CheckedIn(0.0, client_id))
             part = self.pool.train(work, invited)
             total.merge(part.total)
             reports += part.reports
             for report in part.reports:
-                kind = rounds.ReportRejected if report.refused else rounds.ReportAccepted
+                kind = events.ReportRejected if report.refused else events.ReportAccepted
                 state, _ = rounds.step(state, kind(0.0, report.client_id))
         if state.phase is rounds.Phase.TRAINING:  # no client is left to invite
-            state, _ = rounds.step(state, rounds.Ticked(state.deadline_secs))
+            state, _ = rounds.step(state, events.Ticked(state.deadline_secs))
         return state, total, reports
 
 

@@ -6,9 +6,10 @@ import logging
 from collections import OrderedDict
 
 from fedvoice.algorithm.cohort import draw_cohort
+from fedvoice.algorithm.events import Started
 from fedvoice.algorithm.federated import FederatedAlgorithm
 from fedvoice.algorithm.influence import NormHistory
-from fedvoice.algorithm.rounds import RoundRules, Started, Work
+from fedvoice.algorithm.rounds import RoundRules, Work
 from fedvoice.protocol.codec import ENCODINGS_OF_0_1_0
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.plan import TrainingPlan

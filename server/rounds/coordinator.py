@@ -18,7 +18,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
-from fedvoice.algorithm import rounds
+from fedvoice.algorithm import events, rounds
 from fedvoice.algorithm.aggregation import Accumulator
 from fedvoice.algorithm.links import Pieces
 from fedvoice.algorithm.rounds import Phase, RoundRules, RoundState, Work
@@ -104,12 +104,12 @@ class Coordinator:
             self._start_if_ready(now)
             slow, rules = "", self._state.rules
             if may_work(client, rules.work, self.job.config.gates, request.conditions):
-                event = rounds.CheckedIn(now, client.client_id, client.train_examples)
+                event = events.CheckedIn(now, client.client_id, client.train_examples)
                 slow = self._lines.why_not(self._state, event, request, self._model.blob)
                 # If so its turn goes to the next one now, not when its lease has run out.
-                away = rounds.TurnedAway(now, client.client_id)
+                away = events.TurnedAway(now, client.client_id)
                 for command in self._step(away if slow else event):
-                    if isinstance(command, rounds.Grant):
+                    if isinstance(command, events.Grant):
                         given = self.job.assignment(rules, command, self._model.blob)
                         return pb.CheckInReply(assignment=given), self._written
             return pb.CheckInReply(retry=self._retry(now, slow)), self._written
@@ -149,7 +149,7 @@ class Coordinator:
         """What is left of the client's lease; None: it has ended, or its round has."""
         with self._changed:
             now = self._clock()
-            self._step(rounds.Ticked(now))
+            self._step(events.Ticked(now))
             if not rounds.may_report(self._state, client_id, assignment_id, now):
                 return None
             place = self._state.places[client_id]
@@ -176,11 +176,13 @@ class Coordinator:
         """
         with self._changed:
             now = self._clock()
-            self._step(rounds.Ticked(now))
+            self._step(events.Ticked(now))
             if not rounds.may_report(self._state, report.client_id, report.assignment_id, now):
                 return None
             self._step(
-                rounds.ReportAccepted(now, report.client_id), report=report, evaluation=evaluation
+                events.ReportAccepted(now, report.client_id),
+                report=report,
+                evaluation=evaluation,
             )
             total = self._sum.open() if report.work == Work.TRAIN else None
             if total is not None:
@@ -207,7 +209,7 @@ class Coordinator:
         with self._changed:
             now = self._clock()
             if rounds.may_report(self._state, report.client_id, report.assignment_id, now):
-                self._step(rounds.ReportRejected(now, report.client_id), report=report)
+                self._step(events.ReportRejected(now, report.client_id), report=report)
             written = self._written
         self._wait(written)
 
@@ -242,7 +244,7 @@ class Coordinator:
         with self._changed:
             if self._finished:
                 return 1.0
-            self._step(rounds.Ticked(self._clock()))
+            self._step(events.Ticked(self._clock()))
             # A handler may still be folding a report of this round.
             if self._due() and not self._changed.wait_for(
                 lambda: self._folding == 0 or self._failure, WRITE_SECS
@@ -354,11 +356,11 @@ class Coordinator:
 
     def _step(
         self,
-        event: rounds.Event,
+        event: events.Event,
         *,
         report: ReportRow | None = None,
         evaluation: EvaluationRow | None = None,
-    ) -> tuple[rounds.Command, ...]:
+    ) -> tuple[events.Command, ...]:
         before = self._state
         state, commands = rounds.step(before, event)
         if state != before:
@@ -368,7 +370,7 @@ class Coordinator:
             self._state = state
             for client_id in rounds.lost(before, state):
                 self._blobs.drop_upload_of(client_id)
-        if any(isinstance(c, rounds.Commit | rounds.Abandon) for c in commands):
+        if any(isinstance(c, events.Commit | events.Abandon) for c in commands):
             self._changed.notify_all()
             self.on_round_over(state.rules)
         return commands
@@ -385,7 +387,7 @@ class Coordinator:
             delta = self._sum.take_delta(lambda: self._record.accepted(state.rules))
             digest = self._model.advance(delta, state.rules.number)
             self._norms = self._norms.after(self._record.norms(state.rules.number))
-        state, _ = rounds.step(state, rounds.Committed(self._clock()))
+        state, _ = rounds.step(state, events.Committed(self._clock()))
         self._close(state, weights_digest=digest)
         if digest:
             self._model.publish()

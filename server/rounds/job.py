@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from fedvoice.algorithm.events import Grant
 from fedvoice.algorithm.federated import FederatedAlgorithm
-from fedvoice.algorithm.rounds import Grant, RoundRules, Work
+from fedvoice.algorithm.rounds import RoundRules, Work
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.plan import TrainingPlan

@@ -8,7 +8,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from statistics import median
 
-from fedvoice.algorithm.rounds import CheckedIn, Grant, RoundState, Work, step
+from fedvoice.algorithm.events import CheckedIn, Grant
+from fedvoice.algorithm.rounds import RoundState, Work, step
 from fedvoice.protocol.codec import largest_payload_bytes
 from fedvoice.protocol.cost import human_bytes
 from fedvoice.protocol.generated import fedvoice_pb2 as pb

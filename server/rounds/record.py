@@ -10,7 +10,7 @@ from itertools import islice, takewhile
 
 from sqlalchemy import Connection
 
-from fedvoice.algorithm import rounds
+from fedvoice.algorithm import events, rounds
 from fedvoice.algorithm.influence import FEWEST, NO_NORMS, WINDOW, NormHistory
 from fedvoice.algorithm.rounds import Phase, RoundRules, RoundState, Work
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
@@ -80,7 +80,7 @@ class RoundRecord:
         self._weights_bytes = last.books["weights_bytes"]
         state = RoundState(RoundRules(**{**last.rules, "work": Work(last.work)}))
         for fields in self._store.journal():
-            state, _ = rounds.step(state, rounds.event_from_dict(fields))
+            state, _ = rounds.step(state, events.event_from_dict(fields))
         return Stored(committed, None, state, norms)
 
     def norms(self, number: int) -> list[float]:
@@ -112,15 +112,15 @@ class RoundRecord:
     def event(
         self,
         state: RoundState,
-        event: rounds.Event,
-        commands: Sequence[rounds.Command],
+        event: events.Event,
+        commands: Sequence[events.Command],
         *,
         report: ReportRow | None = None,
         evaluation: EvaluationRow | None = None,
     ) -> Future[None]:
         """Record an event that led to `state`, with its rows, in one transaction."""
         rules = state.rules
-        granted = [c for c in commands if isinstance(c, rounds.Grant)]
+        granted = [c for c in commands if isinstance(c, events.Grant)]
         assignment = None
         if granted:
             own = granted[0]
@@ -130,7 +130,7 @@ class RoundRecord:
         return self._store.append_event(
             rules.number,
             rules.work,
-            rounds.event_to_dict(event),
+            events.event_to_dict(event),
             assignment=assignment,
             report=report,
             evaluation=evaluation,

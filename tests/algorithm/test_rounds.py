@@ -9,24 +9,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedvoice.algorithm.cohort import SHUFFLED_WHOLE, draw_cohort
-from fedvoice.algorithm.rounds import (
+from fedvoice.algorithm.events import (
     Abandon,
     CheckedIn,
     Commit,
     Committed,
-    Ending,
     Grant,
-    Phase,
     ReportAccepted,
     ReportRejected,
-    RoundRules,
-    RoundState,
     Started,
     Ticked,
     TurnedAway,
-    Work,
     event_from_dict,
     event_to_dict,
+)
+from fedvoice.algorithm.rounds import (
+    Ending,
+    Phase,
+    RoundRules,
+    RoundState,
+    Work,
     may_report,
     next_deadline,
     step,
