@@ -103,7 +103,7 @@ class AggregationServer:
         Raises:
             FedvoiceError: what stopped the rounds, e.g. `store-full`.
         """
-        return self.coordinator.wait_finished(timeout_secs)
+        return self.coordinator.course.wait_finished(timeout_secs)
 
     def stop(self, grace_secs: float | None = None) -> None:
         """Take no calls any more and close the store; those that run get `grace_secs`, by default
@@ -115,7 +115,7 @@ class AggregationServer:
             with suppress(TimeoutError):
                 server_loop().run(self._listening.stop(grace_secs), grace_secs + _ENDING_SECS)
         if self._coordinator is not None:
-            self._coordinator.end_sleep()
+            self._coordinator.course.stop()
             if self._ticker.is_alive():
                 self._ticker.join(_ENDING_SECS)
             with suppress(Exception):  # what stopped the server was told before
@@ -211,7 +211,7 @@ class AggregationServer:
                 log.error("%s", error)
             else:
                 log.exception("the ticker failed")
-            coordinator.fail(error)
+            coordinator.course.fail(error)
 
     def _tidy(self) -> None:
         """Drop what has been kept long enough, and say what there is."""

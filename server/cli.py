@@ -177,7 +177,7 @@ def serve(
                 console.print(line)
             time.sleep(linger_secs)
         except (KeyboardInterrupt, _Terminated) as stopped:
-            finished = server.running and server.coordinator.finished
+            finished = server.running and server.coordinator.course.finished
             if not finished:
                 console.print("stopped; run the same command again to resume")
             terminated = isinstance(stopped, _Terminated)

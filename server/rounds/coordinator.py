@@ -16,20 +16,20 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from fedvoice.algorithm import events, rounds
-from fedvoice.algorithm.aggregation import Accumulator
 from fedvoice.algorithm.links import Pieces
 from fedvoice.algorithm.rounds import Phase, RoundRules, RoundState, Work
 from fedvoice.algorithm.schedule import following, rules_for
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.server.rounds import pace
 from fedvoice.server.rounds.clients import ClientRegistry, may_work
+from fedvoice.server.rounds.course import Course
 from fedvoice.server.rounds.job import Job
 from fedvoice.server.rounds.lines import Lines
 from fedvoice.server.rounds.record import RoundRecord
-from fedvoice.server.rounds.sums import RoundSum
+from fedvoice.server.rounds.sums import Accepted, RoundSum
 from fedvoice.server.store.blobs import BlobStore
 from fedvoice.server.store.database import Store
 from fedvoice.server.store.model import CurrentModel
@@ -41,17 +41,6 @@ log = logging.getLogger("fedvoice.server")
 RoundListener = Callable[[RoundState], None]
 WRITE_SECS = 120.0
 """Longest wait for the store's writer; a disk that takes longer stops the server."""
-
-
-@dataclass(frozen=True)
-class Accepted:
-    """A report that is being recorded. written: done when it is. pieces: the update's values, if
-    they lie in memory. total: the sum that it belongs to, if it is an update."""
-
-    report: ReportRow
-    total: Accumulator | None
-    pieces: Pieces | None
-    written: Future[None]
 
 
 class Coordinator:
@@ -77,10 +66,7 @@ class Coordinator:
         """Told, under the lock, that a round takes no more reports."""
         self._lines = Lines(job)
         self._durations: dict[Work, float] = {}
-        self._folding = 0  # accepted reports on their way into the accumulator
-        self._stopping = False
-        self._failure: BaseException | None = None
-        self._finished = False
+        self.course = Course(self._changed)
         self._written: Future[None] = Future()
         """Of the latest event, and so of all before it."""
         self._written.set_result(None)
@@ -99,7 +85,7 @@ class Coordinator:
         with self._changed:
             now = self._clock()
             client = self._clients.register(request, now)
-            if self._finished:
+            if self.course.finished:
                 return pb.CheckInReply(retry=pace.FINISHED.to_message()), self._written
             self._start_if_ready(now)
             slow, rules = "", self._state.rules
@@ -132,7 +118,9 @@ class Coordinator:
     def retry(self) -> pb.RetryWindow:
         """When a client that has reported should call again."""
         with self._changed:
-            return pace.FINISHED.to_message() if self._finished else self._retry(self._clock())
+            if self.course.finished:
+                return pace.FINISHED.to_message()
+            return self._retry(self._clock())
 
     def assignment(self, client_id: str, assignment_id: str) -> AssignmentRow | None:
         """A client's assignment in any round of this job."""
@@ -187,7 +175,7 @@ class Coordinator:
             total = self._sum.open() if report.work == Work.TRAIN else None
             if total is not None:
                 self._lines.typical.note(report.train_secs, report.payload_bytes)
-            self._folding += 1
+            self.course.folding()
             return Accepted(report, total, pieces, self._written)
 
     def fold(self, accepted: Accepted) -> None:
@@ -198,11 +186,9 @@ class Coordinator:
                 self._sum.fold(accepted.report, accepted.total, accepted.pieces)
         except BaseException as error:
             # Recorded but not in the sum: the round must not be committed. A restart folds again.
-            self.fail(error)
+            self.course.fail(error)
             raise
-        with self._changed:
-            self._folding -= 1
-            self._changed.notify_all()
+        self.course.folded()
 
     def reject(self, report: ReportRow) -> None:
         """Record a report that is refused for good; its place is given away."""
@@ -222,7 +208,7 @@ class Coordinator:
         try:
             written.result(WRITE_SECS)
         except BaseException as error:
-            self.fail(error)
+            self.course.fail(error)
             raise
 
     def traffic_kind(self, client_id: str, assignment_id: str = "") -> tuple[int, TrafficKind]:
@@ -242,15 +228,13 @@ class Coordinator:
     def tick(self) -> float:
         """Advance the time, end a round that is due; seconds until the next call is needed."""
         with self._changed:
-            if self._finished:
+            if self.course.finished:
                 return 1.0
             self._step(events.Ticked(self._clock()))
-            # A handler may still be folding a report of this round.
-            if self._due() and not self._changed.wait_for(
-                lambda: self._folding == 0 or self._failure, WRITE_SECS
-            ):
-                raise TimeoutError(f"a report was not folded within {WRITE_SECS:g} s")
-            if self._failure is not None:
+            if self._due():
+                # A handler may still be folding a report of this round.
+                self.course.wait_folded(WRITE_SECS)
+            if self.course.failure is not None:
                 return 1.0
             state = self._state
         if state.phase is Phase.COMMITTING:
@@ -271,43 +255,19 @@ class Coordinator:
         if rows:
             self._wait(self._store.add_traffic(rows))
 
-    def fail(self, failure: BaseException) -> None:
-        """Stop with an error, which `wait_finished` raises."""
-        with self._changed:
-            self._failure = failure
-            self._changed.notify_all()
-
     def sleep(self, secs: float) -> None:
         """Wait for at most `secs`, less if a round is to be closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._stopping or self._due(), secs)
+            self._changed.wait_for(lambda: self.course.stopping or self._due(), secs)
 
     def _due(self) -> bool:
         over = self._state.phase in (Phase.COMMITTING, Phase.ABANDONED)
-        return over and not self._finished and self._failure is None
-
-    def end_sleep(self) -> None:
-        """The ticker is to stop: `sleep` returns at once from now on."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify_all()
-
-    def wait_finished(self, timeout_secs: float | None) -> bool:
-        """True when all rounds are done; False at the timeout.
-
-        Raises:
-            FedvoiceError: what stopped the server, e.g. `store-full`.
-        """
-        with self._changed:
-            self._changed.wait_for(lambda: self._finished or self._failure, timeout_secs)
-            if self._failure is not None:
-                raise self._failure
-            return self._finished
+        return over and not self.course.over
 
     def waiting_for(self) -> tuple[int, int] | None:
         """Phones seen and phones that the next round needs; None: enough are there."""
         with self._changed:
-            if self._state.phase is not Phase.SELECTING or self._finished:
+            if self._state.phase is not Phase.SELECTING or self.course.finished:
                 return None
             seen, needed = self._clients.trainers_seen(), self.job.config.population_needed
         return (seen, needed) if seen < needed else None
@@ -317,11 +277,6 @@ class Coordinator:
         """The present round, or the last one."""
         with self._changed:
             return self._state
-
-    @property
-    def finished(self) -> bool:
-        """Whether all rounds are done."""
-        return self._finished
 
     # Internal
 
@@ -348,7 +303,7 @@ class Coordinator:
         )
 
     def _start_if_ready(self, now: float) -> None:
-        if self._state.phase is Phase.SELECTING and not self._finished:
+        if self._state.phase is Phase.SELECTING and not self.course.finished:
             algorithm = self.job.algorithm
             started = self._clients.started(self._state.rules, now, algorithm, self._norms)
             if started is not None:
@@ -436,6 +391,4 @@ class Coordinator:
         # Apart from `_open_after`: the listener gets the last round's row before `wait_finished`
         # returns.
         if following(self.job.config, last) is None:
-            with self._changed:
-                self._finished = True
-                self._changed.notify_all()
+            self.course.finish()

@@ -96,7 +96,7 @@ def test_laws_2_and_9_a_lying_phone_has_its_share_of_one_round_and_no_more(
     liar = LyingPhone(address, LIAR, declared)
     lab.phones.append(liar)
     lab.start_phones([*phones, liar], lambda phone, work: delta_of(phone.client_id, work.round))()
-    assert server.coordinator.wait_finished(20)
+    assert server.coordinator.course.wait_finished(20)
 
     with closing(open_read_only(server.store_dir)) as store:
         rows = store.reports(work="train")

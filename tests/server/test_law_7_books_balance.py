@@ -134,7 +134,7 @@ def test_the_books_can_be_read_while_the_server_writes(lab):
     server, address = lab.serve(lab.package(), rounds=5, cohort_size=1)
     phone = lab.phone(address, "phone")
     join = lab.start_phones([phone], lambda *_: np.ones(8, np.float32))
-    while not server.coordinator.finished:
+    while not server.coordinator.course.finished:
         rows = round_rows(server.store_dir)
         assert [row.round for row in rows] == list(range(1, len(rows) + 1))
     join()

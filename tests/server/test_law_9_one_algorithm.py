@@ -108,7 +108,7 @@ def serve(
         return delta_of(phone.client_id, given.round) - np.float32(pull) * weights
 
     lab.start_phones(phones, train)()
-    assert server.coordinator.wait_finished(20)
+    assert server.coordinator.course.wait_finished(20)
     return load_weights(lab.directory / "store" / WEIGHTS_FILE, package.manifest.parameters)
 
 
