@@ -25,7 +25,8 @@ from fedvoice.algorithm.links import Pieces, UpdateInfo
 from fedvoice.algorithm.rounds import Work
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
-from fedvoice.server.rounds.coordinator import Accepted, Coordinator
+from fedvoice.server.rounds.coordinator import Coordinator
+from fedvoice.server.rounds.sums import Accepted
 from fedvoice.server.store.blobs import BlobStore, Upload, payload_key
 from fedvoice.server.store.database import Store
 from fedvoice.server.store.payloads import read_payload

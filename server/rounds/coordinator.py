@@ -16,10 +16,9 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from fedvoice.algorithm import rounds
-from fedvoice.algorithm.aggregation import Accumulator
 from fedvoice.algorithm.links import Pieces
 from fedvoice.algorithm.rounds import Phase, RoundRules, RoundState, Work
 from fedvoice.algorithm.schedule import following, rules_for
@@ -28,7 +27,7 @@ from fedvoice.server.rounds import pace
 from fedvoice.server.rounds.clients import ClientRegistry, gates_open
 from fedvoice.server.rounds.job import Job
 from fedvoice.server.rounds.record import RoundRecord
-from fedvoice.server.rounds.sums import RoundSum
+from fedvoice.server.rounds.sums import Accepted, RoundSum
 from fedvoice.server.store.blobs import BlobStore
 from fedvoice.server.store.database import Store
 from fedvoice.server.store.model import CurrentModel
@@ -40,17 +39,6 @@ log = logging.getLogger("fedvoice.server")
 RoundListener = Callable[[RoundState], None]
 WRITE_SECS = 120.0
 """Longest wait for the store's writer; a disk that takes longer stops the server."""
-
-
-@dataclass(frozen=True)
-class Accepted:
-    """A report that is being recorded. written: done when it is. pieces: the update's values, if
-    they lie in memory. total: the sum that it belongs to, if it is an update."""
-
-    report: ReportRow
-    total: Accumulator | None
-    pieces: Pieces | None
-    written: Future[None]
 
 
 class Coordinator:

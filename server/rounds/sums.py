@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
 from functools import partial
 
 from fedvoice.algorithm.aggregation import Accumulator
@@ -12,6 +14,17 @@ from fedvoice.server.rounds.job import Job
 from fedvoice.server.store.blobs import BlobStore, payload_key
 from fedvoice.server.store.payloads import read_payload
 from fedvoice.server.store.tables import ReportRow
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A report that is being recorded. written: done when it is. pieces: the update's values, if
+    they lie in memory. total: the sum that it belongs to, if it is an update."""
+
+    report: ReportRow
+    total: Accumulator | None
+    pieces: Pieces | None
+    written: Future[None]
 
 
 class RoundSum:
