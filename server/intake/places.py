@@ -13,7 +13,7 @@ from fedvoice.server.store.blobs import Upload
 from fedvoice.server.store.direct import aligned_memory
 
 _MOST_BYTES = 32 * 1024 * 1024
-_FEWEST, _MOST = 2, 8
+_FEWEST, _MOST = 2, 4
 
 
 class Places:

@@ -194,9 +194,9 @@ class Streams:
         stream, own = Stream(task), self._of_client[client_id]
         own.append(stream)
         self.count += 1
-        if len(own) > self.settings.most_of_a_client:
-            await self._ended(own[0], own)
         try:
+            if len(own) > self.settings.most_of_a_client:
+                await self._ended(own[0], own)  # meanwhile this one may be ended, too
             yield stream
         except asyncio.CancelledError:
             if stream.ended is None:

@@ -194,6 +194,21 @@ def test_a_newer_call_takes_the_place_of_one_that_a_cut_line_left_behind(lab):
     assert server.wait_finished(20)
 
 
+def test_of_many_calls_of_one_client_each_is_answered(lab):
+    """The newest end the oldest, also while those are still waiting for the end of older ones."""
+    _, address = lab.serve(lab.package(size=SIZE), rounds=1, cohort_size=1)
+    phone = lab.phone(address, "phone")
+    header = phone.header(phone.wait_for_work(), PAYLOAD)
+    uploads = [Halting(header, 0) for _ in range(30)]
+    calls = [phone.stub.Report.future(iter(upload), timeout=60) for upload in uploads]
+    # Two go on, or are told that they are not the only one; all others were ended at once.
+    codes = [call.code() for call in calls[:-2]]
+    assert None not in codes
+    assert grpc.StatusCode.DEADLINE_EXCEEDED not in codes
+    for upload in uploads:
+        upload.go_on.set()
+
+
 def test_bytes_that_are_no_message_are_an_invalid_argument(lab, caplog):
     _, address = lab.serve(lab.package(size=SIZE), cohort_size=1)
     phone = lab.phone(address, "phone")

@@ -7,7 +7,7 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedvoice.algorithm.aggregation import CHUNK_ELEMENTS
@@ -30,6 +30,7 @@ KEY = payload_key("phone", "report")
 DATA = np.random.default_rng(0).bytes(10_000)
 
 
+@settings(deadline=None)
 @given(data=st.binary(max_size=20_000), before=st.integers(0, 20_000), synced=st.booleans())
 def test_a_file_holds_what_was_written_whatever_it_held(tmp_path_factory, data, before, synced):
     path = tmp_path_factory.mktemp("direct") / "file"
@@ -105,6 +106,7 @@ def test_a_payload_in_memory_is_read_as_one_in_a_file(tmp_path, encoding):
         assert caught.value.code is ErrorCode.WRONG_SHAPE
 
 
+@settings(deadline=None)
 @given(
     size=st.sampled_from([0, 1, LARGEST_BYTES - 1, LARGEST_BYTES, 2 * LARGEST_BYTES + 5]),
     part=st.floats(0, 1),
