@@ -110,7 +110,9 @@ def test_a_line_that_is_too_slow_is_measured_told_and_tried_again(make_scene):
     phone.start()
     wait_until(lambda: "line-too-slow" in phone.log, "what it is told")
     told = next(line for line in phone.log.splitlines() if "line-too-slow" in line)
-    assert re.search(r"line-too-slow; \d\S* MB down at \S+ kB/s take \d+ s; 12 s are left", told)
+    way = r"\d\S* MB {} at \S+ kB/s"
+    both = f"{way.format('down')}, {way.format('up')}"
+    assert re.search(rf"line-too-slow; {both} take \d+ s; 12 s are left", told), told
     fetched = phone.line.counts.bytes_down
     wait_until(lambda: phone.log.count("line-too-slow") > 3, "what it is told again")
     assert phone.line.counts.bytes_down - fetched < 100_000
