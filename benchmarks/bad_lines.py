@@ -5,8 +5,8 @@
 The line has 1 Mbit/s, 300 ms there and back, stalls like those of 2% lost packets, and breaks every
 30 s (`android_harness/emulation/proxy.py`). The phone fetches program and weights, trains a little,
 and sends its update. `again` is what went over the line, everything counted, in units of what had
-to, minus one. With --kbits-per-sec 100 and --lease-secs 300 a phone is told at its second check-in
-that its line is too slow. The last line is JSON.
+to, minus one. With --mb 1 --kbits-per-sec 100 --lease-secs 150 a phone is told at its second
+check-in that its line is too slow. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -129,9 +129,14 @@ def measure(
         "told": "line-too-slow" in said,
         "secs": round(secs, 1),
         "cuts": counts.cuts,
-        "up_again": round(counts.bytes_up / update_bytes - 1, 4),
-        "down_again": round(counts.bytes_down / fetched_bytes - 1, 4),
+        "up_again": again(counts.bytes_up, update_bytes),
+        "down_again": again(counts.bytes_down, fetched_bytes),
     }
+
+
+def again(passed_bytes: int, wanted_bytes: int) -> float:
+    """What went over the line beyond what had to; 0 for a phone that did not get so far."""
+    return round(max(0.0, passed_bytes / wanted_bytes - 1), 4)
 
 
 def text_of(path: Path) -> str:
