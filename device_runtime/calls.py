@@ -242,7 +242,8 @@ class ServerCalls:
             try:
                 reply: pb.ReportReply = call.result()
             except grpc.FutureCancelledError:
-                raise IncompleteError(_nothing_moved(self._policy.silence_secs)) from None
+                why = _nothing_moved(silence.longest_secs) if silence.ended else "cancelled"
+                raise IncompleteError(why) from None
             except BaseException:
                 call.cancel()  # a person stops the phone
                 raise

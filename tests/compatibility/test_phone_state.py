@@ -62,6 +62,7 @@ def test_an_update_that_waits_is_delivered_before_anything_else(
     )
     phone = phone_in(folder / "outbox", server.address, folder / "blobs")
     assert phone.run_once().happened is Happened.TRAINED
-    assert all(isinstance(m, pb.ReportRequest) for m in server.messages)
+    about_it = pb.ReportStatusRequest | pb.ReportRequest
+    assert all(isinstance(m, about_it) for m in server.messages)
     assert server.reports == [(pb.ReportHeader.FromString(header_bytes), payload)]
     assert phone.run_once().happened is Happened.NO_WORK

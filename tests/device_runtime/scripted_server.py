@@ -23,7 +23,7 @@ class Script:
     fetch_cuts: after how many bytes a Fetch breaks off with UNAVAILABLE.
     report_cuts: after how many payload bytes a Report does, these bytes being kept.
     verdicts: for complete reports; ACCEPTED when used up.
-    silent_until: a Fetch says nothing before.
+    silent: by call, Fetch or Report, until when it says nothing.
     """
 
     check_ins: deque[pb.CheckInReply] = field(default_factory=deque)
@@ -31,7 +31,7 @@ class Script:
     fetch_cuts: deque[int] = field(default_factory=deque)
     report_cuts: deque[int] = field(default_factory=deque)
     verdicts: deque[int] = field(default_factory=deque)
-    silent_until: threading.Event | None = None
+    silent: dict[str, threading.Event] = field(default_factory=dict)
 
 
 class ScriptedServer(pb_grpc.AggregationServicer):
@@ -60,8 +60,8 @@ class ScriptedServer(pb_grpc.AggregationServicer):
     def Fetch(self, request, context):  # noqa: N802
         self.messages.append(request)
         self.fetches.append(request)
-        if self.script.silent_until is not None:
-            self.script.silent_until.wait(30)
+        if "Fetch" in self.script.silent:
+            self.script.silent["Fetch"].wait(30)
         data = self.script.blobs.get(request.digest)
         if data is None:
             context.abort(grpc.StatusCode.NOT_FOUND, "no such blob")
@@ -77,6 +77,8 @@ class ScriptedServer(pb_grpc.AggregationServicer):
         return pb.ReportStatusReply(received_bytes=len(self._received.get(request.report_id, b"")))
 
     def Report(self, request_iterator, context):  # noqa: N802
+        if "Report" in self.script.silent:
+            self.script.silent["Report"].wait(30)
         header = None
         cut = self.script.report_cuts.popleft() if self.script.report_cuts else None
         for message in request_iterator:

@@ -130,16 +130,17 @@ def test_a_phone_is_told_that_its_line_is_too_slow(hut: Hut, server: ScriptedSer
     assert (later.happened, later.detail) == (Happened.NO_WORK, "x")
 
 
-def test_a_silent_server_is_not_waited_for(hut: Hut, server: ScriptedServer) -> None:
+@pytest.mark.parametrize("call", ["Fetch", "Report"])
+def test_a_silent_server_is_not_waited_for(hut: Hut, server: ScriptedServer, call: str) -> None:
     server.script.check_ins.append(assignment())
-    server.script.silent_until = threading.Event()
+    server.script.silent[call] = threading.Event()
     calls = CallPolicy(max_attempts=2, backoff_secs=0.01, silence_secs=0.2)
     hut.settings = replace(hut.settings, calls=calls)
     with pytest.raises(FedvoiceError, match=r"nothing has moved for 0\.2 s") as caught:
         hut.restart().run_once()
     assert caught.value.code is ErrorCode.SERVER_UNREACHABLE
-    assert len(server.fetches) == 2
-    server.script.silent_until.set()
+    assert caught.value.where.startswith(call)
+    server.script.silent[call].set()
 
 
 def test_a_lease_that_ends_in_mid_download_ends_the_work(hut: Hut, server: ScriptedServer) -> None:

@@ -11,7 +11,7 @@ import java.text.SimpleDateFormat
 import java.util.Locale
 import javax.net.ssl.SSLException
 
-/** Codes after which the same call may work later; those of `device_runtime/calls.py`. */
+/** Codes after which the same call may work later; those of `device_runtime/retries.py`. */
 private val TRANSIENT =
     setOf(
         Status.Code.UNAVAILABLE,
