@@ -45,7 +45,7 @@ def test_a_file_holds_what_was_written_whatever_it_held(tmp_path_factory, data, 
 
 def held(blobs: BlobStore, parts: int):
     """An upload in memory of which one of so many parts has come."""
-    upload = blobs.open_upload(KEY, 0, len(DATA))
+    upload = blobs.open_upload("phone", KEY, 0, len(DATA))
     upload.hold(aligned_memory(len(DATA)))
     upload.write(DATA[: len(DATA) // parts])
     return upload
@@ -65,7 +65,7 @@ def test_what_was_held_of_a_broken_upload_stays_for_the_next_call(tmp_path):
     blobs = BlobStore(tmp_path, 20_000)
     held(blobs, parts=2).close()
     assert (blobs.used_bytes, blobs.received_bytes(KEY)) == (5000, 5000)
-    with blobs.open_upload(KEY, 5000, len(DATA)) as upload:
+    with blobs.open_upload("phone", KEY, 5000, len(DATA)) as upload:
         assert not upload.fresh
         upload.write(DATA[5000:])
         assert upload.finish().read_bytes() == DATA
