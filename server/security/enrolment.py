@@ -61,7 +61,7 @@ def read_request(data: bytes) -> tuple[x509.CertificateSigningRequest, str]:
         key = request.public_key()
         signed = request.is_signature_valid
         names = request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    except (ValueError, InvalidSignature, UnsupportedAlgorithm) as error:
+    except (ValueError, InvalidSignature, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise BadRequestError(f"not a PKCS #10 request in DER ({error})") from error
     if isinstance(key, ec.EllipticCurvePublicKey):
         good = isinstance(key.curve, ec.SECP256R1)

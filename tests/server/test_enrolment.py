@@ -306,3 +306,9 @@ def test_another_authority_in_its_place_is_refused(secured, tmp_path):
     (other.store_dir / "tls").rename(secured.store_dir / "tls")
     with pytest.raises(FedvoiceError, match="another authority"):
         secured.lab.serve(secured.lab.package(), insecure=False)
+
+
+def test_a_request_of_another_version_is_a_bad_request():
+    other = request("phone").replace(b"\x02\x01\x00", b"\x02\x01\x01", 1)
+    with pytest.raises(BadRequestError, match="PKCS #10"):
+        read_request(other)
