@@ -92,6 +92,8 @@ class Attacker:
     channel: grpc.Channel
     enrolment: grpc.Channel
     tally: Tally = field(default_factory=Tally)
+    accepted: set[str] = field(default_factory=set)
+    """Its reports, by id: one that is sent again is answered alike, whatever else it says."""
 
     def one_input(self) -> None:
         """One call with one hostile input."""
@@ -163,8 +165,11 @@ class Attacker:
         answer = self.channel.stream_unary(SERVICE + "Report")(iter([first, *rest]), timeout=30)
         found = pb.ReportReply.FromString(answer)
         self.tally.verdicts[pb.Verdict.Name(found.verdict)] += 1
-        if found.verdict == pb.VERDICT_ACCEPTED and not sensible(first, update):
-            self.tally.nonsense += 1
+        if found.verdict == pb.VERDICT_ACCEPTED:
+            report_id = pb.ReportRequest.FromString(first).header.report_id
+            again = report_id in self.accepted
+            self.tally.nonsense += not again and not sensible(first, update)
+            self.accepted.add(report_id)
 
 
 def main() -> None:

@@ -62,7 +62,7 @@ class Sizes:
 
 
 def sizes(store_dir: Path) -> Sizes:
-    """What a store takes on the disk. Files that share their content count once."""
+    """What a store takes on the disk. The latest weights share the file of their round."""
     parts = {"database": sum(_bytes(path) for path in store_dir.glob(f"{DATABASE_FILE}*"))}
     for name, folder in _FOLDERS.items():
         parts[name] = sum(_bytes(path) for path in (store_dir / folder).glob("*"))
