@@ -85,6 +85,7 @@ async def in_thread(threads: Executor, work: Callable[[], T]) -> T:
 
 
 def shown_certificate(context: Context) -> bytes | None:
-    """The caller's certificate, PEM; None: it showed none."""
+    """The caller's certificate, PEM; None: it showed none. Asked in the loop alone: a thread may
+    still run when the call has ended, and then gRPC brings the whole process down."""
     shown = context.auth_context().get("x509_pem_cert", [])
     return shown[0] if shown else None

@@ -219,7 +219,8 @@ class AggregationService:
         """A report's header, and the message that it came in."""
         limit_secs = self._streams.settings.header_secs
         if self._admission is not None:  # nothing is awaited of a caller that is not admitted
-            await in_thread(self._asking, partial(self._admit, context))
+            shown = shown_certificate(context)
+            await in_thread(self._asking, partial(self._admission.check, shown))
         try:
             async with asyncio.timeout(limit_secs):
                 first = await context.read()
@@ -276,15 +277,14 @@ class AggregationService:
         finished = await loop.run_in_executor(self._finishing, self._intake.finish, outcome)
         return self._intake.reply(finished)
 
-    def _admit(self, context: Context, client_id: str = "") -> None:
-        if self._admission is not None:
-            self._admission.check(shown_certificate(context), client_id)
-
     async def _ask(self, context: Context, client_id: str, answer: Callable[[], T]) -> T:
         """`answer()` in a thread, if the caller is the client that it says it is."""
+        admission = self._admission
+        shown = None if admission is None else shown_certificate(context)
 
         def admitted() -> T:
-            self._admit(context, client_id)
+            if admission is not None:
+                admission.check(shown, client_id)
             return answer()
 
         return await in_thread(self._asking, admitted)

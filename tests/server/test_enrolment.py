@@ -15,6 +15,9 @@ from cryptography.x509.oid import NameOID
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.generated import fedvoice_pb2_grpc
+from fedvoice.server.calls import shown_certificate
+from fedvoice.server.intake import service
+from fedvoice.server.security import enrolment
 from fedvoice.server.security.authority import Authority
 from fedvoice.server.security.credentials import Credentials, TokenRefusedError
 from fedvoice.server.security.enrolment import WRONG_TRIES_A_MINUTE, BadRequestError, read_request
@@ -243,6 +246,24 @@ def test_a_request_that_is_not_signed(csr, why):
 
 def test_a_phone_may_bring_an_rsa_key():
     assert read_request(request("anna", rsa.generate_private_key(65537, 2048)))[1] == "anna"
+
+
+def test_certificates_are_read_in_the_loop_alone(lab, monkeypatch):
+    """A thread goes on when its call has ended, and reads what gRPC has freed."""
+    readers = set()
+
+    def noted(context):
+        readers.add(threading.current_thread().name)
+        return shown_certificate(context)
+
+    for module in (enrolment, service):
+        monkeypatch.setattr(module, "shown_certificate", noted)
+    secured = Secured(lab)
+    with secured.channel(secured.enrol(secured.invite(), request("anna")).certificate) as channel:
+        for call in calls_of(channel, "anna").values():
+            code_of(call)
+    secured.database.close()
+    assert readers == {"loop"}
 
 
 # The authority
