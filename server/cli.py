@@ -111,7 +111,7 @@ def serve(
     from fedvoice.reporting.callbacks import Callbacks, make_callbacks
     from fedvoice.server.app import AggregationServer
     from fedvoice.server.memory import one_heap
-    from fedvoice.server.store.ledger import round_rows
+    from fedvoice.server.store.ledger import round_row, round_rows
     from fedvoice.server.store.retention import sizes
     from fedvoice.server.tracking import Tracking
 
@@ -138,9 +138,9 @@ def serve(
     store_dir = store or default_store(task)
 
     def show(state: RoundState) -> None:
-        for row in round_rows(store_dir):
-            if row.round == state.rules.number:
-                console.print(describe(row, state.rules.work))
+        row = round_row(store_dir, state.rules.number)
+        assert row is not None, "it has just been closed"
+        console.print(describe(row, state.rules.work))
 
     server = AggregationServer(settings, package, store_dir, listener=show)
     with _signals_raise():

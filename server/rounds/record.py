@@ -16,7 +16,15 @@ from fedvoice.algorithm.rounds import Phase, RoundRules, RoundState, Work
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.server.rounds.job import Job
 from fedvoice.server.store.database import Store
-from fedvoice.server.store.ledger import CLOSING, Evaluated, closing_sums, evaluated
+from fedvoice.server.store.ledger import (
+    CLOSING,
+    Evaluated,
+    SoFar,
+    Trained,
+    closing_sums,
+    evaluated,
+    trained,
+)
 from fedvoice.server.store.retention import drop_rows_before
 from fedvoice.server.store.rows import upsert_rows
 from fedvoice.server.store.tables import (
@@ -55,6 +63,7 @@ class RoundRecord:
         """Rounds whose norms the next round's bound follows from, the latest one last."""
         self._unsummed: list[StoredRound] = []
         """Rounds of a version that stored no sums: they have their rows alone."""
+        self._so_far = SoFar()
         self._weights_bytes = 0
         """Of the open round: its model is not the present one any more when it is closed."""
 
@@ -70,6 +79,8 @@ class RoundRecord:
         for row in over:
             if row.work == Work.EVALUATE:
                 self._compare(row.number, evaluated(self._store, row))
+            else:
+                self._so_far = self._so_far.added(trained(self._store, row))
         self._unsummed = [row for row in over if CLOSING not in row.books]
         done = [r.number for r in stored if r.work == Work.TRAIN and r.phase == Phase.COMMITTED]
         committed = done[-1] if done else 0
@@ -160,8 +171,11 @@ class RoundRecord:
         sums = closing_sums(self._store, number, work, books)
         if work is Work.EVALUATE:
             self._compare(number, Evaluated(**sums))
-        elif state.phase is Phase.COMMITTED and len(state.accepted) >= FEWEST:
-            self._telling.append(number)
+        else:
+            self._so_far = self._so_far.added(Trained(**sums))
+            sums = self._so_far.kept_with(sums)
+            if state.phase is Phase.COMMITTED and len(state.accepted) >= FEWEST:
+                self._telling.append(number)
         return self._store.close_round(
             number,
             work,

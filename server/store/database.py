@@ -326,6 +326,14 @@ class Store:
             found = connection.execute(query).mappings()
             return [t.TrafficTotalRow(**row) for row in found]
 
+    def moved_bytes(self, kind: t.TrafficKind, number: int) -> int:
+        """Bytes of a kind, both ways, of all rounds up to `number`."""
+        totals = t.TRAFFIC_TOTALS.c
+        moved = func.coalesce(func.sum(totals.bytes_down + totals.bytes_up), 0)
+        query = select(moved).where(totals.kind == kind.value, totals.number <= number)
+        with self._engine.connect() as connection:
+            return int(connection.execute(query).scalar_one())
+
     def find(self, row_type: type[t.Row], **where: int | str) -> list[t.Row]:
         """Rows of a table whose columns equal `where`."""
         table = t.TABLES[row_type]

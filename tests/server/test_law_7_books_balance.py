@@ -10,7 +10,8 @@ import pytest
 
 from fedvoice.protocol.cost import analytic_cfmq
 from fedvoice.protocol.plan import TrainingPlan
-from fedvoice.server.store.ledger import round_rows
+from fedvoice.server.store.database import Store
+from fedvoice.server.store.ledger import round_row, round_rows
 
 SIZE = 250_000  # 1 MB
 
@@ -139,3 +140,22 @@ def test_the_books_can_be_read_while_the_server_writes(lab):
         assert [row.round for row in rows] == list(range(1, len(rows) + 1))
     join()
     assert len(round_rows(server.store_dir)) == 5
+
+
+def test_a_round_is_told_without_reading_those_before(lab, monkeypatch):
+    """What a server says at each round's end takes no longer after thousands of rounds."""
+    package, store_dir = lab.package(), lab.directory / "store"
+    # The server is started again half-way: its sums go on from what is stored.
+    for rounds in (3, 5):
+        server, address = lab.serve(
+            package, rounds=rounds, cohort_size=1, alpha=0.5, evaluate_every=2, evaluate_first=True
+        )
+        phone = lab.phone(address, "phone", train_examples=3, test_examples=1)
+        lab.start_phones([phone], lambda *_: np.ones(8, np.float32))()
+        server.stop()
+    rows = round_rows(store_dir)
+    assert [row.round for row in rows] == list(range(6))
+    assert [row.wer is not None for row in rows] == [True, False, True, True, True, True]
+    monkeypatch.setattr(Store, "rounds", None)
+    assert [round_row(store_dir, number) for number in range(6)] == rows
+    assert round_row(store_dir, 6) is None
