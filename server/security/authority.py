@@ -2,7 +2,8 @@
 
     tls/authority.pem      the authority's certificate; invitations carry it to the phones
     tls/authority-key.pem  its key
-    tls/server.pem         the server's key and certificate, made anew when its names change
+    tls/server.pem         the server's key and certificate, made anew when its names change, and
+                           good for as long as the authority is: its key lies in the same folder
 
 The folder appears whole, by a rename, or not at all. A folder that is damaged, or missing although
 phones were enrolled under it, is an error: a new authority would shut out every phone.
@@ -30,7 +31,6 @@ from fedvoice.protocol.files import sync_file, sync_folder
 from fedvoice.server.store.files import replace_file
 
 AUTHORITY_DAYS = 3650
-SERVER_DAYS = 365
 CLIENT_DAYS = 90
 _BACKDATED = datetime.timedelta(days=1)  # phones' clocks are not all right
 _FOLDER = "tls"
@@ -121,8 +121,8 @@ class Authority:
         )
 
     def server_pair(self, names: Sequence[str]) -> tuple[bytes, bytes]:
-        """The server's (key, certificate), PEM, for host names and addresses `names`: the present
-        one, or a new one if the names are others or a third of its time is left.
+        """The server's (key, certificate), PEM, for host names and addresses `names`, good until
+        the authority's own end: the present one, or a new one if its names or its end are others.
 
         Raises:
             FedvoiceError: `bad-credentials` if the file is damaged; `store-full`.
@@ -131,13 +131,14 @@ class Authority:
             path = self._folder / _SERVER
             if path.exists():
                 key_pem, certificate = self._server_file()
-                left = certificate.not_valid_after_utc - _now()
-                if set(names_of(certificate)) == set(names) and left.days * 3 > SERVER_DAYS:
+                end = certificate.not_valid_after_utc
+                same_end = end == self.certificate.not_valid_after_utc
+                if set(names_of(certificate)) == set(names) and same_end:
                     return key_pem, certificate.public_bytes(_PEM)
             key = ec.generate_private_key(ec.SECP256R1())
             subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "fedvoice server")])
             made = self._sign(
-                subject, key.public_key(), SERVER_DAYS, ExtendedKeyUsageOID.SERVER_AUTH, names
+                subject, key.public_key(), AUTHORITY_DAYS, ExtendedKeyUsageOID.SERVER_AUTH, names
             )
             key_pem, certificate_pem = _key_pem(key), made.public_bytes(_PEM)
             replace_file(path, lambda aside: _write_private(aside, key_pem + certificate_pem))

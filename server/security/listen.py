@@ -37,15 +37,13 @@ def bind_secure(
     Args:
         phones_only: whether callers need a certificate of this authority.
     """
-
-    def present() -> grpc.ServerCertificateConfiguration:
-        # Asked at every handshake: a server that runs for a year needs no restart.
-        key, certificate = authority.server_pair(names)
-        roots = authority.pem if phones_only else None
-        return grpc.ssl_server_certificate_configuration([(key, certificate)], roots)
-
-    credentials = grpc.dynamic_ssl_server_credentials(
-        present(), present, require_client_authentication=phones_only
+    # Read once: it lasts as long as the authority. Credentials that gRPC may exchange while it
+    # serves (its dynamic ones) brought the process down.
+    pair = authority.server_pair(names)
+    credentials = grpc.ssl_server_credentials(
+        [pair],
+        root_certificates=authority.pem if phones_only else None,
+        require_client_auth=phones_only,
     )
     return _bound(bind, lambda: server.add_secure_port(bind, credentials))
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
@@ -33,6 +36,14 @@ def request(name: str, key=KEY, names: int = 1) -> bytes:
     return made.public_bytes(serialization.Encoding.DER)
 
 
+def private_pem(key) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
 class Secured:
     """A server with TLS, and calls to it."""
 
@@ -57,11 +68,7 @@ class Secured:
         certificate = x509.load_der_x509_certificate(certificate_der)
         credentials = grpc.ssl_channel_credentials(
             self.authority.pem,
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            ),
+            private_pem(key),
             certificate.public_bytes(serialization.Encoding.PEM),
         )
         return grpc.secure_channel(self.address, credentials)
@@ -295,6 +302,44 @@ def test_new_names_give_a_new_server_certificate_by_the_same_authority(secured):
     after = Authority(secured.store_dir)
     assert "speech.example" in after.server_names()
     assert after.pem == secured.authority.pem
+
+
+def test_the_servers_certificate_lasts_as_long_as_its_authority(secured):
+    secured.server.stop()
+    path = secured.store_dir / "tls" / "server.pem"
+    ends = secured.authority.certificate.not_valid_after_utc
+    assert x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc == ends
+    # An earlier fedvoice made it for a year.
+    names = secured.authority.server_names()
+    certificate = secured.authority.issue(KEY.public_key(), "for ninety days").certificate
+    pem = x509.load_der_x509_certificate(certificate).public_bytes(serialization.Encoding.PEM)
+    path.write_bytes(private_pem(KEY) + pem)
+    secured.lab.serve(secured.lab.package(), insecure=False)
+    assert x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc == ends
+    assert secured.authority.server_names() == names
+
+
+def test_phones_may_all_connect_at_once(secured, tmp_path):
+    phone = tmp_path / "phone.pem"
+    der = secured.enrol(secured.invite(), request("anna")).certificate
+    pem = x509.load_der_x509_certificate(der).public_bytes(serialization.Encoding.PEM)
+    phone.write_bytes(private_pem(KEY) + pem)
+    host, _, port = secured.address.rpartition(":")
+
+    def handshake(_: int) -> str | None:
+        context = ssl.create_default_context(cadata=secured.authority.pem.decode())
+        context.load_cert_chain(phone)
+        context.set_alpn_protocols(["h2"])
+        with (
+            socket.create_connection((host, int(port)), timeout=60) as line,
+            context.wrap_socket(line, server_hostname=host) as secured_line,
+        ):
+            return secured_line.selected_alpn_protocol()
+
+    with ThreadPoolExecutor(100) as phones:
+        assert set(phones.map(handshake, range(400))) == {"h2"}
+    with secured.channel(der) as channel:
+        assert code_of(calls_of(channel, "anna")["CheckIn"]) is grpc.StatusCode.OK
 
 
 @pytest.mark.parametrize("damage", ["all", "authority.pem", "authority-key.pem", "cut", "server"])
