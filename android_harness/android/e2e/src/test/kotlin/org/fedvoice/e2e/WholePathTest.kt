@@ -1,6 +1,7 @@
 package org.fedvoice.e2e
 
 import android.app.Application
+import android.app.NotificationManager
 import android.app.job.JobParameters
 import android.app.job.JobScheduler
 import android.content.Intent
@@ -35,6 +36,7 @@ import org.robolectric.Shadows.shadowOf
 import org.robolectric.annotation.Config
 import org.robolectric.shadow.api.Shadow
 import org.robolectric.shadows.ShadowNetworkCapabilities
+import java.io.File
 import kotlin.random.Random
 
 /**
@@ -50,21 +52,27 @@ class WholePathTest {
     private val app: Application get() = RuntimeEnvironment.getApplication()
     private lateinit var server: PythonServer
     private lateinit var voice: FedVoice
+    private lateinit var before: Set<String>
 
     @Before
     fun aServerAndAPhoneOnItsCharger() {
         server = PythonServer(folder.root)
+        OpaqueKeystore.install()
+        before = leftOvers()
         voice = FedVoice.start(app)
         conditions(charging = true)
     }
 
     @After
-    fun stopTheServer() = server.close()
+    fun stopTheServer() {
+        OpaqueKeystore.remove()
+        server.close()
+    }
 
     @Test
     fun `a phone enrols, learns from what was kept, and recognises with what came back`() {
-        val before = assertThrows(FedvoiceException::class.java) { recognise() }
-        assertEquals(ErrorCode.NOT_FOUND, before.code)
+        val early = assertThrows(FedvoiceException::class.java) { recognise() }
+        assertEquals(ErrorCode.NOT_FOUND, early.code)
         assertNull(voice.usage())
         runBlocking {
             voice.enrol(server.invitation)
@@ -73,10 +81,16 @@ class WholePathTest {
         repeat(
             6,
         ) { voice.addExample(noise(it), RATE, listOf("yes", "no")[it % 2], Source.CORRECTION) }
+        val signedAtEnrolment = OpaqueKeystore.signatures
 
         runJob()
 
         assertEquals(voice.status.toString(), 1, voice.status.trained)
+        assertEquals(setOf("org.fedvoice.client"), OpaqueKeystore.keys.keys)
+        assertEquals(listOf(true, false), OpaqueKeystore.asked.map { it.isStrongBoxBacked })
+        assertTrue("handshakes are signed", OpaqueKeystore.signatures > signedAtEnrolment)
+        val files = app.dataDir.walk().filter(File::isFile)
+        assertTrue(files.none { "PRIVATE KEY" in it.readText(Charsets.ISO_8859_1) })
         assertTrue(voice.status.bytesUp > 0 && voice.status.trainSecs > 0)
         waitFor { server.rounds.isNotEmpty() }
         assertEquals(listOf("round 1 committed 1 6"), server.rounds)
@@ -100,9 +114,23 @@ class WholePathTest {
         assertEquals("not-ready", voice.status.lastHappened)
         assertEquals(calls, voice.status.attempts)
 
+        assertTrue(leftOvers().size > before.size + FEW)
         runBlocking { voice.deleteEverything() }
-        assertEquals(0, voice.exampleCount)
+        assertEquals(before, leftOvers())
+        assertTrue(OpaqueKeystore.keys.isEmpty())
         assertTrue(!voice.isEnrolled && !voice.consent)
+        assertEquals(0, voice.exampleCount)
+    }
+
+    /** Files, jobs, notifications and channels of the app. */
+    private fun leftOvers(): Set<String> {
+        val notifications = app.getSystemService(NotificationManager::class.java)
+        val folders = listOfNotNull(app.dataDir, app.getExternalFilesDir(null))
+        val files = folders.flatMap { it.walk().filter(File::isFile) }.map { it.path }
+        val jobs = app.getSystemService(JobScheduler::class.java).allPendingJobs
+        return files.toSet() + jobs.map { "job ${it.id}" } +
+            notifications.activeNotifications.map { "notification ${it.id}" } +
+            notifications.notificationChannels.map { "channel ${it.id}" }
     }
 
     private fun runJob() {
@@ -149,5 +177,6 @@ class WholePathTest {
 
     private companion object {
         const val RATE = 16000
+        const val FEW = 5
     }
 }

@@ -53,7 +53,7 @@ internal const val TAG = "fedvoice"
  */
 class FedVoice private constructor(private val context: Context) {
     private val files = PhoneFiles(context)
-    private val settings = context.getSharedPreferences("org.fedvoice", Context.MODE_PRIVATE)
+    private val settings = context.getSharedPreferences(PREFERENCES, Context.MODE_PRIVATE)
     private val books = BooksFile(files.books)
     private val oneAtATime = Mutex()
 
@@ -166,20 +166,26 @@ class FedVoice private constructor(private val context: Context) {
     }
 
     /**
-     * Deletes every utterance, the update that was not sent yet, the books and the phone's
-     * identity; models stay. What the server has averaged into a model already cannot be taken
-     * out of it.
+     * Deletes all that the library keeps: every utterance, the update that was not sent yet,
+     * models, books, consent, key and certificates, the next session and its notification. The
+     * person has to agree again, and the phone to be enrolled again.
+     *
+     * What the server accepted before is part of its model, averaged with that of others: nobody
+     * can take it out of there.
      */
     suspend fun deleteEverything() {
-        settings.edit().clear().apply()
+        settings.edit().clear().commit()
         withdraw()
         oneAtATime.withLock {
-            store().deleteAll()
-            files.books.delete()
-            files.identity.deleteRecursively()
-            files.clientId.delete()
-            files.deployed?.deleteRecursively()
+            withContext(Dispatchers.IO) {
+                store().deleteAll() // overwritten before the file goes
+                phone.forget()
+                files.root.deleteRecursively()
+                files.deployed?.deleteRecursively()
+                context.deleteSharedPreferences(PREFERENCES)
+            }
         }
+        TrainingService.forget(context)
     }
 
     /** A session that the person started and watches; the phone's own gates do not apply to it. */
@@ -277,6 +283,7 @@ class FedVoice private constructor(private val context: Context) {
         )
 
     companion object {
+        private const val PREFERENCES = "org.fedvoice"
         private const val CONSENT = "consent"
         private const val FULL_SCALE = 32768f
         private const val LONGEST_SECS = 60

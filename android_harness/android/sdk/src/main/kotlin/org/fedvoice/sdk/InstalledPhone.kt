@@ -41,7 +41,7 @@ import org.fedvoice.transport.enrol as enrolIdentity
 internal class InstalledPhone(private val context: Context, private val files: PhoneFiles) :
     PhoneAccess,
     Closeable {
-    private val identity get() = FileIdentity(files.root)
+    private val identity get() = FileIdentity(files.root, keys = androidKeys(files.identity))
     private val blobs by lazy { BlobCache(files.blobs) }
     private val models = ModelFile(files.session)
     private var recogniser: Pair<String, Recogniser>? = null
@@ -57,6 +57,8 @@ internal class InstalledPhone(private val context: Context, private val files: P
     override suspend fun enrol(invitation: String) {
         enrolIdentity(identity, Invitation.parse(invitation), retries())
     }
+
+    override fun forget() = identity.forget()
 
     override suspend fun session(
         config: FedVoiceConfig,

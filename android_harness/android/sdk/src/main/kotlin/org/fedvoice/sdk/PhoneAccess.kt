@@ -15,6 +15,9 @@ internal interface PhoneAccess {
     /** @throws org.fedvoice.core.FedvoiceException `bad-credentials`, `server-unreachable` */
     suspend fun enrol(invitation: String)
 
+    /** Forgets key and certificates; the phone is not enrolled any more. */
+    fun forget()
+
     /**
      * One session at most with the server.
      *

@@ -56,6 +56,13 @@ class TrainingService : Service() {
             context.startForegroundService(Intent(context, TrainingService::class.java))
         }
 
+        /** Takes notification and channel away. */
+        fun forget(context: Context) {
+            val manager = context.getSystemService(NotificationManager::class.java)
+            manager.cancel(NOTIFICATION)
+            manager.deleteNotificationChannel(CHANNEL)
+        }
+
         private fun notification(context: Context, text: NotificationText): Notification {
             val importance = NotificationManager.IMPORTANCE_LOW
             val channel = NotificationChannel(CHANNEL, text.channel, importance)

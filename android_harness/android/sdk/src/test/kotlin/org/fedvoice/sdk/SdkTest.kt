@@ -100,6 +100,10 @@ internal class FakePhone : PhoneAccess {
         isEnrolled = true
     }
 
+    override fun forget() {
+        isEnrolled = false
+    }
+
     override suspend fun session(
         config: FedVoiceConfig,
         store: ExampleStore,

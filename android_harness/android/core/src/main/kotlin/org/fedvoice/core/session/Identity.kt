@@ -5,15 +5,9 @@ import org.fedvoice.core.FedvoiceException
 import java.io.File
 import java.io.IOException
 import java.security.GeneralSecurityException
-import java.security.KeyFactory
 import java.security.KeyPair
-import java.security.KeyPairGenerator
 import java.security.PrivateKey
 import java.security.cert.X509Certificate
-import java.security.interfaces.ECPrivateKey
-import java.security.spec.ECGenParameterSpec
-import java.security.spec.PKCS8EncodedKeySpec
-import java.security.spec.X509EncodedKeySpec
 import java.util.UUID
 
 /**
@@ -55,44 +49,34 @@ interface Identity {
 }
 
 /**
- * An identity in files: `client_id` beside `identity/`, in which `key.pem` (PKCS #8),
- * `certificate.pem`, `authority.pem` and `server` (HOST:PORT) lie, as the Python phone has them.
- * `public.pem` is the key's other half until there is a certificate.
+ * An identity in files: `client_id` beside `identity/`, in which `certificate.pem`, `authority.pem`
+ * and `server` (HOST:PORT) lie, as the Python phone has them.
+ *
+ * @param keys where the key is; by default in the same folder
  */
-class FileIdentity(stateDir: File, givenId: String = "") : Identity {
+class FileIdentity(
+    stateDir: File,
+    givenId: String = "",
+    private val keys: PhoneKeys = FileKeys(File(stateDir, "identity")),
+) : Identity {
     private val folder = File(stateDir, "identity")
-    private val keyFile = File(folder, "key.pem")
-    private val publicFile = File(folder, "public.pem")
     private val certificateFile = File(folder, "certificate.pem")
     private val authorityFile = File(folder, "authority.pem")
     private val serverFile = File(folder, "server")
     private val invitationFile = File(folder, "invitation")
 
-    override val clientId: String = ownName(File(stateDir, "client_id"), givenId)
+    override val clientId: String by lazy { ownName(File(stateDir, "client_id"), givenId) }
 
-    override fun key(): KeyPair {
-        val enrolled = credentials()
-        if (enrolled != null && !publicFile.isFile) {
-            writeDurably(publicFile, pem("PUBLIC KEY", enrolled.certificate.publicKey.encoded))
-        }
-        if (!keyFile.isFile || !publicFile.isFile) {
-            val pair = newKey()
-            makePrivate(folder)
-            writeDurably(publicFile, pem("PUBLIC KEY", pair.public.encoded))
-            writeDurably(keyFile, pem("PRIVATE KEY", pair.private.encoded))
-        }
-        return readable {
-            val encoded = X509EncodedKeySpec(unpem(publicFile))
-            KeyPair(KeyFactory.getInstance("EC").generatePublic(encoded), privateKey())
-        }
-    }
+    override fun key(): KeyPair = readable { keys.read() ?: keys.make() }
 
     override fun credentials(): Credentials? {
         if (!certificateFile.isFile) return null
         return readable {
+            // A keystore may lose its keys: a certificate without one is of no use.
+            val pair = keys.read() ?: return null
             Credentials(
                 server = serverFile.readText().trim(),
-                key = privateKey(),
+                key = pair.private,
                 certificate = certificateOf(unpem(certificateFile)),
                 authority = certificateOf(unpem(authorityFile)),
             )
@@ -104,6 +88,7 @@ class FileIdentity(stateDir: File, givenId: String = "") : Identity {
 
     override fun adopt(invitation: Invitation, certificate: X509Certificate) {
         checkOwn(certificate)
+        makePrivate(folder)
         // Written last: what has a certificate is complete.
         certificateFile.delete()
         writeDurably(authorityFile, pem("CERTIFICATE", invitation.trusted().encoded))
@@ -129,16 +114,11 @@ class FileIdentity(stateDir: File, givenId: String = "") : Identity {
     }
 
     override fun forget() {
+        keys.delete()
         folder.deleteRecursively()
     }
 
-    private fun privateKey(): PrivateKey =
-        readable {
-            KeyFactory.getInstance("EC").generatePrivate(PKCS8EncodedKeySpec(unpem(keyFile)))
-                as ECPrivateKey
-        }
-
-    private fun <T> readable(read: () -> T): T =
+    private inline fun <T> readable(read: () -> T): T =
         try {
             read()
         } catch (error: GeneralSecurityException) {
@@ -186,18 +166,4 @@ private fun FileIdentity.ownName(file: File, given: String): String {
         )
     }
     return file.readText(Charsets.US_ASCII).trim()
-}
-
-private fun newKey(): KeyPair {
-    val generator = KeyPairGenerator.getInstance("EC")
-    generator.initialize(ECGenParameterSpec("secp256r1"))
-    return generator.generateKeyPair()
-}
-
-private fun makePrivate(folder: File) {
-    folder.mkdirs()
-    folder.setReadable(false, false)
-    folder.setReadable(true, true)
-    folder.setExecutable(false, false)
-    folder.setExecutable(true, true)
 }
