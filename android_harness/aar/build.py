@@ -188,8 +188,10 @@ def _classes(modules: list[Path]) -> dict[str, bytes]:
         with zipfile.ZipFile(jar) as archive:
             for name in archive.namelist():
                 if name.endswith((".class", ".kotlin_module")):
-                    assert name not in found, f"{name} is in two modules"
-                    found[name] = archive.read(name)
+                    # A host app may well have a module `core` of its own.
+                    target = name.replace("META-INF/", "META-INF/fedvoice-")
+                    assert target not in found, f"{name} is in two modules"
+                    found[target] = archive.read(name)
     return found
 
 

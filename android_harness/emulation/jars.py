@@ -23,6 +23,8 @@ NATIVES = BUILD / "natives"
 SHIPPED = ("desktop", "sdk", "app")
 """Modules whose Maven build copies their class path into target/lib."""
 
+_ALONG = {"app": ("sdk",)}
+"""Shipped modules that Maven packs along with one."""
 _MADE = "made"
 
 
@@ -50,11 +52,14 @@ def jars(module: str) -> list[Path]:
     """
     digest = sources_digest()
     if not _current(module, digest):
-        _forget(module)
+        made = (module, *_ALONG.get(module, ()))
+        for name in made:
+            _forget(name)
         # Not -DskipTests, which compiles tests and fetches the Android versions they run on.
         goals = ["-pl", module, "-am", "package", "-Dmaven.test.skip=true"]
         run([maven(BUILD / "maven"), "-q", *goals], ANDROID)
-        _keep(module, digest)
+        for name in made:
+            _keep(name, digest)
     return _jars(module)
 
 
