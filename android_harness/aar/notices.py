@@ -85,9 +85,7 @@ def components(libraries: Iterable[Library], natives: Path = NATIVES) -> list[Co
         if not library.is_ours
     ]
     classes = natives / "classes.jar"
-    found.append(
-        Component("classes.jar", *_EXECUTORCH, sha256_of(classes), _RUNTIME_WORDS)
-    )
+    found.append(Component("classes.jar", *_EXECUTORCH, sha256_of(classes), _RUNTIME_WORDS))
     for path in sorted((natives / "jni").rglob("*.so")):
         project, version, licence, origin = next(
             facts for start, facts in _NATIVE.items() if path.name.startswith(start)
@@ -128,10 +126,10 @@ a test holds it to the APK, the AARs and the build. "Where from" says which publ
 the file as it is shipped; the build checks the digests of those that hold native code.
 
 The wheel holds Python, C sources and `fedvoice.proto` alone: no binary, no library of others. What
-it needs is named in `pyproject.toml` and installed by pip. `fedvoice-sdk.aar` holds our own classes;
-what it needs is named in its pom. `executorch-runtime.aar` holds ExecuTorch's classes.jar and
-libexecutorch.so. The APK holds all of the table, its classes shrunk by R8. All three carry this list
-with the licences' texts as `assets/fedvoice_notices.txt` or `assets/fedvoice_runtime_notices.txt`.
+it needs is named in `pyproject.toml` and installed by pip. `fedvoice-sdk.aar` holds our own classes
+alone; what it needs is named in its pom. `executorch-runtime.aar` holds ExecuTorch's classes.jar
+and libexecutorch.so. The APK holds all of the table, its classes shrunk by R8. AARs and APK carry
+this list with the licences' texts among their assets (`fedvoice_notices.txt`).
 
 | File | Project | Licence | Where from | sha256 |
 |---|---|---|---|---|"""
