@@ -1,5 +1,6 @@
 # make demo: the main job. make test: the tests. Each sets up .venv first when that is needed.
-# make android, test-android, demo-android, apk: the Kotlin phone; docs/android.md says what for.
+# make android, test-android, demo-android, apk, aar, host-app: the Kotlin phone; docs/android.md says
+# what for.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # Address of a package index that has CPU-only torch wheels, for those who have one (saves 4 GB).
 TORCH_INDEX ?=
@@ -14,7 +15,7 @@ KTLINT := build/android/tools/ktlint-cli-1.8.0-all.jar
 DETEKT := build/android/tools/detekt-cli-1.23.8-all.jar
 
 .PHONY: setup demo test lint format stubs check-wheel clean
-.PHONY: android android-tools lint-android format-android test-android demo-android apk
+.PHONY: android android-tools lint-android format-android test-android demo-android apk aar host-app
 
 setup: .venv/.dev
 
@@ -84,10 +85,18 @@ format-android: $(KTLINT)
 test-android: setup lint-android
 	$(BIN)/python -m fedvoice.android_harness.emulation.build --verify
 	$(BIN)/python -m fedvoice.android_harness.apk.build
+	$(BIN)/python -m fedvoice.android_harness.aar.build --host-app
 	$(PYTEST) tests/android
 
 apk: setup
 	$(BIN)/python -m fedvoice.android_harness.apk.build
+
+# The SDK as one artifact of a local Maven repository, and an app of somebody else built from it.
+aar: setup
+	$(BIN)/python -m fedvoice.android_harness.aar.build
+
+host-app: setup
+	$(BIN)/python -m fedvoice.android_harness.aar.build --host-app
 
 demo-android: android
 	$(BIN)/fedvoice simulate --config experiments/demo.toml --phones android=4 --out runs/demo-android --overwrite

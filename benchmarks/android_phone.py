@@ -19,6 +19,9 @@ affects both.
     growth_bytes  resident set after the last of the measured steps (200 at least) minus that after
                   the warm-up, both after garbage collection.
     update_error  |Kotlin delta - Python delta| / |Python delta| of a short round of its own.
+
+`aar_bytes`, `apk_bytes` and `start_ms` are those of `benchmarks.android_artifact`. All times are of
+a JVM on this machine, none is a phone's.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from benchmarks import android_artifact
 from benchmarks.train_step import FEATURES, MODELS
 from fedvoice.android_harness.emulation.jvm import find_phone
 from fedvoice.protocol.engine import Example
@@ -71,8 +75,11 @@ def main(
     if python_phone:
         run_python_phone(Path(python_phone))
         return
+    result, details = android_artifact.measure()
     with tempfile.TemporaryDirectory() as directory:
-        result, details = measure(Path(directory), steps)
+        measured, further = measure(Path(directory), steps)
+    result = {**measured, **result}
+    details = {**further, **details}
     for name, value in details.items():
         print(f"{name}: {value}", file=sys.stderr if as_json else sys.stdout)
     print(json.dumps(result) if as_json else json.dumps(result, indent=1))

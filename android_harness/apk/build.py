@@ -16,6 +16,8 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from fedvoice.android_harness.aar.libraries import read_libraries
+from fedvoice.android_harness.aar.notices import LIBRARIES, components, notices_text
 from fedvoice.android_harness.apk.checks import (
     apk_faults,
     manifest_faults,
@@ -119,7 +121,8 @@ def _assemble(code: Path, platform: Path, work: Path) -> None:
             "aapt2", "link", "-o", "unsigned.apk", "--manifest", str(_MANIFEST),
             "-I", str(platform), "--min-sdk-version", str(MIN_API),
             "--target-sdk-version", str(TARGET_API),
-            "--version-code", "1", "--version-name", "0.1.0", "resources.zip",
+            "--version-code", "1", "--version-name", "0.1.0",
+            "-A", str(_with_notices(work)), "resources.zip",
         ],
         work,
     )  # fmt: skip
@@ -133,6 +136,15 @@ def _assemble(code: Path, platform: Path, work: Path) -> None:
         for abi in _ABIS:
             for library in sorted((NATIVES / "jni" / abi).glob("*.so")):
                 apk.write(library, f"lib/{abi}/{library.name}", zipfile.ZIP_STORED)
+
+
+def _with_notices(work: Path) -> Path:
+    """The folder of assets: what others made and under which licences; the AAR brings the same."""
+    assets = work / "assets"
+    assets.mkdir()
+    text = notices_text(components(read_libraries(LIBRARIES)))
+    (assets / "fedvoice_notices.txt").write_text(text, encoding="utf-8")
+    return assets
 
 
 def _sign(aligned: Path, apk: Path) -> None:

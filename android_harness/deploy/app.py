@@ -52,7 +52,7 @@ class App:
 
     def __init__(self, adb: Adb, package: str = PACKAGE) -> None:
         self.adb, self.package = adb, package
-        self.folder = f"/sdcard/Android/data/{package}/files/deploy"
+        self.folder = f"/sdcard/Android/data/{package}/files/fedvoice_deploy"
 
     @property
     def installed(self) -> bool:

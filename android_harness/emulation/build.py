@@ -36,11 +36,12 @@ from fedvoice.protocol.errors import FedvoiceError
 
 PHONE = BUILD / "phone"
 
-_RUNTIME = ("react-native-executorch", "0.9.3")
+RUNTIME = ("react-native-executorch", "0.9.3")
 _RUNTIME_SHA256 = "70a20a865b82f47ac46c82711d93c2038cf99eccbb9b287494219063f2217622"
-_FBJNI = "com.facebook.fbjni:fbjni:0.7.0:aar"
+FBJNI = "com.facebook.fbjni:fbjni:0.7.0:aar"
 _FBJNI_SHA256 = "7e319ae110ac5e5ef18904170aea5c3e753e915d196699d7fd39d36c8e1dfe36"
-_ZSTD = "com.github.luben:zstd-jni:1.5.7-6:aar"
+ZSTD = "com.github.luben:zstd-jni:1.5.7-6:aar"
+_ZSTD_SHA256 = "7ceecc8bfc2f49817afc34965962c50b1c47ba5f60584e8a96efd4f813e46393"
 _ABIS = ("arm64-v8a", "x86_64")
 _LIBRARIES = ("libexecutorch.so", "libfbjni.so", "libc++_shared.so")
 
@@ -54,17 +55,17 @@ def build_natives(directory: Path = NATIVES) -> None:
     Raises:
         FedvoiceError: `wrong-digest`, `missing-extra`, `missing-operator`, `bad-package`.
     """
-    version = "|".join([*_RUNTIME, _RUNTIME_SHA256, _FBJNI, _ZSTD])
+    version = "|".join([*RUNTIME, _RUNTIME_SHA256, FBJNI, ZSTD])
     stamp = digest_of_files([Path(standins.__file__), *standins.SOURCES.iterdir()], version)
     if _stamped(directory, stamp):
         return
     downloads = directory / "downloads"
-    with tarfile.open(npm_package(*_RUNTIME, _RUNTIME_SHA256, downloads)) as archive:
+    with tarfile.open(npm_package(*RUNTIME, _RUNTIME_SHA256, downloads)) as archive:
         _extract(archive, "package/android/libs/classes.jar", directory / "classes.jar")
         for abi in _ABIS:
             member = f"package/third-party/android/libs/executorch/{abi}/libexecutorch.so"
             _extract(archive, member, directory / "jni" / abi / "libexecutorch.so")
-    for coordinates, digest in ((_FBJNI, _FBJNI_SHA256), (_ZSTD, "")):
+    for coordinates, digest in ((FBJNI, _FBJNI_SHA256), (ZSTD, _ZSTD_SHA256)):
         with zipfile.ZipFile(maven_artifact(coordinates, downloads, digest)) as aar:
             for name in aar.namelist():
                 if name.startswith(tuple(f"jni/{abi}/" for abi in _ABIS)):

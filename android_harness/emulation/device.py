@@ -222,7 +222,7 @@ class EmulatedDevice:
 
     @property
     def _pushed(self) -> Path:
-        return self.files.path(f"/sdcard/Android/data/{PACKAGE}/files/deploy")
+        return self.files.path(f"/sdcard/Android/data/{PACKAGE}/files/fedvoice_deploy")
 
     def _running_app(self) -> subprocess.Popen[str]:
         if self._app is None or self._app.poll() is not None:

@@ -20,9 +20,11 @@ ROOT = Path(__file__).resolve().parents[2]
 ANDROID = ROOT / "android_harness" / "android"
 BUILD = ROOT / "build" / "android"
 NATIVES = BUILD / "natives"
-SHIPPED = ("desktop", "app")
+SHIPPED = ("desktop", "sdk", "app")
 """Modules whose Maven build copies their class path into target/lib."""
 
+_ALONG = {"app": ("sdk",)}
+"""Shipped modules that Maven packs along with one."""
 _MADE = "made"
 
 
@@ -50,11 +52,14 @@ def jars(module: str) -> list[Path]:
     """
     digest = sources_digest()
     if not _current(module, digest):
-        _forget(module)
+        made = (module, *_ALONG.get(module, ()))
+        for name in made:
+            _forget(name)
         # Not -DskipTests, which compiles tests and fetches the Android versions they run on.
         goals = ["-pl", module, "-am", "package", "-Dmaven.test.skip=true"]
         run([maven(BUILD / "maven"), "-q", *goals], ANDROID)
-        _keep(module, digest)
+        for name in made:
+            _keep(name, digest)
     return _jars(module)
 
 
@@ -76,7 +81,7 @@ def verify() -> int:
 def sources_digest() -> str:
     """sha256 of all that the jars are made of: sources but tests, poms, messages, natives."""
     sources = (path for path in ANDROID.rglob("*") if path.suffix in (".kt", ".xml", ".pro"))
-    shipped = (path for path in sources if not {"target", "test"} & set(_parts(path)))
+    shipped = (path for path in sources if not {"target", "test", "hostapp"} & set(_parts(path)))
     stamp = NATIVES / "stamp"
     return digest_of_files(
         [*shipped, ROOT / "protocol" / "fedvoice.proto"],
@@ -103,7 +108,7 @@ def _target(module: str) -> Path:
 
 def _jars(module: str) -> list[Path]:
     target = _target(module)
-    return sorted([*(target / "lib").glob("*.jar"), *target.glob(f"{module}-*.jar")])
+    return sorted([*(target / "lib").rglob("*.jar"), *target.glob(f"{module}-*.jar")])
 
 
 def _current(module: str, digest: str) -> bool:

@@ -211,7 +211,9 @@ def test_a_cable_pulled_between_files_leaves_whole_files(
     plug: Plug, server: AggregationServer, apk: Path, manifest: Path
 ) -> None:
     phone = plug()
-    folder = phone.device.files.path(f"/sdcard/Android/data/{PACKAGE}/files/deploy/examples")
+    folder = phone.device.files.path(
+        f"/sdcard/Android/data/{PACKAGE}/files/fedvoice_deploy/examples"
+    )
     pulling = phone.unplug_when(lambda: len(list(folder.glob("*.wav"))) >= 2)
     result = run(*specs(server, apk, manifest), "--device", phone.serial)
     pulling.join()

@@ -48,6 +48,13 @@ def test_the_wheel_holds_fedvoice_alone_and_every_data_file(wheel: Path) -> None
     assert not [name for name in names if name.endswith(".kt") or "/android/" in name]
 
 
+def test_the_wheel_holds_no_binary(wheel: Path) -> None:
+    # docs/notices.md says so; a binary in it would need its provenance there.
+    with zipfile.ZipFile(wheel) as archive:
+        found = [name for name in archive.namelist() if b"\0" in archive.read(name)]
+    assert found == []
+
+
 def test_the_version_is_said_once_and_again(wheel: Path) -> None:
     import fedvoice
 

@@ -66,7 +66,7 @@ class FedVoice private constructor(private val context: Context) {
         private set
 
     /** What runs sessions and recognises; tests put another one here. */
-    internal var phone: PhoneAccess = InstalledPhone(context, files)
+    internal var phone: PhoneAccess = OneProcess(InstalledPhone(context, files), files.lock)
 
     private val warnings = UsageWarnings { phone.task() }
 

@@ -13,6 +13,7 @@ import org.fedvoice.core.session.Requirements
  * @property exampleTimeToLiveDays after which speech is deleted, trained on or not
  * @property testShare of examples kept for measuring the word error rate, never trained on
  * @property jobId the host app's other scheduled jobs have other numbers
+ * @property notificationId the host app's other notifications have other numbers
  * @property threads of the training runtime
  * @property notification what is shown while a person waits for training that they started
  */
@@ -25,6 +26,7 @@ data class FedVoiceConfig(
     val exampleTimeToLiveDays: Int = 90,
     val testShare: Double = 0.1,
     val jobId: Int = 4077,
+    val notificationId: Int = 4077,
     val threads: Int = 2,
     val notification: NotificationText = NotificationText(),
 )

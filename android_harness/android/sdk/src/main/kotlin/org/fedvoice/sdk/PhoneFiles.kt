@@ -21,6 +21,9 @@ internal class PhoneFiles(context: Context) {
     val examples = File(root, "examples.sqlite")
     val books = File(root, "books.json")
 
+    /** One session at a time: of this process, and of the app's others. */
+    val lock = File(root, "session.lock")
+
     /** Where `fedvoice deploy` puts files for the app; only adb and the app reach it. */
-    val deployed: File? = context.getExternalFilesDir("deploy")
+    val deployed: File? = context.getExternalFilesDir("fedvoice_deploy")
 }

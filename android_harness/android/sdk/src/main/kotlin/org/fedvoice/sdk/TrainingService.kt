@@ -26,7 +26,7 @@ class TrainingService : Service() {
 
     override fun onStartCommand(intent: Intent?, flags: Int, startId: Int): Int {
         val voice = FedVoice.get(this)
-        show(notification(this, voice.config.notification))
+        show(voice.config.notificationId, notification(this, voice.config.notification))
         scope.launch {
             if (voice.consent) voice.schedule(voice.session(overridden = true))
             stopSelf(startId)
@@ -39,17 +39,16 @@ class TrainingService : Service() {
         super.onDestroy()
     }
 
-    private fun show(notification: Notification) {
+    private fun show(id: Int, notification: Notification) {
         if (Build.VERSION.SDK_INT >= Build.VERSION_CODES.Q) {
             val type = ServiceInfo.FOREGROUND_SERVICE_TYPE_DATA_SYNC
-            startForeground(NOTIFICATION, notification, type)
+            startForeground(id, notification, type)
         } else {
-            startForeground(NOTIFICATION, notification)
+            startForeground(id, notification)
         }
     }
 
     internal companion object {
-        private const val NOTIFICATION = 4077
         private const val CHANNEL = "org.fedvoice.training"
 
         fun start(context: Context) {
