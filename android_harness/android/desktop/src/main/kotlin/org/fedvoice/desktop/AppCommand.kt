@@ -157,9 +157,9 @@ private class HeadlessApp(
                 val credentials = checkNotNull(own.credentials()) { "not enrolled" }
                 val channel = secureChannel { own.credentials() ?: credentials }
                 try {
-                    val outcome =
-                        phone(own.clientId, GrpcLink(channel, credentials.server), engines)
-                            .runOnce { !consent.isFile }
+                    val link = GrpcLink(channel, credentials.server) { own.credentials() }
+                    val phone = phone(own.clientId, link, engines)
+                    val outcome = phone.runOnce { !consent.isFile }
                     Log.info(describe(outcome))
                     books.update { it.plus(outcome, 0, wallSecs()) }
                 } finally {

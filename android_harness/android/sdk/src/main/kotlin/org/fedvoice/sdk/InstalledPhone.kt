@@ -74,7 +74,7 @@ internal class InstalledPhone(private val context: Context, private val files: P
                     identity.clientId,
                     files.session,
                     store = store,
-                    link = GrpcLink(channel, server) { identity.credentials()?.certificate },
+                    link = GrpcLink(channel, server) { identity.credentials() },
                     engines = engines,
                     blobs = blobs,
                     conditions = conditions(overridden),
