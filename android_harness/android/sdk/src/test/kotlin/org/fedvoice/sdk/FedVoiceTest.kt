@@ -188,7 +188,11 @@ class FedVoiceTest : SdkTest() {
 
     @Test
     fun `recognition takes samples between -1 and 1`() =
-        runBlocking { assertEquals("800 samples", voice.recognize(ShortArray(800))) }
+        runBlocking {
+            assertEquals("800 samples", voice.recognize(ShortArray(800)))
+            val heard = voice.recognize(ShortArray(2400), 48000)
+            assertEquals("2400 samples at 48000 Hz", heard)
+        }
 
     @Test
     fun `sessions wait for each other`() =
