@@ -18,6 +18,10 @@ import org.fedvoice.core.ErrorCode
 import org.fedvoice.core.FedvoiceException
 import org.fedvoice.core.session.Books
 import org.fedvoice.core.session.BooksFile
+import org.fedvoice.core.session.Explanation
+import org.fedvoice.core.session.PacingFile
+import org.fedvoice.core.session.PhoneState
+import org.fedvoice.core.session.explanationOf
 import org.fedvoice.core.session.withdrawUnsent
 import org.fedvoice.core.store.Audio
 import org.fedvoice.core.store.ExampleStore
@@ -114,7 +118,8 @@ class FedVoice private constructor(private val context: Context) {
     /**
      * What the task that the phone was last given makes of all utterances held now: how many it
      * uses and how many it leaves out, by reason (`unknown-token`, `too-short`, `too-long` ...)
-     * with the first one of each, "stored example" and its id. Null before the first task has come.
+     * with the first one of each, "stored example" and its id. Null before the first task has
+     * come.
      *
      * No sound is read, so a silent or damaged recording counts as used. Every transcript is read:
      * do not call it on the main thread.
@@ -125,6 +130,31 @@ class FedVoice private constructor(private val context: Context) {
         val task = phone.task() ?: return null
         val store = store()
         return usageOf(Split.entries.flatMap(store::examples), task)
+    }
+
+    /**
+     * Why the phone does not train now, or that nothing is in its way: consent, enrolment, examples,
+     * each gate with its present value, the next contact and whose wish it is, the last session.
+     *
+     * It reads the store and the phone's sensors: do not call it on the main thread.
+     *
+     * @throws FedvoiceException as [usage]
+     */
+    fun explain(): Explanation {
+        val usage = usage()
+        return explanationOf(
+            PhoneState(
+                consent,
+                isEnrolled,
+                held = exampleCount,
+                usage = usage?.counts,
+                requirements = config.requirements,
+                conditions = PhoneConditions(context, context.filesDir).read(),
+                pacing = PacingFile(File(files.root, "pacing.json")).read(),
+                books = status,
+                nowSecs = wallSecs(),
+            ),
+        )
     }
 
     /** Refers to the utterances of a folder's manifest that were not added before; how many. */
