@@ -26,6 +26,10 @@ LOUDEST = 16.0
 """Samples are within +-1; floats may overshoot a little, but not so much."""
 
 
+USUAL_RATES = range(8_000, 192_001)
+"""Rates at which a phone takes recordings, in Hz."""
+
+
 @dataclass(frozen=True)
 class AudioFacts:
     """What a sound file holds."""
@@ -214,6 +218,11 @@ def resampled(waveform: Float32Array, rate: int, wanted: int, where: str) -> Flo
         ) from error
     found: Float32Array = soxr.resample(waveform, rate, wanted, quality="HQ")
     return found.astype(np.float32, copy=False)
+
+
+def samples_at(samples: int, rate: int, wanted: int) -> int:
+    """How many samples `resampled` makes of `samples`: the same time, rounded."""
+    return (2 * samples * wanted + rate) // (2 * rate)
 
 
 def tolerance_secs(duration_secs: float) -> float:

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.message import Message
 
+from fedvoice.device_runtime.causes import cause_of
 from fedvoice.device_runtime.identity import Identity
 from fedvoice.device_runtime.line import Chunks, Line, Way, chunk_bytes
 from fedvoice.device_runtime.outbox import PendingReport
@@ -275,6 +276,7 @@ class ServerCalls:
             sleep=self._sleep,
             progress=progress,
             identity=self._identity,
+            cause=lambda: cause_of(f"{name} at {self._server}", self._server, self._identity),
         )
 
 

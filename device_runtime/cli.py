@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fedvoice.protocol.addresses import check_can_be_called
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError, make_folder
 from fedvoice.protocol.invitation import is_address
 
@@ -279,7 +280,7 @@ def _identity(state: Path, invitation: str, client_id: str, policy: CallPolicy) 
 
 
 def check_address(server: str) -> None:
-    """Raise `bad-config` unless `server` reads HOST:PORT."""
+    """Raise `bad-config` unless `server` reads HOST:PORT and can be called."""
     if not is_address(server):
         raise FedvoiceError(
             ErrorCode.BAD_CONFIG,
@@ -288,6 +289,9 @@ def check_address(server: str) -> None:
             wanted="HOST:PORT, for instance localhost:8080",
             next_step="Give the address that `fedvoice serve` printed.",
         )
+    check_can_be_called(
+        server, "--server", "Give the server's name, or its address in the network you share."
+    )
 
 
 def _own_name(path: Path) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from fedvoice.device_runtime import identity
 from fedvoice.device_runtime.calls import connect
+from fedvoice.device_runtime.causes import cause_of
 from fedvoice.device_runtime.identity import Identity
 from fedvoice.device_runtime.retries import CallPolicy, repeated
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
@@ -76,6 +77,9 @@ def enrol(
             policy=policy,
             jitter=Stream(0, client_id, 0, Purpose.RETRY),
             sleep=sleep,
+            cause=lambda: cause_of(
+                f"Enrol at {invitation.enrol}", invitation.enrol, invitation.authority.encode()
+            ),
         )
     return identity.adopt(folder, invitation, reply.certificate, client_id)
 
@@ -100,6 +104,7 @@ def renew_if_due(own: Identity, policy: CallPolicy) -> Identity:
                 policy=CallPolicy(timeout_secs=policy.timeout_secs, max_attempts=1),
                 jitter=Stream(0, own.client_id, 0, Purpose.RETRY),
                 identity=own,
+                cause=lambda: cause_of(f"Renew at {own.server}", own.server, own),
             )
         except FedvoiceError as error:
             if error.code is ErrorCode.BAD_CREDENTIALS:

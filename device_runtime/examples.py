@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from fedvoice.data.audio import read_waveform
+from fedvoice.data.audio import USUAL_RATES, read_waveform, samples_at
 from fedvoice.data.fit import targets_or_reason
 from fedvoice.device_runtime.store import ExampleStore, Split, StoredExample
 from fedvoice.protocol.engine import Engine, Example, Examples, normalise_features
@@ -53,8 +53,8 @@ class LocalExamples(Examples):
 
     Rows to test with may hold words that the task lacks: what is recognised there is wrong.
 
-    Rows that fit no bucket, have unknown tokens or another sample rate are left out and counted
-    without decoding them, in `usage`.
+    Rows that fit no bucket, have unknown tokens or no usual sample rate are left out and counted
+    without decoding them, in `usage`; those of a usual rate are resampled to the task's.
     """
 
     def __init__(
@@ -69,10 +69,14 @@ class LocalExamples(Examples):
         self._cache = cache
         self._rows: list[tuple[StoredExample, tuple[str, list[int]]]] = []
         self.usage = Usage()
+        wanted = engine.manifest.features.sample_rate
         for row in rows:
+            samples, rate = row.samples, row.sample_rate
+            if rate in USUAL_RATES:
+                samples, rate = samples_at(samples, rate, wanted), wanted
             found = targets_or_reason(
-                row.samples,
-                row.sample_rate,
+                samples,
+                rate,
                 row.transcript,
                 engine.manifest,
                 testing=row.split is Split.TEST,
@@ -112,6 +116,7 @@ class LocalExamples(Examples):
                 row.where,
                 offset_secs=row.offset_secs or 0.0,
                 duration_secs=row.segment_secs,
+                resample=True,
             )
             features = normalise_features(self._engine.features(waveform))
             example = Example(features, targets, text)

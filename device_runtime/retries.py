@@ -69,19 +69,29 @@ def repeated(
     sleep: Callable[[float], None] = time.sleep,
     progress: Callable[[], int] = lambda: 0,
     identity: Identity | None = None,
+    cause: Callable[[], FedvoiceError | None] = lambda: None,
 ) -> _T:
     """Repeat `attempt` as the policy says; failures after which `progress` has grown do not count.
+
+    Args:
+        cause: asked once, when no server answers: what is raised in place of trying on.
 
     Raises:
         FedvoiceError: `server-unreachable`, `server-rejected`, `bad-credentials`.
     """
     failures = 0
     reached = 0
+    looked = False
     while True:
         try:
             return attempt()
         except (grpc.RpcError, IncompleteError) as error:
             code, text = _facts(error)
+            if code is grpc.StatusCode.UNAVAILABLE and not looked:
+                looked = True
+                found = cause()
+                if found is not None:
+                    raise found from error
             refused = credentials_refused(code, text, identity)
             if refused is not None:
                 raise bad_credentials(

@@ -7,6 +7,8 @@ import os
 from urllib.parse import urlsplit
 from urllib.request import proxy_bypass
 
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+
 # In the order in which gRPC looks.
 PROXY_VARIABLES = ("grpc_proxy", "https_proxy", "http_proxy")
 
@@ -25,6 +27,33 @@ def is_loopback(address: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def is_wildcard(address: str) -> bool:
+    """Whether host:port means every address of a machine: one to listen on, not to call."""
+    host = host_of(address)
+    if host in ("*", "0"):
+        return True
+    try:
+        found = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return (mapped or found).is_unspecified
+
+
+def check_can_be_called(
+    address: str, where: str, next_step: str, code: ErrorCode = ErrorCode.BAD_CONFIG
+) -> None:
+    """Raise `code` at `where` for a host:port that only a server can use, to listen on."""
+    if is_wildcard(address):
+        raise FedvoiceError(
+            code,
+            where=where,
+            got=f"{address}, an address to listen on: nobody can call it",
+            wanted="the name or an address of the server's machine, as HOST:PORT",
+            next_step=next_step,
+        )
 
 
 def bracketed(address: str) -> str:

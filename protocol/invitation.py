@@ -13,6 +13,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import NoReturn
 
+from fedvoice.protocol.addresses import check_can_be_called
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 
 PREFIX = "fedvoice1:"
@@ -62,6 +63,12 @@ def parse_invitation(text: str, where: str) -> Invitation:
     for address in (found.server, found.enrol):
         if not is_address(address):
             _refuse(where, f"the address {address[:80]!r}")
+        check_can_be_called(
+            address,
+            where,
+            "Ask for a new one, made with `fedvoice invite --server HOST:PORT`.",
+            ErrorCode.BAD_CREDENTIALS,
+        )
     if _PEM_BEGIN not in found.authority:
         _refuse(where, "an authority that is not a PEM certificate")
     return found

@@ -24,13 +24,24 @@ _BROADCAST_SECS = 90.0
 
 @dataclass(frozen=True)
 class AppState:
-    """The app's reported state. books: the phone's, as `core/session/Books.kt` has them."""
+    """The app's reported state. books: the phone's, as `core/session/Books.kt` has them.
+
+    explanation: why it does not train, as `core/session/Explanation.kt` has it: facts with topic,
+    standing (ok, blocked, unknown) and text. Of `status` alone; none from an older app.
+    """
 
     client_id: str
     enrolled: bool
     consent: bool
     examples: int
     books: dict[str, Any]
+    explanation: tuple[dict[str, str], ...] = ()
+
+    @property
+    def obstacle(self) -> str:
+        """What keeps the phone from training, the first of several; "" if nothing is known."""
+        blocked = (fact["text"] for fact in self.explanation if fact["standing"] == "blocked")
+        return next(blocked, "")
 
     @property
     def left_out(self) -> str:
@@ -78,7 +89,8 @@ class App:
         """Send a command of `DeployReceiver.kt`.
 
         Raises:
-            FedvoiceError: with the app's own error, or `device-refused` if there is no answer.
+            FedvoiceError: with the app's own error, `not-found` if it is not installed, or
+                `device-refused` if there is no answer.
         """
         words = [
             "am", "broadcast", "-f", str(_INCLUDE_STOPPED), "-n", f"{self.package}/{_RECEIVER}",
@@ -86,13 +98,21 @@ class App:
         ]  # fmt: skip
         for name, value in extras.items():
             words += ["--es", name, value]
-        output = self.adb.shell(shlex.join(words), _BROADCAST_SECS)
+        try:
+            output = self.adb.shell(shlex.join(words), _BROADCAST_SECS)
+        except FedvoiceError as error:
+            if error.code is ErrorCode.DEVICE_REFUSED and not self.installed:
+                raise self._missing() from error
+            raise
         match = _ANSWER.search(output)
         try:
             answer = json.loads(match[1]) if match else None
         except json.JSONDecodeError:
             answer = None
         if not isinstance(answer, dict):
+            # Android takes a broadcast to an app that is not there, and answers with nothing.
+            if not self.installed:
+                raise self._missing()
             raise FedvoiceError(
                 ErrorCode.DEVICE_REFUSED,
                 where=f"{self.package} on {self.adb.serial}, {command}",
@@ -108,6 +128,17 @@ class App:
             consent=bool(answer["consent"]),
             examples=int(answer["examples"]),
             books=answer["books"],
+            explanation=tuple((answer.get("explanation") or {}).get("lines", ())),
+        )
+
+    def _missing(self) -> FedvoiceError:
+        return FedvoiceError(
+            ErrorCode.NOT_FOUND,
+            where=f"device {self.adb.serial}",
+            got=f"no app {self.package}: it is not installed",
+            wanted="the app, with fedvoice's SDK inside",
+            next_step=f"Install it: `fedvoice deploy --device {self.adb.serial} --store "
+            "TASK-STORE --consent`; another app is named by --package.",
         )
 
     def _told(self, command: str, answer: dict[str, Any]) -> FedvoiceError:

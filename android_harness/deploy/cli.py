@@ -16,6 +16,7 @@ from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 
 if TYPE_CHECKING:
     from fedvoice.android_harness.deploy.adb import Adb
+    from fedvoice.android_harness.deploy.app import AppState
     from fedvoice.android_harness.deploy.deployment import DeploymentSpec
 
 _PAST_LINES = 200
@@ -109,7 +110,7 @@ def status(
     package: _Package = PACKAGE,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
-    """What each phone has learnt, sent and spent, and what its last training left out."""
+    """Why each phone does not train now, and what it has learnt, sent, spent and left out."""
     from fedvoice.android_harness.deploy.adb import Adb
     from fedvoice.android_harness.deploy.app import App
 
@@ -123,13 +124,24 @@ def status(
             **state.books,
         }
         if as_json:
-            typer.echo(json.dumps(facts))
+            typer.echo(json.dumps({**facts, "explanation": state.explanation}))
         else:
             # A line for a person, and only when something is left out; JSON has the numbers.
             facts.pop("usage", None)
             if state.left_out:
                 facts["usage"] = state.left_out
-            typer.echo("\n".join(f"{name:24} {value}" for name, value in facts.items()) + "\n")
+            typer.echo(
+                "\n".join([*_told(state), *(f"{k:24} {v}" for k, v in facts.items())]) + "\n"
+            )
+
+
+def _told(state: AppState) -> list[str]:
+    """Why the phone does not train: the answer, and all that was asked for it."""
+    if not state.explanation:
+        return []
+    answer = state.obstacle or "Nothing stands in the way: the phone starts the next session."
+    facts = [f"  {f['standing']:8} {f['topic']:13} {f['text']}" for f in state.explanation]
+    return [answer, *facts]
 
 
 @deploy.command()

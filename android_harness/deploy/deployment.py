@@ -140,7 +140,16 @@ def _push_examples(app: App, examples: tuple[Utterance, ...], say: Say) -> AppSt
 
 
 def _session_now(app: App, before: AppState, wait_secs: float, say: Say) -> AppState:
-    """Ask for sessions until one has found work, or the time is up."""
+    """Ask for sessions until one has found work, or the time is up.
+
+    Not where the phone's owner has not agreed, it has joined no server, or holds no examples.
+    """
+    if not before.consent:
+        say("session: none, the phone's owner has not agreed; give --consent if they do")
+        return before
+    if not before.enrolled:
+        say("session: none, the phone has joined no server; give --store or --invitation")
+        return before
     if before.examples == 0:
         say("session: none, the phone holds no examples; keep some in the app, or give --examples")
         return before
@@ -188,6 +197,8 @@ def _sessions(app: App, before: AppState, end: float, say: Say) -> AppState:
         ended = state.books["last_error"] or state.books["last_happened"]
         if ended != _NO_WORK:
             say(f"session: {ended}, round {state.books['last_round']}")
+            if state.books["last_error"] and state.obstacle:
+                say(f"session: {state.obstacle}")
             return state
         if time.monotonic() + _NO_WORK_SECS > patient_until:
             say("session: the server had no work for this phone; it keeps calling by itself")

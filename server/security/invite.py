@@ -135,6 +135,7 @@ def _addresses(
     bound: dict[str, str], server: str, enrol: str, authority: Authority
 ) -> tuple[str, str]:
     """(main, enrolment) as phones see them, held against the names in the certificate."""
+    from fedvoice.protocol.addresses import check_can_be_called
     from fedvoice.protocol.invitation import is_address
     from fedvoice.server.security.listen import reachable_host
 
@@ -146,6 +147,13 @@ def _addresses(
     for option, address in (("--server", main), ("--enrol", beside)):
         if not is_address(address):
             raise _bad_address(option, repr(address), "HOST:PORT", "Correct it.")
+        outside = reachable_host(bound["server"])
+        check_can_be_called(
+            address,
+            option,
+            f"Give the name or address by which phones reach this machine, such as {outside}:"
+            f"{address.rpartition(':')[2]}; left out, it is where the server listens.",
+        )
         host = address.rpartition(":")[0].strip("[]")
         if host not in known:
             raise _bad_address(

@@ -79,7 +79,7 @@ def test_unusable_rows_are_skipped_without_decoding(tmp_path: Path) -> None:
             NewExample(sound(wave(900)), "perhaps"),
             NewExample(sound(wave(900)), "yes no"),
             NewExample(sound(wave(16000)), "yes"),
-            NewExample(sound(wave(900), rate=8000), "yes"),
+            NewExample(sound(wave(900), rate=4000), "yes"),
             NewExample(sound(wave(300)), "yes"),
         ]
     )
@@ -91,6 +91,20 @@ def test_unusable_rows_are_skipped_without_decoding(tmp_path: Path) -> None:
     assert example.targets == [engine.manifest.vocabulary.encode("yes")[0]]
     assert example.features.shape == (3, BINS)
     np.testing.assert_allclose(example.features.mean(axis=0), 0, atol=1e-4)
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 22050, 44100, 48000, 96000, 192000])
+def test_a_usual_rate_is_resampled_to_the_tasks(tmp_path: Path, rate: int) -> None:
+    """The recording is stored as it came: another task may learn from another rate."""
+    engine = TinyEngine()
+    store = ExampleStore(tmp_path / "s")
+    heard = [NewExample(sound(wave(900 * hz // 16000), rate=hz), "yes") for hz in (rate, 16000)]
+    store.add_all([*heard, NewExample(sound(wave(300 * rate // 16000), rate=rate), "yes")])
+    examples = LocalExamples(engine, store, store.examples(Split.TRAIN), FeatureCache())
+    assert list(examples.usage.left_out) == ["too-short"]
+    assert len(examples) == 2
+    assert examples[0].features.shape == examples[1].features.shape
+    assert examples.rows[0].sample_rate == rate
 
 
 def test_words_that_the_task_lacks_are_references_of_tests(tmp_path: Path) -> None:

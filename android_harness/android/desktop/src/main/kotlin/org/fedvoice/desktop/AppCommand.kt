@@ -29,10 +29,12 @@ import org.fedvoice.core.session.HeldBlobs
 import org.fedvoice.core.session.Invitation
 import org.fedvoice.core.session.ModelFile
 import org.fedvoice.core.session.Phone
+import org.fedvoice.core.session.PhoneState
 import org.fedvoice.core.session.Requirements
 import org.fedvoice.core.session.Retries
 import org.fedvoice.core.session.SessionSettings
 import org.fedvoice.core.session.adoptTask
+import org.fedvoice.core.session.explanationOf
 import org.fedvoice.core.session.withdrawUnsent
 import org.fedvoice.core.store.Split
 import org.fedvoice.core.store.SqlExampleStore
@@ -122,7 +124,8 @@ private class HeadlessApp(
                 deleteEverything()
             }
             "status" -> {
-                Unit
+                val told = Json.parseToJsonElement(explain().toJson())
+                return { put("explanation", told) }
             }
             else -> {
                 throw IllegalArgumentException("unknown command $name")
@@ -135,6 +138,21 @@ private class HeadlessApp(
         val held = HeldBlobs(File(state, "held_blobs"), blobs)
         ModelFile(state).put(adoptTask(folder, blobs, held))
     }
+
+    private fun explain() =
+        explanationOf(
+            PhoneState(
+                consent.isFile,
+                identity.credentials() != null,
+                held = store.count(Split.TRAIN) + store.count(Split.TEST),
+                usage = books.read().usage,
+                requirements = REQUIREMENTS,
+                conditions = conditions.read(),
+                pacing = null, // it works only when it is told to
+                books = books.read(),
+                nowSecs = wallSecs(),
+            ),
+        )
 
     private suspend fun deleteEverything() {
         consent.delete()
@@ -157,9 +175,9 @@ private class HeadlessApp(
                 val credentials = checkNotNull(own.credentials()) { "not enrolled" }
                 val channel = secureChannel { own.credentials() ?: credentials }
                 try {
-                    val outcome =
-                        phone(own.clientId, GrpcLink(channel, credentials.server), engines)
-                            .runOnce { !consent.isFile }
+                    val link = GrpcLink(channel, credentials.server) { own.credentials() }
+                    val phone = phone(own.clientId, link, engines)
+                    val outcome = phone.runOnce { !consent.isFile }
                     Log.info(describe(outcome))
                     books.update { it.plus(outcome, 0, wallSecs()) }
                 } finally {
@@ -191,8 +209,7 @@ private class HeadlessApp(
             memory = ProcMemory,
             settings =
                 SessionSettings(
-                    requirements =
-                        Requirements(charging = false, idle = false, unmetered = false),
+                    requirements = REQUIREMENTS,
                     runtimeVersion = RUNTIME_VERSION,
                 ),
             log = Log::info,
@@ -211,4 +228,8 @@ private class HeadlessApp(
             put("error", code)
             put("message", message)
         }
+
+    private companion object {
+        val REQUIREMENTS = Requirements(charging = false, idle = false, unmetered = false)
+    }
 }

@@ -14,6 +14,8 @@ import org.fedvoice.core.session.Phone
 import org.fedvoice.core.session.Retries
 import org.fedvoice.core.session.SessionSettings
 import org.fedvoice.core.session.SystemClock
+import org.fedvoice.core.session.checkCanBeCalled
+import org.fedvoice.core.session.isAddress
 import org.fedvoice.core.store.Split
 import org.fedvoice.core.store.SqlExampleStore
 import org.fedvoice.core.store.addManifest
@@ -75,6 +77,7 @@ private class Session(private val options: RunOptions) {
     private val state = options.state
     private val stopping = Stopping().listen()
     private val identity = FileIdentity(state, options.clientId)
+    private val isSecure = options.server == null || options.invitation != null
     private val retries =
         Retries(
             options.settings.calls,
@@ -99,7 +102,7 @@ private class Session(private val options: RunOptions) {
         if (train + test == 0) {
             Log.warning("this phone has no examples and will get no work: give --data MANIFEST")
         }
-        val link = GrpcLink(channel, server) { identity.credentials()?.certificate }
+        val link = GrpcLink(channel, server) { identity.credentials().takeIf { isSecure } }
         val phone =
             Phone(
                 identity.clientId,
@@ -163,9 +166,7 @@ private class Session(private val options: RunOptions) {
     }
 
     private suspend fun connect(): FreshChannel {
-        if (options.server != null && options.invitation == null) {
-            return insecureChannel(options.server)
-        }
+        if (options.server != null && !isSecure) return insecureChannel(options.server)
         options.invitation?.let { given ->
             val before = identity.credentials()
             val credentials = enrol(identity, Invitation.parse(invitationText(given)), retries)
@@ -204,8 +205,9 @@ private fun invitationText(given: String): String {
 }
 
 private fun checkedAddress(server: String): String {
-    val port = server.substringAfterLast(':', "").toIntOrNull()
-    if (port in 1..MAX_PORT && server.substringBeforeLast(':').isNotEmpty()) return server
+    val nextStep = "Give the server's name, or its address in the network you share."
+    checkCanBeCalled(server, "--server", nextStep, ErrorCode.BAD_CONFIG)
+    if (isAddress(server)) return server
     throw FedvoiceException(
         ErrorCode.BAD_CONFIG,
         where = "--server",
@@ -217,4 +219,3 @@ private fun checkedAddress(server: String): String {
 
 internal const val STORE_FILE = "examples.sqlite"
 internal const val RUNTIME_VERSION = "executorch-android 1.3"
-private const val MAX_PORT = 65_535

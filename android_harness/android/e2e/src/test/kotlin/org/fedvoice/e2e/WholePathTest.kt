@@ -14,7 +14,6 @@ import kotlinx.coroutines.runBlocking
 import org.fedvoice.core.ErrorCode
 import org.fedvoice.core.FedvoiceException
 import org.fedvoice.core.store.Source
-import org.fedvoice.core.training.LeftOut
 import org.fedvoice.core.training.Usage
 import org.fedvoice.core.training.UsageCounts
 import org.fedvoice.sdk.FedVoice
@@ -96,16 +95,12 @@ class WholePathTest {
         assertEquals(listOf("round 1 committed 1 6"), server.rounds)
         assertEquals(UsageCounts(6), voice.status.usage)
         assertEquals(Usage(6), voice.usage())
-        val id = voice.addExample(noise(7), 3 * RATE, "yes", Source.CORRECTION)
-        val leftOut = LeftOut(1, "stored example $id")
-        assertEquals(Usage(6, mapOf("wrong-sample-rate" to leftOut)), voice.usage())
-        assertTrue(
-            "only the task's words",
-            recognise().split(" ").all {
-                it in
-                    setOf("", "yes", "no")
-            },
-        )
+        voice.addExample(noise(7), 3 * RATE, "yes", Source.CORRECTION)
+        assertEquals("resampled when it is learnt from", Usage(7), voice.usage())
+        for (rate in listOf(null, 3 * RATE)) {
+            val words = recognise(rate).split(" ")
+            assertTrue("only the task's words", words.all { it in setOf("", "yes", "no") })
+        }
 
         // Off the charger nothing happens, and the server is not even called.
         conditions(charging = false)
@@ -143,7 +138,7 @@ class WholePathTest {
     private fun pending() =
         app.getSystemService(JobScheduler::class.java).allPendingJobs.isNotEmpty()
 
-    private fun recognise() = runBlocking { voice.recognize(noise(0)) }
+    private fun recognise(rate: Int? = null) = runBlocking { voice.recognize(noise(0), rate) }
 
     private fun noise(seed: Int): ShortArray {
         val random = Random(seed)

@@ -72,7 +72,7 @@ class DeployReceiver : BroadcastReceiver() {
                     voice.deleteEverything()
                 }
                 "status" -> {
-                    Unit
+                    answer.put("explanation", JSONObject(voice.explain().toJson()))
                 }
                 else -> {
                     throw IllegalArgumentException("unknown command $command")

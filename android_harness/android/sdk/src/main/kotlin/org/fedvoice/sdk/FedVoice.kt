@@ -18,6 +18,10 @@ import org.fedvoice.core.ErrorCode
 import org.fedvoice.core.FedvoiceException
 import org.fedvoice.core.session.Books
 import org.fedvoice.core.session.BooksFile
+import org.fedvoice.core.session.Explanation
+import org.fedvoice.core.session.PacingFile
+import org.fedvoice.core.session.PhoneState
+import org.fedvoice.core.session.explanationOf
 import org.fedvoice.core.session.withdrawUnsent
 import org.fedvoice.core.store.Audio
 import org.fedvoice.core.store.ExampleStore
@@ -27,6 +31,7 @@ import org.fedvoice.core.store.Split
 import org.fedvoice.core.store.SqlExampleStore
 import org.fedvoice.core.store.StoreLimits
 import org.fedvoice.core.store.StoredExample
+import org.fedvoice.core.store.USUAL_RATES
 import org.fedvoice.core.store.addManifest
 import org.fedvoice.core.store.wavOf
 import org.fedvoice.core.training.Usage
@@ -85,15 +90,19 @@ class FedVoice private constructor(private val context: Context) {
     /**
      * Keeps an utterance on the phone, to train on.
      *
-     * One that the present task cannot use, such as one of another sample rate, is kept all the
-     * same: another task may use it. The log warns of it, once for each reason; see [usage].
+     * It is kept as it came and resampled when it is learnt from: the next task may learn from
+     * another rate. One that the present task cannot use, such as one with a word that it lacks,
+     * is kept all the same. The log warns of it, once for each reason; see [usage].
      *
      * @param pcm 16 bit samples, one channel, at most a minute
+     * @param sampleRate of it in Hz, 8,000 to 192,000
      * @param transcript the words spoken, as corrected, prompted or confidently recognised
      * @return the example's id
-     * @throws FedvoiceException `empty-transcript`, `unreadable-audio`, `no-space`
+     * @throws FedvoiceException `empty-transcript`, `unreadable-audio`, `wrong-sample-rate`,
+     *   `no-space`
      */
     fun addExample(pcm: ShortArray, sampleRate: Int, transcript: String, source: Source): Long {
+        if (sampleRate !in USUAL_RATES) throw noRate(sampleRate, "addExample")
         val limit = sampleRate * LONGEST_SECS
         if (pcm.size > limit) throw tooLong(pcm.size, limit)
         val store = store()
@@ -108,9 +117,9 @@ class FedVoice private constructor(private val context: Context) {
 
     /**
      * What the task that the phone was last given makes of all utterances held now: how many it
-     * uses and how many it leaves out, by reason (`wrong-sample-rate`, `unknown-token`,
-     * `too-long` ...) with the first one of each, "stored example" and its id. Null before the
-     * first task has come.
+     * uses and how many it leaves out, by reason (`unknown-token`, `too-short`, `too-long` ...)
+     * with the first one of each, "stored example" and its id. Null before the first task has
+     * come.
      *
      * No sound is read, so a silent or damaged recording counts as used. Every transcript is read:
      * do not call it on the main thread.
@@ -123,6 +132,31 @@ class FedVoice private constructor(private val context: Context) {
         return usageOf(Split.entries.flatMap(store::examples), task)
     }
 
+    /**
+     * Why the phone does not train now, or that nothing is in its way: consent, enrolment, examples,
+     * each gate with its present value, the next contact and whose wish it is, the last session.
+     *
+     * It reads the store and the phone's sensors: do not call it on the main thread.
+     *
+     * @throws FedvoiceException as [usage]
+     */
+    fun explain(): Explanation {
+        val usage = usage()
+        return explanationOf(
+            PhoneState(
+                consent,
+                isEnrolled,
+                held = exampleCount,
+                usage = usage?.counts,
+                requirements = config.requirements,
+                conditions = PhoneConditions(context, context.filesDir).read(),
+                pacing = PacingFile(File(files.root, "pacing.json")).read(),
+                books = status,
+                nowSecs = wallSecs(),
+            ),
+        )
+    }
+
     /** Refers to the utterances of a folder's manifest that were not added before; how many. */
     internal fun addExamples(folder: File): Int = addManifest(store(), folder)
 
@@ -132,13 +166,17 @@ class FedVoice private constructor(private val context: Context) {
     /**
      * What was said, by the model that the phone was last given.
      *
-     * @param pcm 16 bit samples, one channel, at the task's rate
+     * @param pcm 16 bit samples, one channel
+     * @param sampleRate of it in Hz, 8,000 to 192,000; null: the task's
      * @throws FedvoiceException `not-found` before the first model has come, `wrong-shape` for too
-     *   short or too long a recording
+     *   short or too long a recording, `wrong-sample-rate`
      */
-    suspend fun recognize(pcm: ShortArray): String {
+    suspend fun recognize(pcm: ShortArray, sampleRate: Int? = null): String {
+        if (sampleRate != null && sampleRate !in USUAL_RATES) throw noRate(sampleRate, "recognize")
         val waveform = FloatArray(pcm.size) { pcm[it] / FULL_SCALE }
-        return withContext(Dispatchers.Default) { phone.recognise(waveform, config.threads) }
+        return withContext(Dispatchers.Default) {
+            phone.recognise(waveform, sampleRate, config.threads)
+        }
     }
 
     /**
@@ -272,6 +310,15 @@ class FedVoice private constructor(private val context: Context) {
         val wanted = (store.count(Split.TRAIN) + held + 1) * config.testShare
         return if (wanted >= held + 1) Split.TEST else Split.TRAIN
     }
+
+    private fun noRate(rate: Int, where: String) =
+        FedvoiceException(
+            ErrorCode.WRONG_SAMPLE_RATE,
+            where = where,
+            got = "$rate Hz",
+            wanted = "${USUAL_RATES.first} to ${USUAL_RATES.last} Hz",
+            nextStep = "Give the rate that the recording has; usual ones are resampled here.",
+        )
 
     private fun tooLong(samples: Int, limit: Int) =
         FedvoiceException(

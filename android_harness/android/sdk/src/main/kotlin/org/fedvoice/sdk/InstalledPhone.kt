@@ -76,7 +76,7 @@ internal class InstalledPhone(private val context: Context, private val files: P
                     identity.clientId,
                     files.session,
                     store = store,
-                    link = GrpcLink(channel, server) { identity.credentials()?.certificate },
+                    link = GrpcLink(channel, server) { identity.credentials() },
                     engines = engines,
                     blobs = blobs,
                     conditions = conditions(overridden),
@@ -94,10 +94,16 @@ internal class InstalledPhone(private val context: Context, private val files: P
     }
 
     @Synchronized
-    override fun recognise(waveform: FloatArray, threads: Int): String {
+    override fun recognise(waveform: FloatArray, sampleRate: Int?, threads: Int): String {
+        val own = recogniser(threads)
+        return own.transcribe(waveform, sampleRate ?: own.sampleRate)
+    }
+
+    /** Of the model that the phone was last given. */
+    private fun recogniser(threads: Int): Recogniser {
         val model = models.get() ?: throw noModel()
         val known = recogniser?.takeIf { it.first == model.weights.digest }
-        if (known != null) return known.second.transcribe(waveform)
+        if (known != null) return known.second
         close()
         val manifest = blobs.read(model.manifest.digest) ?: throw noModel()
         val program = blobs.read(model.program.digest) ?: throw noModel()
@@ -107,7 +113,7 @@ internal class InstalledPhone(private val context: Context, private val files: P
         val weights = Codec.decode(payload, model.weights.encoding, size, "the phone's model")
         val fresh = Recogniser(engine(task, threads), weights)
         recogniser = model.weights.digest to fresh
-        return fresh.transcribe(waveform)
+        return fresh
     }
 
     // Not synchronised: whoever adds an example does not wait for a recognition to end.

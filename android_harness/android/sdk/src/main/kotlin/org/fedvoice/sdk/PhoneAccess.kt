@@ -34,9 +34,10 @@ internal interface PhoneAccess {
     /**
      * The words of a waveform [samples] in +-1.
      *
+     * @param sampleRate of it in Hz; null: the task's
      * @throws org.fedvoice.core.FedvoiceException `not-found` before the first model has come
      */
-    fun recognise(waveform: FloatArray, threads: Int): String
+    fun recognise(waveform: FloatArray, sampleRate: Int?, threads: Int): String
 
     /**
      * The task that the phone was last given; null before the first has come, and while its blob

@@ -9,7 +9,7 @@ import java.util.concurrent.ConcurrentHashMap
 
 /**
  * Warns in the log of examples that the phone's task cannot use, once for each reason while the app
- * runs: an app that records at another rate would say it with every word otherwise.
+ * runs: an app that keeps long recordings would say it with every one otherwise.
  *
  * @param task the one that the phone was last given; null before the first has come
  */

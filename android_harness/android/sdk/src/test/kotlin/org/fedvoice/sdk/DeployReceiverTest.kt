@@ -4,6 +4,8 @@ import android.app.job.JobScheduler
 import android.content.ComponentName
 import android.content.Intent
 import kotlinx.coroutines.runBlocking
+import org.fedvoice.core.session.Topic
+import org.fedvoice.core.store.Source
 import org.json.JSONObject
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertFalse
@@ -54,6 +56,22 @@ class DeployReceiverTest : SdkTest() {
                 .filter { books.get(it) is String }
                 .toSet()
         assertEquals(setOf("last_happened", "last_error"), texts)
+    }
+
+    @Test
+    fun `the status says why nothing is trained`() {
+        conditions(charging = false)
+        agree()
+        voice.addExample(ShortArray(1600) { 9 }, 16000, "light", Source.CORRECTION)
+
+        val lines = ask("status").getJSONObject("explanation").getJSONArray("lines")
+
+        val told = (0 until lines.length()).map { lines.getJSONObject(it) }
+        assertEquals(Topic.entries.size, told.size)
+        val blocked = told.single { it.getString("standing") == "blocked" }
+        assertEquals("charging", blocked.getString("topic"))
+        assertEquals("train-now", blocked.getString("action"))
+        assertFalse(told.any { "light" in it.toString() })
     }
 
     @Test

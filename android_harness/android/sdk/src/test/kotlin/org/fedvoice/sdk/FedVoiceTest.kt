@@ -10,6 +10,7 @@ import kotlinx.coroutines.runBlocking
 import kotlinx.coroutines.withTimeout
 import org.fedvoice.core.ErrorCode
 import org.fedvoice.core.FedvoiceException
+import org.fedvoice.core.session.Topic
 import org.fedvoice.core.store.Audio
 import org.fedvoice.core.store.Source
 import org.fedvoice.core.store.Split
@@ -188,7 +189,32 @@ class FedVoiceTest : SdkTest() {
 
     @Test
     fun `recognition takes samples between -1 and 1`() =
-        runBlocking { assertEquals("800 samples", voice.recognize(ShortArray(800))) }
+        runBlocking {
+            assertEquals("800 samples", voice.recognize(ShortArray(800)))
+            val heard = voice.recognize(ShortArray(2400), 48000)
+            assertEquals("2400 samples at 48000 Hz", heard)
+        }
+
+    @Test
+    fun `a phone says why it does not train, one thing after the other`() =
+        runBlocking {
+            conditions(charging = false)
+            phone.isEnrolled = false
+            assertEquals(Topic.CONSENT, voice.explain().obstacle?.topic)
+            agree()
+            assertEquals(Topic.ENROLMENT, voice.explain().obstacle?.topic)
+            phone.isEnrolled = true
+            assertEquals(Topic.EXAMPLES, voice.explain().obstacle?.topic)
+            voice.addExample(ShortArray(1600) { 9 }, 16000, "light", Source.CORRECTION)
+            assertEquals(Topic.CHARGING, voice.explain().obstacle?.topic)
+            conditions()
+            assertNull(voice.explain().obstacle)
+
+            phone.work = { throw FedvoiceException(ErrorCode.NO_SPACE, "a", "b", "c", "d") }
+            voice.session()
+            val sentence = voice.explain().sentence
+            assertTrue(sentence, "no-space" in sentence)
+        }
 
     @Test
     fun `sessions wait for each other`() =

@@ -114,7 +114,8 @@ internal class FakePhone : PhoneAccess {
         return work(shouldStop)
     }
 
-    override fun recognise(waveform: FloatArray, threads: Int): String = "${waveform.size} samples"
+    override fun recognise(waveform: FloatArray, sampleRate: Int?, threads: Int): String =
+        "${waveform.size} samples" + (sampleRate?.let { " at $it Hz" } ?: "")
 
     override fun task(): TaskManifest? = given
 

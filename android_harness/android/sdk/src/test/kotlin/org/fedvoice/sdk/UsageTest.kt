@@ -2,19 +2,26 @@ package org.fedvoice.sdk
 
 import android.util.Log
 import kotlinx.coroutines.runBlocking
+import org.fedvoice.core.ErrorCode
+import org.fedvoice.core.FedvoiceException
 import org.fedvoice.core.model.Bucket
 import org.fedvoice.core.model.FeatureSettings
 import org.fedvoice.core.model.ParameterTable
 import org.fedvoice.core.model.TargetKind
 import org.fedvoice.core.model.TaskManifest
 import org.fedvoice.core.model.Vocabulary
+import org.fedvoice.core.store.Audio
 import org.fedvoice.core.store.Source
+import org.fedvoice.core.store.Split
+import org.fedvoice.core.store.wavOf
 import org.fedvoice.core.training.LeftOut
 import org.fedvoice.core.training.Usage
 import org.fedvoice.core.training.UsageCounts
+import org.junit.Assert.assertArrayEquals
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertFalse
 import org.junit.Assert.assertNull
+import org.junit.Assert.assertThrows
 import org.junit.Assert.assertTrue
 import org.junit.Test
 import org.robolectric.shadows.ShadowLog
@@ -30,10 +37,39 @@ class UsageTest : SdkTest() {
     }
 
     @Test
-    fun `an app that records at another rate learns why nothing trains`() {
+    fun `any usual rate is learnt from, as it is`() {
         FedVoice.start(app, FedVoiceConfig(testShare = 0.0))
         phone.given = task()
-        val wrongRate = addExample("light", 48000)
+        val rates = listOf(8000, 11025, 44100, 48000, 96000, 192000)
+        for (rate in rates) {
+            voice.addExample(ShortArray(rate / 10), rate, "light", Source.CORRECTION)
+        }
+        for (rate in listOf(0, -1, 7999, 192001)) {
+            val error =
+                assertThrows(FedvoiceException::class.java) { addExample("light", rate) }
+            assertEquals(ErrorCode.WRONG_SAMPLE_RATE, error.code)
+        }
+
+        assertEquals(Usage(rates.size), voice.usage())
+        assertTrue(warnings().isEmpty())
+        assertEquals(rates, voice.store().examples(Split.TRAIN).map { it.sampleRate })
+    }
+
+    @Test
+    fun `a long recording at a high rate comes back whole`() {
+        val pcm = ShortArray(192_000 * 60) { (it % 1000).toShort() }
+        val id = voice.addExample(pcm, 192_000, "light", Source.CORRECTION)
+
+        val stored = Split.entries.flatMap(voice.store()::examples).single { it.id == id }
+        val audio = voice.store().audio(stored) as Audio.Held
+        assertArrayEquals(wavOf(pcm, 192_000), audio.wav)
+    }
+
+    @Test
+    fun `an app learns why nothing trains`() {
+        FedVoice.start(app, FedVoiceConfig(testShare = 0.0))
+        phone.given = task()
+        val tooShort = addExample("light", 48000)
         addExample("light on", 48000)
         val unknown = addExample("zebra", 16000)
         addExample("Light  ON", 16000)
@@ -42,14 +78,14 @@ class UsageTest : SdkTest() {
             Usage(
                 1,
                 mapOf(
-                    "wrong-sample-rate" to LeftOut(2, "stored example $wrongRate"),
+                    "too-short" to LeftOut(2, "stored example $tooShort"),
                     "unknown-token" to LeftOut(1, "stored example $unknown"),
                 ),
             )
         assertEquals(expected, voice.usage())
-        val (rate, word) = warnings()
-        assertTrue(rate, "stored example $wrongRate is kept" in rate)
-        assertTrue(rate, "wrong-sample-rate (800 samples at 48000 Hz; the task takes 16000" in rate)
+        val (length, word) = warnings()
+        assertTrue(length, "stored example $tooShort is kept" in length)
+        assertTrue(length, "too-short (800 samples at 48000 Hz; the task takes 16000" in length)
         assertTrue(word, "unknown-token" in word)
         assertEquals("once for each reason", 2, warnings().size)
         assertFalse("no word of what was said", warnings().any { "zebra" in it })
@@ -70,7 +106,7 @@ class UsageTest : SdkTest() {
     fun `the status has what the last training left out`() =
         runBlocking {
             agree()
-            val counts = UsageCounts(7, mapOf("wrong-sample-rate" to 2))
+            val counts = UsageCounts(7, mapOf("too-short" to 2))
             phone.work = { FakePhone.trained().copy(usage = counts) }
             voice.session()
             phone.work = { FakePhone.trained() }

@@ -15,6 +15,7 @@ import javax.net.ssl.SSLEngine
 import javax.net.ssl.TrustManager
 import javax.net.ssl.TrustManagerFactory
 import javax.net.ssl.X509ExtendedKeyManager
+import javax.net.ssl.X509TrustManager
 
 /** A channel without encryption: for one machine or a private network, never by default. */
 fun insecureChannel(server: String): FreshChannel =
@@ -62,6 +63,10 @@ private fun patient(builder: OkHttpChannelBuilder): ManagedChannel =
         .flowControlWindow(WINDOW_BYTES)
         .build()
 
+/** The judge of certificates that [authority] alone has signed. */
+internal fun trustManagerOf(authority: X509Certificate): X509TrustManager =
+    trusting(authority).filterIsInstance<X509TrustManager>().first()
+
 private fun trusting(authority: X509Certificate): Array<TrustManager> {
     val store = KeyStore.getInstance(KeyStore.getDefaultType())
     store.load(null, null)
@@ -72,7 +77,7 @@ private fun trusting(authority: X509Certificate): Array<TrustManager> {
 }
 
 /** Shows one certificate, whatever is asked for; the key may be one that only signs (Keystore). */
-private class OneKey(private val credentials: () -> Credentials) : X509ExtendedKeyManager() {
+internal class OneKey(private val credentials: () -> Credentials) : X509ExtendedKeyManager() {
     override fun getClientAliases(keyType: String?, issuers: Array<Principal>?): Array<String> =
         arrayOf(ALIAS)
 

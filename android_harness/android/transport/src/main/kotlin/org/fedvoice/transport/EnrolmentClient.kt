@@ -36,10 +36,13 @@ suspend fun enrol(identity: Identity, invitation: Invitation, retries: Retries):
             .setCertificateRequest(requestOf(identity))
             .build()
     val channel = enrolmentChannel(invitation.enrol, invitation.trusted())
+    val causes = Causes(invitation.enrol, invitation::trusted) { null }
     try {
         val reply =
             retries.repeated("Enrol", invitation.enrol) {
-                channel.unary(EnrolmentGrpc.getEnrolMethod(), request, TIMEOUT_SECS)
+                causes.explained("Enrol") {
+                    channel.unary(EnrolmentGrpc.getEnrolMethod(), request, TIMEOUT_SECS)
+                }
             }
         identity.adopt(invitation, certificateIn(reply, "Enrol at ${invitation.enrol}"))
     } finally {
@@ -65,10 +68,13 @@ suspend fun renewIfDue(
     val credentials = identity.credentials() ?: return false
     if (!renewalDue(credentials.certificate, nowSecs)) return false
     val request = RenewRequest.newBuilder().setCertificateRequest(requestOf(identity)).build()
+    val causes = Causes(credentials.server, credentials::authority) { credentials }
     val reply =
         retries.once().repeated("Renew", credentials.server) {
-            channel.unary(EnrolmentGrpc.getRenewMethod(), request, TIMEOUT_SECS) {
-                credentials.certificate
+            causes.explained("Renew") {
+                channel.unary(EnrolmentGrpc.getRenewMethod(), request, TIMEOUT_SECS) {
+                    credentials.certificate
+                }
             }
         }
     identity.renewed(certificateIn(reply, "Renew at ${credentials.server}"))

@@ -68,7 +68,7 @@ internal fun unanswered(): CallFailure =
  * Whether this side or the other refused a certificate. A connection that merely broke in the
  * handshake is an SSLException too, with the break as its cause.
  */
-private fun isAboutCertificates(error: Throwable): Boolean =
+internal fun isAboutCertificates(error: Throwable): Boolean =
     when (error) {
         is CertificateException -> {
             true

@@ -9,6 +9,7 @@ import io.grpc.stub.ClientCalls
 import io.grpc.stub.ClientResponseObserver
 import kotlinx.coroutines.CancellableContinuation
 import kotlinx.coroutines.suspendCancellableCoroutine
+import org.fedvoice.core.session.Credentials
 import org.fedvoice.core.session.ServerLink
 import org.fedvoice.wire.AggregationGrpc
 import org.fedvoice.wire.CheckInReply
@@ -27,22 +28,37 @@ import kotlin.coroutines.resumeWithException
 /**
  * The service's calls over one gRPC channel; the channel's creator shuts it down.
  *
- * @param shown the certificate that the channel shows now, for errors; null: none
+ * @param credentials what the channel shows and trusts now, for errors; null: it has no TLS
  */
 class GrpcLink(
     private val channel: FreshChannel,
     override val server: String,
-    private val shown: () -> X509Certificate? = { null },
+    private val credentials: () -> Credentials? = { null },
 ) : ServerLink {
+    private val shown = { credentials()?.certificate }
+    private val causes = Causes(server, { credentials()?.authority }, credentials)
+
     override suspend fun checkIn(request: CheckInRequest, timeoutSecs: Double): CheckInReply =
-        unary(AggregationGrpc.getCheckInMethod(), request, timeoutSecs)
+        unary("CheckIn", AggregationGrpc.getCheckInMethod(), request, timeoutSecs)
 
     override suspend fun reportStatus(
         request: ReportStatusRequest,
         timeoutSecs: Double,
-    ): ReportStatusReply = unary(AggregationGrpc.getReportStatusMethod(), request, timeoutSecs)
+    ): ReportStatusReply =
+        unary("ReportStatus", AggregationGrpc.getReportStatusMethod(), request, timeoutSecs)
 
     override suspend fun fetch(
+        request: FetchRequest,
+        timeoutSecs: Double,
+        onChunk: (Chunk) -> Unit,
+    ): Unit = causes.explained("Fetch") { fetched(request, timeoutSecs, onChunk) }
+
+    override suspend fun report(
+        messages: Iterator<ReportRequest>,
+        timeoutSecs: Double,
+    ): ReportReply = causes.explained("Report") { reported(messages, timeoutSecs) }
+
+    private suspend fun fetched(
         request: FetchRequest,
         timeoutSecs: Double,
         onChunk: (Chunk) -> Unit,
@@ -67,7 +83,7 @@ class GrpcLink(
         }
     }
 
-    override suspend fun report(
+    private suspend fun reported(
         messages: Iterator<ReportRequest>,
         timeoutSecs: Double,
     ): ReportReply =
@@ -101,10 +117,11 @@ class GrpcLink(
     }
 
     private suspend fun <Q : Any, R : Any> unary(
+        name: String,
         method: MethodDescriptor<Q, R>,
         request: Q,
         timeoutSecs: Double,
-    ): R = channel.unary(method, request, timeoutSecs, shown)
+    ): R = causes.explained(name) { channel.unary(method, request, timeoutSecs, shown) }
 
     private fun <Q, R> newCall(
         method: MethodDescriptor<Q, R>,

@@ -2,7 +2,9 @@ package org.fedvoice.core.recognition
 
 import org.fedvoice.core.ErrorCode
 import org.fedvoice.core.FedvoiceException
+import org.fedvoice.core.store.resampled
 import org.fedvoice.core.training.Engine
+import org.fedvoice.core.training.checkRate
 import org.fedvoice.core.training.normaliseFeatures
 import java.io.Closeable
 
@@ -18,14 +20,17 @@ class Recogniser(private val engine: Engine, private val weights: FloatArray) : 
     /**
      * What was said.
      *
-     * @param waveform [samples] in +-1
+     * @param recorded [samples] in +-1
+     * @param rate of it in Hz: usual ones are resampled to the task's
      * @throws FedvoiceException `wrong-shape` if it is shorter than one frame or longer than every
-     *   length the task was exported for
+     *   length the task was exported for; `wrong-sample-rate`
      */
     @Synchronized
-    fun transcribe(waveform: FloatArray): String {
+    fun transcribe(recorded: FloatArray, rate: Int = sampleRate): String {
         val manifest = engine.manifest
         val settings = manifest.features
+        checkRate(rate, settings, "recognition")
+        val waveform = resampled(recorded, rate, sampleRate)
         val features = normaliseFeatures(engine.features(waveform), settings.melBins)
         val frames = features.size / settings.melBins
         val stacked = settings.stackedFrames(frames)

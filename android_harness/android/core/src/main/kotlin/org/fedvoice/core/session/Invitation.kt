@@ -39,6 +39,7 @@ class Invitation(val server: String, val enrol: String, val authority: String, v
 
     companion object {
         private const val PREFIX = "fedvoice1:"
+        private const val SHOWN = 80
         private val format = Json { ignoreUnknownKeys = true }
 
         /**
@@ -53,12 +54,23 @@ class Invitation(val server: String, val enrol: String, val authority: String, v
                 val bytes = Base64.getUrlDecoder().decode(trimmed.removePrefix(PREFIX))
                 format.decodeFromString<Invitation>(String(bytes)).also {
                     it.digest = Codec.digestOf(trimmed.toByteArray())
+                    listOf(it.server, it.enrol).forEach(::checkAddress)
                 }
             } catch (error: SerializationException) {
                 throw unreadable("a field is missing or of another kind", error)
             } catch (error: IllegalArgumentException) {
                 throw unreadable("it is not base64url", error)
             }
+        }
+
+        private fun checkAddress(address: String) {
+            if (!isAddress(address)) throw unreadable("the address '${address.take(SHOWN)}'")
+            checkCanBeCalled(
+                address,
+                "the invitation",
+                "Ask for a new one, made with `fedvoice invite --server HOST:PORT`.",
+                ErrorCode.BAD_CREDENTIALS,
+            )
         }
 
         private fun unreadable(what: String, cause: Exception? = null) =

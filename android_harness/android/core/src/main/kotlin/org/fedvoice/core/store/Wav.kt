@@ -27,7 +27,7 @@ fun readFacts(audio: Audio, where: String): AudioFacts =
 
 /**
  * A waveform [samples] in +-1 with exactly the values that libsndfile gives (int16 / 32768 and so
- * on); several channels are averaged.
+ * on), at the task's rate: others are [resampled]. Several channels are averaged.
  *
  * @throws FedvoiceException `missing-audio`, `unreadable-audio`, `wrong-sample-rate`
  */
@@ -38,7 +38,7 @@ fun readWaveform(audio: Audio, settings: FeatureSettings, where: String): FloatA
             Pair(format.sampleRate, readSamples(stream, format))
         }
     checkRate(rate, settings, where)
-    return waveform
+    return resampled(waveform, rate, settings.sampleRate)
 }
 
 /** A wav file (PCM, 16 bit, one channel) of [pcm]: what a host app records is stored as this. */

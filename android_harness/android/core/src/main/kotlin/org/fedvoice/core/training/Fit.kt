@@ -2,6 +2,7 @@ package org.fedvoice.core.training
 
 import org.fedvoice.core.FedvoiceException
 import org.fedvoice.core.model.TaskManifest
+import org.fedvoice.core.store.samplesAt
 
 /** What training needs to know of a stored utterance before its sound is read. */
 interface Recording {
@@ -49,7 +50,9 @@ internal fun fitOf(recording: Recording, task: TaskManifest): Fit =
         checkRate(recording.sampleRate, task.features, recording.where)
         val (text, targets) =
             task.vocabulary.referenceAndTargets(recording.transcript, recording.testing)
-        val reason = unfitness(recording.samples, targets.size, task)
+        val rate = task.features.sampleRate
+        val samples = samplesAt(recording.samples, recording.sampleRate, rate)
+        val reason = unfitness(samples, targets.size, task)
         if (reason == null) Fit.Usable(text, targets) else Fit.Unusable(reason)
     } catch (error: FedvoiceException) {
         if (error.code !in UNUSABLE) throw error

@@ -3,6 +3,7 @@ package org.fedvoice.core.training
 import org.fedvoice.core.ErrorCode
 import org.fedvoice.core.FedvoiceException
 import org.fedvoice.core.model.FeatureSettings
+import org.fedvoice.core.store.USUAL_RATES
 
 /**
  * Examples most recently used, at most [maxBytes] of features.
@@ -42,11 +43,11 @@ class FeatureCache(private val maxBytes: Long = 8L shl 20) {
 /**
  * Those of a store's recordings that the task can use, each decoded when it is asked for.
  *
- * Recordings that fit no bucket, have unknown tokens or another sample rate are left out and
+ * Recordings that fit no bucket, have unknown tokens or no usual sample rate are left out and
  * counted without decoding them, in [usage].
  *
- * @param waveformOf reads a recording's sound, [samples] in +-1; raises `missing-audio`,
- *   `unreadable-audio`
+ * @param waveformOf reads a recording's sound at the task's rate, [samples] in +-1; raises
+ *   `missing-audio`, `unreadable-audio`
  */
 class LocalExamples<R : Recording>(
     private val engine: Engine,
@@ -95,18 +96,15 @@ class LocalExamples<R : Recording>(
     }
 }
 
-/** @throws FedvoiceException `wrong-sample-rate` unless [rate] is the task's */
+/** @throws FedvoiceException `wrong-sample-rate` unless [rate] is usual, or the task's */
 fun checkRate(rate: Int, settings: FeatureSettings, where: String) {
-    val wanted = settings.sampleRate
-    if (rate != wanted) {
+    if (rate != settings.sampleRate && rate !in USUAL_RATES) {
         throw FedvoiceException(
             ErrorCode.WRONG_SAMPLE_RATE,
             where = where,
             got = "$rate Hz",
-            wanted = "$wanted Hz",
-            nextStep =
-                "Resample it before it is stored: sox IN -r $wanted -c 1 OUT, " +
-                    "or ffmpeg -i IN -ar $wanted -ac 1 OUT.",
+            wanted = "${USUAL_RATES.first} to ${USUAL_RATES.last} Hz",
+            nextStep = "Record at a usual rate; the task learns from ${settings.sampleRate} Hz.",
         )
     }
 }

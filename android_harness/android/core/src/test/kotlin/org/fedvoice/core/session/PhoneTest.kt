@@ -74,7 +74,7 @@ class PhoneTest {
             StoredExample(id, null, rate, 900, "yes", Source.OWN, Split.TRAIN, 0.0)
         val leftOut = "left out: 1 wrong-sample-rate (first: stored example 9)"
         val first = "anna: 5 utterances used; $leftOut"
-        scene.store.rows += recordedAt(9, 48000)
+        scene.store.rows += recordedAt(9, 4000)
         repeat(2) { link.checkIns += assignment() }
 
         val books = Books().plus(session(), 0, 0.0)

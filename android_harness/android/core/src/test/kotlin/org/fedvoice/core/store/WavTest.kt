@@ -54,9 +54,17 @@ class WavTest {
             assertEquals(ErrorCode.UNREADABLE_AUDIO, refused(Audio.Held(bytes)).code)
         }
         assertEquals(ErrorCode.MISSING_AUDIO, refused(Audio.InFile(File("/nowhere.wav"))).code)
-        val slow = Audio.Held(wavOf(ShortArray(9), 8000))
+        val slow = Audio.Held(wavOf(ShortArray(9), 4000))
         val other = assertThrows<FedvoiceException> { readWaveform(slow, settings, "here") }
         assertEquals(ErrorCode.WRONG_SAMPLE_RATE, other.code)
+    }
+
+    @Test
+    fun `another rate is heard at the task's`() {
+        val wav = Audio.Held(wavOf(ShortArray(3000) { 8192 }, 48000))
+        val found = readWaveform(wav, settings, "here")
+        assertEquals(1000, found.size)
+        assertEquals(0.25f, found[500], 1e-4f)
     }
 
     private fun refused(audio: Audio) = assertThrows<FedvoiceException> { readFacts(audio, "here") }

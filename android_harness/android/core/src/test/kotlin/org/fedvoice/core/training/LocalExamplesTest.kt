@@ -39,7 +39,7 @@ class LocalExamplesTest {
             examples(
                 Stored(1, "yes"),
                 Stored(2, "perhaps"),
-                Stored(3, "no", sampleRate = 8000),
+                Stored(3, "no", sampleRate = 4000),
                 Stored(4, "yes no"),
                 Stored(5, "no", samples = 511),
                 Stored(6, ""),

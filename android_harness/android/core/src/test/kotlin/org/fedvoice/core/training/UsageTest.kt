@@ -20,10 +20,10 @@ class UsageTest {
     private val usage =
         usageOf(
             listOf(
-                Spoken(1, "yes", sampleRate = 48000),
+                Spoken(1, "yes", sampleRate = 4000),
                 Spoken(2, "perhaps"),
                 Spoken(3, "no"),
-                Spoken(4, "no", sampleRate = 48000),
+                Spoken(4, "no", sampleRate = 4000),
                 Spoken(5, "perhaps", testing = true),
             ),
             tinyManifest(),
@@ -38,8 +38,27 @@ class UsageTest {
             )
         assertEquals(Usage(2, leftOut), usage)
         assertEquals(3, usage.skipped)
-        assertEquals("wrong-sample-rate", reasonAgainst(Spoken(1, "yes", 48000), tinyManifest()))
+        assertEquals("wrong-sample-rate", reasonAgainst(Spoken(1, "yes", 4000), tinyManifest()))
         assertNull(reasonAgainst(Spoken(3, "no"), tinyManifest()))
+    }
+
+    @Test
+    fun `a usual rate is no reason, and lengths are compared at the task's rate`() {
+        class Recorded(override val sampleRate: Int, override val samples: Int) : Recording {
+            override val id = 1L
+            override val transcript = "yes"
+            override val where = "here"
+        }
+        for (rate in listOf(8000, 11025, 44100, 48000, 192000)) {
+            val enough = 700 * rate / 16000
+            assertNull(reasonAgainst(Recorded(rate, enough), tinyManifest()), "$rate Hz")
+            val short = reasonAgainst(Recorded(rate, enough / 2), tinyManifest())
+            assertEquals("too-short", short, "$rate Hz")
+        }
+        for (rate in listOf(7999, 192001)) {
+            val reason = reasonAgainst(Recorded(rate, 700 * rate / 16000), tinyManifest())
+            assertEquals("wrong-sample-rate", reason, "$rate Hz")
+        }
     }
 
     @Test
