@@ -223,7 +223,7 @@ class FedVoice private constructor(private val context: Context) {
                 context.deleteSharedPreferences(PREFERENCES)
             }
         }
-        TrainingService.forget(context)
+        TrainingService.forget(context, config.notificationId)
     }
 
     /** A session that the person started and watches; the phone's own gates do not apply to it. */

@@ -56,9 +56,9 @@ class TrainingService : Service() {
         }
 
         /** Takes notification and channel away. */
-        fun forget(context: Context) {
+        fun forget(context: Context, id: Int) {
             val manager = context.getSystemService(NotificationManager::class.java)
-            manager.cancel(NOTIFICATION)
+            manager.cancel(id)
             manager.deleteNotificationChannel(CHANNEL)
         }
 
