@@ -15,7 +15,9 @@ class SyncJob : JobService() {
     override fun onStartJob(parameters: JobParameters): Boolean {
         val notifications = getSystemService(NotificationManager::class.java)
         val importance = NotificationManager.IMPORTANCE_LOW
-        notifications.createNotificationChannel(NotificationChannel("training", "Diary", importance))
+        notifications.createNotificationChannel(
+            NotificationChannel("training", "Diary", importance),
+        )
         val notification =
             Notification
                 .Builder(this, "training")
