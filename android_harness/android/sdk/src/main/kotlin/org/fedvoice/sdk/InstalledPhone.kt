@@ -84,7 +84,7 @@ internal class InstalledPhone(private val context: Context, private val files: P
                     log = { Log.i(TAG, it) },
                     said = BooksFile(files.books).read().usage,
                 )
-            return phone.runOnce(shouldStop)
+            return phone.runOnce(shouldStop = shouldStop)
         } finally {
             engines.close()
             channel.end()
