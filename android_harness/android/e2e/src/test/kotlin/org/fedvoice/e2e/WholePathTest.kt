@@ -35,6 +35,7 @@ import org.robolectric.Shadows.shadowOf
 import org.robolectric.annotation.Config
 import org.robolectric.shadow.api.Shadow
 import org.robolectric.shadows.ShadowNetworkCapabilities
+import java.io.File
 import kotlin.random.Random
 
 /**
@@ -95,6 +96,8 @@ class WholePathTest {
 
         // Off the charger nothing happens, and the server is not even called.
         conditions(charging = false)
+        // As if the time that the server named had come.
+        assertTrue(File(app.noBackupFilesDir, "fedvoice/pacing.json").delete())
         val calls = voice.status.attempts
         runJob()
         assertEquals("not-ready", voice.status.lastHappened)
@@ -134,6 +137,7 @@ class WholePathTest {
         val networks = app.getSystemService(ConnectivityManager::class.java)
         val capabilities = ShadowNetworkCapabilities.newInstance()
         shadowOf(capabilities).addCapability(NetworkCapabilities.NET_CAPABILITY_INTERNET)
+        shadowOf(capabilities).addCapability(NetworkCapabilities.NET_CAPABILITY_VALIDATED)
         shadowOf(capabilities).addCapability(NetworkCapabilities.NET_CAPABILITY_NOT_METERED)
         shadowOf(networks).setNetworkCapabilities(networks.activeNetwork, capabilities)
     }
