@@ -14,17 +14,17 @@ from fedvoice.protocol.generated import fedvoice_pb2 as pb
 
 @dataclass(frozen=True)
 class Conditions:
-    """The state of the phone now."""
+    """The state of the phone now; None: the device does not say, and nobody looks at it."""
 
     charging: bool = True
     idle: bool = True
     unmetered: bool = True
-    battery_percent: int = 100
-    free_storage_bytes: int = 0
-    free_memory_bytes: int = 0
+    battery_percent: int | None = 100
+    free_storage_bytes: int | None = None
+    free_memory_bytes: int | None = None
 
     def to_message(self) -> pb.Conditions:
-        """The wire form."""
+        """The wire form; what is not known is not sent."""
         return pb.Conditions(
             charging=self.charging,
             idle=self.idle,
@@ -57,18 +57,21 @@ class Requirements:
             ("not charging", self.charging and not conditions.charging),
             ("in use", self.idle and not conditions.idle),
             ("on a metered network", network and self.unmetered and not conditions.unmetered),
-            (
-                f"battery at {conditions.battery_percent}%",
-                conditions.battery_percent < self.min_battery_percent,
-            ),
         ]
-        return [name for name, fails in checks if fails]
+        return [name for name, fails in checks if fails] + self.harmful(conditions)
+
+    def harmful(self, conditions: Conditions) -> list[str]:
+        """What of `missing` wears the phone out: work stops for it without a grace."""
+        percent = conditions.battery_percent
+        low = percent is not None and percent < self.min_battery_percent
+        return [f"battery at {percent}%"] if low else []
 
 
 class Interruption:
     """Poll -> grace -> stop: call it between steps; True once conditions were lost for too long.
 
-    Conditions that come back within the grace are as if never lost. Once True it stays True.
+    Conditions that come back within the grace are as if never lost. For what is harmful there is
+    no grace. Once True it stays True.
     """
 
     def __init__(
@@ -89,14 +92,16 @@ class Interruption:
     def __call__(self) -> bool:
         if self.reasons:
             return True
-        missing = self._requirements.missing(self._source.read(), network=False)
+        conditions = self._source.read()
+        missing = self._requirements.missing(conditions, network=False)
         if not missing:
             self._lost_at = None
             return False
         now = self._clock()
         if self._lost_at is None:
             self._lost_at = now
-        if now - self._lost_at >= self._grace_secs:
+        harmful = self._requirements.harmful(conditions)
+        if harmful or now - self._lost_at >= self._grace_secs:
             self.reasons = missing
         return bool(self.reasons)
 
@@ -163,7 +168,7 @@ class LinuxConditions:
             or any(_text(s / "status") in ("Charging", "Full") for s in batteries),
             idle=self._idle,
             unmetered=self._unmetered,
-            battery_percent=min(levels, default=100),
+            battery_percent=min(levels, default=None),
             free_storage_bytes=shutil.disk_usage(self._state_dir).free,
             free_memory_bytes=_available_memory_bytes(),
         )
@@ -176,8 +181,8 @@ def _text(path: Path) -> str:
         return ""
 
 
-def _available_memory_bytes() -> int:
+def _available_memory_bytes() -> int | None:
     for line in _text(Path("/proc/meminfo")).splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
-    return 0
+    return None

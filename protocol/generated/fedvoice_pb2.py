@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*fedvoice/protocol/generated/fedvoice.proto\x12\x0b\x66\x65\x64voice.v1\":\n\x0c\x45nrolRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x1b\n\x13\x63\x65rtificate_request\x18\x02 \x01(\x0c\"+\n\x0cRenewRequest\x12\x1b\n\x13\x63\x65rtificate_request\x18\x01 \x01(\x0c\"4\n\nEnrolReply\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\x11\n\tauthority\x18\x02 \x01(\x0c\"\x99\x01\n\x0e\x43heckInRequest\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12/\n\x0c\x63\x61pabilities\x18\x02 \x01(\x0b\x32\x19.fedvoice.v1.Capabilities\x12+\n\nconditions\x18\x03 \x01(\x0b\x32\x17.fedvoice.v1.Conditions\x12\x16\n\x0e\x63\x61\x63hed_digests\x18\x04 \x03(\t\"\xac\x01\n\x0c\x43\x61pabilities\x12\x17\n\x0fruntime_version\x18\x01 \x01(\t\x12\x18\n\x10protocol_version\x18\x02 \x01(\r\x12\x16\n\x0etrain_examples\x18\x03 \x01(\r\x12\x15\n\rtest_examples\x18\x04 \x01(\r\x12\x11\n\toperators\x18\x05 \x03(\t\x12\x14\n\x0c\x63lient_rules\x18\x06 \x03(\t\x12\x11\n\tencodings\x18\x14 \x03(\t\"\xd9\x01\n\nConditions\x12\x10\n\x08\x63harging\x18\x01 \x01(\x08\x12\x0c\n\x04idle\x18\x02 \x01(\x08\x12\x11\n\tunmetered\x18\x03 \x01(\x08\x12\x17\n\x0f\x62\x61ttery_percent\x18\x04 \x01(\r\x12\x1a\n\x12\x66ree_storage_bytes\x18\x05 \x01(\x04\x12\x19\n\x11\x66ree_memory_bytes\x18\x06 \x01(\x04\x12\x12\n\noverridden\x18\x07 \x01(\x08\x12\x18\n\x10up_bytes_per_sec\x18\x08 \x01(\r\x12\x1a\n\x12\x64own_bytes_per_sec\x18\t \x01(\r\"s\n\x0c\x43heckInReply\x12-\n\nassignment\x18\x01 \x01(\x0b\x32\x17.fedvoice.v1.AssignmentH\x00\x12)\n\x05retry\x18\x02 \x01(\x0b\x32\x18.fedvoice.v1.RetryWindowH\x00\x42\t\n\x07outcome\"x\n\x0bRetryWindow\x12\x10\n\x08min_secs\x18\x01 \x01(\x01\x12\x10\n\x08max_secs\x18\x02 \x01(\x01\x12\x10\n\x08\x66inished\x18\x03 \x01(\x08\x12#\n\x06reason\x18\x04 \x01(\x0e\x32\x13.fedvoice.v1.Reason\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\"\xf5\x01\n\nAssignment\x12\x15\n\rassignment_id\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\r\x12\x1f\n\x04work\x18\x03 \x01(\x0e\x32\x11.fedvoice.v1.Work\x12\x12\n\nlease_secs\x18\x04 \x01(\x01\x12\x1f\n\x04plan\x18\x05 \x01(\x0b\x32\x11.fedvoice.v1.Plan\x12#\n\x08manifest\x18\x06 \x01(\x0b\x32\x11.fedvoice.v1.Blob\x12\"\n\x07program\x18\x07 \x01(\x0b\x32\x11.fedvoice.v1.Blob\x12\"\n\x07weights\x18\x08 \x01(\x0b\x32\x11.fedvoice.v1.Blob\"<\n\x04\x42lob\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04\x12\x10\n\x08\x65ncoding\x18\x03 \x01(\t\"\x8a\x03\n\x04Plan\x12\x14\n\x0clocal_epochs\x18\x01 \x01(\r\x12\x12\n\nbatch_size\x18\x02 \x01(\r\x12\x12\n\ndata_limit\x18\x03 \x01(\r\x12\x13\n\x0b\x63lient_rate\x18\x04 \x01(\x01\x12\x17\n\x0f\x63lient_momentum\x18\x05 \x01(\x01\x12\x11\n\tclip_norm\x18\x06 \x01(\x01\x12\x0f\n\x07\x66vn_std\x18\x07 \x01(\x01\x12.\n\x0cspec_augment\x18\x08 \x01(\x0b\x32\x18.fedvoice.v1.SpecAugment\x12\x0c\n\x04seed\x18\t \x01(\x04\x12\x17\n\x0fupdate_encoding\x18\n \x01(\t\x12\x17\n\x0fmax_update_norm\x18\x0b \x01(\x01\x12\x16\n\x0e\x63lip_per_layer\x18\x0c \x01(\x08\x12\x14\n\x0c\x66vn_relative\x18\r \x01(\x08\x12\x11\n\ttrainable\x18\x0e \x03(\t\x12\x0f\n\x07prox_mu\x18\x0f \x01(\x01\x12\x13\n\x0b\x63lient_rule\x18\x10 \x01(\t\x12\x1b\n\x13\x63lient_rule_options\x18\x11 \x01(\t\"q\n\x0bSpecAugment\x12\x12\n\ntime_masks\x18\x01 \x01(\r\x12\x18\n\x10time_mask_frames\x18\x02 \x01(\r\x12\x17\n\x0f\x66requency_masks\x18\x03 \x01(\r\x12\x1b\n\x13\x66requency_mask_bins\x18\x04 \x01(\r\"m\n\x0c\x46\x65tchRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x11\n\tclient_id\x18\x03 \x01(\t\x12\x15\n\rassignment_id\x18\x04 \x01(\t\x12\x13\n\x0b\x63hunk_bytes\x18\x05 \x01(\r\"\x15\n\x05\x43hunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\";\n\x13ReportStatusRequest\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12\x11\n\treport_id\x18\x02 \x01(\t\"=\n\x11ReportStatusReply\x12\x16\n\x0ereceived_bytes\x18\x01 \x01(\x04\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\"i\n\rReportRequest\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x19.fedvoice.v1.ReportHeaderH\x00\x12#\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x12.fedvoice.v1.ChunkH\x00\x42\x06\n\x04part\"\xbb\x01\n\x0cReportHeader\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12\x15\n\rassignment_id\x18\x02 \x01(\t\x12\x11\n\treport_id\x18\x03 \x01(\t\x12\r\n\x05round\x18\x04 \x01(\r\x12\"\n\x07payload\x18\x05 \x01(\x0b\x32\x11.fedvoice.v1.Blob\x12\x0e\n\x06offset\x18\x06 \x01(\x04\x12+\n\nstatistics\x18\x07 \x01(\x0b\x32\x17.fedvoice.v1.Statistics\"\xa2\x02\n\nStatistics\x12\x10\n\x08\x65xamples\x18\x01 \x01(\r\x12\r\n\x05steps\x18\x02 \x01(\r\x12\x0c\n\x04loss\x18\x03 \x01(\x01\x12\x12\n\ntrain_secs\x18\x04 \x01(\x01\x12\x19\n\x11peak_memory_bytes\x18\x05 \x01(\x04\x12\x1c\n\x14planned_memory_bytes\x18\x06 \x01(\x04\x12\x13\n\x0bword_errors\x18\x07 \x01(\r\x12\r\n\x05words\x18\x08 \x01(\r\x12\x12\n\nutterances\x18\t \x01(\r\x12\x18\n\x10skipped_examples\x18\n \x01(\r\x12\x18\n\x0b\x63har_errors\x18\x0b \x01(\rH\x00\x88\x01\x01\x12\x12\n\x05\x63hars\x18\x0c \x01(\rH\x01\x88\x01\x01\x42\x0e\n\x0c_char_errorsB\x08\n\x06_chars\"m\n\x0bReportReply\x12%\n\x07verdict\x18\x01 \x01(\x0e\x32\x14.fedvoice.v1.Verdict\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\x12\'\n\x05retry\x18\x03 \x01(\x0b\x32\x18.fedvoice.v1.RetryWindow*?\n\x04Work\x12\x14\n\x10WORK_UNSPECIFIED\x10\x00\x12\x0e\n\nWORK_TRAIN\x10\x01\x12\x11\n\rWORK_EVALUATE\x10\x02*:\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x18\n\x14REASON_LINE_TOO_SLOW\x10\x01*\xa1\x02\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x14\n\x10VERDICT_ACCEPTED\x10\x01\x12\x10\n\x0cVERDICT_LATE\x10\x02\x12\x1e\n\x1aVERDICT_UNKNOWN_ASSIGNMENT\x10\x03\x12\x18\n\x14VERDICT_WRONG_DIGEST\x10\x04\x12\x17\n\x13VERDICT_WRONG_SHAPE\x10\x05\x12\x16\n\x12VERDICT_NOT_FINITE\x10\x06\x12\x1a\n\x16VERDICT_NORM_TOO_LARGE\x10\x07\x12\x1e\n\x1aVERDICT_INVALID_STATISTICS\x10\x08\x12\x14\n\x10VERDICT_NO_SPACE\x10\t\x12\x18\n\x14VERDICT_WRONG_OFFSET\x10\n2\x9e\x02\n\x0b\x41ggregation\x12\x41\n\x07\x43heckIn\x12\x1b.fedvoice.v1.CheckInRequest\x1a\x19.fedvoice.v1.CheckInReply\x12\x38\n\x05\x46\x65tch\x12\x19.fedvoice.v1.FetchRequest\x1a\x12.fedvoice.v1.Chunk0\x01\x12P\n\x0cReportStatus\x12 .fedvoice.v1.ReportStatusRequest\x1a\x1e.fedvoice.v1.ReportStatusReply\x12@\n\x06Report\x12\x1a.fedvoice.v1.ReportRequest\x1a\x18.fedvoice.v1.ReportReply(\x01\x32\x85\x01\n\tEnrolment\x12;\n\x05\x45nrol\x12\x19.fedvoice.v1.EnrolRequest\x1a\x17.fedvoice.v1.EnrolReply\x12;\n\x05Renew\x12\x19.fedvoice.v1.RenewRequest\x1a\x17.fedvoice.v1.EnrolReplyB\x15\n\x11org.fedvoice.wireP\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*fedvoice/protocol/generated/fedvoice.proto\x12\x0b\x66\x65\x64voice.v1\":\n\x0c\x45nrolRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x1b\n\x13\x63\x65rtificate_request\x18\x02 \x01(\x0c\"+\n\x0cRenewRequest\x12\x1b\n\x13\x63\x65rtificate_request\x18\x01 \x01(\x0c\"4\n\nEnrolReply\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\x11\n\tauthority\x18\x02 \x01(\x0c\"\x99\x01\n\x0e\x43heckInRequest\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12/\n\x0c\x63\x61pabilities\x18\x02 \x01(\x0b\x32\x19.fedvoice.v1.Capabilities\x12+\n\nconditions\x18\x03 \x01(\x0b\x32\x17.fedvoice.v1.Conditions\x12\x16\n\x0e\x63\x61\x63hed_digests\x18\x04 \x03(\t\"\xac\x01\n\x0c\x43\x61pabilities\x12\x17\n\x0fruntime_version\x18\x01 \x01(\t\x12\x18\n\x10protocol_version\x18\x02 \x01(\r\x12\x16\n\x0etrain_examples\x18\x03 \x01(\r\x12\x15\n\rtest_examples\x18\x04 \x01(\r\x12\x11\n\toperators\x18\x05 \x03(\t\x12\x14\n\x0c\x63lient_rules\x18\x06 \x03(\t\x12\x11\n\tencodings\x18\x14 \x03(\t\"\xa9\x02\n\nConditions\x12\x10\n\x08\x63harging\x18\x01 \x01(\x08\x12\x0c\n\x04idle\x18\x02 \x01(\x08\x12\x11\n\tunmetered\x18\x03 \x01(\x08\x12\x1c\n\x0f\x62\x61ttery_percent\x18\x04 \x01(\rH\x00\x88\x01\x01\x12\x1f\n\x12\x66ree_storage_bytes\x18\x05 \x01(\x04H\x01\x88\x01\x01\x12\x1e\n\x11\x66ree_memory_bytes\x18\x06 \x01(\x04H\x02\x88\x01\x01\x12\x12\n\noverridden\x18\x07 \x01(\x08\x12\x18\n\x10up_bytes_per_sec\x18\x08 \x01(\r\x12\x1a\n\x12\x64own_bytes_per_sec\x18\t \x01(\rB\x12\n\x10_battery_percentB\x15\n\x13_free_storage_bytesB\x14\n\x12_free_memory_bytes\"s\n\x0c\x43heckInReply\x12-\n\nassignment\x18\x01 \x01(\x0b\x32\x17.fedvoice.v1.AssignmentH\x00\x12)\n\x05retry\x18\x02 \x01(\x0b\x32\x18.fedvoice.v1.RetryWindowH\x00\x42\t\n\x07outcome\"x\n\x0bRetryWindow\x12\x10\n\x08min_secs\x18\x01 \x01(\x01\x12\x10\n\x08max_secs\x18\x02 \x01(\x01\x12\x10\n\x08\x66inished\x18\x03 \x01(\x08\x12#\n\x06reason\x18\x04 \x01(\x0e\x32\x13.fedvoice.v1.Reason\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\"\xf5\x01\n\nAssignment\x12\x15\n\rassignment_id\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\r\x12\x1f\n\x04work\x18\x03 \x01(\x0e\x32\x11.fedvoice.v1.Work\x12\x12\n\nlease_secs\x18\x04 \x01(\x01\x12\x1f\n\x04plan\x18\x05 \x01(\x0b\x32\x11.fedvoice.v1.Plan\x12#\n\x08manifest\x18\x06 \x01(\x0b\x32\x11.fedvoice.v1.Blob\x12\"\n\x07program\x18\x07 \x01(\x0b\x32\x11.fedvoice.v1.Blob\x12\"\n\x07weights\x18\x08 \x01(\x0b\x32\x11.fedvoice.v1.Blob\"<\n\x04\x42lob\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04\x12\x10\n\x08\x65ncoding\x18\x03 \x01(\t\"\x8a\x03\n\x04Plan\x12\x14\n\x0clocal_epochs\x18\x01 \x01(\r\x12\x12\n\nbatch_size\x18\x02 \x01(\r\x12\x12\n\ndata_limit\x18\x03 \x01(\r\x12\x13\n\x0b\x63lient_rate\x18\x04 \x01(\x01\x12\x17\n\x0f\x63lient_momentum\x18\x05 \x01(\x01\x12\x11\n\tclip_norm\x18\x06 \x01(\x01\x12\x0f\n\x07\x66vn_std\x18\x07 \x01(\x01\x12.\n\x0cspec_augment\x18\x08 \x01(\x0b\x32\x18.fedvoice.v1.SpecAugment\x12\x0c\n\x04seed\x18\t \x01(\x04\x12\x17\n\x0fupdate_encoding\x18\n \x01(\t\x12\x17\n\x0fmax_update_norm\x18\x0b \x01(\x01\x12\x16\n\x0e\x63lip_per_layer\x18\x0c \x01(\x08\x12\x14\n\x0c\x66vn_relative\x18\r \x01(\x08\x12\x11\n\ttrainable\x18\x0e \x03(\t\x12\x0f\n\x07prox_mu\x18\x0f \x01(\x01\x12\x13\n\x0b\x63lient_rule\x18\x10 \x01(\t\x12\x1b\n\x13\x63lient_rule_options\x18\x11 \x01(\t\"q\n\x0bSpecAugment\x12\x12\n\ntime_masks\x18\x01 \x01(\r\x12\x18\n\x10time_mask_frames\x18\x02 \x01(\r\x12\x17\n\x0f\x66requency_masks\x18\x03 \x01(\r\x12\x1b\n\x13\x66requency_mask_bins\x18\x04 \x01(\r\"m\n\x0c\x46\x65tchRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x11\n\tclient_id\x18\x03 \x01(\t\x12\x15\n\rassignment_id\x18\x04 \x01(\t\x12\x13\n\x0b\x63hunk_bytes\x18\x05 \x01(\r\"\x15\n\x05\x43hunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\";\n\x13ReportStatusRequest\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12\x11\n\treport_id\x18\x02 \x01(\t\"=\n\x11ReportStatusReply\x12\x16\n\x0ereceived_bytes\x18\x01 \x01(\x04\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\"i\n\rReportRequest\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x19.fedvoice.v1.ReportHeaderH\x00\x12#\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x12.fedvoice.v1.ChunkH\x00\x42\x06\n\x04part\"\xbb\x01\n\x0cReportHeader\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12\x15\n\rassignment_id\x18\x02 \x01(\t\x12\x11\n\treport_id\x18\x03 \x01(\t\x12\r\n\x05round\x18\x04 \x01(\r\x12\"\n\x07payload\x18\x05 \x01(\x0b\x32\x11.fedvoice.v1.Blob\x12\x0e\n\x06offset\x18\x06 \x01(\x04\x12+\n\nstatistics\x18\x07 \x01(\x0b\x32\x17.fedvoice.v1.Statistics\"\xa2\x02\n\nStatistics\x12\x10\n\x08\x65xamples\x18\x01 \x01(\r\x12\r\n\x05steps\x18\x02 \x01(\r\x12\x0c\n\x04loss\x18\x03 \x01(\x01\x12\x12\n\ntrain_secs\x18\x04 \x01(\x01\x12\x19\n\x11peak_memory_bytes\x18\x05 \x01(\x04\x12\x1c\n\x14planned_memory_bytes\x18\x06 \x01(\x04\x12\x13\n\x0bword_errors\x18\x07 \x01(\r\x12\r\n\x05words\x18\x08 \x01(\r\x12\x12\n\nutterances\x18\t \x01(\r\x12\x18\n\x10skipped_examples\x18\n \x01(\r\x12\x18\n\x0b\x63har_errors\x18\x0b \x01(\rH\x00\x88\x01\x01\x12\x12\n\x05\x63hars\x18\x0c \x01(\rH\x01\x88\x01\x01\x42\x0e\n\x0c_char_errorsB\x08\n\x06_chars\"m\n\x0bReportReply\x12%\n\x07verdict\x18\x01 \x01(\x0e\x32\x14.fedvoice.v1.Verdict\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\x12\'\n\x05retry\x18\x03 \x01(\x0b\x32\x18.fedvoice.v1.RetryWindow*?\n\x04Work\x12\x14\n\x10WORK_UNSPECIFIED\x10\x00\x12\x0e\n\nWORK_TRAIN\x10\x01\x12\x11\n\rWORK_EVALUATE\x10\x02*:\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x18\n\x14REASON_LINE_TOO_SLOW\x10\x01*\xa1\x02\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x14\n\x10VERDICT_ACCEPTED\x10\x01\x12\x10\n\x0cVERDICT_LATE\x10\x02\x12\x1e\n\x1aVERDICT_UNKNOWN_ASSIGNMENT\x10\x03\x12\x18\n\x14VERDICT_WRONG_DIGEST\x10\x04\x12\x17\n\x13VERDICT_WRONG_SHAPE\x10\x05\x12\x16\n\x12VERDICT_NOT_FINITE\x10\x06\x12\x1a\n\x16VERDICT_NORM_TOO_LARGE\x10\x07\x12\x1e\n\x1aVERDICT_INVALID_STATISTICS\x10\x08\x12\x14\n\x10VERDICT_NO_SPACE\x10\t\x12\x18\n\x14VERDICT_WRONG_OFFSET\x10\n2\x9e\x02\n\x0b\x41ggregation\x12\x41\n\x07\x43heckIn\x12\x1b.fedvoice.v1.CheckInRequest\x1a\x19.fedvoice.v1.CheckInReply\x12\x38\n\x05\x46\x65tch\x12\x19.fedvoice.v1.FetchRequest\x1a\x12.fedvoice.v1.Chunk0\x01\x12P\n\x0cReportStatus\x12 .fedvoice.v1.ReportStatusRequest\x1a\x1e.fedvoice.v1.ReportStatusReply\x12@\n\x06Report\x12\x1a.fedvoice.v1.ReportRequest\x1a\x18.fedvoice.v1.ReportReply(\x01\x32\x85\x01\n\tEnrolment\x12;\n\x05\x45nrol\x12\x19.fedvoice.v1.EnrolRequest\x1a\x17.fedvoice.v1.EnrolReply\x12;\n\x05Renew\x12\x19.fedvoice.v1.RenewRequest\x1a\x17.fedvoice.v1.EnrolReplyB\x15\n\x11org.fedvoice.wireP\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,12 +32,12 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fedvoice.protocol.generated
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\021org.fedvoice.wireP\001'
-  _globals['_WORK']._serialized_start=2789
-  _globals['_WORK']._serialized_end=2852
-  _globals['_REASON']._serialized_start=2854
-  _globals['_REASON']._serialized_end=2912
-  _globals['_VERDICT']._serialized_start=2915
-  _globals['_VERDICT']._serialized_end=3204
+  _globals['_WORK']._serialized_start=2869
+  _globals['_WORK']._serialized_end=2932
+  _globals['_REASON']._serialized_start=2934
+  _globals['_REASON']._serialized_end=2992
+  _globals['_VERDICT']._serialized_start=2995
+  _globals['_VERDICT']._serialized_end=3284
   _globals['_ENROLREQUEST']._serialized_start=59
   _globals['_ENROLREQUEST']._serialized_end=117
   _globals['_RENEWREQUEST']._serialized_start=119
@@ -49,37 +49,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CAPABILITIES']._serialized_start=375
   _globals['_CAPABILITIES']._serialized_end=547
   _globals['_CONDITIONS']._serialized_start=550
-  _globals['_CONDITIONS']._serialized_end=767
-  _globals['_CHECKINREPLY']._serialized_start=769
-  _globals['_CHECKINREPLY']._serialized_end=884
-  _globals['_RETRYWINDOW']._serialized_start=886
-  _globals['_RETRYWINDOW']._serialized_end=1006
-  _globals['_ASSIGNMENT']._serialized_start=1009
-  _globals['_ASSIGNMENT']._serialized_end=1254
-  _globals['_BLOB']._serialized_start=1256
-  _globals['_BLOB']._serialized_end=1316
-  _globals['_PLAN']._serialized_start=1319
-  _globals['_PLAN']._serialized_end=1713
-  _globals['_SPECAUGMENT']._serialized_start=1715
-  _globals['_SPECAUGMENT']._serialized_end=1828
-  _globals['_FETCHREQUEST']._serialized_start=1830
-  _globals['_FETCHREQUEST']._serialized_end=1939
-  _globals['_CHUNK']._serialized_start=1941
-  _globals['_CHUNK']._serialized_end=1962
-  _globals['_REPORTSTATUSREQUEST']._serialized_start=1964
-  _globals['_REPORTSTATUSREQUEST']._serialized_end=2023
-  _globals['_REPORTSTATUSREPLY']._serialized_start=2025
-  _globals['_REPORTSTATUSREPLY']._serialized_end=2086
-  _globals['_REPORTREQUEST']._serialized_start=2088
-  _globals['_REPORTREQUEST']._serialized_end=2193
-  _globals['_REPORTHEADER']._serialized_start=2196
-  _globals['_REPORTHEADER']._serialized_end=2383
-  _globals['_STATISTICS']._serialized_start=2386
-  _globals['_STATISTICS']._serialized_end=2676
-  _globals['_REPORTREPLY']._serialized_start=2678
-  _globals['_REPORTREPLY']._serialized_end=2787
-  _globals['_AGGREGATION']._serialized_start=3207
-  _globals['_AGGREGATION']._serialized_end=3493
-  _globals['_ENROLMENT']._serialized_start=3496
-  _globals['_ENROLMENT']._serialized_end=3629
+  _globals['_CONDITIONS']._serialized_end=847
+  _globals['_CHECKINREPLY']._serialized_start=849
+  _globals['_CHECKINREPLY']._serialized_end=964
+  _globals['_RETRYWINDOW']._serialized_start=966
+  _globals['_RETRYWINDOW']._serialized_end=1086
+  _globals['_ASSIGNMENT']._serialized_start=1089
+  _globals['_ASSIGNMENT']._serialized_end=1334
+  _globals['_BLOB']._serialized_start=1336
+  _globals['_BLOB']._serialized_end=1396
+  _globals['_PLAN']._serialized_start=1399
+  _globals['_PLAN']._serialized_end=1793
+  _globals['_SPECAUGMENT']._serialized_start=1795
+  _globals['_SPECAUGMENT']._serialized_end=1908
+  _globals['_FETCHREQUEST']._serialized_start=1910
+  _globals['_FETCHREQUEST']._serialized_end=2019
+  _globals['_CHUNK']._serialized_start=2021
+  _globals['_CHUNK']._serialized_end=2042
+  _globals['_REPORTSTATUSREQUEST']._serialized_start=2044
+  _globals['_REPORTSTATUSREQUEST']._serialized_end=2103
+  _globals['_REPORTSTATUSREPLY']._serialized_start=2105
+  _globals['_REPORTSTATUSREPLY']._serialized_end=2166
+  _globals['_REPORTREQUEST']._serialized_start=2168
+  _globals['_REPORTREQUEST']._serialized_end=2273
+  _globals['_REPORTHEADER']._serialized_start=2276
+  _globals['_REPORTHEADER']._serialized_end=2463
+  _globals['_STATISTICS']._serialized_start=2466
+  _globals['_STATISTICS']._serialized_end=2756
+  _globals['_REPORTREPLY']._serialized_start=2758
+  _globals['_REPORTREPLY']._serialized_end=2867
+  _globals['_AGGREGATION']._serialized_start=3287
+  _globals['_AGGREGATION']._serialized_end=3573
+  _globals['_ENROLMENT']._serialized_start=3576
+  _globals['_ENROLMENT']._serialized_end=3709
 # @@protoc_insertion_point(module_scope)

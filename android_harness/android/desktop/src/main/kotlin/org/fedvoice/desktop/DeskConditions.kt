@@ -60,14 +60,14 @@ internal fun conditionsOf(fields: JsonObject): Conditions {
     )
 }
 
-private fun availableMemoryBytes(): Long {
+private fun availableMemoryBytes(): Long? {
     val lines =
         try {
             File("/proc/meminfo").readLines()
         } catch (_: IOException) {
-            return 0
+            return null
         }
-    val line = lines.firstOrNull { it.startsWith("MemAvailable:") } ?: return 0
+    val line = lines.firstOrNull { it.startsWith("MemAvailable:") } ?: return null
     return line.split(Regex("\\s+"))[1].toLong() * KILOBYTE
 }
 

@@ -104,6 +104,8 @@ class WholePathTest {
 
         // Off the charger nothing happens, and the server is not even called.
         conditions(charging = false)
+        // As if the time that the server named had come.
+        assertTrue(File(app.noBackupFilesDir, "fedvoice/pacing.json").delete())
         val calls = voice.status.attempts
         runJob()
         assertEquals("not-ready", voice.status.lastHappened)
@@ -157,6 +159,7 @@ class WholePathTest {
         val networks = app.getSystemService(ConnectivityManager::class.java)
         val capabilities = ShadowNetworkCapabilities.newInstance()
         shadowOf(capabilities).addCapability(NetworkCapabilities.NET_CAPABILITY_INTERNET)
+        shadowOf(capabilities).addCapability(NetworkCapabilities.NET_CAPABILITY_VALIDATED)
         shadowOf(capabilities).addCapability(NetworkCapabilities.NET_CAPABILITY_NOT_METERED)
         shadowOf(networks).setNetworkCapabilities(networks.activeNetwork, capabilities)
     }

@@ -3,16 +3,12 @@ package org.fedvoice.sdk
 import android.annotation.SuppressLint
 import android.content.Context
 import android.util.Log
-import kotlinx.coroutines.CancellationException
+import kotlinx.coroutines.CoroutineExceptionHandler
+import kotlinx.coroutines.CoroutineScope
 import kotlinx.coroutines.Dispatchers
-import kotlinx.coroutines.Job
-import kotlinx.coroutines.async
+import kotlinx.coroutines.SupervisorJob
 import kotlinx.coroutines.cancel
-import kotlinx.coroutines.currentCoroutineContext
-import kotlinx.coroutines.ensureActive
-import kotlinx.coroutines.supervisorScope
-import kotlinx.coroutines.sync.Mutex
-import kotlinx.coroutines.sync.withLock
+import kotlinx.coroutines.launch
 import kotlinx.coroutines.withContext
 import org.fedvoice.core.ErrorCode
 import org.fedvoice.core.FedvoiceException
@@ -22,7 +18,6 @@ import org.fedvoice.core.session.Explanation
 import org.fedvoice.core.session.PacingFile
 import org.fedvoice.core.session.PhoneState
 import org.fedvoice.core.session.explanationOf
-import org.fedvoice.core.session.withdrawUnsent
 import org.fedvoice.core.store.Audio
 import org.fedvoice.core.store.ExampleStore
 import org.fedvoice.core.store.NewExample
@@ -37,8 +32,6 @@ import org.fedvoice.core.store.wavOf
 import org.fedvoice.core.training.Usage
 import org.fedvoice.core.training.usageOf
 import java.io.File
-import java.io.IOException
-import kotlin.random.Random
 
 internal const val TAG = "fedvoice"
 
@@ -57,21 +50,40 @@ internal const val TAG = "fedvoice"
  * the phone: what is sent is a model update and counts.
  */
 class FedVoice private constructor(private val context: Context) {
-    private val files = PhoneFiles(context)
-    private val settings = context.getSharedPreferences(PREFERENCES, Context.MODE_PRIVATE)
-    private val books = BooksFile(files.books)
-    private val oneAtATime = Mutex()
+    // Made when they are needed, which is never on the thread that calls `start`: they look at the
+    // disk.
+    private val files by lazy { PhoneFiles(context) }
+    private val settings by lazy {
+        context.getSharedPreferences(PREFERENCES, Context.MODE_PRIVATE)
+    }
+    private val books by lazy { BooksFile(files.books) }
+    internal val sessions by lazy { Sessions(context, this, files) }
 
-    @Volatile
-    private var running: Job? = null
+    /** For what nobody waits for; nothing that fails there ends the host app. */
+    internal val background =
+        CoroutineScope(
+            SupervisorJob() + Dispatchers.IO +
+                CoroutineExceptionHandler { _, error -> Log.e(TAG, "in the background", error) },
+        )
 
     /** How the library behaves; the last one given to [start]. */
     @Volatile
     var config: FedVoiceConfig = FedVoiceConfig()
         private set
 
+    private val installed: PhoneAccess by lazy {
+        OneProcess(InstalledPhone(context, files), files.lock)
+    }
+
+    @Volatile
+    private var substitute: PhoneAccess? = null
+
     /** What runs sessions and recognises; tests put another one here. */
-    internal var phone: PhoneAccess = OneProcess(InstalledPhone(context, files), files.lock)
+    internal var phone: PhoneAccess
+        get() = substitute ?: installed
+        set(value) {
+            substitute = value
+        }
 
     private val warnings = UsageWarnings { phone.task() }
 
@@ -150,7 +162,7 @@ class FedVoice private constructor(private val context: Context) {
                 usage = usage?.counts,
                 requirements = config.requirements,
                 conditions = PhoneConditions(context, context.filesDir).read(),
-                pacing = PacingFile(File(files.root, "pacing.json")).read(),
+                pacing = PacingFile(files.pacing).read(),
                 books = status,
                 nowSecs = wallSecs(),
             ),
@@ -180,28 +192,26 @@ class FedVoice private constructor(private val context: Context) {
     }
 
     /**
-     * Gets a certificate from the server that [invitation] names; needed once.
+     * Gets a certificate from the server that [invitation] names; needed once. Given again, the
+     * same invitation changes nothing.
      *
      * @throws FedvoiceException `bad-credentials` for a token that is used, expired or unknown,
      *   `server-unreachable`
      */
-    suspend fun enrol(invitation: String) {
-        oneAtATime.withLock { withContext(Dispatchers.IO) { phone.enrol(invitation) } }
-        if (consent) schedule(0.0)
-    }
+    suspend fun enrol(invitation: String) =
+        withContext(Dispatchers.IO) {
+            if (sessions.between { phone.enrol(invitation) }) sessions.soon()
+        }
 
     /**
      * The person agrees or does not any more. Without consent nothing is trained or sent, and what
      * was not sent yet is withdrawn; the examples stay until they are deleted or expired.
      */
-    suspend fun setConsent(given: Boolean) {
-        settings.edit().putBoolean(CONSENT, given).apply()
-        if (given) {
-            if (isEnrolled) schedule(0.0)
-        } else {
-            withdraw()
+    suspend fun setConsent(given: Boolean) =
+        withContext(Dispatchers.IO) {
+            settings.edit().putBoolean(CONSENT, given).apply()
+            if (given) sessions.resume() else sessions.withdraw()
         }
-    }
 
     /**
      * Deletes all that the library keeps: every utterance, the update that was not sent yet,
@@ -212,10 +222,10 @@ class FedVoice private constructor(private val context: Context) {
      * can take it out of there.
      */
     suspend fun deleteEverything() {
-        settings.edit().clear().commit()
-        withdraw()
-        oneAtATime.withLock {
-            withContext(Dispatchers.IO) {
+        withContext(Dispatchers.IO) {
+            settings.edit().clear().commit()
+            sessions.withdraw()
+            sessions.between {
                 store().deleteAll() // overwritten before the file goes
                 phone.forget()
                 files.root.deleteRecursively()
@@ -226,65 +236,43 @@ class FedVoice private constructor(private val context: Context) {
         TrainingService.forget(context, config.notificationId)
     }
 
-    /** A session that the person started and watches; the phone's own gates do not apply to it. */
+    /**
+     * A session that the person started and watches; the phone's own gates do not apply to it, nor
+     * do the day's limits. Where the system does not allow a service in the foreground now, it is
+     * an ordinary job, and `no-foreground` stands in [status] until that has run.
+     */
     fun trainNow() {
         require(consent) { "the person has not agreed to training" }
-        TrainingService.start(context)
+        try {
+            TrainingService.start(context)
+        } catch (error: IllegalStateException) {
+            // ForegroundServiceStartNotAllowedException since Android 12.
+            trainWithoutForeground(error)
+        }
+    }
+
+    /** A job does what the system does not allow in the foreground, and the status says so. */
+    internal fun trainWithoutForeground(reason: Exception) {
+        Log.w(TAG, "no session in the foreground, a job instead: ${reason.message}")
+        background.launch {
+            sessions.note("no-foreground")
+            trainNowInBackground()
+        }
+    }
+
+    /** The rest of a session that was stopped, when the phone's state allows. */
+    internal fun finishInBackground() {
+        background.launch { sessions.soon() }
     }
 
     /** The same without an app in the foreground, for `fedvoice deploy --now`. */
     internal fun trainNowInBackground() = Schedule.put(context, Schedule.now(context, config.jobId))
 
-    /**
-     * One session with the server; never fails: what went wrong is in the books.
-     *
-     * @return seconds to wait for the next one; null: none is wanted
-     */
-    internal suspend fun session(overridden: Boolean = false): Double? =
-        oneAtATime.withLock {
-            if (!consent) return@withLock null
-            val before = chargeMicroampHours(context)
-            try {
-                val outcome =
-                    supervisorScope {
-                        val work = async { phone.session(config, store(), overridden) { !consent } }
-                        running = work
-                        work.await()
-                    }
-                val spent = before - chargeMicroampHours(context)
-                books.update { it.plus(outcome, spent, wallSecs()) }
-                Log.i(TAG, "${outcome.happened.id} round ${outcome.round ?: "-"} ${outcome.detail}")
-                if (outcome.finished) null else outcome.nextContactSecs
-            } catch (error: CancellationException) {
-                // The system's stop ends the caller as well; a withdrawal ends the session alone.
-                currentCoroutineContext().ensureActive()
-                Log.i(TAG, "withdrawn: ${error.message}")
-                null
-            } catch (error: FedvoiceException) {
-                Log.w(TAG, error.message.orEmpty())
-                // Only a new invitation repairs this: asking again would drain the battery.
-                laterAfter(error.code.id).takeIf { error.code != ErrorCode.BAD_CREDENTIALS }
-            } catch (error: IOException) {
-                Log.e(TAG, "the session failed", error)
-                laterAfter("io")
-            } catch (error: RuntimeException) {
-                // No failure of a session may end the host app.
-                Log.e(TAG, "the session failed", error)
-                laterAfter("internal")
-            }
-        }
-
-    private fun laterAfter(code: String): Double {
-        val failures = books.update { it.plusFailure(code, wallSecs()) }.failures
-        return Schedule.backoffSecs(failures, Random.nextDouble())
-    }
+    /** One session with the server, as [Sessions.run]. */
+    internal suspend fun session(overridden: Boolean = false): Double? = sessions.run(overridden)
 
     /** Puts the next session [delaySecs] from now, if there is to be one. */
-    internal fun schedule(delaySecs: Double?) {
-        if (delaySecs == null || !consent) return
-        val job = Schedule.next(context, config.jobId, config.requirements, delaySecs)
-        Schedule.put(context, job)
-    }
+    internal fun schedule(delaySecs: Double?) = sessions.schedule(delaySecs)
 
     internal fun store(): ExampleStore {
         val limits =
@@ -294,13 +282,6 @@ class FedVoice private constructor(private val context: Context) {
                 timeToLiveSecs = config.exampleTimeToLiveDays * DAY_SECS,
             )
         return SqlExampleStore(AndroidDatabase(context, files.examples), limits)
-    }
-
-    /** No session any more, and no trace of the last one. */
-    private suspend fun withdraw() {
-        running?.cancel("the person took their consent back")
-        Schedule.cancel(context, config.jobId)
-        oneAtATime.withLock { withdrawUnsent(files.session) }
     }
 
     /** Every n-th example is for measuring: the model must not have trained on it. */
@@ -335,16 +316,20 @@ class FedVoice private constructor(private val context: Context) {
         private const val FULL_SCALE = 32768f
         private const val LONGEST_SECS = 60
         private const val DAY_SECS = 86400.0
+        private const val SETTLE_SECS = 30.0
 
         // The application's context, which lives as long as the process.
         @SuppressLint("StaticFieldLeak")
         private var instance: FedVoice? = null
 
-        /** The library with [config]; schedules sessions if the person has agreed. */
+        /**
+         * The library with [config]; if the person has agreed, sees that the next session is
+         * scheduled for when it was decided. Returns at once: the disk is looked at elsewhere.
+         */
         fun start(context: Context, config: FedVoiceConfig = FedVoiceConfig()): FedVoice {
             val voice = get(context)
             voice.config = config
-            if (voice.isEnrolled) voice.schedule(0.0)
+            voice.background.launch { voice.sessions.resume(SETTLE_SECS) }
             return voice
         }
 
@@ -358,6 +343,7 @@ class FedVoice private constructor(private val context: Context) {
         /** Tests begin each with a fresh one. */
         @Synchronized
         internal fun forget() {
+            instance?.background?.cancel()
             instance = null
         }
     }

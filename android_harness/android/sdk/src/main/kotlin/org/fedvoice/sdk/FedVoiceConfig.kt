@@ -1,5 +1,6 @@
 package org.fedvoice.sdk
 
+import org.fedvoice.core.session.DailyLimits
 import org.fedvoice.core.session.Requirements
 
 /**
@@ -8,6 +9,8 @@ import org.fedvoice.core.session.Requirements
  *
  * @property requirements what must hold before and during training; `unmetered` only for calls
  * @property graceSecs how long conditions may be lost before training stops
+ * @property dailyLimits what training may cost in a day; a phone that has reached one waits until
+ *   the next day, except for sessions that a person asks for
  * @property maxExamples of speech held on the phone; the oldest make room
  * @property maxExampleBytes of audio held on the phone
  * @property exampleTimeToLiveDays after which speech is deleted, trained on or not
@@ -21,6 +24,7 @@ data class FedVoiceConfig(
     val requirements: Requirements =
         Requirements(minBatteryPercent = 30, maxTemperatureCelsius = 40.0),
     val graceSecs: Double = 5.0,
+    val dailyLimits: DailyLimits = DailyLimits(),
     val maxExamples: Int = 2000,
     val maxExampleBytes: Long = 256L shl 20,
     val exampleTimeToLiveDays: Int = 90,

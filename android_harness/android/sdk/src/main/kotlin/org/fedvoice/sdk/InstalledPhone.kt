@@ -2,6 +2,7 @@ package org.fedvoice.sdk
 
 import android.content.Context
 import android.util.Log
+import io.grpc.Channel
 import kotlinx.coroutines.delay
 import org.fedvoice.core.ErrorCode
 import org.fedvoice.core.FedvoiceException
@@ -25,6 +26,7 @@ import org.fedvoice.core.session.Phone
 import org.fedvoice.core.session.Requirements
 import org.fedvoice.core.session.Retries
 import org.fedvoice.core.session.SessionSettings
+import org.fedvoice.core.session.Traffic
 import org.fedvoice.core.session.adoptTask
 import org.fedvoice.core.store.ExampleStore
 import org.fedvoice.core.training.Engine
@@ -32,6 +34,7 @@ import org.fedvoice.core.training.ProcMemory
 import org.fedvoice.engine.ExecuTorchEngine
 import org.fedvoice.transport.GrpcLink
 import org.fedvoice.transport.renewIfDue
+import org.fedvoice.transport.renewalDue
 import org.fedvoice.transport.secureChannel
 import java.io.Closeable
 import java.io.File
@@ -43,19 +46,25 @@ internal class InstalledPhone(private val context: Context, private val files: P
     Closeable {
     private val identity get() = FileIdentity(files.root, keys = androidKeys(files.identity))
     private val blobs by lazy { BlobCache(files.blobs) }
-    private val models = ModelFile(files.session)
+    private val models by lazy { ModelFile(files.session) }
     private var recogniser: Pair<String, Recogniser>? = null
 
     /** By the digest of its manifest. */
     @Volatile
     private var lastTask: Pair<String, TaskManifest>? = null
 
+    @Volatile
+    override var traffic = Traffic()
+        private set
+
     override val clientId: String get() = identity.clientId
 
     override val isEnrolled: Boolean get() = identity.credentials() != null
 
-    override suspend fun enrol(invitation: String) {
-        enrolIdentity(identity, Invitation.parse(invitation), retries())
+    override suspend fun enrol(invitation: String): Boolean {
+        val before = identity.credentials()?.certificate
+        val after = enrolIdentity(identity, Invitation.parse(invitation), retries()).certificate
+        return after != before
     }
 
     override fun forget() = identity.forget()
@@ -66,11 +75,12 @@ internal class InstalledPhone(private val context: Context, private val files: P
         overridden: Boolean,
         shouldStop: () -> Boolean,
     ): Outcome {
+        val traffic = Traffic().also { traffic = it }
         val server = (identity.credentials() ?: throw notEnrolled()).server
         val channel = secureChannel { identity.credentials() ?: throw notEnrolled() }
         val engines = EngineCache(ProcMemory) { engine(it, config.threads) }
         try {
-            renewIfDue(identity, channel, System.currentTimeMillis() / 1e3, retries())
+            renew(channel, traffic)
             val phone =
                 Phone(
                     identity.clientId,
@@ -86,11 +96,19 @@ internal class InstalledPhone(private val context: Context, private val files: P
                     log = { Log.i(TAG, it) },
                     said = BooksFile(files.books).read().usage,
                 )
-            return phone.runOnce(shouldStop)
+            return phone.runOnce(traffic, shouldStop)
         } finally {
             engines.close()
             channel.end()
         }
+    }
+
+    private suspend fun renew(channel: Channel, traffic: Traffic) {
+        val credentials = identity.credentials() ?: throw notEnrolled()
+        val now = DeviceClock.wallSecs()
+        // Tried once if it is due.
+        if (renewalDue(credentials.certificate, now)) traffic.called()
+        renewIfDue(identity, channel, now, retries())
     }
 
     @Synchronized
@@ -160,6 +178,7 @@ internal class InstalledPhone(private val context: Context, private val files: P
         return SessionSettings(
             requirements = if (overridden) least else config.requirements,
             graceSecs = config.graceSecs,
+            recheckSecs = RECHECK_SECS,
             runtimeVersion = RUNTIME_VERSION,
         )
     }
@@ -191,6 +210,8 @@ internal class InstalledPhone(private val context: Context, private val files: P
         )
 
     private companion object {
+        /** The job waits for what Android can; this is for heat and the battery's charge. */
+        const val RECHECK_SECS = 600.0
         const val RUNTIME_VERSION = "executorch-android 1.3"
         const val HELD = "held_blobs"
     }

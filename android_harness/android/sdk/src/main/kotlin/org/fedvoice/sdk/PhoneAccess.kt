@@ -2,6 +2,7 @@ package org.fedvoice.sdk
 
 import org.fedvoice.core.model.TaskManifest
 import org.fedvoice.core.session.Outcome
+import org.fedvoice.core.session.Traffic
 import org.fedvoice.core.store.ExampleStore
 import java.io.File
 
@@ -12,8 +13,15 @@ internal interface PhoneAccess {
 
     val isEnrolled: Boolean
 
-    /** @throws org.fedvoice.core.FedvoiceException `bad-credentials`, `server-unreachable` */
-    suspend fun enrol(invitation: String)
+    /** Bytes and calls of the present session or the last one, failed or not: each has its own. */
+    val traffic: Traffic
+
+    /**
+     * Whether the phone has a new certificate; an invitation that was used before brings none.
+     *
+     * @throws org.fedvoice.core.FedvoiceException `bad-credentials`, `server-unreachable`
+     */
+    suspend fun enrol(invitation: String): Boolean
 
     /** Forgets key and certificates; the phone is not enrolled any more. */
     fun forget()

@@ -23,24 +23,32 @@ class PhoneConditions(private val context: Context, private val storageDir: File
     override fun read(): Conditions {
         val battery = context.getSystemService(BatteryManager::class.java)
         val power = context.getSystemService(PowerManager::class.java)
+        val sticky = context.registerReceiver(null, IntentFilter(Intent.ACTION_BATTERY_CHANGED))
+        // A device without a battery is as good as on its charger.
+        val hasBattery = sticky?.getBooleanExtra(BatteryManager.EXTRA_PRESENT, true) ?: true
+        val network = network()
         return Conditions(
-            charging = battery.isCharging,
+            charging = battery.isCharging || !hasBattery,
             idle = !power.isInteractive,
-            unmetered = isUnmetered(),
-            batteryPercent = battery.getIntProperty(BatteryManager.BATTERY_PROPERTY_CAPACITY),
+            unmetered = network.has(NetworkCapabilities.NET_CAPABILITY_NOT_METERED),
+            online =
+                network.has(NetworkCapabilities.NET_CAPABILITY_INTERNET) &&
+                    network.has(NetworkCapabilities.NET_CAPABILITY_VALIDATED),
+            batteryPercent = percent(battery).takeIf { hasBattery },
             freeStorageBytes = storageDir.usableSpace,
             freeMemoryBytes = freeMemoryBytes(),
-            temperatureCelsius = batteryTemperature(),
+            temperatureCelsius = celsius(sticky),
             throttling = isThrottling(power),
         )
     }
 
-    private fun isUnmetered(): Boolean {
+    /** What the network that the app uses is capable of, a VPN or not; null: there is none. */
+    private fun network(): NetworkCapabilities? {
         val networks = context.getSystemService(ConnectivityManager::class.java)
-        val active = networks.getNetworkCapabilities(networks.activeNetwork) ?: return false
-        return active.hasCapability(NetworkCapabilities.NET_CAPABILITY_INTERNET) &&
-            active.hasCapability(NetworkCapabilities.NET_CAPABILITY_NOT_METERED)
+        return networks.getNetworkCapabilities(networks.activeNetwork)
     }
+
+    private fun NetworkCapabilities?.has(capability: Int) = this?.hasCapability(capability) == true
 
     private fun freeMemoryBytes(): Long {
         val memory = ActivityManager.MemoryInfo()
@@ -48,12 +56,16 @@ class PhoneConditions(private val context: Context, private val storageDir: File
         return maxOf(0, memory.availMem - memory.threshold)
     }
 
+    /** Of the whole charge, or null if the phone does not say: it gives Int.MIN_VALUE then. */
+    private fun percent(battery: BatteryManager): Int? =
+        battery.getIntProperty(BatteryManager.BATTERY_PROPERTY_CAPACITY).takeIf { it in 0..100 }
+
     /** Degrees, or null if the phone does not say. */
-    private fun batteryTemperature(): Double? {
-        val sticky = context.registerReceiver(null, IntentFilter(Intent.ACTION_BATTERY_CHANGED))
-        val tenths = sticky?.getIntExtra(BatteryManager.EXTRA_TEMPERATURE, UNKNOWN) ?: UNKNOWN
-        return if (tenths == UNKNOWN) null else tenths / 10.0
-    }
+    private fun celsius(sticky: Intent?): Double? =
+        sticky
+            ?.getIntExtra(BatteryManager.EXTRA_TEMPERATURE, UNKNOWN)
+            ?.div(10.0)
+            ?.takeIf { it in COLDEST..HOTTEST }
 
     /** Whether the phone has slowed itself down for heat; known since Android 10. */
     private fun isThrottling(power: PowerManager): Boolean =
@@ -62,12 +74,17 @@ class PhoneConditions(private val context: Context, private val storageDir: File
 
     private companion object {
         const val UNKNOWN = Int.MIN_VALUE
+
+        /** Degrees of a battery that is not broken; a sensor that says others says nothing. */
+        const val COLDEST = -60.0
+        const val HOTTEST = 150.0
     }
 }
 
-/** The battery's charge, for the books: what a session took out of it. */
-internal fun chargeMicroampHours(context: Context): Long {
+/** The battery's charge, for the books; null if the phone does not say. */
+internal fun chargeMicroampHours(context: Context): Long? {
     val battery = context.getSystemService(BatteryManager::class.java)
     val charge = battery.getLongProperty(BatteryManager.BATTERY_PROPERTY_CHARGE_COUNTER)
-    return if (charge == Long.MIN_VALUE) 0 else charge
+    // Int.MIN_VALUE is what some make of the platform's Long.MIN_VALUE; no battery is at 0.
+    return charge.takeIf { it > 0 }
 }

@@ -18,6 +18,9 @@ internal class PhoneFiles(context: Context) {
 
     /** Programs and models, as fetched. */
     val blobs = File(root, "blobs")
+
+    /** When the next contact is, and whose wish that is. */
+    val pacing = File(root, "pacing.json")
     val examples = File(root, "examples.sqlite")
     val books = File(root, "books.json")
 

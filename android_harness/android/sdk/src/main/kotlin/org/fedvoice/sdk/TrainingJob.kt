@@ -20,9 +20,11 @@ class TrainingJob : JobService() {
         if (!voice.consent) return false
         session =
             scope.launch {
-                val next = voice.session()
+                val asked = Schedule.isAskedFor(parameters)
+                val next =
+                    if (asked) voice.session(overridden = true) else voice.sessions.runIfDue()
                 // First the end of this job, then the next: scheduling a job stops a running one
-                // of the same number.
+                // of the same number. What was decided is on disk already.
                 jobFinished(parameters, false)
                 voice.schedule(next)
             }

@@ -9,8 +9,10 @@ import android.content.Intent
 import android.content.pm.ServiceInfo
 import android.os.Build
 import android.os.IBinder
+import android.util.Log
 import kotlinx.coroutines.CoroutineScope
 import kotlinx.coroutines.Dispatchers
+import kotlinx.coroutines.Job
 import kotlinx.coroutines.SupervisorJob
 import kotlinx.coroutines.cancel
 import kotlinx.coroutines.launch
@@ -21,17 +23,41 @@ import kotlinx.coroutines.launch
  */
 class TrainingService : Service() {
     private val scope = CoroutineScope(SupervisorJob() + Dispatchers.Default)
+    private var session: Job? = null
 
     override fun onBind(intent: Intent?): IBinder? = null
 
     override fun onStartCommand(intent: Intent?, flags: Int, startId: Int): Int {
         val voice = FedVoice.get(this)
-        show(voice.config.notificationId, notification(this, voice.config.notification))
-        scope.launch {
-            if (voice.consent) voice.schedule(voice.session(overridden = true))
+        if (!show(voice)) {
             stopSelf(startId)
+            return START_NOT_STICKY
         }
+        session =
+            scope.launch {
+                if (voice.consent) voice.schedule(voice.session(overridden = true))
+                stopSelf(startId)
+            }
         return START_NOT_STICKY
+    }
+
+    override fun onTimeout(startId: Int) = timeIsUp()
+
+    /**
+     * Android 15's: six hours of a day are over. An app whose service has not stopped within
+     * seconds is ended. It overrides the platform's, which is younger than what this is compiled
+     * against.
+     */
+    @Suppress("unused", "UNUSED_PARAMETER")
+    fun onTimeout(startId: Int, foregroundServiceType: Int) = timeIsUp()
+
+    /** Stops at once; the session ends after the step it is in, with a checkpoint. */
+    private fun timeIsUp() {
+        Log.i(TAG, "the system gives the session no more time in the foreground")
+        session?.cancel()
+        stopForeground(STOP_FOREGROUND_REMOVE)
+        FedVoice.get(this).finishInBackground()
+        stopSelf()
     }
 
     override fun onDestroy() {
@@ -39,18 +65,32 @@ class TrainingService : Service() {
         super.onDestroy()
     }
 
-    private fun show(id: Int, notification: Notification) {
-        if (Build.VERSION.SDK_INT >= Build.VERSION_CODES.Q) {
-            val type = ServiceInfo.FOREGROUND_SERVICE_TYPE_DATA_SYNC
-            startForeground(id, notification, type)
-        } else {
-            startForeground(id, notification)
+    /** Whether the system lets the service into the foreground; if not, a job does the work. */
+    private fun show(voice: FedVoice): Boolean =
+        try {
+            val id = voice.config.notificationId
+            val notification = notification(this, voice.config.notification)
+            if (Build.VERSION.SDK_INT >= Build.VERSION_CODES.Q) {
+                val type = ServiceInfo.FOREGROUND_SERVICE_TYPE_DATA_SYNC
+                startForeground(id, notification, type)
+            } else {
+                startForeground(id, notification)
+            }
+            true
+        } catch (error: IllegalStateException) {
+            // ForegroundServiceStartNotAllowedException since Android 12: the app went to the
+            // background meanwhile, or the day's time is spent.
+            voice.trainWithoutForeground(error)
+            false
+        } catch (error: SecurityException) {
+            voice.trainWithoutForeground(error)
+            false
         }
-    }
 
     internal companion object {
         private const val CHANNEL = "org.fedvoice.training"
 
+        /** @throws IllegalStateException if the system does not allow it now */
         fun start(context: Context) {
             context.startForegroundService(Intent(context, TrainingService::class.java))
         }

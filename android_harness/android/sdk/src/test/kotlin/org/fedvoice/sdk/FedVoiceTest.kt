@@ -41,7 +41,7 @@ class FedVoiceTest : SdkTest() {
         agree()
         Schedule.cancel(app, voice.config.jobId)
 
-        FedVoice.start(app, FedVoiceConfig(jobId = 99))
+        start(FedVoiceConfig(jobId = 99))
 
         assertEquals(99, pending.single().id)
     }

@@ -1,8 +1,11 @@
 package org.fedvoice.sdk
 
+import android.os.BatteryManager
 import android.os.PowerManager
 import org.fedvoice.core.session.Conditions
 import org.junit.Assert.assertEquals
+import org.junit.Assert.assertFalse
+import org.junit.Assert.assertNull
 import org.junit.Assert.assertTrue
 import org.junit.Test
 import org.robolectric.Shadows.shadowOf
@@ -22,7 +25,7 @@ class PhoneConditionsTest : SdkTest() {
         assertEquals(emptyList<String>(), requirements.missing(now))
         assertEquals(80, now.batteryPercent)
         assertEquals(30.0, now.temperatureCelsius!!, 1e-9)
-        assertTrue(now.freeStorageBytes > 0)
+        assertTrue(now.freeStorageBytes!! > 0)
     }
 
     @Test
@@ -37,6 +40,58 @@ class PhoneConditionsTest : SdkTest() {
         assertEquals(listOf("battery at 12%"), requirements.missing(read()))
         conditions(celsius = 43)
         assertEquals(listOf("battery at 43.0 degrees"), requirements.missing(read()))
+    }
+
+    @Test
+    fun `what the device does not say is not looked at`() {
+        conditions(batteryPercent = Int.MIN_VALUE, celsius = null)
+
+        val now = read()
+
+        assertNull(now.batteryPercent)
+        assertNull(now.temperatureCelsius)
+        assertEquals(emptyList<String>(), requirements.missing(now))
+        assertFalse(now.toMessage().hasBatteryPercent())
+    }
+
+    @Test
+    fun `a battery that says nonsense says nothing`() {
+        for (percent in listOf(-1, 101, Int.MAX_VALUE)) {
+            conditions(batteryPercent = percent, celsius = 3000)
+
+            assertNull(read().batteryPercent)
+            assertNull(read().temperatureCelsius)
+        }
+        conditions(batteryPercent = 0)
+        assertEquals(0, read().batteryPercent)
+    }
+
+    @Test
+    fun `a device without a battery counts as charging`() {
+        conditions(charging = false, batteryPercent = 0, hasBattery = false)
+
+        assertEquals(emptyList<String>(), requirements.missing(read()))
+    }
+
+    @Test
+    fun `a charge that the device does not count leaves no trace in the books`() {
+        val battery = shadowOf(app.getSystemService(BatteryManager::class.java))
+        for (unknown in listOf(Long.MIN_VALUE, Int.MIN_VALUE.toLong(), 0)) {
+            battery.setLongProperty(BatteryManager.BATTERY_PROPERTY_CHARGE_COUNTER, unknown)
+            assertNull(chargeMicroampHours(app))
+        }
+        battery.setLongProperty(BatteryManager.BATTERY_PROPERTY_CHARGE_COUNTER, 2_000_000)
+
+        assertEquals(0, spentMicroampHours(2_000_000, null))
+        assertEquals(0, spentMicroampHours(null, 2_000_000))
+        assertEquals(500, spentMicroampHours(2_000_500, chargeMicroampHours(app)))
+    }
+
+    @Test
+    fun `a login page is not the internet`() {
+        conditions(loginPage = true)
+
+        assertEquals(listOf("not on the internet"), requirements.missing(read()))
     }
 
     @Test

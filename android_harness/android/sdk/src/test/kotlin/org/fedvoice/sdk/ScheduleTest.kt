@@ -3,6 +3,7 @@ package org.fedvoice.sdk
 import android.app.job.JobInfo
 import android.content.ComponentName
 import android.net.NetworkCapabilities
+import android.os.Build
 import android.os.Parcel
 import org.fedvoice.core.session.Requirements
 import org.junit.Assert.assertEquals
@@ -20,6 +21,32 @@ class ScheduleTest : SdkTest() {
         assertTrue(job.isRequireBatteryNotLow && job.isRequireStorageNotLow)
         assertTrue(isUnmetered(job))
         assertEquals(90_000, job.minLatencyMillis)
+    }
+
+    @Test
+    fun `a phone behind a VPN trains, one behind a login page does not`() {
+        for (unmetered in listOf(true, false)) {
+            val job = Schedule.next(app, 7, Requirements(unmetered = unmetered), delaySecs = 0.0)
+            for (wanted in listOf(job, Schedule.now(app, 7))) {
+                assertTrue(accepts(wanted, network()))
+                assertTrue(accepts(wanted, network { it.becomesVpn() }))
+                assertFalse(accepts(wanted, network { it.removeCapability(NET_VALIDATED) }))
+                assertFalse(accepts(wanted, network { it.removeCapability(NET_INTERNET) }))
+            }
+            val metered = network { it.removeCapability(NET_NOT_METERED) }
+            assertEquals(!unmetered, accepts(job, metered))
+            assertTrue(accepts(Schedule.now(app, 7), metered))
+        }
+    }
+
+    @Test
+    fun `a job that waits for the same need not be replaced, nor one that a person asked for`() {
+        val night = Requirements()
+        val job = Schedule.next(app, 7, night, delaySecs = 90.0)
+
+        assertTrue(Schedule.suits(job, night.copy(minBatteryPercent = 50)))
+        assertFalse(Schedule.suits(job, night.copy(idle = false)))
+        assertTrue(Schedule.suits(Schedule.now(app, 7), night))
     }
 
     @Test
@@ -53,7 +80,9 @@ class ScheduleTest : SdkTest() {
 
         assertFalse(job.isRequireCharging || job.isRequireDeviceIdle || job.isPersisted)
         assertFalse(isUnmetered(job))
-        assertEquals(0, job.maxExecutionDelayMillis)
+        // With a deadline the system starts it without a network; Android 15 refuses the two.
+        assertFalse(job.hasLateConstraint())
+        assertFalse(job.hasEarlyConstraint())
     }
 
     @Test
@@ -71,6 +100,32 @@ class ScheduleTest : SdkTest() {
         return waits.takeWhile { wait -> (elapsed + wait).also { elapsed = it } < 86400 }.size
     }
 
+    /** Whether a job's session may begin on [network]; the platform decides. */
+    private fun accepts(job: JobInfo, network: NetworkCapabilities) =
+        job.requiredNetwork!!.networkCapabilities.satisfiedByNetworkCapabilities(network)
+
+    /** Wi-Fi at home, but for [change]. */
+    private fun network(change: (NetworkCapabilities) -> Unit = {}): NetworkCapabilities =
+        NetworkCapabilities().apply {
+            addTransportType(NetworkCapabilities.TRANSPORT_WIFI)
+            listOf(NET_INTERNET, NET_VALIDATED, NET_NOT_METERED).forEach(::addCapability)
+            // What Android 12 and newer give every network that no carrier manages.
+            if (Build.VERSION.SDK_INT >= Build.VERSION_CODES.S) addCapability(NET_NOT_VCN_MANAGED)
+            change(this)
+        }
+
+    private fun NetworkCapabilities.becomesVpn() {
+        addTransportType(NetworkCapabilities.TRANSPORT_VPN)
+        removeCapability(NetworkCapabilities.NET_CAPABILITY_NOT_VPN)
+    }
+
     private fun isUnmetered(job: JobInfo) =
         job.requiredNetwork!!.hasCapability(NetworkCapabilities.NET_CAPABILITY_NOT_METERED)
+
+    private companion object {
+        const val NET_NOT_VCN_MANAGED = NetworkCapabilities.NET_CAPABILITY_NOT_VCN_MANAGED
+        const val NET_INTERNET = NetworkCapabilities.NET_CAPABILITY_INTERNET
+        const val NET_VALIDATED = NetworkCapabilities.NET_CAPABILITY_VALIDATED
+        const val NET_NOT_METERED = NetworkCapabilities.NET_CAPABILITY_NOT_METERED
+    }
 }

@@ -7,10 +7,16 @@ import android.net.NetworkCapabilities
 import android.os.BatteryManager
 import android.os.Looper
 import android.os.PowerManager
+import kotlinx.coroutines.job
+import kotlinx.coroutines.joinAll
 import kotlinx.coroutines.runBlocking
+import org.fedvoice.core.ErrorCode
+import org.fedvoice.core.FedvoiceException
 import org.fedvoice.core.model.TaskManifest
+import org.fedvoice.core.session.Clock
 import org.fedvoice.core.session.Happened
 import org.fedvoice.core.session.Outcome
+import org.fedvoice.core.session.Traffic
 import org.fedvoice.core.store.ExampleStore
 import org.fedvoice.wire.Statistics
 import org.junit.After
@@ -49,27 +55,49 @@ abstract class SdkTest {
         charging: Boolean = true,
         inUse: Boolean = false,
         metered: Boolean = false,
+        loginPage: Boolean = false,
         batteryPercent: Int = 80,
-        celsius: Int = 30,
+        celsius: Int? = 30,
+        hasBattery: Boolean = true,
     ) {
         val battery = shadowOf(app.getSystemService(BatteryManager::class.java))
         battery.setIsCharging(charging)
         battery.setIntProperty(BatteryManager.BATTERY_PROPERTY_CAPACITY, batteryPercent)
         app.sendStickyBroadcast(
             Intent(Intent.ACTION_BATTERY_CHANGED)
-                .putExtra(BatteryManager.EXTRA_TEMPERATURE, celsius * 10),
+                .putExtra(BatteryManager.EXTRA_PRESENT, hasBattery)
+                .putExtra(BatteryManager.EXTRA_TEMPERATURE, celsius?.times(10) ?: Int.MIN_VALUE),
         )
         shadowOf(app.getSystemService(PowerManager::class.java)).turnScreenOn(inUse)
         val networks = app.getSystemService(ConnectivityManager::class.java)
         val capabilities = ShadowNetworkCapabilities.newInstance()
         val shadow = shadowOf(capabilities)
         shadow.addCapability(NetworkCapabilities.NET_CAPABILITY_INTERNET)
+        if (!loginPage) shadow.addCapability(NetworkCapabilities.NET_CAPABILITY_VALIDATED)
         if (metered) {
             shadow.removeCapability(NetworkCapabilities.NET_CAPABILITY_NOT_METERED)
         } else {
             shadow.addCapability(NetworkCapabilities.NET_CAPABILITY_NOT_METERED)
         }
         shadowOf(networks).setNetworkCapabilities(networks.activeNetwork, capabilities)
+    }
+
+    /** The app's process ends and starts again, as far as the library can tell. */
+    internal fun startAgain(config: FedVoiceConfig = voice.config, clock: Clock? = null) {
+        FedVoice.forget()
+        voice.phone = phone
+        clock?.let { voice.sessions.clock = it }
+        start(config)
+    }
+
+    /** Starts the library and waits for what it does in the background. */
+    internal fun start(config: FedVoiceConfig) {
+        FedVoice.start(app, config)
+        runBlocking {
+            voice.background.coroutineContext.job.children
+                .toList()
+                .joinAll()
+        }
     }
 
     /** Lets the main thread work until [condition] holds, five seconds at most. */
@@ -91,13 +119,16 @@ internal class FakePhone : PhoneAccess {
     var overrides = emptyList<Boolean>()
     var tasks = emptyList<File>()
     var given: TaskManifest? = null
+    override var traffic = Traffic()
 
     @Volatile
     var work: suspend (shouldStop: () -> Boolean) -> Outcome = { trained() }
 
-    override suspend fun enrol(invitation: String) {
+    override suspend fun enrol(invitation: String): Boolean {
+        val isNew = invitation !in invitations
         invitations += invitation
         isEnrolled = true
+        return isNew
     }
 
     override fun forget() {
@@ -111,6 +142,7 @@ internal class FakePhone : PhoneAccess {
         shouldStop: () -> Boolean,
     ): Outcome {
         overrides += overridden
+        traffic = Traffic()
         return work(shouldStop)
     }
 
@@ -124,6 +156,15 @@ internal class FakePhone : PhoneAccess {
     }
 
     companion object {
+        fun failure(code: ErrorCode) =
+            FedvoiceException(
+                code,
+                where = "test",
+                got = "this",
+                wanted = "that",
+                nextStep = "None.",
+            )
+
         fun trained(nextContactSecs: Double = 600.0, finished: Boolean = false) =
             Outcome(
                 Happened.TRAINED,
@@ -143,4 +184,11 @@ internal class FakePhone : PhoneAccess {
                 attempts = 4,
             )
     }
+}
+
+/** A clock that a test sets. */
+internal class HandClock(var wall: Double = 1.7e9) : Clock {
+    override fun wallSecs() = wall
+
+    override fun elapsedSecs() = wall
 }

@@ -8,7 +8,6 @@ import kotlinx.coroutines.awaitCancellation
 import kotlinx.coroutines.runBlocking
 import kotlinx.coroutines.withTimeout
 import org.fedvoice.core.ErrorCode
-import org.fedvoice.core.FedvoiceException
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertFalse
 import org.junit.Assert.assertTrue
@@ -16,6 +15,7 @@ import org.junit.Test
 import org.robolectric.Robolectric
 import org.robolectric.Shadows.shadowOf
 import org.robolectric.shadow.api.Shadow
+import org.robolectric.util.ReflectionHelpers
 
 class TrainingJobTest : SdkTest() {
     private val parameters: JobParameters = Shadow.newInstanceOf(JobParameters::class.java)
@@ -107,6 +107,48 @@ class TrainingJobTest : SdkTest() {
         assertFalse(shadowOf(job).isJobFinished)
     }
 
-    private fun failure(code: ErrorCode) =
-        FedvoiceException(code, where = "test", got = "this", wanted = "that", nextStep = "None.")
+    @Test
+    fun `what a stopped session cost is counted`() {
+        agree()
+        phone.work = {
+            phone.traffic.called()
+            awaitCancellation()
+        }
+        job.onStartJob(parameters)
+        waitFor { phone.traffic.attempts == 1 }
+
+        job.onStopJob(parameters)
+
+        waitFor { voice.status.today.wakeUps == 1 }
+        assertEquals(1, voice.status.today.attempts)
+    }
+
+    @Test
+    fun `a job that comes before its time calls no server and is put off`() {
+        agree()
+        phone.work = { FakePhone.trained(nextContactSecs = 86400.0) }
+        runBlocking { voice.session() }
+
+        job.onStartJob(parameters)
+        waitFor { shadowOf(job).isJobFinished && pending.single().minLatencyMillis > 0 }
+
+        assertEquals(1, phone.overrides.size)
+        assertEquals(86_400_000.0, pending.single().minLatencyMillis.toDouble(), 60_000.0)
+    }
+
+    @Test
+    fun `a job that a person asked for overrides the gates and the next contact`() {
+        agree()
+        phone.work = { FakePhone.trained(nextContactSecs = 86400.0) }
+        runBlocking { voice.session() }
+        voice.trainNowInBackground()
+        ReflectionHelpers.setField(parameters, "extras", pending.single().extras)
+
+        job.onStartJob(parameters)
+        waitFor { shadowOf(job).isJobFinished }
+
+        assertEquals(listOf(false, true), phone.overrides)
+    }
+
+    private fun failure(code: ErrorCode) = FakePhone.failure(code)
 }

@@ -19,7 +19,9 @@ import java.io.IOException
  * @property attempts calls to servers, repetitions included
  * @property chargeMicroampHours taken from the battery during sessions; 0 on the charger
  * @property lastHappened id of the last session's outcome
- * @property failures sessions in a row that ended with an error
+ * @property failures sessions in a row that ended with an error; one that called no server ends
+ *   no row
+ * @property today what the present day has cost so far
  * @property usage of the examples to train on, when the phone last trained; null before
  */
 @Serializable
@@ -45,6 +47,7 @@ data class Books(
     @SerialName("last_error") val lastError: String = "",
     @SerialName("updated_secs") val updatedSecs: Double = 0.0,
     val failures: Int = 0,
+    val today: DayCosts = DayCosts(),
     val usage: UsageCounts? = null,
 ) {
     /** With one more session. */
@@ -73,15 +76,18 @@ data class Books(
             lastHappened = outcome.happened.id,
             lastError = "",
             updatedSecs = wallSecs,
-            failures = 0,
+            failures = if (outcome.attempts > 0) 0 else failures,
             usage = outcome.usage ?: usage,
         )
     }
 
     /** With one more session that ended with an error. */
-    fun plusFailure(code: String, wallSecs: Double): Books =
+    fun plusFailure(code: String, wallSecs: Double, traffic: Traffic = Traffic()): Books =
         copy(
             sessions = sessions + 1,
+            bytesUp = bytesUp + traffic.bytesUp,
+            bytesDown = bytesDown + traffic.bytesDown,
+            attempts = attempts + traffic.attempts,
             lastError = code,
             updatedSecs = wallSecs,
             failures = failures + 1,

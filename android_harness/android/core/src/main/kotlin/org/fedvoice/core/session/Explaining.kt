@@ -61,13 +61,13 @@ private fun gates(wanted: Requirements, now: Conditions): List<ExplanationLine> 
         good: String,
         action: PersonsAction? = null,
     ): ExplanationLine {
-        val missing = alone.missing(now)
+        val missing = alone.missing(now, network = topic == Topic.NETWORK)
         return when {
-            alone == none -> {
-                ok(topic, "Not asked for.")
-            }
             missing.isNotEmpty() -> {
                 blocked(topic, "The phone is waiting: ${missing.joinToString()}.", action)
+            }
+            alone == none -> {
+                ok(topic, "Not asked for.")
             }
             value == null -> {
                 ExplanationLine(topic, Standing.UNKNOWN, "The phone does not say.")
@@ -89,16 +89,15 @@ private fun gates(wanted: Requirements, now: Conditions): List<ExplanationLine> 
         gate(Topic.NETWORK, network, now.unmetered, "On an unmetered network.", watched),
         gate(Topic.BATTERY, battery, percent, "Battery at $percent%; $least% is enough."),
         gate(Topic.HEAT, heat, degrees, "Battery at $degrees degrees."),
-        storage(now.freeStorageBytes / BYTES_PER_MEGABYTE),
+        storage(now.freeStorageBytes?.div(BYTES_PER_MEGABYTE)),
     )
 }
 
-private fun storage(freeMegabytes: Long) =
-    ExplanationLine(
-        Topic.STORAGE,
-        Standing.UNKNOWN,
-        "$freeMegabytes MB free; the system waits while it calls that low.",
-    )
+private fun storage(freeMegabytes: Long?): ExplanationLine {
+    val free = freeMegabytes?.let { "$it MB free" } ?: "The phone does not say what is free"
+    val text = "$free; the system waits while it calls that low."
+    return ExplanationLine(Topic.STORAGE, Standing.UNKNOWN, text)
+}
 
 private fun nextContact(state: PhoneState): ExplanationLine {
     val pacing =
@@ -109,7 +108,8 @@ private fun nextContact(state: PhoneState): ExplanationLine {
         return ok(Topic.NEXT_CONTACT, "Due now, when all else holds.").copy(wish = pacing.wish)
     }
     val wait = spanOf(delay)
-    val error = state.books.lastError.ifEmpty { "an error" }
+    val error = state.books.lastError
+    val last = if (error.isEmpty()) "stopped early" else "failed ($error)"
     val (text, action) =
         when (pacing.wish) {
             Wish.PERSON -> {
@@ -119,7 +119,7 @@ private fun nextContact(state: PhoneState): ExplanationLine {
                 "The server wants the next call in $wait." to null
             }
             Wish.BACKOFF -> {
-                "The last session failed ($error); the next try is in $wait." to
+                "The last session $last; the next try is in $wait." to
                     PersonsAction.TRAIN_NOW
             }
             Wish.FINISHED -> {

@@ -17,7 +17,7 @@ enum class Wish {
     @SerialName("server")
     SERVER,
 
-    /** The phone itself, after sessions that failed. */
+    /** The phone itself, after a session that failed, was stopped or could not begin. */
     @SerialName("backoff")
     BACKOFF,
 
@@ -79,7 +79,11 @@ class PacingFile(private val file: File) {
             null // damaged, or of a later version
         }
 
-    /** Durable when it returns. */
+    /**
+     * Durable when it returns.
+     *
+     * @throws IOException if the disk does not take it
+     */
     @Synchronized
     fun put(pacing: Pacing) {
         file.absoluteFile.parentFile?.mkdirs()

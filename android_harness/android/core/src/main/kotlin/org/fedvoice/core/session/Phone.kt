@@ -79,17 +79,21 @@ class Phone(
      * One session at most with the server. Cancelling the coroutine stops after the current step
      * and keeps the checkpoint, as [shouldStop] does, and breaks off a call that is under way.
      *
+     * @param traffic where this session's bytes and calls are counted, however it ends
      * @param shouldStop polled between steps; true ends the session with a checkpoint
      * @throws FedvoiceException `server-unreachable`, `server-rejected`, `bad-credentials`,
      *   `no-space`, and what a bad package or plan gives. What was finished is kept.
      */
-    suspend fun runOnce(shouldStop: () -> Boolean = { false }): Outcome {
-        val calls = ServerCalls(link, settings.calls, retries, line)
+    suspend fun runOnce(
+        traffic: Traffic = Traffic(),
+        shouldStop: () -> Boolean = { false },
+    ): Outcome {
+        val calls = ServerCalls(link, settings.calls, retries, line, traffic)
         val outcome = roomOnDisk(stateDir) { run(calls, shouldStop) }
         return outcome.copy(
-            bytesUp = calls.traffic.bytesUp,
-            bytesDown = calls.traffic.bytesDown,
-            attempts = calls.traffic.attempts,
+            bytesUp = traffic.bytesUp,
+            bytesDown = traffic.bytesDown,
+            attempts = traffic.attempts,
             usage = worker.usage,
         )
     }

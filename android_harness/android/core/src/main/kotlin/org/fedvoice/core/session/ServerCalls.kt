@@ -16,7 +16,11 @@ import java.io.File
 import java.io.FileOutputStream
 import kotlin.math.min
 
-/** Bytes of messages (with gRPC's frame headers) and calls of one session. */
+/**
+ * Bytes of messages (with gRPC's frame headers) and calls of one session, also of one that fails.
+ *
+ * @property attempts calls made, repetitions included
+ */
 class Traffic {
     @Volatile
     var bytesUp: Long = 0
@@ -26,8 +30,14 @@ class Traffic {
     var bytesDown: Long = 0
         private set
 
+    @Volatile
     var attempts: Int = 0
-        internal set
+        private set
+
+    /** One more call is made. */
+    fun called() {
+        attempts += 1
+    }
 
     fun sent(message: MessageLite) {
         bytesUp += message.serializedSize + FRAME_HEADER_BYTES
@@ -51,15 +61,15 @@ class Traffic {
  * the server's own, or the end of the lease.
  *
  * @param line what is known of the phone's line
+ * @property traffic where bytes and calls are counted
  */
 class ServerCalls(
     private val link: ServerLink,
     private val policy: CallPolicy,
     private val retries: Retries,
     private val line: Line = Line(),
+    val traffic: Traffic = Traffic(),
 ) {
-    val traffic: Traffic = Traffic()
-
     /**
      * Asks for work.
      *
@@ -196,7 +206,7 @@ class ServerCalls(
         attempt: suspend () -> T,
     ): T =
         retries.repeated(name, link.server, progress) {
-            traffic.attempts += 1
+            traffic.called()
             attempt()
         }
 }

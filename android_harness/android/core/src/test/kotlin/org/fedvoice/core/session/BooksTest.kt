@@ -22,4 +22,14 @@ class BooksTest {
         assertEquals(books, Books.parse(text))
         assertEquals(books.usage, books.plusFailure("io", 1.0).usage)
     }
+
+    @Test
+    fun `a failed session counts what it sent, and only an answer ends a row of failures`() {
+        val traffic = Traffic().apply { repeat(5) { called() } }
+        val failed = Books().plusFailure("server-unreachable", 1.0, traffic)
+        assertEquals(5, failed.attempts)
+        val notReady = Outcome(Happened.NOT_READY, 60.0)
+        assertEquals(1, failed.plus(notReady, 0, 2.0).failures)
+        assertEquals(0, failed.plus(notReady.copy(attempts = 1), 0, 2.0).failures)
+    }
 }

@@ -42,6 +42,9 @@ class ExplanationTest {
         assertEquals("The phone is waiting: not charging.", told.sentence)
         assertEquals(PersonsAction.TRAIN_NOW, told.obstacle?.action)
         assertNull(explained(conditions = hot).obstacle?.action)
+        val offline = explained(conditions = cool.copy(online = false))
+        assertEquals("The phone is waiting: not on the internet.", offline.sentence)
+        assertEquals(1, offline.lines.count { it.standing == Standing.BLOCKED })
     }
 
     @Test
@@ -71,10 +74,10 @@ class ExplanationTest {
         assertTrue("4 used, 3 left out" in some.text, some.text)
 
         val unknown =
-            explained(usage = null, conditions = Conditions()).lines.filter {
+            explained(usage = null, conditions = Conditions(batteryPercent = null)).lines.filter {
                 it.standing == Standing.UNKNOWN
             }
-        val topics = listOf(Topic.EXAMPLES, Topic.HEAT, Topic.STORAGE)
+        val topics = listOf(Topic.EXAMPLES, Topic.BATTERY, Topic.HEAT, Topic.STORAGE)
         assertEquals(topics, unknown.map { it.topic })
     }
 
@@ -95,6 +98,8 @@ class ExplanationTest {
             assertTrue(said.getValue(wish) in told.sentence, told.sentence)
             assertEquals(wish, told.obstacle?.wish)
         }
+        val paused = Pacing(now + 2100, Wish.BACKOFF, now)
+        assertTrue("stopped early" in explained(pacing = paused).sentence)
         val due = explained(pacing = Pacing(now - 1, Wish.SERVER, now - 10))
         assertNull(due.obstacle)
     }

@@ -20,6 +20,7 @@ import org.fedvoice.wire.Verdict
 import org.fedvoice.wire.Work
 import org.junit.jupiter.api.Assertions.assertArrayEquals
 import org.junit.jupiter.api.Assertions.assertEquals
+import org.junit.jupiter.api.Assertions.assertFalse
 import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.BeforeEach
 import org.junit.jupiter.api.Test
@@ -39,7 +40,7 @@ class PhoneTest {
     }
 
     private fun session(shouldStop: () -> Boolean = { false }): Outcome =
-        runBlocking { scene.phone.runOnce(shouldStop) }
+        runBlocking { scene.phone.runOnce(shouldStop = shouldStop) }
 
     private fun fails(): FedvoiceException = assertThrows { session() }
 
@@ -323,6 +324,75 @@ class PhoneTest {
         scene.restart()
         assertEquals(Happened.TRAINED, session().happened)
         assertEquals(2, link.fetches.count { it.digest == Codec.digestOf(PROGRAM) })
+    }
+
+    @Test
+    fun `heat and a low battery end training within one step, whatever the grace`() {
+        val harmful =
+            mapOf(
+                "battery at 43.0 degrees" to Conditions(temperatureCelsius = 43.0),
+                "too hot" to Conditions(throttling = true),
+                "battery at 12%" to Conditions(batteryPercent = 12),
+            )
+        for ((said, conditions) in harmful) {
+            scene = Scene(File(directory, said))
+            scene.requirements =
+                Requirements(minBatteryPercent = 30, maxTemperatureCelsius = 40.0)
+            scene.restart()
+            link.checkIns += assignment()
+            var before = 0
+            val outcome =
+                session {
+                    val steps = scene.engines.single().calls
+                    if (steps == 2) {
+                        scene.conditions = conditions
+                        before = steps
+                    }
+                    false
+                }
+
+            assertEquals(Happened.INTERRUPTED, outcome.happened)
+            assertEquals(said, outcome.detail)
+            assertEquals(2, before)
+            assertTrue(scene.engines.single().calls - before <= 1, said)
+        }
+    }
+
+    @Test
+    fun `what a failed session cost is known, too`() {
+        link.down = true
+        val traffic = Traffic()
+
+        assertThrows<FedvoiceException> { runBlocking { scene.phone.runOnce(traffic) } }
+
+        assertEquals(3, traffic.attempts)
+        assertTrue(traffic.bytesUp > 0)
+    }
+
+    @Test
+    fun `what the device does not say is no obstacle and is not sent`() {
+        scene.requirements = Requirements(minBatteryPercent = 30, maxTemperatureCelsius = 40.0)
+        scene.conditions = Conditions(batteryPercent = null)
+        scene.restart()
+
+        session()
+
+        val sent = link.checkedIn.single().conditions
+        assertFalse(sent.hasBatteryPercent() || sent.hasFreeStorageBytes())
+        assertFalse(sent.hasFreeMemoryBytes())
+        assertTrue(Conditions(batteryPercent = 0).toMessage().hasBatteryPercent())
+    }
+
+    @Test
+    fun `behind a login page no server is called, unless a person asks`() {
+        scene.conditions = Conditions(online = false)
+
+        assertEquals("not on the internet", session().detail)
+        assertTrue(link.checkedIn.isEmpty())
+
+        scene.conditions = Conditions(online = false, overridden = true)
+        session()
+        assertEquals(1, link.checkedIn.size)
     }
 
     @Test

@@ -213,6 +213,7 @@ internal class Scene(private val directory: File) {
     val slept = mutableListOf<Double>()
     val log = mutableListOf<String>()
     var conditions = Conditions()
+    var requirements = Requirements()
     var phone = restart()
 
     fun restart(said: UsageCounts? = null): Phone {
@@ -228,6 +229,7 @@ internal class Scene(private val directory: File) {
                 memory = ProcMemory,
                 settings =
                     SessionSettings(
+                        requirements,
                         calls = CallPolicy(maxAttempts = 3, backoffSecs = 0.01),
                         checkpointSecs = 0.0,
                         graceSecs = 10.0,
