@@ -24,6 +24,7 @@ import org.fedvoice.core.session.PhoneState
 import org.fedvoice.core.session.explanationOf
 import org.fedvoice.core.session.withdrawUnsent
 import org.fedvoice.core.store.Audio
+import org.fedvoice.core.store.AudioFacts
 import org.fedvoice.core.store.ExampleStore
 import org.fedvoice.core.store.NewExample
 import org.fedvoice.core.store.Source
@@ -33,6 +34,8 @@ import org.fedvoice.core.store.StoreLimits
 import org.fedvoice.core.store.StoredExample
 import org.fedvoice.core.store.USUAL_RATES
 import org.fedvoice.core.store.addManifest
+import org.fedvoice.core.store.isWav
+import org.fedvoice.core.store.readFacts
 import org.fedvoice.core.store.wavOf
 import org.fedvoice.core.training.Usage
 import org.fedvoice.core.training.usageOf
@@ -41,6 +44,9 @@ import java.io.IOException
 import kotlin.random.Random
 
 internal const val TAG = "fedvoice"
+
+/** Of one recording. */
+internal const val LONGEST_SECS = 60
 
 /**
  * Federated training of a speech recogniser inside a host app.
@@ -103,16 +109,42 @@ class FedVoice private constructor(private val context: Context) {
      */
     fun addExample(pcm: ShortArray, sampleRate: Int, transcript: String, source: Source): Long {
         if (sampleRate !in USUAL_RATES) throw noRate(sampleRate, "addExample")
-        val limit = sampleRate * LONGEST_SECS
-        if (pcm.size > limit) throw tooLong(pcm.size, limit)
+        checkLength(AudioFacts(sampleRate, pcm.size))
+        return keep(wavOf(pcm, sampleRate), AudioFacts(sampleRate, pcm.size), transcript, source)
+    }
+
+    /**
+     * The same of a sound file of a minute at most: wav, or what Android decodes (flac, mp3, m4a,
+     * opus). Its sound is copied; the file may go. Not on the main thread.
+     *
+     * @throws FedvoiceException as the other, and `missing-audio`
+     */
+    fun addExample(recording: File, transcript: String, source: Source): Long {
+        val isWav = !recording.isFile || isWav(recording)
+        val facts = { wav: Audio -> readFacts(wav, recording.name) }
+        // A long file is refused by its header, before it is in memory.
+        if (isWav) checkLength(facts(Audio.InFile(recording)))
+        val bytes =
+            if (isWav) recording.readBytes() else MediaDecoder.decode(recording, recording.name)
+        val known = facts(Audio.Held(bytes))
+        if (known.sampleRate !in USUAL_RATES) throw noRate(known.sampleRate, recording.name)
+        return keep(bytes, known, transcript, source)
+    }
+
+    private fun keep(wav: ByteArray, facts: AudioFacts, transcript: String, source: Source): Long {
         val store = store()
         val split = nextSplit(store)
-        val id =
-            store.add(NewExample(Audio.Held(wavOf(pcm, sampleRate)), transcript, source, split))
+        val id = store.add(NewExample(Audio.Held(wav), transcript, source, split))
+        val (rate, samples) = facts
         warnings.warnOf(
-            StoredExample(id, null, sampleRate, pcm.size, transcript, source, split, wallSecs()),
+            StoredExample(id, null, rate, samples, transcript, source, split, wallSecs()),
         )
         return id
+    }
+
+    private fun checkLength(facts: AudioFacts) {
+        val limit = facts.sampleRate.toLong() * LONGEST_SECS
+        if (facts.samples > limit) throw tooLong(facts.samples, limit)
     }
 
     /**
@@ -133,8 +165,9 @@ class FedVoice private constructor(private val context: Context) {
     }
 
     /**
-     * Why the phone does not train now, or that nothing is in its way: consent, enrolment, examples,
-     * each gate with its present value, the next contact and whose wish it is, the last session.
+     * Why the phone does not train now, or that nothing is in its way: consent, enrolment,
+     * examples, each gate with its present value, the next contact and whose wish it is, the last
+     * session.
      *
      * It reads the store and the phone's sensors: do not call it on the main thread.
      *
@@ -287,7 +320,7 @@ class FedVoice private constructor(private val context: Context) {
                 maxBytes = config.maxExampleBytes,
                 timeToLiveSecs = config.exampleTimeToLiveDays * DAY_SECS,
             )
-        return SqlExampleStore(AndroidDatabase(context, files.examples), limits)
+        return SqlExampleStore(AndroidDatabase(context, files.examples), limits, MediaDecoder)
     }
 
     /** No session any more, and no trace of the last one. */
@@ -314,7 +347,7 @@ class FedVoice private constructor(private val context: Context) {
             nextStep = "Give the rate that the recording has; usual ones are resampled here.",
         )
 
-    private fun tooLong(samples: Int, limit: Int) =
+    private fun tooLong(samples: Int, limit: Long) =
         FedvoiceException(
             ErrorCode.UNREADABLE_AUDIO,
             where = "addExample",
@@ -326,7 +359,6 @@ class FedVoice private constructor(private val context: Context) {
     companion object {
         private const val CONSENT = "consent"
         private const val FULL_SCALE = 32768f
-        private const val LONGEST_SECS = 60
         private const val DAY_SECS = 86400.0
 
         // The application's context, which lives as long as the process.
