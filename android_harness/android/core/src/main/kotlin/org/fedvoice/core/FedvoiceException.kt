@@ -25,6 +25,7 @@ enum class ErrorCode(val id: String) {
     STORE_FULL("store-full"),
     EXISTS("exists"),
     NOT_FOUND("not-found"),
+    MISSING_EXTRA("missing-extra"),
 }
 
 /**

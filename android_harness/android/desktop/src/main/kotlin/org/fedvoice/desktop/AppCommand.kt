@@ -71,7 +71,11 @@ private class HeadlessApp(
 ) {
     private val books = BooksFile(File(state, "books.json"))
     private val consent = File(state, "consent")
-    private val store = SqlExampleStore(JdbcDatabase(File(state, STORE_FILE)))
+    private val store =
+        SqlExampleStore(
+            JdbcDatabase(File(state, STORE_FILE)),
+            decoder = FfmpegDecoder(),
+        )
     private val blobs = BlobCache(File(state, "blobs"))
     private val oneAtATime = Mutex()
     private val scope = CoroutineScope(SupervisorJob() + Dispatchers.Default)

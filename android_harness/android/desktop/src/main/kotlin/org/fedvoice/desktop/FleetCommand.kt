@@ -116,7 +116,11 @@ private fun phonesOf(job: FleetJob, link: ServerLink, stopping: Stopping): List<
         Phone(
             own.clientId,
             state,
-            store = SqlExampleStore(JdbcDatabase(File(state, STORE_FILE))),
+            store =
+                SqlExampleStore(
+                    JdbcDatabase(File(state, STORE_FILE)),
+                    decoder = FfmpegDecoder(),
+                ),
             link = link,
             engines = engines,
             blobs = blobs,

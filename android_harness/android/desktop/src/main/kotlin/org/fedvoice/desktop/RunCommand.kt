@@ -88,7 +88,12 @@ private class Session(private val options: RunOptions) {
 
     suspend fun run(): Int {
         val database = JdbcDatabase(File(state, STORE_FILE))
-        val store = SqlExampleStore(database, clock = options.clock::wallSecs)
+        val store =
+            SqlExampleStore(
+                database,
+                decoder = FfmpegDecoder(),
+                clock = options.clock::wallSecs,
+            )
         options.data?.let { data ->
             Log.info("${addManifest(store, data, options.speaker)} examples added from $data")
         }

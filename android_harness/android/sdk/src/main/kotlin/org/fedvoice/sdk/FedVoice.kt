@@ -19,6 +19,7 @@ import org.fedvoice.core.session.PacingFile
 import org.fedvoice.core.session.PhoneState
 import org.fedvoice.core.session.explanationOf
 import org.fedvoice.core.store.Audio
+import org.fedvoice.core.store.AudioFacts
 import org.fedvoice.core.store.ExampleStore
 import org.fedvoice.core.store.NewExample
 import org.fedvoice.core.store.Source
@@ -28,12 +29,17 @@ import org.fedvoice.core.store.StoreLimits
 import org.fedvoice.core.store.StoredExample
 import org.fedvoice.core.store.USUAL_RATES
 import org.fedvoice.core.store.addManifest
+import org.fedvoice.core.store.isWav
+import org.fedvoice.core.store.readFacts
 import org.fedvoice.core.store.wavOf
 import org.fedvoice.core.training.Usage
 import org.fedvoice.core.training.usageOf
 import java.io.File
 
 internal const val TAG = "fedvoice"
+
+/** Of one recording. */
+internal const val LONGEST_SECS = 60
 
 /**
  * Federated training of a speech recogniser inside a host app.
@@ -115,16 +121,42 @@ class FedVoice private constructor(private val context: Context) {
      */
     fun addExample(pcm: ShortArray, sampleRate: Int, transcript: String, source: Source): Long {
         if (sampleRate !in USUAL_RATES) throw noRate(sampleRate, "addExample")
-        val limit = sampleRate * LONGEST_SECS
-        if (pcm.size > limit) throw tooLong(pcm.size, limit)
+        checkLength(AudioFacts(sampleRate, pcm.size))
+        return keep(wavOf(pcm, sampleRate), AudioFacts(sampleRate, pcm.size), transcript, source)
+    }
+
+    /**
+     * The same of a sound file of a minute at most: wav, or what Android decodes (flac, mp3, m4a,
+     * opus). Its sound is copied; the file may go. Not on the main thread.
+     *
+     * @throws FedvoiceException as the other, and `missing-audio`
+     */
+    fun addExample(recording: File, transcript: String, source: Source): Long {
+        val isWav = !recording.isFile || isWav(recording)
+        val facts = { wav: Audio -> readFacts(wav, recording.name) }
+        // A long file is refused by its header, before it is in memory.
+        if (isWav) checkLength(facts(Audio.InFile(recording)))
+        val bytes =
+            if (isWav) recording.readBytes() else MediaDecoder.decode(recording, recording.name)
+        val known = facts(Audio.Held(bytes))
+        if (known.sampleRate !in USUAL_RATES) throw noRate(known.sampleRate, recording.name)
+        return keep(bytes, known, transcript, source)
+    }
+
+    private fun keep(wav: ByteArray, facts: AudioFacts, transcript: String, source: Source): Long {
         val store = store()
         val split = nextSplit(store)
-        val id =
-            store.add(NewExample(Audio.Held(wavOf(pcm, sampleRate)), transcript, source, split))
+        val id = store.add(NewExample(Audio.Held(wav), transcript, source, split))
+        val (rate, samples) = facts
         warnings.warnOf(
-            StoredExample(id, null, sampleRate, pcm.size, transcript, source, split, wallSecs()),
+            StoredExample(id, null, rate, samples, transcript, source, split, wallSecs()),
         )
         return id
+    }
+
+    private fun checkLength(facts: AudioFacts) {
+        val limit = facts.sampleRate.toLong() * LONGEST_SECS
+        if (facts.samples > limit) throw tooLong(facts.samples, limit)
     }
 
     /**
@@ -145,8 +177,9 @@ class FedVoice private constructor(private val context: Context) {
     }
 
     /**
-     * Why the phone does not train now, or that nothing is in its way: consent, enrolment, examples,
-     * each gate with its present value, the next contact and whose wish it is, the last session.
+     * Why the phone does not train now, or that nothing is in its way: consent, enrolment,
+     * examples, each gate with its present value, the next contact and whose wish it is, the last
+     * session.
      *
      * It reads the store and the phone's sensors: do not call it on the main thread.
      *
@@ -281,7 +314,7 @@ class FedVoice private constructor(private val context: Context) {
                 maxBytes = config.maxExampleBytes,
                 timeToLiveSecs = config.exampleTimeToLiveDays * DAY_SECS,
             )
-        return SqlExampleStore(AndroidDatabase(context, files.examples), limits)
+        return SqlExampleStore(AndroidDatabase(context, files.examples), limits, MediaDecoder)
     }
 
     /** Every n-th example is for measuring: the model must not have trained on it. */
@@ -301,7 +334,7 @@ class FedVoice private constructor(private val context: Context) {
             nextStep = "Give the rate that the recording has; usual ones are resampled here.",
         )
 
-    private fun tooLong(samples: Int, limit: Int) =
+    private fun tooLong(samples: Int, limit: Long) =
         FedvoiceException(
             ErrorCode.UNREADABLE_AUDIO,
             where = "addExample",
@@ -314,7 +347,6 @@ class FedVoice private constructor(private val context: Context) {
         private const val PREFERENCES = "org.fedvoice"
         private const val CONSENT = "consent"
         private const val FULL_SCALE = 32768f
-        private const val LONGEST_SECS = 60
         private const val DAY_SECS = 86400.0
         private const val SETTLE_SECS = 30.0
 

@@ -25,6 +25,7 @@ import org.junit.Assert.assertThrows
 import org.junit.Assert.assertTrue
 import org.junit.Test
 import org.robolectric.shadows.ShadowLog
+import java.io.File
 
 /** Nothing is left out in silence: the app can ask, and the log says it once. */
 class UsageTest : SdkTest() {
@@ -63,6 +64,42 @@ class UsageTest : SdkTest() {
         val stored = Split.entries.flatMap(voice.store()::examples).single { it.id == id }
         val audio = voice.store().audio(stored) as Audio.Held
         assertArrayEquals(wavOf(pcm, 192_000), audio.wav)
+    }
+
+    @Test
+    fun `a sound file is kept with its own rate, and too long a one is not`() {
+        val wav = File.createTempFile("recorded", ".wav").apply { deleteOnExit() }
+        val pcm = ShortArray(4410) { (it % 1000).toShort() }
+        wav.writeBytes(wavOf(pcm, 44_100))
+        val id = voice.addExample(wav, "light", Source.OWN)
+        wav.writeBytes(wavOf(ShortArray(8000 * 60 + 1), 8000))
+        val long =
+            assertThrows(FedvoiceException::class.java) {
+                voice.addExample(wav, "light", Source.OWN)
+            }
+        wav.writeBytes(wavOf(pcm, 7999))
+        val slow =
+            assertThrows(FedvoiceException::class.java) {
+                voice.addExample(wav, "light", Source.OWN)
+            }
+        assertTrue(wav.delete())
+        val gone =
+            assertThrows(FedvoiceException::class.java) {
+                voice.addExample(wav, "light", Source.OWN)
+            }
+
+        assertEquals(
+            listOf(
+                ErrorCode.UNREADABLE_AUDIO,
+                ErrorCode.WRONG_SAMPLE_RATE,
+                ErrorCode.MISSING_AUDIO,
+            ),
+            listOf(long, slow, gone).map { it.code },
+        )
+        val stored = Split.entries.flatMap(voice.store()::examples).single()
+        assertEquals(id, stored.id)
+        assertEquals(44_100, stored.sampleRate)
+        assertArrayEquals(wavOf(pcm, 44_100), (voice.store().audio(stored) as Audio.Held).wav)
     }
 
     @Test

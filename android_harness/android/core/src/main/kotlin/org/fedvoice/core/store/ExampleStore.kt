@@ -36,7 +36,7 @@ data class StoreLimits(
     val whenFull: WhenFull = WhenFull.EVICT_OLDEST,
 )
 
-/** A recording: a wav file that is referred to, or such a file's bytes, which the store holds. */
+/** A recording: a sound file that is referred to, or a wav file's bytes, which the store holds. */
 sealed interface Audio {
     data class InFile(val file: File) : Audio
 

@@ -9,11 +9,13 @@ import java.io.File
  * The example store in SQLite, with the schema of `device_runtime/store.py`: each can open the
  * other's file.
  *
+ * @param decoder of files that are no wav files
  * @param clock Unix time in seconds
  */
 class SqlExampleStore(
     private val database: Database,
     private val limits: StoreLimits = StoreLimits(),
+    private val decoder: AudioDecoder = AudioDecoder.NONE,
     private val clock: () -> Double = { System.currentTimeMillis() / 1e3 },
 ) : ExampleStore {
     init {
@@ -48,7 +50,7 @@ class SqlExampleStore(
     override fun heldBytes(): Long = transaction { totals(it).second }
 
     override fun audio(example: StoredExample): Audio {
-        example.audioFile?.let { return Audio.InFile(it) }
+        example.audioFile?.let { return decoder.asWav(Audio.InFile(it), example.where) }
         val bytes =
             transaction { heldAudio(it, example.id) }
                 ?: throw FedvoiceException(
@@ -110,7 +112,7 @@ class SqlExampleStore(
                 nextStep = "Transcribe the recording or leave it out.",
             )
         }
-        val facts = readFacts(audio, where)
+        val facts = readFacts(decoder.asWav(audio, where), where)
         val heldBytes = held?.size?.toLong() ?: 0L
         val columns =
             arrayOf<Any?>(
