@@ -24,7 +24,7 @@ internal class DeskConditions(
     private val metered: Boolean,
     private val file: File?,
 ) : ConditionSource {
-    private var last = Conditions(unmetered = !metered)
+    private var last = conditionsOf(JsonObject(emptyMap())).copy(unmetered = !metered)
 
     override fun read(): Conditions {
         last = file?.let(::said) ?: last
@@ -48,14 +48,14 @@ internal class DeskConditions(
         }
 }
 
-/** Conditions by the names of a JSON object; what it does not name is well. */
+/** Conditions by the names of a JSON object; what it does not name is well, or not looked at. */
 internal fun conditionsOf(fields: JsonObject): Conditions {
     fun yes(name: String) = fields[name]?.jsonPrimitive?.booleanOrNull ?: true
     return Conditions(
         charging = yes("charging"),
         idle = yes("idle"),
         unmetered = yes("unmetered"),
-        batteryPercent = fields["battery_percent"]?.jsonPrimitive?.intOrNull ?: FULL,
+        batteryPercent = fields["battery_percent"]?.jsonPrimitive?.intOrNull,
         temperatureCelsius = fields["temperature_celsius"]?.jsonPrimitive?.doubleOrNull,
     )
 }
@@ -71,5 +71,4 @@ private fun availableMemoryBytes(): Long? {
     return line.split(Regex("\\s+"))[1].toLong() * KILOBYTE
 }
 
-private const val FULL = 100
 private const val KILOBYTE = 1024
