@@ -46,7 +46,9 @@ class MainActivity : Activity() {
         record.setOnClickListener { if (isRecording) isRecording = false else startRecording() }
         keep.setOnClickListener { keepExample() }
         consent.setOnClickListener {
-            act { voice.setConsent(consent.isChecked) }
+            // As it is now: what ends meanwhile sets the switch to what holds by then.
+            val given = consent.isChecked
+            act { voice.setConsent(given) }
         }
         findViewById<Button>(R.id.join).setOnClickListener {
             val invitation = findViewById<EditText>(R.id.invitation)

@@ -9,6 +9,8 @@ import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.SupervisorJob
 import kotlinx.coroutines.cancel
 import kotlinx.coroutines.launch
+import kotlinx.coroutines.sync.Mutex
+import kotlinx.coroutines.sync.withLock
 import kotlinx.coroutines.withContext
 import org.fedvoice.core.ErrorCode
 import org.fedvoice.core.FedvoiceException
@@ -64,6 +66,7 @@ class FedVoice private constructor(private val context: Context) {
     }
     private val books by lazy { BooksFile(files.books) }
     internal val sessions by lazy { Sessions(context, this, files) }
+    private val consenting = Mutex()
 
     /** For what nobody waits for; nothing that fails there ends the host app. */
     internal val background =
@@ -241,9 +244,12 @@ class FedVoice private constructor(private val context: Context) {
      * was not sent yet is withdrawn; the examples stay until they are deleted or expired.
      */
     suspend fun setConsent(given: Boolean) =
-        withContext(Dispatchers.IO) {
-            settings.edit().putBoolean(CONSENT, given).apply()
-            if (given) sessions.resume() else sessions.withdraw()
+        // In the order of the calls: the last one holds.
+        consenting.withLock {
+            withContext(Dispatchers.IO) {
+                settings.edit().putBoolean(CONSENT, given).apply()
+                if (given) sessions.resume() else sessions.withdraw()
+            }
         }
 
     /**
