@@ -91,6 +91,10 @@ def test_a_phone_does_not_run_its_battery_down_at_a_server_that_is_away(tmp_path
         assert 0 < line.counts.attempts <= MOST_TRIES
 
 
+LOOKS = 2
+"""Connections beside the calls, after the first one failed: why is it that nobody answers?"""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("server", ["dead", "refusing", "flapping"])
 def test_a_kotlin_phone_tries_a_few_times_and_then_leaves_the_line_alone(tmp_path, server):
@@ -112,7 +116,7 @@ def test_a_kotlin_phone_tries_a_few_times_and_then_leaves_the_line_alone(tmp_pat
                     break
             assert re.search(r"again in \d\d s", log), log
             tried = line.counts.attempts
-            assert 0 < tried <= CallPolicy().max_attempts
+            assert 0 < tried <= CallPolicy().max_attempts + LOOKS
             # gRPC by itself would knock again after a second.
             time.sleep(3)
             assert line.counts.attempts == tried

@@ -205,6 +205,9 @@ def test_a_round_open_to_all_is_capped_by_those_who_may_come(lab: Lab) -> None:
     assert server.coordinator.state.influence.weight_cap == 13
 
 
+BOOKS = {"alpha": 1.0, "weights_bytes": 0, "local_epochs": 1, "batch_size": 1}
+
+
 @pytest.mark.parametrize(
     "phases",
     ["", "c", "a", "caa", "ccccc", "cac", "cfa", "fcf", "caf", "ccacfcca"],
@@ -214,12 +217,13 @@ def test_law_4_the_norms_are_read_back_as_they_were_remembered(lab: Lab, phases:
     store = open_store(lab.directory)
     remembered = NormHistory()
     for number, phase in enumerate(phases, start=1):
-        store.open_round(StoredRound(number, "train", Phase.SELECTING, "", {}, {}))
+        store.open_round(StoredRound(number, "train", Phase.SELECTING, "", {}, BOOKS))
         norms = [float(number + i) for i in range(4 if phase == "f" else 5)]
         for i, norm in enumerate(norms):
             store.append_event(number, "train", {}, report=row_of(number, str(i), norm))
         ended = Phase.ABANDONED if phase == "a" else Phase.COMMITTED
-        store.close_round(number, "train", Closing(ended, "", 0.0, 1.0)).result(20)
+        closing = Closing(ended, "", 0.0, 1.0, books=BOOKS)
+        store.close_round(number, "train", closing).result(20)
         remembered = remembered.after(None if phase == "a" else norms)
     record = RoundRecord(store, None, TrafficBook())  # type: ignore[arg-type]
     assert record.read().norms == remembered
