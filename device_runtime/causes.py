@@ -37,7 +37,8 @@ def cause_of(where: str, server: str, trust: bytes | Identity | None) -> Fedvoic
     if proxy_for(server) or server.startswith("unix:"):
         return None
     if trust is None:
-        return None if _answer(server) is None or _speaks(server) else _wants_tls(where, server)
+        answer = _answer(server)
+        return None if answer is None or _is_settings(answer) else _wants_tls(where, server)
     return _look_with_tls(where, server, trust)
 
 
@@ -104,10 +105,6 @@ def _answer(server: str) -> bytes | None:
 
 def _is_settings(answer: bytes | None) -> bool:
     return answer is not None and len(answer) > 3 and answer[3] == _SETTINGS and answer[0] == 0
-
-
-def _speaks(server: str) -> bool:
-    return _is_settings(_answer(server))
 
 
 def _is_refusal(error: ssl.SSLError) -> bool:

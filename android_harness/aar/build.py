@@ -10,7 +10,6 @@ runtime is an artifact of its own: a host that has org.pytorch:executorch-androi
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import io
 import shutil
@@ -34,11 +33,11 @@ from fedvoice.android_harness.aar.notices import (
     notices_text,
 )
 from fedvoice.android_harness.aar.pom import Dependency, pom_text
+from fedvoice.android_harness.command import exit_status, parser_of
 from fedvoice.android_harness.emulation.build import FBJNI, build_natives
 from fedvoice.android_harness.emulation.downloads import maven
-from fedvoice.android_harness.emulation.jars import ANDROID, BUILD, NATIVES, check_checkout, jars
+from fedvoice.android_harness.emulation.jars import ANDROID, BUILD, NATIVES, jars
 from fedvoice.protocol.cost import human_bytes
-from fedvoice.protocol.errors import FedvoiceError
 
 REPOSITORY = BUILD / "repository"
 MODULES = ("wire", "core", "transport", "engine", "sdk")
@@ -240,21 +239,16 @@ def build_host_app() -> int:
 
 def main(arguments: list[str]) -> int:
     """Build; 1 with the reason if that fails."""
-    parser = argparse.ArgumentParser(
-        prog="python -m fedvoice.android_harness.aar.build",
-        description=(__doc__ or "").strip(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("aar.build", __doc__)
     parser.add_argument("--host-app", action="store_true", help="then build the host app from it")
     given = parser.parse_args(arguments)
-    try:
-        check_checkout()
+
+    def work() -> int:
         aar = build()
-    except FedvoiceError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"done: {aar}, {human_bytes(aar.stat().st_size)}")
-    return build_host_app() if given.host_app else 0
+        print(f"done: {aar}, {human_bytes(aar.stat().st_size)}")
+        return build_host_app() if given.host_app else 0
+
+    return exit_status(work)
 
 
 if __name__ == "__main__":

@@ -8,16 +8,15 @@ as a text with the licences.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fedvoice.android_harness.aar.libraries import Library, read_libraries, sha256_of
+from fedvoice.android_harness.command import exit_status, parser_of
 from fedvoice.android_harness.emulation.build import FBJNI, RUNTIME, ZSTD, build_natives
-from fedvoice.android_harness.emulation.jars import ANDROID, NATIVES, ROOT, check_checkout, jars
-from fedvoice.protocol.errors import FedvoiceError
+from fedvoice.android_harness.emulation.jars import ANDROID, NATIVES, ROOT, jars
 
 PAGE = ROOT / "docs" / "notices.md"
 LIBRARIES = ANDROID / "sdk" / "target" / "lib"
@@ -148,24 +147,19 @@ def shipped() -> list[Component]:
 
 def main(arguments: list[str]) -> int:
     """Print or write the page; 1 with the reason if that fails."""
-    parser = argparse.ArgumentParser(
-        prog="python -m fedvoice.android_harness.aar.notices",
-        description=(__doc__ or "").strip(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("aar.notices", __doc__)
     parser.add_argument("--write", action="store_true", help="write docs/notices.md")
     given = parser.parse_args(arguments)
-    try:
-        check_checkout()
+
+    def work() -> int:
         text = page_text(shipped())
-    except FedvoiceError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    if given.write:
-        PAGE.write_text(text, encoding="utf-8")
-    else:
-        print(text)
-    return 0
+        if given.write:
+            PAGE.write_text(text, encoding="utf-8")
+        else:
+            print(text)
+        return 0
+
+    return exit_status(work)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ those.
 
 from __future__ import annotations
 
-import argparse
 import difflib
 import os
 import re
@@ -20,10 +19,10 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from fedvoice.android_harness.command import exit_status, parser_of
 from fedvoice.android_harness.emulation.build import build_natives
 from fedvoice.android_harness.emulation.downloads import maven_artifact, run
-from fedvoice.android_harness.emulation.jars import ANDROID, BUILD, check_checkout, jars
-from fedvoice.protocol.errors import FedvoiceError
+from fedvoice.android_harness.emulation.jars import ANDROID, BUILD, jars
 
 PINNED = ANDROID / "sdk" / "api" / "sdk.api"
 _PROGRAM = Path(__file__).with_name("Surface.java")
@@ -86,29 +85,24 @@ def changes(before: str, now: str) -> list[str]:
 
 def main(arguments: list[str]) -> int:
     """Compare or write; 1 if the surface is another one, or cannot be read."""
-    parser = argparse.ArgumentParser(
-        prog="python -m fedvoice.android_harness.aar.surface",
-        description=(__doc__ or "").strip(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("aar.surface", __doc__)
     parser.add_argument("--write", action="store_true", help=f"write {PINNED.name}")
     given = parser.parse_args(arguments)
-    try:
-        check_checkout()
+
+    def work() -> int:
         now = surface()
-    except FedvoiceError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    if given.write:
-        PINNED.parent.mkdir(exist_ok=True)
-        PINNED.write_text(now, encoding="utf-8")
-        return 0
-    changed = changes(PINNED.read_text(encoding="utf-8") if PINNED.is_file() else "", now)
-    for line in changed:
-        print(line)
-    if changed:
-        print("if that is meant: python -m fedvoice.android_harness.aar.surface --write")
-    return 1 if changed else 0
+        if given.write:
+            PINNED.parent.mkdir(exist_ok=True)
+            PINNED.write_text(now, encoding="utf-8")
+            return 0
+        changed = changes(PINNED.read_text(encoding="utf-8") if PINNED.is_file() else "", now)
+        for line in changed:
+            print(line)
+        if changed:
+            print("if that is meant: python -m fedvoice.android_harness.aar.surface --write")
+        return 1 if changed else 0
+
+    return exit_status(work)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ JobScheduler and Doze, SELinux, thermals, the battery.
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import sys
 import zipfile
@@ -24,9 +23,10 @@ from fedvoice.android_harness.apk.checks import (
     misaligned_segments,
     unmet_imports,
 )
+from fedvoice.android_harness.command import exit_status, parser_of
 from fedvoice.android_harness.emulation.build import build_natives
 from fedvoice.android_harness.emulation.downloads import maven_artifact, run
-from fedvoice.android_harness.emulation.jars import ANDROID, BUILD, NATIVES, check_checkout, jars
+from fedvoice.android_harness.emulation.jars import ANDROID, BUILD, NATIVES, jars
 from fedvoice.protocol.cost import human_bytes
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 
@@ -205,20 +205,14 @@ def _say(step: str) -> None:
 
 def main(arguments: list[str]) -> int:
     """Build and check; 1 with the reason if that fails."""
-    parser = argparse.ArgumentParser(
-        prog="python -m fedvoice.android_harness.apk.build",
-        description=(__doc__ or "").strip(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.parse_args(arguments)
-    try:
-        check_checkout()
+    parser_of("apk.build", __doc__).parse_args(arguments)
+
+    def work() -> int:
         apk = build()
-    except FedvoiceError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"done: {apk}, {human_bytes(apk.stat().st_size)}; not run here: {NOT_RUN}")
-    return 0
+        print(f"done: {apk}, {human_bytes(apk.stat().st_size)}; not run here: {NOT_RUN}")
+        return 0
+
+    return exit_status(work)
 
 
 if __name__ == "__main__":

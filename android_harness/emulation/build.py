@@ -11,7 +11,6 @@ itself on the Kotlin build.
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import subprocess
 import sys
@@ -20,19 +19,18 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+from fedvoice.android_harness.command import exit_status, parser_of
 from fedvoice.android_harness.emulation import standins
 from fedvoice.android_harness.emulation.downloads import maven, maven_artifact, npm_package
 from fedvoice.android_harness.emulation.jars import (
     ANDROID,
     BUILD,
     NATIVES,
-    check_checkout,
     digest_of_files,
     jars,
     sources_digest,
     verify,
 )
-from fedvoice.protocol.errors import FedvoiceError
 
 PHONE = BUILD / "phone"
 
@@ -113,36 +111,31 @@ def _stamped(directory: Path, stamp: str) -> bool:
 
 def main(arguments: list[str]) -> int:
     """Build what is not up to date; 1 with the reason if it cannot."""
-    parser = argparse.ArgumentParser(
-        prog="python -m fedvoice.android_harness.emulation.build",
-        description=(__doc__ or "").strip(),
-    )
+    parser = parser_of("emulation.build", __doc__)
     parser.add_argument("--only", choices=["maven", "natives", "phone"])
     parser.add_argument("--verify", action="store_true")
     parser.add_argument("--maven", nargs="+", metavar="GOAL", default=[])
     given = parser.parse_args(arguments)
-    only = given.only
     steps: dict[str, Callable[[], object]] = {
         "maven": lambda: maven(BUILD / "maven"),
         "natives": build_natives,
         "phone": build_phone,
     }
-    try:
-        check_checkout()
+
+    def work() -> int:
         if given.maven:
             command = [maven(BUILD / "maven"), *given.maven]
             return subprocess.run(command, cwd=ANDROID, check=False).returncode
         for name, step in steps.items():
-            if only in (None, name):
+            if given.only in (None, name):
                 print(f"{name} ...", flush=True)
                 if name == "phone" and given.verify and (status := verify()):
                     return status
                 step()
-    except FedvoiceError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"done: {BUILD}")
-    return 0
+        print(f"done: {BUILD}")
+        return 0
+
+    return exit_status(work)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,24 +14,14 @@ from fedvoice.protocol.invitation import Invitation
 from fedvoice.server.security.authority import Authority
 from tests.android.jvm import needs_phone
 from tests.android.support import run_phone
-from tests.device_runtime.test_causes import WILDCARDS, Started, answering
+from tests.device_runtime.test_causes import WILDCARDS, Start, Started, answering, starting
 
 pytestmark = [pytest.mark.slow, needs_phone]
-
-Start = Callable[..., Started]
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    servers: list[Started] = []
-
-    def make(**settings: object) -> Started:
-        servers.append(Started(tmp_path / str(len(servers)), **settings))
-        return servers[-1]
-
-    yield make
-    for each in servers:
-        each.server.stop(grace_secs=0.2)
+    yield from starting(tmp_path)
 
 
 def told(*arguments: object) -> str:

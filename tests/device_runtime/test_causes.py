@@ -50,8 +50,8 @@ class Started:
         return Invitation(**{**fields, "token": token, **changes})
 
 
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
+def starting(tmp_path: Path) -> Iterator[Start]:
+    """What starts servers, and stops them in the end."""
     servers: list[Started] = []
 
     def make(**settings: object) -> Started:
@@ -61,6 +61,11 @@ def start(tmp_path: Path) -> Iterator[Start]:
     yield make
     for each in servers:
         each.server.stop(grace_secs=0.2)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    yield from starting(tmp_path)
 
 
 def told(call: Callable[[], object]) -> FedvoiceError:

@@ -232,7 +232,7 @@ class FedVoice private constructor(private val context: Context) {
      * same invitation changes nothing.
      *
      * @throws FedvoiceException `bad-credentials` for a token that is used, expired or unknown,
-     *   `server-unreachable`
+     *   `server-unreachable`, `not-writable` if the phone's keystore does not answer for now
      */
     suspend fun enrol(invitation: String) =
         withContext(Dispatchers.IO) {
@@ -261,15 +261,17 @@ class FedVoice private constructor(private val context: Context) {
      * can take it out of there.
      */
     suspend fun deleteEverything() {
-        withContext(Dispatchers.IO) {
-            settings.edit().clear().commit()
-            sessions.withdraw()
-            sessions.between {
-                store().deleteAll() // overwritten before the file goes
-                phone.forget()
-                files.root.deleteRecursively()
-                files.deployed?.deleteRecursively()
-                context.deleteSharedPreferences(PREFERENCES)
+        consenting.withLock {
+            withContext(Dispatchers.IO) {
+                settings.edit().clear().commit()
+                sessions.withdraw()
+                sessions.between {
+                    store().deleteAll() // overwritten before the file goes
+                    phone.forget()
+                    files.root.deleteRecursively()
+                    files.deployed?.deleteRecursively()
+                    context.deleteSharedPreferences(PREFERENCES)
+                }
             }
         }
         TrainingService.forget(context, config.notificationId)

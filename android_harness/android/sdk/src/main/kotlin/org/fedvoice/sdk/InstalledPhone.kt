@@ -59,7 +59,14 @@ internal class InstalledPhone(private val context: Context, private val files: P
 
     override val clientId: String get() = identity.clientId
 
-    override val isEnrolled: Boolean get() = identity.credentials() != null
+    override val isEnrolled: Boolean
+        get() =
+            try {
+                identity.credentials() != null
+            } catch (error: FedvoiceException) {
+                // It was, and is again when its keystore answers.
+                error.code == ErrorCode.NOT_WRITABLE || throw error
+            }
 
     override suspend fun enrol(invitation: String): Boolean {
         val before = identity.credentials()?.certificate

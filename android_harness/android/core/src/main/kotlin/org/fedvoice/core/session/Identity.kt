@@ -67,7 +67,7 @@ class FileIdentity(
 
     override val clientId: String by lazy { ownName(File(stateDir, "client_id"), givenId) }
 
-    override fun key(): KeyPair = readable { keys.read() ?: keys.make() }
+    override fun key(): KeyPair = readable { presentKey() ?: keys.make() }
 
     override fun credentials(): Credentials? {
         if (!certificateFile.isFile) return null
@@ -117,6 +117,15 @@ class FileIdentity(
         keys.delete()
         folder.deleteRecursively()
     }
+
+    /** A key that cannot be read for now is kept, if there is a certificate for it. */
+    private fun presentKey(): KeyPair? =
+        try {
+            keys.read()
+        } catch (error: FedvoiceException) {
+            if (certificateFile.isFile) throw error
+            null
+        }
 
     private inline fun <T> readable(read: () -> T): T =
         try {

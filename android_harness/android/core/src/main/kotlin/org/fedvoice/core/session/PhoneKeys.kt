@@ -1,5 +1,7 @@
 package org.fedvoice.core.session
 
+import org.fedvoice.core.ErrorCode
+import org.fedvoice.core.FedvoiceException
 import java.io.File
 import java.io.IOException
 import java.security.GeneralSecurityException
@@ -111,31 +113,43 @@ class FirstOfKeys(
     private val second: PhoneKeys,
     private val log: (String) -> Unit,
 ) : PhoneKeys {
-    override fun read(): KeyPair? = second.read() ?: orNull("cannot be read") { first.read() }
+    /**
+     * @throws FedvoiceException `not-writable` if the first place fails: it may hold the phone's key
+     *   and give it again later
+     */
+    override fun read(): KeyPair? = second.read() ?: tried({ throw unavailable(it) }) { first.read() }
 
     override fun make(): KeyPair {
         second.delete()
-        return orNull("cannot make a key") { first.make() } ?: second.make()
+        val made = tried({ log("the keystore makes no key: $it").let { null } }) { first.make() }
+        return made ?: second.make()
     }
 
     override fun delete() {
-        orNull("cannot be cleared") { first.delete() }
+        tried({ log("the keystore deletes no key: $it") }) { first.delete() }
         second.delete()
     }
 
-    private fun <T> orNull(what: String, work: () -> T): T? =
+    private fun <T> tried(failed: (Exception) -> T, work: () -> T): T =
         try {
             work()
         } catch (error: GeneralSecurityException) {
-            log("the keystore $what: $error")
-            null
+            failed(error)
         } catch (error: IOException) {
-            log("the keystore $what: $error")
-            null
+            failed(error)
         } catch (error: ProviderException) {
-            log("the keystore $what: $error")
-            null
+            failed(error)
         }
+
+    private fun unavailable(error: Exception) =
+        FedvoiceException(
+            ErrorCode.NOT_WRITABLE,
+            where = "the phone's keystore",
+            got = error.toString(),
+            wanted = "the phone's key",
+            nextStep = "The next session tries again; if it stays so, start the phone anew.",
+            cause = error,
+        )
 }
 
 internal fun makePrivate(folder: File) {

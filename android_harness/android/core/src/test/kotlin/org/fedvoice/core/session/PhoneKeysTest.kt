@@ -1,11 +1,14 @@
 package org.fedvoice.core.session
 
+import org.fedvoice.core.ErrorCode
+import org.fedvoice.core.FedvoiceException
 import org.junit.jupiter.api.Assertions.assertArrayEquals
 import org.junit.jupiter.api.Assertions.assertEquals
 import org.junit.jupiter.api.Assertions.assertFalse
 import org.junit.jupiter.api.Assertions.assertNull
 import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
+import org.junit.jupiter.api.assertThrows
 import org.junit.jupiter.api.io.TempDir
 import java.io.File
 import java.io.IOException
@@ -60,7 +63,7 @@ class PhoneKeysTest {
             val keys = FirstOfKeys(HeldKeys { throw failure }, files, said::add)
             keys.delete()
 
-            val made = keys.make()
+            val made = FileIdentity(folder, keys = keys).key()
 
             assertEquals(made.public, checkNotNull(keys.read()).public)
             assertTrue(said.any { failure.message.orEmpty() in it }, said.toString())
@@ -84,6 +87,26 @@ class PhoneKeysTest {
 
         assertNull(files.read())
         assertFalse(File(folder, "key.pem").exists())
+    }
+
+    @Test
+    fun `an enrolled phone whose keystore fails for now keeps its key`() {
+        var busy: Exception? = null
+        val keystore = HeldKeys { busy?.let { throw it } }
+        val identity = FileIdentity(folder, keys = FirstOfKeys(keystore, files, said::add))
+        val own = identity.key()
+        File(folder, "identity").mkdirs()
+        File(folder, "identity/certificate.pem").writeText("of that key")
+
+        for (failure in FAILURES) {
+            busy = failure
+            val told = assertThrows<FedvoiceException> { identity.key() }
+            assertEquals(ErrorCode.NOT_WRITABLE, told.code)
+            assertThrows<FedvoiceException> { identity.credentials() }
+        }
+        busy = null
+
+        assertEquals(own, identity.key())
     }
 
     @Test
@@ -117,5 +140,10 @@ class PhoneKeysTest {
             before()
             key = null
         }
+    }
+
+    private companion object {
+        val FAILURES =
+            listOf(KeyStoreException("no such store"), ProviderException("busy"), IOException("bad"))
     }
 }
