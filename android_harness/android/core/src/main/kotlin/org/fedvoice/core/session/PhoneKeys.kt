@@ -114,20 +114,25 @@ class FirstOfKeys(
     private val log: (String) -> Unit,
 ) : PhoneKeys {
     /**
-     * @throws FedvoiceException `not-writable` if the first place fails: it may hold the phone's key
-     *   and give it again later
+     * @throws FedvoiceException `not-writable` if the first place fails: it may hold the phone's
+     *   key and give it again later
      */
-    override fun read(): KeyPair? = second.read() ?: tried({ throw unavailable(it) }) { first.read() }
+    override fun read(): KeyPair? =
+        second.read() ?: tried({ throw unavailable(it) }) { first.read() }
 
     override fun make(): KeyPair {
         second.delete()
-        val made = tried({ log("the keystore makes no key: $it").let { null } }) { first.make() }
-        return made ?: second.make()
+        return tried(::madeInFiles) { first.make() }
     }
 
     override fun delete() {
         tried({ log("the keystore deletes no key: $it") }) { first.delete() }
         second.delete()
+    }
+
+    private fun madeInFiles(error: Exception): KeyPair {
+        log("the keystore makes no key: $error")
+        return second.make()
     }
 
     private fun <T> tried(failed: (Exception) -> T, work: () -> T): T =

@@ -144,6 +144,10 @@ class PhoneKeysTest {
 
     private companion object {
         val FAILURES =
-            listOf(KeyStoreException("no such store"), ProviderException("busy"), IOException("bad"))
+            listOf(
+                KeyStoreException("no such store"),
+                ProviderException("busy"),
+                IOException("bad"),
+            )
     }
 }
