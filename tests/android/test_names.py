@@ -43,7 +43,7 @@ IN_MANIFEST = {
 }
 
 IN_CODE = {
-    "preference file": {"org.fedvoice"},
+    "preference file": set(),
     "folder of the app": {"fedvoice", "fedvoice_deploy"},
     "notification channel": {"org.fedvoice.training"},
     "log tag": {"fedvoice"},

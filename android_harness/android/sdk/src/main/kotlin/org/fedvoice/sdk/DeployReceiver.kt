@@ -56,7 +56,8 @@ class DeployReceiver : BroadcastReceiver() {
                 }
 
                 "install-task" -> {
-                    voice.phone.installTask(deployed(files, text("folder")))
+                    val folder = deployed(files, text("folder"))
+                    voice.phone.alone { voice.phone.installTask(folder) }
                 }
 
                 "add-examples" -> {

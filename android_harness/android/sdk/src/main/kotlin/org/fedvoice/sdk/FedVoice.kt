@@ -12,13 +12,14 @@ import kotlinx.coroutines.launch
 import kotlinx.coroutines.sync.Mutex
 import kotlinx.coroutines.sync.withLock
 import kotlinx.coroutines.withContext
-import org.fedvoice.core.ErrorCode
 import org.fedvoice.core.FedvoiceException
 import org.fedvoice.core.session.Books
 import org.fedvoice.core.session.BooksFile
 import org.fedvoice.core.session.Explanation
 import org.fedvoice.core.session.PacingFile
 import org.fedvoice.core.session.PhoneState
+import org.fedvoice.core.session.SessionLog
+import org.fedvoice.core.session.SessionRecord
 import org.fedvoice.core.session.explanationOf
 import org.fedvoice.core.store.Audio
 import org.fedvoice.core.store.AudioFacts
@@ -29,19 +30,13 @@ import org.fedvoice.core.store.Split
 import org.fedvoice.core.store.SqlExampleStore
 import org.fedvoice.core.store.StoreLimits
 import org.fedvoice.core.store.StoredExample
-import org.fedvoice.core.store.USUAL_RATES
 import org.fedvoice.core.store.addManifest
-import org.fedvoice.core.store.isWav
-import org.fedvoice.core.store.readFacts
 import org.fedvoice.core.store.wavOf
 import org.fedvoice.core.training.Usage
 import org.fedvoice.core.training.usageOf
 import java.io.File
 
 internal const val TAG = "fedvoice"
-
-/** Of one recording. */
-internal const val LONGEST_SECS = 60
 
 /**
  * Federated training of a speech recogniser inside a host app.
@@ -61,9 +56,7 @@ class FedVoice private constructor(private val context: Context) {
     // Made when they are needed, which is never on the thread that calls `start`: they look at the
     // disk.
     private val files by lazy { PhoneFiles(context) }
-    private val settings by lazy {
-        context.getSharedPreferences(PREFERENCES, Context.MODE_PRIVATE)
-    }
+    private val agreement by lazy { ConsentFile(files.consent) }
     private val books by lazy { BooksFile(files.books) }
     internal val sessions by lazy { Sessions(context, this, files) }
     private val consenting = Mutex()
@@ -97,7 +90,7 @@ class FedVoice private constructor(private val context: Context) {
     private val warnings = UsageWarnings { phone.task() }
 
     /** Whether the person has agreed to training; false until they do. */
-    val consent: Boolean get() = settings.getBoolean(CONSENT, false)
+    val consent: Boolean get() = agreement.isGiven
 
     /** Whether the phone has a certificate of a server. */
     val isEnrolled: Boolean get() = phone.isEnrolled
@@ -123,9 +116,10 @@ class FedVoice private constructor(private val context: Context) {
      *   `no-space`
      */
     fun addExample(pcm: ShortArray, sampleRate: Int, transcript: String, source: Source): Long {
-        if (sampleRate !in USUAL_RATES) throw noRate(sampleRate, "addExample")
-        checkLength(AudioFacts(sampleRate, pcm.size))
-        return keep(wavOf(pcm, sampleRate), AudioFacts(sampleRate, pcm.size), transcript, source)
+        checkRate(sampleRate, "addExample")
+        val facts = AudioFacts(sampleRate, pcm.size)
+        checkLength(facts)
+        return keep(wavOf(pcm, sampleRate), facts, transcript, source)
     }
 
     /**
@@ -135,15 +129,8 @@ class FedVoice private constructor(private val context: Context) {
      * @throws FedvoiceException as the other, and `missing-audio`
      */
     fun addExample(recording: File, transcript: String, source: Source): Long {
-        val isWav = !recording.isFile || isWav(recording)
-        val facts = { wav: Audio -> readFacts(wav, recording.name) }
-        // A long file is refused by its header, before it is in memory.
-        if (isWav) checkLength(facts(Audio.InFile(recording)))
-        val bytes =
-            if (isWav) recording.readBytes() else MediaDecoder.decode(recording, recording.name)
-        val known = facts(Audio.Held(bytes))
-        if (known.sampleRate !in USUAL_RATES) throw noRate(known.sampleRate, recording.name)
-        return keep(bytes, known, transcript, source)
+        val (wav, facts) = readRecording(recording)
+        return keep(wav, facts, transcript, source)
     }
 
     private fun keep(wav: ByteArray, facts: AudioFacts, transcript: String, source: Source): Long {
@@ -155,11 +142,6 @@ class FedVoice private constructor(private val context: Context) {
             StoredExample(id, null, rate, samples, transcript, source, split, wallSecs()),
         )
         return id
-    }
-
-    private fun checkLength(facts: AudioFacts) {
-        val limit = facts.sampleRate.toLong() * LONGEST_SECS
-        if (facts.samples > limit) throw tooLong(facts.samples, limit)
     }
 
     /**
@@ -208,6 +190,23 @@ class FedVoice private constructor(private val context: Context) {
     /** Refers to the utterances of a folder's manifest that were not added before; how many. */
     internal fun addExamples(folder: File): Int = addManifest(store(), folder)
 
+    /** What the phone holds, newest first, and the rounds in which it was learnt from. */
+    fun examples(): List<KeptExample> = keptExamples(store())
+
+    /**
+     * The sound of an example, to play it.
+     *
+     * @throws FedvoiceException `not-found` if it was deleted meanwhile, `missing-audio`,
+     *   `unreadable-audio`
+     */
+    fun sound(exampleId: Long): Sound = soundOf(store(), exampleId)
+
+    /**
+     * What was sent and received, newest first: a thousand sessions at least, as long as there
+     * were so many.
+     */
+    fun sessions(): List<SessionRecord> = SessionLog(files.sessions).read()
+
     /** Forgets one utterance. */
     fun deleteExample(id: Long) = store().delete(id)
 
@@ -220,7 +219,7 @@ class FedVoice private constructor(private val context: Context) {
      *   short or too long a recording, `wrong-sample-rate`
      */
     suspend fun recognize(pcm: ShortArray, sampleRate: Int? = null): String {
-        if (sampleRate != null && sampleRate !in USUAL_RATES) throw noRate(sampleRate, "recognize")
+        sampleRate?.let { checkRate(it, "recognize") }
         val waveform = FloatArray(pcm.size) { pcm[it] / FULL_SCALE }
         return withContext(Dispatchers.Default) {
             phone.recognise(waveform, sampleRate, config.threads)
@@ -241,13 +240,17 @@ class FedVoice private constructor(private val context: Context) {
 
     /**
      * The person agrees or does not any more. Without consent nothing is trained or sent, and what
-     * was not sent yet is withdrawn; the examples stay until they are deleted or expired.
+     * was not sent yet is withdrawn; the examples stay until they are deleted or expired. All
+     * processes of the app know it at once.
+     *
+     * @throws FedvoiceException `no-space`, `not-writable` if the answer cannot be kept; `exists`
+     *   if another process of the app does not end its session within a minute
      */
     suspend fun setConsent(given: Boolean) =
         // In the order of the calls: the last one holds.
         consenting.withLock {
             withContext(Dispatchers.IO) {
-                settings.edit().putBoolean(CONSENT, given).apply()
+                if (given) agreement.give(wallSecs()) else agreement.takeBack()
                 if (given) sessions.resume() else sessions.withdraw()
             }
         }
@@ -259,22 +262,25 @@ class FedVoice private constructor(private val context: Context) {
      *
      * What the server accepted before is part of its model, averaged with that of others: nobody
      * can take it out of there.
+     *
+     * @throws FedvoiceException as [setConsent]
      */
     suspend fun deleteEverything() {
         consenting.withLock {
             withContext(Dispatchers.IO) {
-                settings.edit().clear().commit()
+                agreement.takeBack()
                 sessions.withdraw()
-                sessions.between {
-                    store().deleteAll() // overwritten before the file goes
-                    phone.forget()
-                    files.root.deleteRecursively()
-                    files.deployed?.deleteRecursively()
-                    context.deleteSharedPreferences(PREFERENCES)
-                }
+                sessions.between { phone.alone { deleteFiles() } }
             }
         }
         TrainingService.forget(context, config.notificationId)
+    }
+
+    private fun deleteFiles() {
+        store().deleteAll() // overwritten before the file goes
+        phone.forget()
+        files.root.deleteRecursively()
+        files.deployed?.deleteRecursively()
     }
 
     /**
@@ -333,28 +339,7 @@ class FedVoice private constructor(private val context: Context) {
         return if (wanted >= held + 1) Split.TEST else Split.TRAIN
     }
 
-    private fun noRate(rate: Int, where: String) =
-        FedvoiceException(
-            ErrorCode.WRONG_SAMPLE_RATE,
-            where = where,
-            got = "$rate Hz",
-            wanted = "${USUAL_RATES.first} to ${USUAL_RATES.last} Hz",
-            nextStep = "Give the rate that the recording has; usual ones are resampled here.",
-        )
-
-    private fun tooLong(samples: Int, limit: Long) =
-        FedvoiceException(
-            ErrorCode.UNREADABLE_AUDIO,
-            where = "addExample",
-            got = "$samples samples",
-            wanted = "at most $limit, a minute",
-            nextStep = "Add it in shorter parts.",
-        )
-
     companion object {
-        private const val PREFERENCES = "org.fedvoice"
-        private const val CONSENT = "consent"
-        private const val FULL_SCALE = 32768f
         private const val DAY_SECS = 86400.0
         private const val SETTLE_SECS = 30.0
 

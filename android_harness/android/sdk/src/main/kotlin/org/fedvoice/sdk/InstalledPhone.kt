@@ -76,6 +76,9 @@ internal class InstalledPhone(private val context: Context, private val files: P
 
     override fun forget() = identity.forget()
 
+    /** Of this process's own, as far as it alone can tell; see [OneProcess]. */
+    override suspend fun <T> alone(work: suspend () -> T): T = work()
+
     override suspend fun session(
         config: FedVoiceConfig,
         store: ExampleStore,

@@ -10,15 +10,18 @@ import java.io.File
  * Lets one process of the app at a time hold sessions: an app may start the library in several, and
  * they share the folder with the checkpoint and the update.
  *
- * A session that finds another one running leaves it alone; an enrolment waits for its end.
+ * A session that finds another one running leaves it alone; an enrolment, a task, a
+ * withdrawal and a deletion wait for its end.
  *
  * @param lock a file that is locked meanwhile
  */
 internal class OneProcess(private val phone: PhoneAccess, lock: File) : PhoneAccess by phone {
     private val lock = ProcessLock(lock)
 
-    override suspend fun enrol(invitation: String) =
-        lock.waitingFor(LONGEST_WAIT_SECS) { phone.enrol(invitation) }
+    override suspend fun enrol(invitation: String) = alone { phone.enrol(invitation) }
+
+    override suspend fun <T> alone(work: suspend () -> T): T =
+        lock.waitingFor(LONGEST_WAIT_SECS, work)
 
     override suspend fun session(
         config: FedVoiceConfig,

@@ -27,6 +27,13 @@ internal interface PhoneAccess {
     fun forget()
 
     /**
+     * The result of [work], done while no process of the app has a session.
+     *
+     * @throws org.fedvoice.core.FedvoiceException `exists` if another one's does not end
+     */
+    suspend fun <T> alone(work: suspend () -> T): T
+
+    /**
      * One session at most with the server.
      *
      * @param overridden a person asked for it: the phone's own gates do not apply

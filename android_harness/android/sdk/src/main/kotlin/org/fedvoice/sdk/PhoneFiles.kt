@@ -24,6 +24,12 @@ internal class PhoneFiles(context: Context) {
     val examples = File(root, "examples.sqlite")
     val books = File(root, "books.json")
 
+    /** What was sent and received, session by session. */
+    val sessions = File(root, "sessions.jsonl")
+
+    /** There while the person agrees. */
+    val consent = File(root, "consent")
+
     /** One session at a time: of this process, and of the app's others. */
     val lock = File(root, "session.lock")
 

@@ -10,6 +10,7 @@ import kotlinx.coroutines.cancel
 import kotlinx.coroutines.currentCoroutineContext
 import kotlinx.coroutines.delay
 import kotlinx.coroutines.ensureActive
+import kotlinx.coroutines.launch
 import kotlinx.coroutines.supervisorScope
 import kotlinx.coroutines.sync.Mutex
 import kotlinx.coroutines.sync.withLock
@@ -21,6 +22,8 @@ import org.fedvoice.core.session.Happened
 import org.fedvoice.core.session.Outcome
 import org.fedvoice.core.session.Pacing
 import org.fedvoice.core.session.PacingFile
+import org.fedvoice.core.session.SessionLog
+import org.fedvoice.core.session.SessionRecord
 import org.fedvoice.core.session.Traffic
 import org.fedvoice.core.session.Wish
 import org.fedvoice.core.session.withdrawUnsent
@@ -37,6 +40,7 @@ internal class Sessions(
     private val files: PhoneFiles,
 ) {
     private val books = BooksFile(files.books)
+    private val log = SessionLog(files.sessions)
     private val pacing = PacingFile(files.pacing)
     private val oneAtATime = Mutex()
 
@@ -63,6 +67,7 @@ internal class Sessions(
                 val outcome = counted({ traffic = it }) { work(overridden) }
                 val spent = spentMicroampHours(before, charge())
                 books.update { it.plus(outcome, spent, now()) }
+                tell(SessionRecord.of(outcome, now()))
                 Log.i(TAG, "${outcome.happened.id} round ${outcome.round ?: "-"} ${outcome.detail}")
                 decide(wishOf(outcome), outcome.nextContactSecs)
             } catch (error: CancellationException) {
@@ -147,7 +152,7 @@ internal class Sessions(
     suspend fun withdraw() {
         running?.cancel("the person took their consent back")
         Schedule.cancel(context, voice.config.jobId)
-        oneAtATime.withLock { withdrawUnsent(files.session) }
+        between { voice.phone.alone { withdrawUnsent(files.session) } }
     }
 
     /** Runs [work] while no session does. */
@@ -170,12 +175,20 @@ internal class Sessions(
             val session =
                 async { voice.phone.session(voice.config, voice.store(), overridden, shouldStop) }
             running = session
+            val watch = launch { endWithoutConsent(session) }
             try {
                 session.await()
             } finally {
                 running = null
+                watch.cancel()
             }
         }
+    }
+
+    /** Another process of the app may be the one in which the person takes their consent back. */
+    private suspend fun endWithoutConsent(session: Job) {
+        while (voice.consent) delay(LOOK_MILLIS)
+        session.cancel("the person took their consent back")
     }
 
     /** Adds what [work] costs to the day, however it ends. */
@@ -193,6 +206,8 @@ internal class Sessions(
     }
 
     private fun failed(code: String, traffic: Traffic): Double? {
+        val (up, down) = Pair(traffic.bytesUp, traffic.bytesDown)
+        tell(SessionRecord(now(), code, bytesUp = up, bytesDown = down))
         val failures =
             try {
                 books.update { it.plusFailure(code, now(), traffic) }.failures
@@ -241,6 +256,14 @@ internal class Sessions(
         }
     }
 
+    private fun tell(record: SessionRecord) {
+        try {
+            log.add(record)
+        } catch (error: IOException) {
+            Log.e(TAG, "the list of sessions is not written", error)
+        }
+    }
+
     private fun wishOf(outcome: Outcome): Wish =
         when {
             outcome.finished -> Wish.FINISHED
@@ -255,6 +278,7 @@ internal class Sessions(
     private companion object {
         /** The system counts a job's time by another clock. */
         const val EARLY_SECS = 60.0
+        const val LOOK_MILLIS = 500L
         val OWN_PAUSES =
             setOf(Happened.NOT_READY, Happened.INTERRUPTED, Happened.LEASE_EXPIRED)
     }

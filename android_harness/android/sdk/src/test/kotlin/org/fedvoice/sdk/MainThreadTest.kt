@@ -23,7 +23,7 @@ class MainThreadTest : SdkTest() {
     fun `one read put in would be seen`() {
         val reads =
             mapOf(
-                "preferences" to { voice.consent },
+                "consent" to { voice.consent },
                 "a file" to { voice.status },
                 "the database" to { voice.exampleCount },
                 "a folder" to { files.deployed },

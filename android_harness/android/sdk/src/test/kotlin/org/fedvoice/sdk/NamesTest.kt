@@ -19,12 +19,17 @@ class NamesTest : SdkTest() {
     private val jobs get() = app.getSystemService(JobScheduler::class.java).allPendingJobs
 
     @Test
-    fun `every file, preference and channel bears the library's name`() {
+    fun `every file and channel bears the library's name`() {
         val before = written()
         useEverything()
 
         val added = written() - before
-        assertTrue("$added", added.any { "examples" in it } && added.any { it.endsWith(".xml") })
+        assertTrue(
+            "$added",
+            setOf("examples.sqlite", "consent").all { name ->
+                added.any { it.endsWith(name) }
+            },
+        )
         assertEquals(emptyList<String>(), added.filterNot(::isOurs))
         val channels = notifications.notificationChannels.map { it.id }
         assertEquals(emptyList<String>(), channels.filterNot { it.startsWith("org.fedvoice.") })

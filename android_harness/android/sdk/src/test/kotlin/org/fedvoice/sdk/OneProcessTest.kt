@@ -3,12 +3,18 @@ package org.fedvoice.sdk
 import kotlinx.coroutines.CompletableDeferred
 import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.async
+import kotlinx.coroutines.awaitCancellation
+import kotlinx.coroutines.delay
 import kotlinx.coroutines.runBlocking
+import kotlinx.coroutines.withTimeout
 import org.fedvoice.core.session.Happened
 import org.fedvoice.core.session.Outcome
 import org.junit.Assert.assertEquals
+import org.junit.Assert.assertFalse
+import org.junit.Assert.assertNull
 import org.junit.Assert.assertTrue
 import org.junit.Test
+import java.io.File
 
 /** Each `OneProcess` stands for a process of the app: all share the app's folder. */
 class OneProcessTest : SdkTest() {
@@ -59,6 +65,54 @@ class OneProcessTest : SdkTest() {
             enrolment.await()
 
             assertEquals(listOf("fedvoice1:abc"), others.invitations)
+        }
+
+    @Test
+    fun `consent taken back in another process ends the session here`() =
+        runBlocking {
+            agree()
+            val uploading = CompletableDeferred<Unit>()
+            phone.work = {
+                uploading.complete(Unit)
+                awaitCancellation()
+            }
+            val session = async(Dispatchers.Default) { voice.session() }
+            uploading.await()
+
+            ConsentFile(files.consent).takeBack()
+
+            assertNull(withTimeout(5000) { session.await() })
+            assertFalse(voice.consent)
+            assertEquals("no session is begun", null, voice.session())
+        }
+
+    @Test
+    fun `a deletion waits for the session of another process, and leaves no lock behind`() =
+        runBlocking {
+            agree()
+            voice.phone = there
+            val training = CompletableDeferred<Unit>()
+            val end = CompletableDeferred<Unit>()
+            var written = false
+            phone.work = {
+                training.complete(Unit)
+                end.await()
+                files.session.mkdirs()
+                written = File(files.session, "checkpoint").createNewFile()
+                FakePhone.trained()
+            }
+            val session = async(Dispatchers.Default) { session(here) }
+            training.await()
+            val deletion = async(Dispatchers.Default) { voice.deleteEverything() }
+            delay(50)
+            assertTrue(deletion.isActive)
+
+            end.complete(Unit)
+            session.await()
+            deletion.await()
+
+            assertTrue(written)
+            assertFalse(files.root.exists())
         }
 
     private suspend fun session(process: OneProcess): Outcome =

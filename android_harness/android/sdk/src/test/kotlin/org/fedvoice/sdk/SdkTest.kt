@@ -135,6 +135,8 @@ internal class FakePhone : PhoneAccess {
         isEnrolled = false
     }
 
+    override suspend fun <T> alone(work: suspend () -> T): T = work()
+
     override suspend fun session(
         config: FedVoiceConfig,
         store: ExampleStore,

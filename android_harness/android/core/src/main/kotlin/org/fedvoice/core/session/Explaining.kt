@@ -134,7 +134,8 @@ private fun nextContact(state: PhoneState): ExplanationLine {
                 "What a day may cost is spent; the next session is in $wait." to null
             }
         }
-    return blocked(Topic.NEXT_CONTACT, text, action).copy(wish = pacing.wish)
+    val waitSecs = delay.takeUnless { pacing.isOver }
+    return blocked(Topic.NEXT_CONTACT, text, action).copy(wish = pacing.wish, waitSecs = waitSecs)
 }
 
 private fun lastSession(state: PhoneState): ExplanationLine {

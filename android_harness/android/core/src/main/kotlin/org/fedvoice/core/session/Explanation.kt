@@ -77,6 +77,7 @@ enum class PersonsAction {
  *
  * @property text a plain English sentence without a word of what was said
  * @property wish of [Topic.NEXT_CONTACT], whose it is
+ * @property waitSecs of [Topic.NEXT_CONTACT], until then; null: not known or for ever
  * @property action only where something is blocked
  */
 @Serializable
@@ -85,6 +86,7 @@ data class ExplanationLine(
     val standing: Standing,
     val text: String,
     val wish: Wish? = null,
+    @SerialName("wait_secs") val waitSecs: Double? = null,
     val action: PersonsAction? = null,
 )
 

@@ -51,8 +51,16 @@ class ProcessLock(private val file: File) {
                 throw notWritable(error)
             }
         val lock = lock(channel)
-        if (lock == null) channel.close()
-        return lock?.let { channel }
+        if (lock == null) {
+            channel.close()
+            return null
+        }
+        // Whoever deleted everything meanwhile deleted this file too: it locks nothing any more.
+        if (!file.exists()) {
+            channel.close()
+            return take()
+        }
+        return channel
     }
 
     private fun lock(channel: FileChannel): FileLock? =

@@ -109,8 +109,8 @@ interface ExampleStore {
     /** Notes that examples were trained on in a round; those deleted meanwhile are ignored. */
     fun markUsed(ids: List<Long>, round: Int)
 
-    /** Rounds in which an example was trained on. */
-    fun roundsUsed(id: Long): List<Int>
+    /** Rounds in which examples were trained on, by the example's id; those never used lack. */
+    fun roundsUsed(): Map<Long, List<Int>>
 
     /** Forgets one example. */
     fun delete(id: Long)

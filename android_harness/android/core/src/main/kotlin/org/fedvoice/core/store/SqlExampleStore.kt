@@ -81,10 +81,10 @@ class SqlExampleStore(
         transaction { db -> ids.forEach { db.execute(note, round, it) } }
     }
 
-    override fun roundsUsed(id: Long): List<Int> =
+    override fun roundsUsed(): Map<Long, List<Int>> =
         transaction {
-            it.query("SELECT round FROM uses WHERE example_id = ? ORDER BY round", id)
-        }.map { (it.single() as Long).toInt() }
+            it.query("SELECT example_id, round FROM uses ORDER BY example_id, round")
+        }.groupBy({ it.first() as Long }, { (it.last() as Long).toInt() })
 
     override fun delete(id: Long) {
         transaction { it.execute("DELETE FROM examples WHERE id = ?", id) }

@@ -32,14 +32,21 @@ fun readFacts(audio: Audio, where: String): AudioFacts =
  * @throws FedvoiceException `missing-audio`, `unreadable-audio`, `wrong-sample-rate`
  */
 fun readWaveform(audio: Audio, settings: FeatureSettings, where: String): FloatArray {
-    val (rate, waveform) =
-        opened(audio, where) { stream, size ->
-            val format = readFormat(stream, size)
-            Pair(format.sampleRate, readSamples(stream, format))
-        }
+    val (rate, waveform) = readSound(audio, where)
     checkRate(rate, settings, where)
     return resampled(waveform, rate, settings.sampleRate)
 }
+
+/**
+ * The same at the file's own rate in Hz, which comes first.
+ *
+ * @throws FedvoiceException `missing-audio`, `unreadable-audio`
+ */
+fun readSound(audio: Audio, where: String): Pair<Int, FloatArray> =
+    opened(audio, where) { stream, size ->
+        val format = readFormat(stream, size)
+        Pair(format.sampleRate, readSamples(stream, format))
+    }
 
 /** A wav file (PCM, 16 bit, one channel) of [pcm]: what a host app records is stored as this. */
 fun wavOf(pcm: ShortArray, sampleRate: Int): ByteArray {
