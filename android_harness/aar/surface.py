@@ -28,7 +28,12 @@ PINNED = ANDROID / "sdk" / "api" / "sdk.api"
 _PROGRAM = Path(__file__).with_name("Surface.java")
 _KOTLIN = "2.2.20"
 _TOOLS = ("abi-tools", "abi-tools-api", "kotlin-metadata-jvm", "kotlin-compiler-embeddable")
-_STARTS = ("org/fedvoice/sdk/", "org/fedvoice/core/FedvoiceException")
+# The last is named by a list's type argument alone, which the text does not show.
+_STARTS = (
+    "org/fedvoice/sdk/",
+    "org/fedvoice/core/FedvoiceException",
+    "org/fedvoice/core/session/SessionRecord",
+)
 _MESSAGES = "org/fedvoice/wire/"
 _NAMED = re.compile(r"org/fedvoice/[\w/$]+")
 
