@@ -6,31 +6,59 @@ import org.fedvoice.core.store.AudioDecoder
 import org.fedvoice.core.store.notDecoded
 import java.io.File
 import java.io.IOException
+import java.util.concurrent.TimeUnit
 
-/** Decodes with the `ffmpeg` program, if the machine has it. */
-internal class FfmpegDecoder(private val program: String = "ffmpeg") : AudioDecoder {
+/**
+ * Decodes with the `ffmpeg` program, if the machine has it.
+ *
+ * @param limitSecs the program is ended after that: a recording that fits is decoded in seconds
+ * @param mostBytes of a decoded recording: it is held in memory
+ */
+internal class FfmpegDecoder(
+    private val program: String = "ffmpeg",
+    private val limitSecs: Long = 120,
+    private val mostBytes: Long = 512L shl 20,
+) : AudioDecoder {
     override fun decode(file: File, where: String): ByteArray {
         val complaints = File.createTempFile("fedvoice-ffmpeg", ".log")
+        // Not a pipe: whoever reads one waits as long as the program does.
+        val wav = File.createTempFile("fedvoice-ffmpeg", ".wav")
         try {
-            val process = started(file, complaints, where)
-            val wav = process.inputStream.use { it.readBytes() }
-            if (process.waitFor() != 0 || wav.size <= HEADER_BYTES) {
-                val last = complaints.readLines().lastOrNull { it.isNotBlank() }
-                throw notDecoded(where, last ?: "no sound in it")
+            run(started(file, wav, complaints, where), where, complaints)
+            if (wav.length() <= HEADER_BYTES) throw notDecoded(where, "no sound in it")
+            if (wav.length() >= mostBytes) {
+                throw notDecoded(where, "more sound than $mostBytes bytes hold")
             }
-            return wav
+            return wav.readBytes()
         } finally {
             complaints.delete()
+            wav.delete()
         }
     }
 
-    private fun started(file: File, complaints: File, where: String): Process =
+    private fun run(process: Process, where: String, complaints: File) {
+        try {
+            if (!process.waitFor(limitSecs, TimeUnit.SECONDS)) {
+                throw notDecoded(where, "no end of $program after $limitSecs s; it was stopped")
+            }
+        } finally {
+            process.destroyForcibly().waitFor()
+        }
+        if (process.exitValue() != 0) {
+            val last = complaints.readLines().lastOrNull { it.isNotBlank() }
+            throw notDecoded(where, last ?: "what ends $program with ${process.exitValue()}")
+        }
+    }
+
+    private fun started(file: File, wav: File, complaints: File, where: String): Process =
         try {
             // A name that looks like an address is a file's all the same.
-            val words = "-v error -nostdin -map 0:a:0 -ac 1 -c:a pcm_s16le -f wav -".split(" ")
-            val source = listOf("-i", "file:${file.path}")
-            val options = words.take(BEFORE_SOURCE) + source + words.drop(BEFORE_SOURCE)
-            ProcessBuilder(listOf(program) + options).redirectError(complaints).start()
+            val source = listOf("-v", "error", "-nostdin", "-y", "-i", "file:${file.path}")
+            val sound = "-map 0:a:0 -ac 1 -c:a pcm_s16le -bitexact -f wav -fs $mostBytes".split(" ")
+            ProcessBuilder(listOf(program) + source + sound + "file:${wav.path}")
+                .redirectErrorStream(true)
+                .redirectOutput(complaints)
+                .start()
         } catch (error: IOException) {
             throw FedvoiceException(
                 ErrorCode.MISSING_EXTRA,
@@ -43,7 +71,6 @@ internal class FfmpegDecoder(private val program: String = "ffmpeg") : AudioDeco
         }
 
     private companion object {
-        const val BEFORE_SOURCE = 3
         const val HEADER_BYTES = 44
     }
 }
