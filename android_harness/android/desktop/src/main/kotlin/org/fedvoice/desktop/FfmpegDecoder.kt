@@ -7,6 +7,8 @@ import org.fedvoice.core.store.notDecoded
 import java.io.File
 import java.io.IOException
 import java.util.concurrent.TimeUnit
+import java.util.concurrent.atomic.AtomicBoolean
+import kotlin.concurrent.thread
 
 /**
  * Decodes with the `ffmpeg` program, if the machine has it.
@@ -17,48 +19,47 @@ import java.util.concurrent.TimeUnit
 internal class FfmpegDecoder(
     private val program: String = "ffmpeg",
     private val limitSecs: Long = 120,
-    private val mostBytes: Long = 512L shl 20,
+    private val mostBytes: Int = 512 shl 20,
 ) : AudioDecoder {
     override fun decode(file: File, where: String): ByteArray {
         val complaints = File.createTempFile("fedvoice-ffmpeg", ".log")
-        // Not a pipe: whoever reads one waits as long as the program does.
-        val wav = File.createTempFile("fedvoice-ffmpeg", ".wav")
         try {
-            run(started(file, wav, complaints, where), where, complaints)
-            if (wav.length() <= HEADER_BYTES) throw notDecoded(where, "no sound in it")
-            if (wav.length() >= mostBytes) {
-                throw notDecoded(where, "more sound than $mostBytes bytes hold")
+            val process = started(file, complaints, where)
+            val isLate = AtomicBoolean()
+            // Whoever reads a pipe waits as long as the program does.
+            thread(isDaemon = true, name = program) {
+                if (!process.waitFor(limitSecs, TimeUnit.SECONDS)) {
+                    isLate.set(true)
+                    // Not the process's own: it would close the pipe under the reader.
+                    process.toHandle().destroyForcibly()
+                }
             }
-            return wav.readBytes()
+            val wav = process.inputStream.use { it.readNBytes(mostBytes) }
+            val isMore = wav.size == mostBytes
+            if (isMore) process.toHandle().destroyForcibly()
+            val status = process.waitFor()
+            val got =
+                when {
+                    isLate.get() -> "no end of $program after $limitSecs s; it was stopped"
+                    isMore -> "more sound than $mostBytes bytes hold"
+                    status != 0 -> lastOf(complaints) ?: "what ends $program with $status"
+                    wav.size <= HEADER_BYTES -> "no sound in it"
+                    else -> return wav
+                }
+            throw notDecoded(where, got)
         } finally {
             complaints.delete()
-            wav.delete()
         }
     }
 
-    private fun run(process: Process, where: String, complaints: File) {
-        try {
-            if (!process.waitFor(limitSecs, TimeUnit.SECONDS)) {
-                throw notDecoded(where, "no end of $program after $limitSecs s; it was stopped")
-            }
-        } finally {
-            process.destroyForcibly().waitFor()
-        }
-        if (process.exitValue() != 0) {
-            val last = complaints.readLines().lastOrNull { it.isNotBlank() }
-            throw notDecoded(where, last ?: "what ends $program with ${process.exitValue()}")
-        }
-    }
+    private fun lastOf(complaints: File) = complaints.readLines().lastOrNull { it.isNotBlank() }
 
-    private fun started(file: File, wav: File, complaints: File, where: String): Process =
+    private fun started(file: File, complaints: File, where: String): Process =
         try {
             // A name that looks like an address is a file's all the same.
-            val source = listOf("-v", "error", "-nostdin", "-y", "-i", "file:${file.path}")
-            val sound = "-map 0:a:0 -ac 1 -c:a pcm_s16le -bitexact -f wav -fs $mostBytes".split(" ")
-            ProcessBuilder(listOf(program) + source + sound + "file:${wav.path}")
-                .redirectErrorStream(true)
-                .redirectOutput(complaints)
-                .start()
+            val source = listOf("-v", "error", "-nostdin", "-i", "file:${file.path}")
+            val sound = "-map 0:a:0 -ac 1 -c:a pcm_s16le -bitexact -f wav -".split(" ")
+            ProcessBuilder(listOf(program) + source + sound).redirectError(complaints).start()
         } catch (error: IOException) {
             throw FedvoiceException(
                 ErrorCode.MISSING_EXTRA,

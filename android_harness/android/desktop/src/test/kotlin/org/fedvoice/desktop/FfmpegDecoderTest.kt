@@ -4,9 +4,11 @@ import org.fedvoice.core.ErrorCode
 import org.fedvoice.core.FedvoiceException
 import org.fedvoice.core.model.FeatureSettings
 import org.fedvoice.core.store.Audio
+import org.fedvoice.core.store.AudioFacts
 import org.fedvoice.core.store.NewExample
 import org.fedvoice.core.store.Split
 import org.fedvoice.core.store.SqlExampleStore
+import org.fedvoice.core.store.readFacts
 import org.fedvoice.core.store.readWaveform
 import org.fedvoice.core.store.wavOf
 import org.junit.jupiter.api.Assertions.assertArrayEquals
@@ -64,7 +66,13 @@ class FfmpegDecoderTest {
         val wav = File(folder, "a.wav").apply { writeBytes(wavOf(tone, 48_000)) }
         val flac = File(folder, "a.flac")
         assumeTrue(converted(wav, flac), "no ffmpeg here")
-        assertArrayEquals(wavOf(tone, 48_000), FfmpegDecoder().decode(flac, "a.flac"))
+        val decoded = Audio.Held(FfmpegDecoder().decode(flac, "a.flac"))
+        assertEquals(AudioFacts(48_000, tone.size), readFacts(decoded, "a.flac"))
+        val settings = FeatureSettings()
+        assertArrayEquals(
+            readWaveform(Audio.InFile(wav), settings, "a.wav"),
+            readWaveform(decoded, settings, "a.flac"),
+        )
     }
 
     @Test
@@ -72,13 +80,13 @@ class FfmpegDecoderTest {
         val wav = File(folder, "a.wav").apply { writeBytes(wavOf(tone, 48_000)) }
         val flac = File(folder, "a.flac")
         assumeTrue(converted(wav, flac), "no ffmpeg here")
-        val limits = listOf(wav.length() / 2, wav.length() - 1)
-        for (limit in limits) {
+        val whole = wav.length().toInt()
+        for (limit in listOf(whole / 2, whole)) {
             val decoder = FfmpegDecoder(mostBytes = limit)
             val error = assertThrows<FedvoiceException> { decoder.decode(flac, "a.flac") }
             assertTrue("more sound than $limit bytes" in error.got, error.got)
         }
-        assertEquals(wav.length(), FfmpegDecoder().decode(flac, "a.flac").size.toLong())
+        assertEquals(whole, FfmpegDecoder(mostBytes = whole + 1).decode(flac, "a.flac").size)
     }
 
     @Test
