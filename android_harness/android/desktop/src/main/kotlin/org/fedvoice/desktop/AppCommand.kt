@@ -16,7 +16,6 @@ import kotlinx.serialization.json.jsonObject
 import kotlinx.serialization.json.jsonPrimitive
 import kotlinx.serialization.json.put
 import org.fedvoice.core.FedvoiceException
-import org.fedvoice.core.model.TaskManifest
 import org.fedvoice.core.random.Purpose
 import org.fedvoice.core.random.Stream
 import org.fedvoice.core.session.BlobCache
@@ -30,6 +29,7 @@ import org.fedvoice.core.session.HeldBlobs
 import org.fedvoice.core.session.Invitation
 import org.fedvoice.core.session.ModelFile
 import org.fedvoice.core.session.Phone
+import org.fedvoice.core.session.PhoneState
 import org.fedvoice.core.session.Requirements
 import org.fedvoice.core.session.Retries
 import org.fedvoice.core.session.SessionSettings
@@ -77,7 +77,6 @@ private class HeadlessApp(
             decoder = FfmpegDecoder(),
         )
     private val blobs = BlobCache(File(state, "blobs"))
-    private val models = ModelFile(state)
     private val oneAtATime = Mutex()
     private val scope = CoroutineScope(SupervisorJob() + Dispatchers.Default)
     private val identity get() = FileIdentity(state)
@@ -129,7 +128,7 @@ private class HeadlessApp(
                 deleteEverything()
             }
             "status" -> {
-                val told = Json.parseToJsonElement(explanation().toJson())
+                val told = Json.parseToJsonElement(explain().toJson())
                 return { put("explanation", told) }
             }
             else -> {
@@ -141,28 +140,23 @@ private class HeadlessApp(
 
     private fun installTask(folder: File) {
         val held = HeldBlobs(File(state, "held_blobs"), blobs)
-        models.put(adoptTask(folder, blobs, held))
+        ModelFile(state).put(adoptTask(folder, blobs, held))
     }
 
-    private fun explanation() =
+    private fun explain() =
         explanationOf(
-            consent.isFile,
-            identity.credentials() != null,
-            store = store,
-            task = task(),
-            requirements = REQUIREMENTS,
-            conditions = conditions.read(),
-            pacing = null, // it works only when it is told to
-            books = books.read(),
+            PhoneState(
+                consent.isFile,
+                identity.credentials() != null,
+                held = store.count(Split.TRAIN) + store.count(Split.TEST),
+                usage = books.read().usage,
+                requirements = REQUIREMENTS,
+                conditions = conditions.read(),
+                pacing = null, // it works only when it is told to
+                books = books.read(),
+                nowSecs = wallSecs(),
+            ),
         )
-
-    private fun task(): TaskManifest? =
-        models
-            .get()
-            ?.manifest
-            ?.digest
-            ?.let(blobs::read)
-            ?.let { TaskManifest.parse(it, "the phone's task") }
 
     private suspend fun deleteEverything() {
         consent.delete()
