@@ -14,6 +14,7 @@ import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.SupervisorJob
 import kotlinx.coroutines.asCoroutineDispatcher
 import kotlinx.coroutines.cancel
+import kotlinx.coroutines.job
 import kotlinx.coroutines.launch
 import kotlinx.coroutines.withContext
 import org.fedvoice.core.ErrorCode
@@ -29,12 +30,19 @@ class MainActivity : Activity() {
         CoroutineScope(SupervisorJob() + mainExecutor.asCoroutineDispatcher())
     }
     private val voice by lazy { FedVoice.get(this) }
+    private val agreement by lazy { (application as DictationApp).consent }
     private val microphone by lazy { Microphone(this) }
     private val record by lazy { findViewById<Button>(R.id.record) }
     private val transcript by lazy { findViewById<EditText>(R.id.transcript) }
     private val keep by lazy { findViewById<Button>(R.id.keep) }
     private val message by lazy { findViewById<TextView>(R.id.message) }
     private val consent by lazy { findViewById<Switch>(R.id.consent) }
+
+    /** Whether nothing is under way; tests wait for it. */
+    internal val isIdle: Boolean
+        get() =
+            scope.coroutineContext.job.children
+                .none()
 
     @Volatile
     private var isRecording = false
@@ -46,9 +54,8 @@ class MainActivity : Activity() {
         record.setOnClickListener { if (isRecording) isRecording = false else startRecording() }
         keep.setOnClickListener { keepExample() }
         consent.setOnClickListener {
-            // As it is now: what ends meanwhile sets the switch to what holds by then.
             val given = consent.isChecked
-            act { voice.setConsent(given) }
+            act { agreement.change(given) }
         }
         findViewById<Button>(R.id.join).setOnClickListener {
             val invitation = findViewById<EditText>(R.id.invitation)
@@ -153,7 +160,7 @@ class MainActivity : Activity() {
     }
 
     internal fun showBooks(books: Books = voice.status) {
-        consent.isChecked = voice.consent
+        consent.isChecked = agreement.isOn
         val used = books.usage
         findViewById<TextView>(R.id.books).text =
             getString(

@@ -103,9 +103,13 @@ class DictationTest {
         consent.performClick()
         waitFor { voice.consent }
         consent.performClick()
-        waitFor { !voice.consent }
-
-        assertFalse(consent.isChecked)
+        // Whatever ends meanwhile, the switch stands where the person put it last.
+        waitFor {
+            assertFalse(consent.isChecked)
+            !voice.consent
+        }
+        waitFor { screen.isIdle }
+        assertFalse(consent.isChecked || voice.consent)
     }
 
     @Test
