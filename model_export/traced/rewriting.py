@@ -79,6 +79,14 @@ TABLE: dict[Function | str, Rewrite] = {}
 """By torch function; operators of libraries that need not be there by name ("library.operator")."""
 
 
+DRAWING = {
+    *("dropout", "alpha_dropout", "rand", "randint", "bernoulli", "other_draws", "batch_norm"),
+    # Where dropout may be inside.
+    *("attention", "lstm", "gru", "rnn", "packed_sequence", "sort", "indexing"),
+}
+"""Rewrites that remain when a module is computed as PyTorch does it, but for what is drawn."""
+
+
 def _by_tensor() -> MutableMapping[Tensor, Any]:
     """Facts about tensors, compared by identity, as long as they live."""
     facts: MutableMapping[Tensor, Any] = WeakIdKeyDictionary()
@@ -101,13 +109,20 @@ class Rewriting(TorchFunctionMode):
 
     Args:
         masks: what the host drew, in the order of `notes.drawn`. None: the first run.
-        values: of the numbers that the first run read, in order (`first.values`).
+        values: of the numbers that the first run read, in order (`first.values`). None: read anew.
+        draws_only: rewrite no more than what draws, and batch norm, which is frozen: a module as
+            PyTorch computes it, but with the host's draws, to compare a program with.
     """
 
     def __init__(
-        self, masks: Sequence[Tensor] | None = None, values: Iterable[object] | None = None
+        self,
+        masks: Sequence[Tensor] | None = None,
+        values: Iterable[object] | None = None,
+        *,
+        draws_only: bool = False,
     ) -> None:
         super().__init__()
+        self.draws_only = draws_only
         self.notes = Notes()
         self._masks = None if masks is None else iter(masks)
         self._replayed = None if values is None else iter(list(values))
@@ -195,7 +210,7 @@ class Rewriting(TorchFunctionMode):
         if (self._written or self._unreadable) and func not in _READS_NO_VALUE:
             args, kwargs = tree_map_only(Tensor, self.latest, (args, kwargs))
         rewrite = TABLE.get(str(func) if isinstance(func, OpOverloadPacket) else func)
-        if rewrite is not None:
+        if rewrite is not None and (not self.draws_only or rewrite.name in DRAWING):
             result = rewrite.run(self, *args, **kwargs)
             if result is not NotImplemented:
                 self.notes.rewritten[rewrite.name] += 1

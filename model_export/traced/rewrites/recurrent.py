@@ -66,8 +66,10 @@ def _register(function: Callable[..., Any], name: str, cell: Cell) -> None:
             hidden, *last = stacked(mode, direction, x, states, weights, Settings(*settings))
             return hidden.reshape(-1, hidden.shape[2]), *last
         weights, *settings, batch_first = rest
-        states = second if lstm else (second,)
-        return _unpacked(mode, cell, x, states, weights, Settings(*settings), batch_first)
+        found = Settings(*settings)
+        if mode.draws_only and not (found.dropout and found.training):
+            return NotImplemented
+        return _unpacked(mode, cell, x, second if lstm else (second,), weights, found, batch_first)
 
     replaces(function, name=name)(run)
 

@@ -106,6 +106,20 @@ def test_both_runs_meet_the_same_draws_and_numbers() -> None:
     torch.testing.assert_close(replayed, (hidden * inside[:, :, None]).sum((1, 2)))
 
 
+def test_a_module_may_be_computed_as_pytorch_does_it_with_the_hosts_draws() -> None:
+    torch.manual_seed(0)
+    module, x, lengths = Tagger(), torch.randn(2, 5, 3), torch.tensor([4, 2])
+    with torch.no_grad(), Rewriting() as first:
+        module(x, lengths)
+    masks = [torch.rand(draw.shape) for draw in first.notes.drawn]
+    with Rewriting(masks, first.values) as all_rewritten:
+        wanted = module(x, lengths)
+    with Rewriting(masks, draws_only=True) as mode:
+        torch.testing.assert_close(module(x, lengths), wanted)
+    assert mode.notes.drawn == all_rewritten.notes.drawn
+    assert set(mode.notes.rewritten) == {"dropout", "rand", "lstm"}
+
+
 def test_a_module_in_eval_mode_draws_nothing() -> None:
     module, x = Tagger().eval(), torch.randn(2, 5, 3)
     with torch.no_grad(), Rewriting() as mode:
