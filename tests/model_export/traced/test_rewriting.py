@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional
 from torch.nn.utils import rnn
 
@@ -226,27 +225,3 @@ def test_other_threads_see_functional_as_it_is() -> None:
         thread.join()
     look()
     assert seen == [False, True, True]
-
-
-def test_a_traced_layer_holds_two_scans_and_no_view_that_writes() -> None:
-    torch.manual_seed(0)
-    layer = nn.GRU(3, 4)
-    parameters = dict(layer.named_parameters())
-
-    def step(x: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
-        leaves = [w.detach().requires_grad_() for w in weights]
-        with torch.enable_grad(), Rewriting([], []):
-            named = dict(zip(parameters, leaves, strict=True))
-            hidden, _ = torch.func.functional_call(layer, named, (x,))
-            loss = (hidden * hidden).sum()
-        return (loss.detach(), *torch.autograd.grad(loss, leaves))
-
-    inputs = (torch.randn(9, 2, 3), *(p.detach() for p in parameters.values()))
-    graph = make_fx(step, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
-    scans = [n for n in graph.graph.nodes if n.target is torch.ops.higher_order.scan]
-    assert len(scans) == 2
-    for node in graph.graph.nodes:
-        if isinstance(node.target, torch._ops.OpOverload):
-            assert not node.target._schema.is_mutable, node
-    for ours, eager in zip(graph(*inputs), step(*inputs), strict=True):
-        torch.testing.assert_close(ours, eager)
