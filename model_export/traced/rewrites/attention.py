@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fedvoice.model_export.traced.forms.activations import softmax
-from fedvoice.model_export.traced.rewrites.draws import dropout
+from fedvoice.model_export.traced.rewrites.draws import dropped
 from fedvoice.model_export.traced.rewriting import Rewriting, replaces
 
 MASKED = -1e9
@@ -44,4 +44,6 @@ def attention(
         if added.dtype == torch.bool:
             added = (1 - added.to(query.dtype)) * MASKED
         scores = scores + torch.clamp(added, min=MASKED)
-    return torch.matmul(dropout(mode, softmax(scores), dropout_p), value)
+    shares = softmax(scores)
+    shares = dropped(mode, shares, dropout_p) if dropout_p else shares
+    return torch.matmul(shares, value)

@@ -15,31 +15,40 @@ from fedvoice.model_export.traced.rewrites.refusals import refuse
 from fedvoice.model_export.traced.rewriting import Rewriting, replaces
 
 
+def dropped(mode: Rewriting, x: Tensor, p: float, shape: Sequence[int] | None = None) -> Tensor:
+    """x times a mask of its own shape or another, scaled by the host."""
+    return x * mode.draw("dropout", x.shape if shape is None else shape, p)
+
+
+def _channels(x: Tensor) -> list[int]:
+    """One for each channel of x [B, C, ...]."""
+    return [*x.shape[:2], *[1] * (x.dim() - 2)]
+
+
 @replaces(torch.dropout)
-def dropout(mode: Rewriting, x: Tensor, p: float = 0.5, train: bool = True) -> Tensor:
-    """Times a mask, scaled by the host."""
-    return x * mode.draw("dropout", x.shape, p) if train and p > 0 else x
+def dropout(mode: Rewriting, x: Tensor, p: float = 0.5, train: bool = True) -> Any:
+    """Times a mask; nothing outside training, as everywhere here."""
+    return dropped(mode, x, p) if train and p > 0 else NotImplemented
 
 
 @replaces(torch.dropout_, name="dropout")
-def dropout_in_place(mode: Rewriting, x: Tensor, p: float = 0.5, train: bool = True) -> Tensor:
+def dropout_in_place(mode: Rewriting, x: Tensor, p: float = 0.5, train: bool = True) -> Any:
     """As out of place."""
-    return mode.write(x, dropout(mode, x, p, train))
+    return mode.write(x, dropped(mode, x, p)) if train and p > 0 else NotImplemented
 
 
 @replaces(torch.feature_dropout, name="dropout")
-def feature_dropout(mode: Rewriting, x: Tensor, p: float = 0.5, train: bool = True) -> Tensor:
+def feature_dropout(mode: Rewriting, x: Tensor, p: float = 0.5, train: bool = True) -> Any:
     """x [B, C, ...]: one draw a channel."""
-    channels = (*x.shape[:2], *[1] * (x.dim() - 2))
-    return x * mode.draw("dropout", channels, p) if train and p > 0 else x
+    return dropped(mode, x, p, _channels(x)) if train and p > 0 else NotImplemented
 
 
 @replaces(torch.feature_dropout_, name="dropout")
-def feature_dropout_in_place(
-    mode: Rewriting, x: Tensor, p: float = 0.5, train: bool = True
-) -> Tensor:
+def feature_dropout_in_place(mode: Rewriting, x: Tensor, p: float = 0.5, train: bool = True) -> Any:
     """As out of place."""
-    return mode.write(x, feature_dropout(mode, x, p, train))
+    if not train or not p:
+        return NotImplemented
+    return mode.write(x, dropped(mode, x, p, _channels(x)))
 
 
 @replaces(
@@ -48,11 +57,9 @@ def feature_dropout_in_place(
     torch.feature_alpha_dropout,
     torch.feature_alpha_dropout_,
 )
-def alpha_dropout(mode: Rewriting, x: Tensor, p: float = 0.5, train: bool = True) -> Tensor:
-    """Nothing to do outside training; refused in it."""
-    if train and p > 0:
-        refuse(mode, "alpha_dropout")
-    return x
+def alpha_dropout(mode: Rewriting, x: Tensor, p: float = 0.5, train: bool = True) -> Any:
+    """Refused in training."""
+    return refuse(mode, "alpha_dropout") if train and p > 0 else NotImplemented
 
 
 def _sizes(mode: Rewriting, size: Sequence[Any]) -> list[int]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fedvoice.model_export.traced.forms import basic
+from fedvoice.model_export.traced.rewrites.draws import dropped
 from fedvoice.model_export.traced.rewrites.refusals import refuse
 from fedvoice.model_export.traced.rewriting import Rewriting
 
@@ -62,7 +63,7 @@ def stacked(
             last.append(tuple(ends))
         x = torch.cat(found, 2) if settings.both_ways else found[0]
         if settings.dropout and settings.training and layer + 1 < settings.layers:
-            x = x * mode.draw("dropout", x.shape, settings.dropout)
+            x = dropped(mode, x, settings.dropout)
     return x, *(torch.stack(parts) for parts in zip(*last, strict=True))
 
 

@@ -124,6 +124,7 @@ def test_a_module_in_eval_mode_draws_nothing() -> None:
     with torch.no_grad(), Rewriting() as mode:
         module.dropout(module.channels(module.body(x)[0]))
     assert not mode.notes.drawn
+    assert "dropout" not in mode.notes.rewritten
 
 
 def test_draws_of_other_kinds_come_from_uniform_ones() -> None:
