@@ -180,22 +180,18 @@ class Rewriting(TorchFunctionMode):
         if result is x:
             return x
         self._written[x] = result
-        base = x._base
-        if base is not None:
-            self._unreadable[base] = partial(
-                self.refuse,
-                f"a tensor of which a view was changed in place at {place_in_users_code()}",
-                "tensors that stay as they were made",
-                "Use the function that returns a new tensor, and use what it returns.",
-            )
+        if x._base is not None:
+            self.mark_unreadable(x._base, partial(self._refuse_alias, place_in_users_code()))
         return result
 
     def latest(self, x: Tensor) -> Tensor:
         """x, or what was written in place of it; for a module's results."""
-        while self._written and x in self._written:
+        while x in self._written:
             x = self._written[x]
-        if self._unreadable and x in self._unreadable:
+        if x in self._unreadable:
             self._unreadable[x]()
+        if self._written and x._base is not None and x._base in self._written:
+            self._refuse_alias("its whole")
         return x
 
     def mark_unreadable(self, x: Tensor, refuse: Callable[[], NoReturn]) -> None:
@@ -219,6 +215,13 @@ class Rewriting(TorchFunctionMode):
             with _seen_inside(), self:
                 return func(*args, **kwargs)
         return func(*args, **kwargs)
+
+    def _refuse_alias(self, what: str) -> NoReturn:
+        self.refuse(
+            f"a tensor that shares memory with one changed in place ({what})",
+            "tensors that stay as they were made",
+            "Use the function that returns a new tensor, and use what it returns.",
+        )
 
     def _runs_differ(self, got: str) -> NoReturn:
         self.refuse(

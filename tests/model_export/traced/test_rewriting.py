@@ -186,13 +186,20 @@ def test_refusals_name_the_line_and_the_alternative(name: str) -> None:
     assert line <= int(number) <= line + 2
 
 
-def test_a_tensor_changed_through_a_view_is_refused_afterwards() -> None:
+def test_what_shares_memory_with_a_tensor_changed_in_place_is_refused_afterwards() -> None:
     with Rewriting():
         h = torch.ones(2, 3) * 2
         h[:, :2].masked_fill_(torch.tensor([True, False]), 0.0)
         assert h.shape == (2, 3)  # what it is may be asked
-        with pytest.raises(FedvoiceError, match="a view was changed in place"):
+        with pytest.raises(FedvoiceError, match="shares memory"):
             h + 1
+    with Rewriting():
+        h = torch.ones(2, 3) * 2
+        before = h.view(-1)
+        h.relu_()
+        assert (h.view(-1) + 1).shape == (6,)
+        with pytest.raises(FedvoiceError, match="shares memory"):
+            before + 1
 
 
 def test_a_packed_sequence_made_by_hand_is_refused() -> None:
