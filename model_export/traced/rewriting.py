@@ -203,7 +203,7 @@ class Rewriting(TorchFunctionMode):
     ) -> Any:
         """See `TorchFunctionMode`; the mode is off inside."""
         kwargs = kwargs or {}
-        if (self._written or self._unreadable) and func not in _READS_NO_VALUE:
+        if (self._written or self._unreadable) and not self._may_read(func, args):
             args, kwargs = tree_map_only(Tensor, self.latest, (args, kwargs))
         rewrite = TABLE.get(str(func) if isinstance(func, OpOverloadPacket) else func)
         if rewrite is not None and (not self.draws_only or rewrite.name in DRAWING):
@@ -215,6 +215,10 @@ class Rewriting(TorchFunctionMode):
             with _seen_inside(), self:
                 return func(*args, **kwargs)
         return func(*args, **kwargs)
+
+    def _may_read(self, func: Any, args: Any) -> bool:
+        """Whether a function may have any tensor as it stands."""
+        return func in _TAKES_CHOSEN or (func in _LOOKS and args[0] not in self.stands_for)
 
     def _refuse_alias(self, what: str) -> NoReturn:
         self.refuse(
@@ -231,14 +235,15 @@ class Rewriting(TorchFunctionMode):
         )
 
 
-_READS_NO_VALUE = {
+_LOOKS = {
     Tensor.size,
     Tensor.dim,
     *(getattr(Tensor, name).__get__ for name in ("shape", "ndim", "dtype", "device")),
-    # Labels that a mask chose: the loss takes the padded ones, see `rewrites/ctc.py`.
-    functional.ctc_loss,
-    torch.ctc_loss,
 }
+"""Functions that read no value."""
+
+_TAKES_CHOSEN = {functional.ctc_loss, torch.ctc_loss}
+"""Functions that take labels chosen by a mask, see `rewrites/ctc.py`."""
 
 _CHECKS = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
 _LOCK = threading.RLock()
