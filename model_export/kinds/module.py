@@ -1,14 +1,11 @@
-"""Model kinds of user-defined `nn.Module`s with a loss.
+"""Model kinds of user-defined `nn.Module`s with a loss, for the fast engine.
 
     class Spotter(nn.Module):
-        predicts = "label"                                          # what `predict` returns
         def __init__(self, input_size: int, vocabulary_size: int, hidden: int = 64): ...
-        def loss(self, batch: TensorBatch) -> Tensor: ...           # [B], differentiable
-        def predict(self, batch: TensorBatch) -> Tensor: ...        # logits; see `Predicts`
+        def loss(self, batch: TensorBatch) -> Tensor: ...          # [B], differentiable
+        def decode(self, batch: TensorBatch) -> list[list[int]]: ...  # only to be evaluated
 
-In place of `loss`, `forward` may take the batch by name (`kinds.named`), and `predict` likewise.
-`decode(batch) -> list[list[int]]` in place of `predict` evaluates on the fast engine alone. The
-class is named in settings as `kind = "mypkg.spotter:Spotter"`, or registered under a name with
+is named in settings as `kind = "mypkg.spotter:Spotter"`, or registered under a name with
 `@MODEL_KINDS.register("spotter")`. `module_kind` takes the loss as a separate function.
 """
 
@@ -16,7 +13,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from enum import StrEnum
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +20,7 @@ from pydantic import ConfigDict, model_validator
 
 from fedvoice.model_export.kinds.base import KindConfig, ModelKind
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
-from fedvoice.protocol.parameters import ParameterTable
 from fedvoice.protocol.scoring import Scoring
-from fedvoice.protocol.task import Bucket
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -86,17 +80,6 @@ def as_kind(name: str, plugin: Any) -> ModelKind[Any]:
     return module_kind(plugin)
 
 
-class Predicts(StrEnum):
-    """What a module's `predict` returns, and so how tokens come of it; the blank is 0."""
-
-    CTC = "ctc"
-    """Logits [B, T', V], or these and their counts int64 [B]: best path, without repeats."""
-    LABEL = "label"
-    """Logits [B, V]: the likeliest token."""
-    FRAMES = "frames"
-    """Logits [B, T, V]: the likeliest token of each frame."""
-
-
 class ModuleKind(ModelKind[Any]):
     """See `module_kind`."""
 
@@ -127,21 +110,7 @@ class ModuleKind(ModelKind[Any]):
         settings = config.model_dump(exclude={"kind"})
         known = {name: given[name] for name in GIVEN if name in self._takes}
         make = partial(self._factory, **known, **settings)
-        return ModuleModel(config.kind, make, self._loss, self._decode, vocabulary_size, input_size)
-
-    def graphs(
-        self, config: KindConfig, table: ParameterTable, bucket: Bucket, model: TaskModel
-    ) -> tuple[nn.Module, nn.Module]:
-        """See `ModelKind`: both are traced.
-
-        Raises:
-            FedvoiceError: `bad-config` for what cannot be traced, or a module without `predict`.
-        """
-        from fedvoice.model_export.models.module import ModuleModel
-        from fedvoice.model_export.traced.step import traced_graphs
-
-        assert isinstance(model, ModuleModel)
-        return traced_graphs(model, table, bucket)
+        return ModuleModel(config.kind, make, self._loss, self._decode, vocabulary_size)
 
 
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
