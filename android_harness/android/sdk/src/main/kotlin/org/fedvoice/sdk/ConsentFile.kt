@@ -1,7 +1,7 @@
 package org.fedvoice.sdk
 
-import org.fedvoice.core.ErrorCode
 import org.fedvoice.core.FedvoiceException
+import org.fedvoice.core.session.notWritable
 import org.fedvoice.core.session.roomOnDisk
 import org.fedvoice.core.session.writeDurably
 import java.io.File
@@ -33,13 +33,6 @@ internal class ConsentFile(private val file: File) {
         try {
             roomOnDisk(file, work)
         } catch (error: IOException) {
-            throw FedvoiceException(
-                ErrorCode.NOT_WRITABLE,
-                where = file.path,
-                got = error.message.orEmpty(),
-                wanted = "a file in the app's private storage",
-                nextStep = "Start the phone again; the app's own storage must be writable.",
-                cause = error,
-            )
+            throw notWritable(file, error)
         }
 }

@@ -71,6 +71,7 @@ internal class Sessions(
                 Log.i(TAG, "${outcome.happened.id} round ${outcome.round ?: "-"} ${outcome.detail}")
                 decide(wishOf(outcome), outcome.nextContactSecs)
             } catch (error: CancellationException) {
+                tell(SessionRecord.of(Happened.INTERRUPTED.id, traffic, now()))
                 // The system's stop ends the caller as well; a withdrawal ends the session alone.
                 currentCoroutineContext().ensureActive()
                 Log.i(TAG, "withdrawn: ${error.message}")
@@ -206,8 +207,7 @@ internal class Sessions(
     }
 
     private fun failed(code: String, traffic: Traffic): Double? {
-        val (up, down) = Pair(traffic.bytesUp, traffic.bytesDown)
-        tell(SessionRecord(now(), code, bytesUp = up, bytesDown = down))
+        tell(SessionRecord.of(code, traffic, now()))
         val failures =
             try {
                 books.update { it.plusFailure(code, now(), traffic) }.failures

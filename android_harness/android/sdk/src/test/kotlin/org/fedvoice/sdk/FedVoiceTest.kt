@@ -4,7 +4,6 @@ import android.app.job.JobScheduler
 import kotlinx.coroutines.CompletableDeferred
 import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.async
-import kotlinx.coroutines.awaitCancellation
 import kotlinx.coroutines.delay
 import kotlinx.coroutines.runBlocking
 import kotlinx.coroutines.withTimeout
@@ -73,13 +72,7 @@ class FedVoiceTest : SdkTest() {
     fun `an upload that is under way when consent is taken back is broken off`() =
         runBlocking {
             agree()
-            val uploading = CompletableDeferred<Unit>()
-            phone.work = {
-                uploading.complete(Unit)
-                awaitCancellation()
-            }
-            val session = async(Dispatchers.Default) { voice.session() }
-            uploading.await()
+            val session = uploading()
 
             voice.setConsent(false)
 

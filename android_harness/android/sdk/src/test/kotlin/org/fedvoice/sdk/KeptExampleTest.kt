@@ -85,4 +85,19 @@ class KeptExampleTest : SdkTest() {
                 told,
             )
         }
+
+    @Test
+    fun `what a session had sent when it was broken off is told too`() =
+        runBlocking {
+            agree()
+            val session = uploading()
+            phone.traffic.sent(Statistics.getDefaultInstance())
+
+            voice.setConsent(false)
+            session.await()
+
+            val told = voice.sessions().single()
+            assertEquals("interrupted", told.happened)
+            assertEquals(phone.traffic.bytesUp, told.bytesUp)
+        }
 }

@@ -3,7 +3,6 @@ package org.fedvoice.sdk
 import kotlinx.coroutines.CompletableDeferred
 import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.async
-import kotlinx.coroutines.awaitCancellation
 import kotlinx.coroutines.delay
 import kotlinx.coroutines.runBlocking
 import kotlinx.coroutines.withTimeout
@@ -71,13 +70,7 @@ class OneProcessTest : SdkTest() {
     fun `consent taken back in another process ends the session here`() =
         runBlocking {
             agree()
-            val uploading = CompletableDeferred<Unit>()
-            phone.work = {
-                uploading.complete(Unit)
-                awaitCancellation()
-            }
-            val session = async(Dispatchers.Default) { voice.session() }
-            uploading.await()
+            val session = uploading()
 
             ConsentFile(files.consent).takeBack()
 

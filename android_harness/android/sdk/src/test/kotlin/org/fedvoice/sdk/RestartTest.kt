@@ -2,10 +2,6 @@ package org.fedvoice.sdk
 
 import android.app.job.JobInfo
 import android.app.job.JobScheduler
-import kotlinx.coroutines.CompletableDeferred
-import kotlinx.coroutines.Dispatchers
-import kotlinx.coroutines.async
-import kotlinx.coroutines.awaitCancellation
 import kotlinx.coroutines.runBlocking
 import org.fedvoice.core.ErrorCode
 import org.fedvoice.core.session.Requirements
@@ -115,13 +111,7 @@ class RestartTest : SdkTest() {
         runBlocking {
             agree()
             val job = pending.single()
-            val running = CompletableDeferred<Unit>()
-            phone.work = {
-                running.complete(Unit)
-                awaitCancellation()
-            }
-            val session = async(Dispatchers.Default) { voice.session() }
-            running.await()
+            val session = uploading()
 
             start(FedVoiceConfig(requirements = Requirements(charging = false)))
 

@@ -7,6 +7,12 @@ import android.net.NetworkCapabilities
 import android.os.BatteryManager
 import android.os.Looper
 import android.os.PowerManager
+import kotlinx.coroutines.CompletableDeferred
+import kotlinx.coroutines.CoroutineScope
+import kotlinx.coroutines.Deferred
+import kotlinx.coroutines.Dispatchers
+import kotlinx.coroutines.async
+import kotlinx.coroutines.awaitCancellation
 import kotlinx.coroutines.job
 import kotlinx.coroutines.joinAll
 import kotlinx.coroutines.runBlocking
@@ -98,6 +104,18 @@ abstract class SdkTest {
                 .toList()
                 .joinAll()
         }
+    }
+
+    /** A session that has begun an upload, which ends when it is cancelled. */
+    internal suspend fun CoroutineScope.uploading(): Deferred<Double?> {
+        val begun = CompletableDeferred<Unit>()
+        phone.work = {
+            begun.complete(Unit)
+            awaitCancellation()
+        }
+        val session = async(Dispatchers.Default) { voice.session() }
+        begun.await()
+        return session
     }
 
     /** Lets the main thread work until [condition] holds, five seconds at most. */

@@ -44,6 +44,17 @@ inline fun <T> roomOnDisk(where: File, work: () -> T): T =
         throw noSpace(where, error) ?: error
     }
 
+/** The app's own storage does not take [where]: `not-writable`. */
+fun notWritable(where: File, error: IOException): FedvoiceException =
+    FedvoiceException(
+        ErrorCode.NOT_WRITABLE,
+        where = where.path,
+        got = error.javaClass.simpleName,
+        wanted = "a file in the app's private storage",
+        nextStep = "Free some space; the app's own storage must be writable.",
+        cause = error,
+    )
+
 @PublishedApi
 internal fun noSpace(where: File, error: IOException): FedvoiceException? {
     val text = error.message.orEmpty()

@@ -48,7 +48,7 @@ class ProcessLock(private val file: File) {
                     StandardOpenOption.WRITE,
                 )
             } catch (error: IOException) {
-                throw notWritable(error)
+                throw notWritable(file, error)
             }
         val lock = lock(channel)
         if (lock == null) {
@@ -71,7 +71,7 @@ class ProcessLock(private val file: File) {
             null
         } catch (error: IOException) {
             channel.close()
-            throw notWritable(error)
+            throw notWritable(file, error)
         }
 
     private fun held() =
@@ -81,16 +81,6 @@ class ProcessLock(private val file: File) {
             got = "another process of the app that holds a session",
             wanted = "one session at a time",
             nextStep = "Try again when it has ended.",
-        )
-
-    private fun notWritable(error: IOException) =
-        FedvoiceException(
-            ErrorCode.NOT_WRITABLE,
-            where = file.path,
-            got = error.javaClass.simpleName,
-            wanted = "a file in the app's private storage",
-            nextStep = "Free some space; the app's own storage must be writable.",
-            cause = error,
         )
 
     private companion object {

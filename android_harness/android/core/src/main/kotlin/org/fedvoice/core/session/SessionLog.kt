@@ -25,6 +25,15 @@ data class SessionRecord(
     val examples: Int = 0,
 ) {
     companion object {
+        /** A session without an outcome: [happened] says why. */
+        fun of(happened: String, traffic: Traffic, endedSecs: Double): SessionRecord =
+            SessionRecord(
+                endedSecs,
+                happened,
+                bytesUp = traffic.bytesUp,
+                bytesDown = traffic.bytesDown,
+            )
+
         /** How [outcome] is told. */
         fun of(outcome: Outcome, endedSecs: Double): SessionRecord =
             SessionRecord(

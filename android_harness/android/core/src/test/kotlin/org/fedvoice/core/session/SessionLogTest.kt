@@ -1,6 +1,7 @@
 package org.fedvoice.core.session
 
 import org.junit.jupiter.api.Assertions.assertEquals
+import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
 import org.junit.jupiter.api.io.TempDir
 import java.io.File
@@ -45,7 +46,7 @@ class SessionLogTest {
         val told = log.read()
 
         assertEquals((2499 downTo 1500).toList(), told.take(1000).map { it.endedSecs.toInt() })
-        assert(told.size <= 2000)
+        assertTrue(told.size <= 2000, "${told.size} lines")
     }
 
     private fun record(secs: Int) =
