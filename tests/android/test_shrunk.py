@@ -62,9 +62,7 @@ def written(jar: Path, *packages: str) -> Members:
     blocks = re.split(r"^(?=\S.*\{$)", text, flags=re.M)[1:]
     found: Members = {}
     for owner, block in zip(names, blocks, strict=True):
-        pairs = re.findall(
-            r"^  (?:[^(\n]* )?([^\s(]+)(?:\(.*)?;\n    descriptor: (\S+)", block, re.M
-        )
+        pairs = _JAVAP_MEMBER.findall(block)
         found[owner] = {
             _member(owner, name, descriptor) for name, descriptor in pairs if name != "{}"
         }

@@ -17,7 +17,6 @@ import org.fedvoice.core.session.Books
 import org.fedvoice.core.session.BooksFile
 import org.fedvoice.core.session.Explanation
 import org.fedvoice.core.session.PacingFile
-import org.fedvoice.core.session.PhoneState
 import org.fedvoice.core.session.SessionLog
 import org.fedvoice.core.session.SessionRecord
 import org.fedvoice.core.session.explanationOf
