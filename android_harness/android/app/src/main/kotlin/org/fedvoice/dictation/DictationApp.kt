@@ -22,9 +22,24 @@ class DictationApp : Application() {
 
     override fun onCreate() {
         super.onCreate()
-        FedVoice.start(
-            this,
-            FedVoiceConfig(notification = NotificationText(icon = R.drawable.ic_fedvoice)),
-        )
+        start()
+    }
+
+    override fun onConfigurationChanged(configuration: Configuration) {
+        super.onConfigurationChanged(configuration)
+        if (configuration.locales != languages) start()
+    }
+
+    /** With the notification in the person's language. */
+    private fun start() {
+        languages = resources.configuration.locales
+        val words =
+            NotificationText(
+                channel = getString(R.string.notification_title),
+                title = getString(R.string.notification_title),
+                text = getString(R.string.notification_text),
+                icon = R.drawable.ic_fedvoice,
+            )
+        FedVoice.start(this, FedVoiceConfig(notification = words))
     }
 }
