@@ -17,12 +17,7 @@ internal fun Context.answerTo(explanation: Explanation, kept: Int): String {
     return when (obstacle.topic) {
         Topic.CONSENT -> getString(R.string.answer_consent)
         Topic.ENROLMENT -> getString(R.string.answer_enrolment)
-        Topic.EXAMPLES -> {
-            val isNone = kept == 0
-            getString(
-                if (isNone) R.string.answer_no_examples else R.string.answer_unusable_examples,
-            )
-        }
+        Topic.EXAMPLES -> getString(unlearnable(kept))
         Topic.CHARGING -> getString(R.string.answer_charging)
         Topic.IDLE -> getString(R.string.answer_idle)
         Topic.NETWORK -> getString(R.string.answer_network)
@@ -33,6 +28,9 @@ internal fun Context.answerTo(explanation: Explanation, kept: Int): String {
         Topic.LAST_SESSION -> getString(R.string.answer_last_session)
     }
 }
+
+private fun unlearnable(kept: Int): Int =
+    if (kept == 0) R.string.answer_no_examples else R.string.answer_unusable_examples
 
 private fun Context.waitingFor(line: ExplanationLine): String {
     val wait = line.waitSecs?.let { timeFromNow(it) } ?: getString(R.string.wait_unknown)

@@ -1,6 +1,8 @@
 package org.fedvoice.dictation
 
 import android.app.Application
+import android.content.res.Configuration
+import android.os.LocaleList
 import kotlinx.coroutines.CoroutineScope
 import kotlinx.coroutines.SupervisorJob
 import kotlinx.coroutines.asCoroutineDispatcher
@@ -19,6 +21,8 @@ class DictationApp : Application() {
         val voice = FedVoice.get(this)
         Consent(scope, voice::consent, voice::setConsent)
     }
+
+    private lateinit var languages: LocaleList
 
     override fun onCreate() {
         super.onCreate()

@@ -5,8 +5,8 @@ import android.view.View
 import android.view.WindowInsets
 
 /**
- * Android 15 draws an app behind the system's bars: what is in this view keeps clear of them, of the
- * camera's cut-out and of the keyboard. Earlier Androids keep windows clear themselves.
+ * Android 15 draws an app behind the system's bars: what is in this view keeps clear of them, of
+ * the camera's cut-out and of the keyboard. Earlier Androids keep windows clear themselves.
  */
 internal fun View.keepClearOfBars() {
     setOnApplyWindowInsetsListener { view, insets ->

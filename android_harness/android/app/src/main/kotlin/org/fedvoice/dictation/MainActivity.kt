@@ -11,34 +11,18 @@ import android.widget.Button
 import android.widget.EditText
 import android.widget.TextView
 import kotlinx.coroutines.Dispatchers
-import kotlinx.coroutines.SupervisorJob
-import kotlinx.coroutines.asCoroutineDispatcher
-import kotlinx.coroutines.cancel
-import kotlinx.coroutines.job
-import kotlinx.coroutines.launch
 import kotlinx.coroutines.withContext
 import org.fedvoice.core.session.Explanation
 import org.fedvoice.core.session.PersonsAction
 import org.fedvoice.core.store.Source
 
-/** Dictate, correct, keep; see what the phone has learnt, sent and spent; switch it off. */
-class MainActivity : Activity() {
-    private val scope by lazy {
-        CoroutineScope(SupervisorJob() + mainExecutor.asCoroutineDispatcher())
-    }
-    private val voice by lazy { FedVoice.get(this) }
-    private val agreement by lazy { (application as DictationApp).consent }
+/** Dictate, correct, keep; see why the phone does not learn now, and do something about it. */
+class MainActivity : Screen() {
     private val microphone by lazy { Microphone(this) }
     private val record by lazy { findViewById<Button>(R.id.record) }
     private val transcript by lazy { findViewById<EditText>(R.id.transcript) }
     private val keep by lazy { findViewById<Button>(R.id.keep) }
     private val invitation by lazy { findViewById<EditText>(R.id.invitation) }
-
-    /** Whether nothing is under way; tests wait for it. */
-    internal val isIdle: Boolean
-        get() =
-            scope.coroutineContext.job.children
-                .none()
 
     @Volatile
     private var isRecording = false
@@ -50,9 +34,12 @@ class MainActivity : Activity() {
         connect()
         record.setOnClickListener { if (isRecording) isRecording = false else startRecording() }
         keep.setOnClickListener { keepExample() }
-        consent.setOnClickListener {
-            val given = consent.isChecked
-            act { agreement.change(given) }
+        button(R.id.train_now).setOnClickListener { learnNow() }
+        button(R.id.join).setOnClickListener {
+            act {
+                voice.enrol(invitation.text.toString().trim())
+                getString(R.string.joined)
+            }
         }
         button(R.id.open_learnt).setOnClickListener {
             startActivity(Intent(this, LearntActivity::class.java))
@@ -148,36 +135,17 @@ class MainActivity : Activity() {
             requestPermissions(arrayOf(Manifest.permission.POST_NOTIFICATIONS), FOR_NOTIFICATION)
         }
         act {
-            val isAgreed = withContext(Dispatchers.IO) { voice.consent }
-            if (isAgreed) voice.trainNow()
-            getString(if (isAgreed) R.string.train_started else R.string.answer_consent)
+            try {
+                withContext(Dispatchers.IO) { voice.trainNow() }
+                getString(R.string.train_started)
+            } catch (error: IllegalArgumentException) {
+                Log.w(TAG, error.message.orEmpty())
+                getString(R.string.answer_consent)
+            }
         }
     }
 
-    internal fun showBooks(books: Books = voice.status) {
-        consent.isChecked = agreement.isOn
-        val used = books.usage
-        findViewById<TextView>(R.id.books).text =
-            getString(
-                R.string.books,
-                books.trained,
-                books.examples,
-                voice.exampleCount,
-                megabytes(books.bytesUp),
-                megabytes(books.bytesDown),
-                "%.0f s".format(books.trainSecs),
-                "%.1f".format(books.chargeMicroampHours / MICROAMP_HOURS),
-                books.lastError.ifEmpty { books.lastHappened }.ifEmpty {
-                    getString(
-                        R.string.never,
-                    )
-                },
-            ) + if (used == null || used.skipped == 0) "" else leftOut(used)
-    }
-
-    private fun leftOut(usage: UsageCounts) = getString(R.string.left_out, usage.describe())
-
-    private fun megabytes(bytes: Long) = "%.1f MB".format(bytes / MEGABYTE)
+    private fun button(id: Int) = findViewById<Button>(id)
 
     private companion object {
         const val FOR_MICROPHONE = 0

@@ -41,7 +41,10 @@ internal fun Context.seconds(secs: Double): String = measure(secs, 1, MeasureUni
 
 /** "40 sec" or "12 min". */
 internal fun Context.workTime(secs: Double): String =
-    if (secs < 100) measure(secs, 0, MeasureUnit.SECOND) else measure(secs / 60, 0, MeasureUnit.MINUTE)
+    when {
+        secs < 100 -> measure(secs, 0, MeasureUnit.SECOND)
+        else -> measure(secs / 60, 0, MeasureUnit.MINUTE)
+    }
 
 /** "1.2 MB". */
 internal fun Context.size(bytes: Long): String = Formatter.formatShortFileSize(this, bytes)

@@ -55,12 +55,12 @@ abstract class AppTest {
     /** Lets the main thread work until nothing is under way in the screen. */
     internal fun Screen.settle() = waitFor { isIdle }
 
-    /** Lets the main thread work until [condition] holds, ten seconds at most. */
+    /** Lets the main thread work until [condition] holds; a minute means that it hangs. */
     internal fun waitFor(condition: () -> Boolean) {
-        val end = System.nanoTime() + 10_000_000_000
+        val end = System.nanoTime() + 60_000_000_000
         shadowOf(Looper.getMainLooper()).idle()
         while (!condition()) {
-            check(System.nanoTime() < end) { "waited ten seconds in vain" }
+            check(System.nanoTime() < end) { "waited a minute in vain" }
             Thread.sleep(5)
             shadowOf(Looper.getMainLooper()).idle()
         }

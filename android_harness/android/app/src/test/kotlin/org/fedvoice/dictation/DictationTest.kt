@@ -93,8 +93,23 @@ class DictationTest : AppTest() {
             assertFalse(consent.isChecked)
             !voice.consent
         }
-        waitFor { screen.isIdle }
+        screen.settle()
         assertFalse(consent.isChecked || voice.consent)
+    }
+
+    @Test
+    fun `the answer's button is the next thing to do`() {
+        screen.settle()
+        assertEquals(text(R.string.answer_consent), screen.text(R.id.answer))
+        assertEquals(text(R.string.action_consent), screen.text(R.id.act))
+
+        screen.button(R.id.act).performClick()
+        screen.settle()
+        assertTrue(voice.consent && screen.findViewById<Switch>(R.id.consent).isChecked)
+        assertEquals(text(R.string.answer_enrolment), screen.text(R.id.answer))
+
+        screen.button(R.id.act).performClick()
+        assertTrue(screen.view(R.id.invitation).isFocused)
     }
 
     @Test
@@ -119,6 +134,11 @@ class DictationTest : AppTest() {
         screen.button(R.id.train_now).performClick()
         screen.settle()
         assertEquals(text(R.string.train_started), screen.message)
-        assertTrue(shadowOf(app).nextStartedService.component!!.className.endsWith("TrainingService"))
+        assertTrue(
+            shadowOf(app)
+                .nextStartedService.component!!
+                .className
+                .endsWith("TrainingService"),
+        )
     }
 }

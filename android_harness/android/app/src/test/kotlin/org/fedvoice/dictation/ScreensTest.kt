@@ -1,9 +1,11 @@
 package org.fedvoice.dictation
 
+import android.content.res.Resources
 import android.graphics.Bitmap
 import android.graphics.Color
 import android.graphics.Insets
 import android.os.Build
+import android.os.LocaleList
 import android.view.View
 import android.view.ViewGroup
 import android.view.WindowInsets
@@ -39,8 +41,10 @@ import java.io.File
 @GraphicsMode(GraphicsMode.Mode.NATIVE)
 class ScreensTest : AppTest() {
     @Test
-    fun `in English`() = look("en")
+    @Config(sdk = [35])
+    fun `in English`() = look("en-rUS")
 
+    /** The longest words, on each Android. */
     @Test
     fun `in German`() = look("de")
 
@@ -58,6 +62,7 @@ class ScreensTest : AppTest() {
         val screen = Robolectric.buildActivity(MainActivity::class.java).setup().get()
         screen.settle()
         val box = LinearLayout(screen).apply { orientation = LinearLayout.VERTICAL }
+
         fun put(view: View, width: Int, height: Int) = box.addView(view, width, height)
         put(ImageButton(screen).apply { setBackgroundColor(Color.RED) }, 100, 100)
         put(Button(screen).apply { text = "small" }, 100, 20)
@@ -97,6 +102,8 @@ class ScreensTest : AppTest() {
         for (night in listOf("notnight", "night")) {
             for (scale in listOf(1f, 2f)) {
                 RuntimeEnvironment.setQualifiers("$language-$night")
+                // As Android does for an app; dates follow it.
+                LocaleList.setDefault(Resources.getSystem().configuration.locales)
                 screenSize(scale)
                 val name = "$language-$night-${scale.toInt()}"
                 for ((screen, root) in screens()) {
@@ -143,12 +150,14 @@ class ScreensTest : AppTest() {
 
     private fun headings(view: View): Int =
         (if (view.isAccessibilityHeading) 1 else 0) +
-            ((view as? ViewGroup)?.let { group ->
-                List(group.childCount) { headings(group.getChildAt(it)) }.sum()
-            } ?: 0)
+            (
+                (view as? ViewGroup)?.let { group ->
+                    List(group.childCount) { headings(group.getChildAt(it)) }.sum()
+                } ?: 0
+            )
 
     private fun save(shot: Bitmap, name: String) {
-        val folder = File(System.getProperty("fedvoice.screenshots") ?: "target/screenshots")
+        val folder = File("target/screenshots")
         folder.mkdirs()
         File(folder, "$name.png").outputStream().use {
             shot.compress(Bitmap.CompressFormat.PNG, 100, it)

@@ -73,7 +73,10 @@ class StringsTest {
         val sentence = Regex("\"[^\"]*\\p{L} \\p{L}[^\"]*\"")
         val inCode =
             main.walk().filter { it.extension == "kt" }.flatMap { it.readLines() }.filter { line ->
-                val isNoted = Regex("^\\s*(\\*|/\\*|//|check\\()|Exception\\(").containsMatchIn(line)
+                val isNoted =
+                    Regex(
+                        "^\\s*(\\*|/\\*|//|check\\()|Exception\\(",
+                    ).containsMatchIn(line)
                 !isNoted && line.substringBefore(" // ").contains(sentence)
             }
         assertEquals(emptyList<String>(), inCode.toList())
