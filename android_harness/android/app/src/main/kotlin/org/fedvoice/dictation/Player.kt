@@ -8,28 +8,30 @@ import kotlinx.coroutines.delay
 import kotlinx.coroutines.ensureActive
 import kotlinx.coroutines.withContext
 import org.fedvoice.sdk.Sound
+import java.nio.ByteBuffer
+import java.nio.ByteOrder
 
 /** Plays [sound] to its end, or until the caller is cancelled. */
 internal suspend fun play(sound: Sound) =
     withContext(Dispatchers.IO) {
         val rate = sound.sampleRate
-        val pcm = sound.pcm
+        val bytes = bytesOf(sound.pcm)
+        val blockBytes = Short.SIZE_BYTES * rate / BLOCKS_A_SEC
         val least = AudioTrack.getMinBufferSize(rate, MONO, PCM)
         val track =
             AudioTrack
                 .Builder()
                 .setAudioAttributes(SPEECH)
                 .setAudioFormat(format(rate))
-                .setBufferSizeInBytes(maxOf(least, Short.SIZE_BYTES * rate / BLOCKS_A_SEC))
+                .setBufferSizeInBytes(maxOf(least, blockBytes))
                 .build()
         try {
             track.play()
-            var at = 0
-            while (at < pcm.size) {
+            while (bytes.hasRemaining()) {
                 ensureActive()
-                val written = track.write(pcm, at, minOf(rate / BLOCKS_A_SEC, pcm.size - at))
+                val size = minOf(blockBytes, bytes.remaining())
+                val written = track.write(bytes, size, AudioTrack.WRITE_BLOCKING)
                 check(written > 0) { "the loudspeaker takes no sound: $written" }
-                at += written
             }
             track.stop()
             // What is in the buffer is still heard.
@@ -38,6 +40,12 @@ internal suspend fun play(sound: Sound) =
             track.release()
         }
     }
+
+private fun bytesOf(pcm: ShortArray): ByteBuffer {
+    val bytes = ByteBuffer.allocate(Short.SIZE_BYTES * pcm.size).order(ByteOrder.nativeOrder())
+    bytes.asShortBuffer().put(pcm)
+    return bytes
+}
 
 private fun format(rate: Int) =
     AudioFormat

@@ -18,6 +18,7 @@ import org.junit.Assert.assertTrue
 import org.junit.Test
 import org.robolectric.Robolectric
 import org.robolectric.annotation.Config
+import org.robolectric.shadows.ShadowAudioTrack
 import org.robolectric.shadows.ShadowDialog
 
 /** A person looks at what the phone learnt and sent. */
@@ -49,11 +50,14 @@ class LearntTest : AppTest() {
 
         val play = rows()[1].findViewById<View>(R.id.play)
         assertEquals("Play: turn on the light", play.contentDescription)
+        var heardBytes = 0
+        ShadowAudioTrack.addAudioDataListener { _, bytes, _ -> heardBytes += bytes.size }
         play.performClick()
         waitFor { rows()[1].says(R.id.play, "Stop: turn on the light") }
         screen.settle()
         waitFor { rows()[1].says(R.id.play, "Play: turn on the light") }
         assertEquals("", screen.message)
+        assertEquals("all of it was heard", Short.SIZE_BYTES * 24_000, heardBytes)
 
         rows()[1].findViewById<View>(R.id.delete).performClick()
         assertEquals("it asks first", 2, voice.examples().size)
