@@ -9,8 +9,16 @@ import org.junit.Assert.assertEquals
 import org.junit.Assert.assertFalse
 import org.junit.Assert.assertTrue
 import org.junit.Test
+import org.junit.runner.RunWith
+import org.robolectric.RobolectricTestRunner
+import org.robolectric.annotation.Config
 
-/** The switch while changes of consent take their time. */
+/**
+ * The switch while changes of consent take their time. Under Robolectric, as all tests here: a failed
+ * coroutine looks at `android.os.Build`, which outside of it fails once and then for every later test.
+ */
+@RunWith(RobolectricTestRunner::class)
+@Config(sdk = [35])
 class ConsentTest {
     private val screen = CoroutineScope(SupervisorJob() + Dispatchers.Unconfined)
     private val ends = Channel<Result<Unit>>()
