@@ -1,11 +1,9 @@
 """What the SDK weighs and what its start costs; `benchmarks.android_phone` reports it.
 
 aar_bytes   fedvoice-sdk.aar: our own classes, manifest, rules, notices.
-apk_bytes   what a phone downloads of the dictation app, for the 64-bit ABI that takes more: the
-            APK without the other ABI's libraries, all of it compressed, as stores deliver it.
-            In the file itself the libraries are stored as they are, for phones to map them
-            without a copy; `apk installed bytes` is its size for each ABI. ExecuTorch's library
-            alone is 22.9 MB (arm64-v8a) and 27.9 MB (x86_64) of that.
+apk_bytes   the dictation app for the 64-bit ABI that takes more: the APK without the other ABI's
+            libraries, which lie in it compressed. `apk installed bytes` is what it takes of each
+            phone: the same, and the libraries that are extracted when it is installed.
 start_ms    `FedVoice.start` on the calling thread, median of 51: the time of a JVM on this
             machine under Robolectric, not a phone's.
 """
@@ -14,7 +12,6 @@ from __future__ import annotations
 
 import subprocess
 import zipfile
-import zlib
 from pathlib import Path
 
 from fedvoice.android_harness.aar.build import REPOSITORY, SDK
@@ -32,7 +29,7 @@ def measure() -> tuple[dict[str, float], dict[str, object]]:
         FedvoiceError: `not-found` for what is not built.
     """
     first_ms, start_ms = start_millis()
-    by_abi = apk_bytes_of_abis(_built(APK, "make apk"), compressed=True)
+    by_abi = apk_bytes_of_abis(_built(APK, "make apk"), installed=False)
     found = sorted(REPOSITORY.rglob(f"{SDK}-*.aar"))
     result = {
         "aar_bytes": _built(found[-1] if found else REPOSITORY / SDK, "make aar").stat().st_size,
@@ -42,27 +39,26 @@ def measure() -> tuple[dict[str, float], dict[str, object]]:
     return result, {
         "start_ms": f"of a JVM, not of a phone; its first start took {first_ms:.0f} ms",
         "apk bytes": by_abi,
-        "apk installed bytes": apk_bytes_of_abis(APK, compressed=False),
+        "apk installed bytes": apk_bytes_of_abis(APK, installed=True),
     }
 
 
-def apk_bytes_of_abis(apk: Path, *, compressed: bool) -> dict[str, int]:
+def apk_bytes_of_abis(apk: Path, *, installed: bool) -> dict[str, int]:
     """Size of an APK for each ABI: all of it but the libraries of the others.
 
     Args:
-        compressed: libraries too, as they are downloaded; else as they lie in the file.
+        installed: with the libraries once more, as they are extracted from it.
     """
-    sizes: dict[str, int] = {}
-    stored = 0
+    packed: dict[str, int] = {}
+    extracted: dict[str, int] = {}
     with zipfile.ZipFile(apk) as archive:
         for info in archive.infolist():
             if info.filename.startswith("lib/"):
                 abi = info.filename.split("/")[1]
-                stored += info.compress_size
-                deflated = len(zlib.compress(archive.read(info))) if compressed else 0
-                sizes[abi] = sizes.get(abi, 0) + (deflated or info.compress_size)
-    rest = apk.stat().st_size - stored
-    return {abi: rest + own for abi, own in sizes.items()}
+                packed[abi] = packed.get(abi, 0) + info.compress_size
+                extracted[abi] = extracted.get(abi, 0) + info.file_size
+    rest = apk.stat().st_size - sum(packed.values())
+    return {abi: rest + own + installed * extracted[abi] for abi, own in packed.items()}
 
 
 def start_millis() -> tuple[float, float]:

@@ -70,11 +70,10 @@ def build(apk: Path = APK) -> Path:
     _say("aapt2, zipalign, apksigner")
     _assemble(code, platform, work)
     aligned = work / "aligned.apk"
-    # Not -p, which aligns libraries to 4 KB: phones may have pages of 16 KB.
-    run(["zipalign", "-f", str(16 * 1024), str(work / "unsigned.apk"), str(aligned)], work)
+    run(["zipalign", "-f", "4", str(work / "unsigned.apk"), str(aligned)], work)
     _sign(aligned, apk)
     _say("checks")
-    _refuse([*apk_faults(apk), *_tool_faults(apk, work)])
+    _refuse([*apk_faults(apk, extracted=True), *_tool_faults(apk, work)])
     return apk
 
 
@@ -111,7 +110,10 @@ def _jdk() -> Path:
 
 
 def _assemble(code: Path, platform: Path, work: Path) -> None:
-    """unsigned.apk: manifest and resources, dex, services, native libraries (stored)."""
+    """unsigned.apk: manifest and resources, dex, services, native libraries.
+
+    Libraries are compressed: the manifest has them extracted (docs/android.md, The app's size).
+    """
     run(
         ["aapt2", "compile", "--dir", str(ANDROID / "app/src/main/res"), "-o", "resources.zip"],
         work,
@@ -128,14 +130,14 @@ def _assemble(code: Path, platform: Path, work: Path) -> None:
     )  # fmt: skip
     with (
         zipfile.ZipFile(code) as source,
-        zipfile.ZipFile(work / "unsigned.apk", "a", zipfile.ZIP_DEFLATED) as apk,
+        zipfile.ZipFile(work / "unsigned.apk", "a", zipfile.ZIP_DEFLATED, compresslevel=9) as apk,
     ):
         for name in source.namelist():
             if name.endswith(".dex") or name.startswith("META-INF/services/"):
                 apk.writestr(name, source.read(name))
         for abi in _ABIS:
             for library in sorted((NATIVES / "jni" / abi).glob("*.so")):
-                apk.write(library, f"lib/{abi}/{library.name}", zipfile.ZIP_STORED)
+                apk.write(library, f"lib/{abi}/{library.name}")
 
 
 def _with_notices(work: Path) -> Path:

@@ -114,13 +114,18 @@ def manifest_faults(path: Path, api: int) -> list[str]:
     return wrong
 
 
-def apk_faults(path: Path) -> list[str]:
-    """Native libraries in the APK that cannot be mapped from it; services that R8 lost."""
+def apk_faults(path: Path, *, extracted: bool) -> list[str]:
+    """Native libraries in the APK that cannot be mapped from it; files that it lacks.
+
+    Args:
+        extracted: whether the manifest asks for libraries to be taken out when the app is
+            installed (`extractNativeLibs`): they may lie in the file as they like.
+    """
     wrong = []
     with zipfile.ZipFile(path) as apk, path.open("rb") as file:
         names = set(apk.namelist())
         for info in apk.infolist():
-            if not info.filename.endswith(".so"):
+            if extracted or not info.filename.endswith(".so"):
                 continue
             file.seek(info.header_offset + 26)
             name_bytes, extra_bytes = struct.unpack("<HH", file.read(4))

@@ -14,7 +14,7 @@ from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.task import TaskManifest
 
 _ROOM_FACTOR = 2
-"""An app is there twice while it is being installed."""
+"""An app's file is there twice while it is being installed."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +76,14 @@ def check(
         carried = {n.split("/")[1] for n in names if n.startswith("lib/") and n.endswith(".so")}
         abi = next((a for a in facts.abis if a in carried), "")
         runtime = archive.read(f"lib/{abi}/libexecutorch.so") if abi else b""
+        own = (i for i in archive.infolist() if i.filename.startswith(f"lib/{abi}/"))
+        extracted_bytes = sum(info.file_size for info in own)
     wrong = []
     if not abi:
         wrong.append(f"ABIs {', '.join(facts.abis)}, and the app has {', '.join(sorted(carried))}")
     if facts.api < MIN_API:
         wrong.append(f"API level {facts.api}, and the app needs {MIN_API}")
-    needed_bytes = 0 if installed else _ROOM_FACTOR * apk.stat().st_size
+    needed_bytes = 0 if installed else _ROOM_FACTOR * apk.stat().st_size + extracted_bytes
     if facts.free_bytes < needed_bytes:
         wrong.append(
             f"{human_bytes(facts.free_bytes)} free, and the app needs {human_bytes(needed_bytes)}"

@@ -16,7 +16,8 @@ from fedvoice.simulation.cohort import CohortPart, RoundWork, train_cohort
 from fedvoice.simulation.workers.pool import PoolRound, WorkerSpec, merge_parts, split_cohort
 
 START_SECS = 120.0
-"""Time for workers to start; the pool then works without those that the cluster has no core for."""
+"""Time for the first worker to start, and by default for each next one; the pool then works without
+those that the cluster has no core for."""
 
 START_TRIES = 3
 _TOO_SLOW = "timed out during startup"
@@ -25,7 +26,8 @@ T = TypeVar("T")
 
 class RayPool:
     """Workers as Ray actors with a core each; those that die are replaced in the next round. The
-    pool works without those that have not started within `start_secs`. Call `connect` first."""
+    pool works without the rest when `start_secs` pass in which no other has started. Call `connect`
+    first."""
 
     def __init__(self, spec: WorkerSpec, workers: int, start_secs: float = START_SECS) -> None:
         self._ray = load_ray()
@@ -84,7 +86,7 @@ class RayPool:
         make = self._ray.remote(num_cpus=1, max_restarts=0)(_Worker)
         fresh = [make.remote() for _ in range(missing)]
         greetings = {actor.start.remote(self._spec, os.getcwd()): actor for actor in fresh}
-        started, _ = self._ray.wait(list(greetings), num_returns=missing, timeout=self._start_secs)
+        started = answers(self._ray.wait, list(greetings), self._start_secs)
         for greeting, actor in greetings.items():
             if greeting not in started:
                 self._ray.kill(actor)
@@ -98,7 +100,22 @@ class RayPool:
                 continue  # it died: `_none_started` if all did
         self._wanted = len(self._workers)  # no round waits for cores again
         if not self._workers:
-            raise _none_started(self._start_secs, self._ray.cluster_resources().get("CPU", 0.0))
+            raise _none_started(self._ray.cluster_resources().get("CPU", 0.0))
+
+
+def answers(
+    wait: Callable[..., tuple[list[T], list[T]]], asked: list[T], start_secs: float
+) -> list[T]:
+    """Those of `asked` that were answered, by Ray's `wait`. A busy machine starts workers late and
+    one after another, so none is given up while others are still on their way."""
+    answered: list[T] = []
+    while asked:
+        patience_secs = start_secs if answered else START_SECS
+        done, asked = wait(asked, num_returns=1, timeout=patience_secs)
+        if not done:
+            break
+        answered += done
+    return answered
 
 
 class _Worker:
@@ -207,11 +224,11 @@ def cause_of(error: Exception) -> Exception:
     return error
 
 
-def _none_started(secs: float, cores: float) -> FedvoiceError:
+def _none_started(cores: float) -> FedvoiceError:
     return FedvoiceError(
         ErrorCode.CLIENT_LOST,
         where="the workers of a Ray cluster",
-        got=f"none has started within {secs:.0f} s on a cluster with {cores:.0f} cores",
+        got=f"none has started within {START_SECS:.0f} s on a cluster with {cores:.0f} cores",
         wanted="a free core for at least one worker",
         next_step="See what occupies the cluster (`ray status`), or add machines to it.",
     )

@@ -29,6 +29,8 @@ def told(*arguments: object) -> str:
     code, log = run_phone("run", "--once", *arguments)
     assert code == 2, log
     assert ", again in" not in log
+    # An app shows the same words, and has no such option.
+    assert "--invitation" not in log
     return log
 
 

@@ -334,6 +334,16 @@ def test_recordings_that_the_phone_does_not_read_are_converted_on_the_way(
     assert "session: trained" in result.output
 
 
+def test_the_deployed_task_says_what_it_can_use_before_the_first_session(
+    plug: Plug, server: AggregationServer, apk: Path, manifest: Path, task: TaskPackage
+) -> None:
+    plug()
+    result = run(*specs(server, apk, manifest), "--task", task.directory)
+    assert result.exit_code == 0, result.output
+    (fact,) = [line for line in run("status").output.splitlines() if " examples " in line]
+    assert " 6 used" in fact
+
+
 def test_a_phone_without_examples_is_not_waited_for(
     plug: Plug, server: AggregationServer, apk: Path
 ) -> None:

@@ -48,7 +48,6 @@ def jvm_of(out: Path) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 @needs_phone
 def test_both_kinds_train_one_model_and_a_killed_jvm_comes_back(tmp_path: Path) -> None:
     out = tmp_path / "run"

@@ -165,11 +165,15 @@ def write_apk(path: Path, *, compress: bool = False, offset: int = 0, dex: bool 
 
 def test_an_apk_whose_libraries_cannot_be_mapped_is_found(tmp_path: Path) -> None:
     name = "lib/arm64-v8a/libexecutorch.so"
-    assert apk_faults(write_apk(tmp_path / "right.apk")) == []
-    (found,) = apk_faults(write_apk(tmp_path / "4k.apk", offset=4096))
+    right, packed = tmp_path / "right.apk", write_apk(tmp_path / "zip.apk", compress=True)
+    assert apk_faults(write_apk(right), extracted=False) == []
+    (found,) = apk_faults(write_apk(tmp_path / "4k.apk", offset=4096), extracted=False)
     assert found.startswith(f"{name} starts at ")
-    assert apk_faults(write_apk(tmp_path / "zip.apk", compress=True)) == [f"{name} is compressed"]
-    assert apk_faults(write_apk(tmp_path / "empty.apk", dex=False)) == ["no classes.dex in the APK"]
+    assert apk_faults(packed, extracted=False) == [f"{name} is compressed"]
+    # Those that are extracted may lie in the file as they like.
+    assert apk_faults(packed, extracted=True) == []
+    empty = write_apk(tmp_path / "empty.apk", dex=False)
+    assert apk_faults(empty, extracted=True) == ["no classes.dex in the APK"]
 
 
 @pytest.fixture(scope="module")
@@ -190,6 +194,19 @@ def test_the_binary_has_every_operator_of_a_task(
         assert unregistered_operators(names, runtime) == []
     invented = ["aten::invented.out", "aten::mul.ou", "NoBackend"]
     assert unregistered_operators(invented, runtime) == sorted(invented)
+
+
+def test_an_app_needs_room_for_its_file_twice_and_for_its_libraries(tmp_path: Path) -> None:
+    app = write_apk(tmp_path / "zip.apk", compress=True)
+    needed = 2 * app.stat().st_size + 5000
+    for free_bytes in (needed - 1, needed):
+        facts = fitness.DeviceFacts("a phone", TARGET_API, ("arm64-v8a",), free_bytes)
+        if free_bytes < needed:
+            with pytest.raises(FedvoiceError, match="the app needs"):
+                fitness.check(facts, "one", app, None, installed=False)
+            assert fitness.check(facts, "one", app, None, installed=True) == "arm64-v8a"
+        else:
+            assert fitness.check(facts, "one", app, None, installed=False) == "arm64-v8a"
 
 
 @needs_natives

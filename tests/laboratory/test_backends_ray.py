@@ -10,7 +10,14 @@ from fedvoice.laboratory.experiment.progress import trial_dir
 from fedvoice.laboratory.experiment.runner import run_trials
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.task import WEIGHTS_FILE
-from fedvoice.simulation.workers.ray_pool import START_TRIES, RayPool, connect, start_patiently
+from fedvoice.simulation.workers.ray_pool import (
+    START_SECS,
+    START_TRIES,
+    RayPool,
+    answers,
+    connect,
+    start_patiently,
+)
 from fedvoice.simulation.workers.spread import HERE, Spread
 from tests.laboratory.backends_scene import (
     CLIENTS,
@@ -92,9 +99,27 @@ def test_what_a_worker_cannot_do_is_told_as_it_would_be_here(pool_of):
 
 
 def test_more_workers_than_cores_are_done_without(pool_of):
-    pool = pool_of(workers=3, start_secs=30.0)
+    pool = pool_of(workers=3, start_secs=15.0)
     assert_same(pool.train(round_work(), CLIENTS), inline_part())
     assert len(pool.actors) == 2
+
+
+def test_no_worker_is_given_up_while_others_still_come():
+    after_secs = {"one": 100.0, "two": 110.0, "three": 125.0, "never": 1e9}
+    now = 0.0
+
+    def wait(asked, num_returns, timeout):
+        nonlocal now
+        first = min(asked, key=after_secs.get)
+        came = after_secs[first] <= now + timeout
+        now = after_secs[first] if came else now + timeout
+        return ([first], [name for name in asked if name != first]) if came else ([], asked)
+
+    assert answers(wait, list(after_secs), start_secs=20.0) == ["one", "two", "three"]
+    assert now == 145.0
+    now = 0.0
+    assert answers(wait, ["never"], start_secs=20.0) == []
+    assert now == START_SECS
 
 
 SLOW = Exception("The current node timed out during startup. This could happen because ...")

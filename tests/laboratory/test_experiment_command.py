@@ -14,7 +14,7 @@ import pytest
 
 from tests.laboratory.conftest import Run, command
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow]
 
 TWIN = """
 [[arms]]

@@ -25,7 +25,6 @@ class Silent:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 @pytest.mark.skipif(
     not MANIFEST.is_file(), reason=f"no {MANIFEST}: set FEDVOICE_SPEECH to try real speech"
 )

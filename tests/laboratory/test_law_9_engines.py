@@ -18,7 +18,7 @@ from fedvoice.simulation.tasks import exported_task
 from tests.laboratory.running import run_trial
 from tests.shared import once
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow]
 
 # Phones with unequal numbers of examples: who is in a cohort shows in its examples and steps.
 SETTINGS = {

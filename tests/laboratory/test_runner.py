@@ -67,7 +67,6 @@ def test_every_trial_of_a_task_that_cannot_be_made_fails_and_the_others_run(tmp_
     assert {failure.error.code for failure in gathered.failures} == {ErrorCode.BAD_CONFIG}
 
 
-@pytest.mark.timeout(120)
 def test_after_a_mistake_of_the_program_nothing_runs_on(tmp_path: Path) -> None:
     endless = '[[arms]]\nname = "endless"\nset = { "server.rounds" = 1000000 }\n'
     short, *rest = the_trials(tmp_path, f'[[arms]]\nname = "short"\n{endless}')

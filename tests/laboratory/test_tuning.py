@@ -87,7 +87,6 @@ def test_a_plan_is_verified_on_seeds_that_no_trial_saw(search_file, seeds):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 def test_a_search_by_what_no_run_is_judged_on_ends_and_says_so(search_file, tmp_path):
     path = search_file(2, rounds=1)
     text = path.read_text().replace("holdout_speakers = 1", "holdout_speakers = 0")
@@ -115,7 +114,6 @@ verify_seeds = [7]
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 def test_a_plan_of_which_no_update_counts_is_a_trial_given_up(search_file, tmp_path):
     """Even as the first one it ends no search."""
     path, told = search_file(2, rounds=1, search=BOUNDS), []
@@ -137,7 +135,6 @@ verify_seeds = [7]
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize(
     ("deaths", "limits", "states"),
     [

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from fedvoice.device_runtime.examples import FeatureCache, LocalExamples
 from fedvoice.device_runtime.outcomes import Happened
@@ -43,7 +42,6 @@ def package(directory: Path) -> TaskPackage:
     return write_package(directory, manifest.model_copy(update=found), PROGRAM)
 
 
-@pytest.mark.timeout(120)
 def test_the_phone_that_has_the_rule_trains_by_it_and_the_other_waits(
     lab: Lab, tmp_path: Path
 ) -> None:

@@ -109,7 +109,6 @@ def small_package(directory: Path, weights: FlatVector | None = None) -> TaskPac
     return write_package(directory, manifest.model_copy(update=found), PROGRAM)
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("encoding", ["float16", "int8+zstd"])
 def test_a_phone_trains_from_what_it_downloads_and_the_server_keeps_the_rest(
     lab: Lab, tmp_path: Path, encoding: str

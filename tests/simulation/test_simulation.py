@@ -132,7 +132,7 @@ def closed_rounds(out):
     return sum(1 for row in round_rows(store) if row.round)
 
 
-def wait_for_rounds(out, count, timeout_secs=240):
+def wait_for_rounds(out, count, timeout_secs=600):
     deadline = time.monotonic() + timeout_secs
     while closed_rounds(out) < count:
         assert time.monotonic() < deadline, f"{closed_rounds(out)} rounds"

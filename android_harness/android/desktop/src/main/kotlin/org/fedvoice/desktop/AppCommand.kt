@@ -16,6 +16,7 @@ import kotlinx.serialization.json.jsonObject
 import kotlinx.serialization.json.jsonPrimitive
 import kotlinx.serialization.json.put
 import org.fedvoice.core.FedvoiceException
+import org.fedvoice.core.model.TaskManifest
 import org.fedvoice.core.random.Purpose
 import org.fedvoice.core.random.Stream
 import org.fedvoice.core.session.BlobCache
@@ -29,7 +30,6 @@ import org.fedvoice.core.session.HeldBlobs
 import org.fedvoice.core.session.Invitation
 import org.fedvoice.core.session.ModelFile
 import org.fedvoice.core.session.Phone
-import org.fedvoice.core.session.PhoneState
 import org.fedvoice.core.session.Requirements
 import org.fedvoice.core.session.Retries
 import org.fedvoice.core.session.SessionSettings
@@ -77,6 +77,7 @@ private class HeadlessApp(
             decoder = FfmpegDecoder(),
         )
     private val blobs = BlobCache(File(state, "blobs"))
+    private val models = ModelFile(state)
     private val oneAtATime = Mutex()
     private val scope = CoroutineScope(SupervisorJob() + Dispatchers.Default)
     private val identity get() = FileIdentity(state)
@@ -128,7 +129,7 @@ private class HeadlessApp(
                 deleteEverything()
             }
             "status" -> {
-                val told = Json.parseToJsonElement(explain().toJson())
+                val told = Json.parseToJsonElement(explanation().toJson())
                 return { put("explanation", told) }
             }
             else -> {
@@ -140,23 +141,28 @@ private class HeadlessApp(
 
     private fun installTask(folder: File) {
         val held = HeldBlobs(File(state, "held_blobs"), blobs)
-        ModelFile(state).put(adoptTask(folder, blobs, held))
+        models.put(adoptTask(folder, blobs, held))
     }
 
-    private fun explain() =
+    private fun explanation() =
         explanationOf(
-            PhoneState(
-                consent.isFile,
-                identity.credentials() != null,
-                held = store.count(Split.TRAIN) + store.count(Split.TEST),
-                usage = books.read().usage,
-                requirements = REQUIREMENTS,
-                conditions = conditions.read(),
-                pacing = null, // it works only when it is told to
-                books = books.read(),
-                nowSecs = wallSecs(),
-            ),
+            consent.isFile,
+            identity.credentials() != null,
+            store = store,
+            task = task(),
+            requirements = REQUIREMENTS,
+            conditions = conditions.read(),
+            pacing = null, // it works only when it is told to
+            books = books.read(),
         )
+
+    private fun task(): TaskManifest? =
+        models
+            .get()
+            ?.manifest
+            ?.digest
+            ?.let(blobs::read)
+            ?.let { TaskManifest.parse(it, "the phone's task") }
 
     private suspend fun deleteEverything() {
         consent.delete()

@@ -89,6 +89,19 @@ class ExampleStoreTest {
         assertEquals(listOf("a"), texts(store))
     }
 
+    @Test
+    fun `a Python phone's store is read, and refused with segments in it`() {
+        val database = JdbcDatabase(File(folder, "examples.sqlite"))
+        SqlExampleStore(database).add(example("a"))
+        database.transaction { it.execute("ALTER TABLE examples ADD COLUMN offset_secs REAL") }
+        assertEquals(listOf("a"), texts(SqlExampleStore(database)))
+
+        database.transaction { it.execute("UPDATE examples SET offset_secs = 0.0") }
+        val error = assertThrows<FedvoiceException> { SqlExampleStore(database) }
+        assertEquals(ErrorCode.BAD_CONFIG, error.code)
+        assertEquals("1 examples that are segments of recordings", error.got)
+    }
+
     private fun store(limits: StoreLimits) =
         SqlExampleStore(JdbcDatabase(File.createTempFile("store", "", folder)), limits) { nowSecs }
 

@@ -17,7 +17,6 @@ import org.fedvoice.core.session.Books
 import org.fedvoice.core.session.BooksFile
 import org.fedvoice.core.session.Explanation
 import org.fedvoice.core.session.PacingFile
-import org.fedvoice.core.session.PhoneState
 import org.fedvoice.core.session.SessionLog
 import org.fedvoice.core.session.SessionRecord
 import org.fedvoice.core.session.explanationOf
@@ -170,22 +169,17 @@ class FedVoice private constructor(private val context: Context) {
      *
      * @throws FedvoiceException as [usage]
      */
-    fun explain(): Explanation {
-        val usage = usage()
-        return explanationOf(
-            PhoneState(
-                consent,
-                isEnrolled,
-                held = exampleCount,
-                usage = usage?.counts,
-                requirements = config.requirements,
-                conditions = PhoneConditions(context, context.filesDir).read(),
-                pacing = PacingFile(files.pacing).read(),
-                books = status,
-                nowSecs = wallSecs(),
-            ),
+    fun explain(): Explanation =
+        explanationOf(
+            consent,
+            isEnrolled,
+            store = store(),
+            task = phone.task(),
+            requirements = config.requirements,
+            conditions = PhoneConditions(context, context.filesDir).read(),
+            pacing = PacingFile(files.pacing).read(),
+            books = status,
         )
-    }
 
     /** Refers to the utterances of a folder's manifest that were not added before; how many. */
     internal fun addExamples(folder: File): Int = addManifest(store(), folder)

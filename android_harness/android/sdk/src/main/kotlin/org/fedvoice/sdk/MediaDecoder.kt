@@ -62,14 +62,17 @@ private class Decoding(
     fun run(): ByteArray {
         while (true) {
             if (!isFed) feed()
+            val before = count
             val index = codec.dequeueOutputBuffer(info, TURN_MICROS)
             if (index >= 0) {
-                silentTurns = 0
                 if (info.size > 0) take(checkNotNull(codec.getOutputBuffer(index)))
                 codec.releaseOutputBuffer(index, false)
                 if (info.flags and MediaCodec.BUFFER_FLAG_END_OF_STREAM != 0) break
-            } else if (++silentTurns > MOST_SILENT_TURNS) {
-                throw notDecoded(where, "a decoder that has stopped half way")
+            }
+            // A buffer without sound is no progress: it could come for ever.
+            silentTurns = if (count > before) 0 else silentTurns + 1
+            if (silentTurns > MOST_SILENT_TURNS) {
+                throw notDecoded(where, "a decoder that gives no sound any more (after $count)")
             }
         }
         if (count == 0) throw notDecoded(where, "no sound in it")

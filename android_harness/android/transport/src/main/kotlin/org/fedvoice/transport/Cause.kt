@@ -6,7 +6,10 @@ import java.security.GeneralSecurityException
 import java.security.cert.CertificateException
 import java.security.cert.X509Certificate
 
-/** What stands between a phone and its server. */
+/**
+ * What stands between a phone and its server. Its words are read in an app as well as in a
+ * terminal: they name what is done at the server, and no option of the phone's own command.
+ */
 internal sealed class Cause(
     private val code: ErrorCode,
     private val got: String,
@@ -19,24 +22,23 @@ internal sealed class Cause(
         ErrorCode.BAD_CREDENTIALS,
         "a server with TLS, called without",
         "an invitation of this server, with which the phone gets a certificate",
-        "Make one with `fedvoice invite` on the server's machine and give it as --invitation in " +
-            "place of --server; or start the server with --insecure.",
+        "Make one with `fedvoice invite` on the server's machine and enrol this phone with it.",
     )
 
     object WithoutTls : Cause(
         ErrorCode.SERVER_UNREACHABLE,
         "a server without TLS; nothing was sent to it",
         INVITER,
-        "Start `fedvoice serve` without --insecure; a server on the same machine may be called " +
-            "without an invitation, by --server. The phone keeps its work.",
+        "Ask whoever runs the server to start `fedvoice serve` without --insecure. The phone " +
+            "keeps its work.",
     )
 
     object WebPage : Cause(
         ErrorCode.SERVER_UNREACHABLE,
         "a web page's answer, and not fedvoice's",
         INVITER,
-        "Check address and port; in a network with a login page, log in first. The phone keeps " +
-            "its work.",
+        "In a network with a login page, log in first; else check the address in the invitation. " +
+            "The phone keeps its work.",
     )
 
     object Refused : Cause(
@@ -59,7 +61,8 @@ internal sealed class Cause(
             ErrorCode.BAD_CREDENTIALS,
             "a server's certificate that does not name $host",
             CERTIFICATE,
-            "Start the server with `--name $host`, or ask for an invitation to a name it has.",
+            "Start the server with `fedvoice serve --name $host`, or ask for an invitation to a " +
+                "name it has.",
         )
 
     class NotNow(why: String) :

@@ -7,7 +7,7 @@ import java.io.File
 
 /**
  * The example store in SQLite, with the schema of `device_runtime/store.py`: each can open the
- * other's file.
+ * other's file, if no example in it is a segment of a recording.
  *
  * @param decoder of files that are no wav files
  * @param clock Unix time in seconds
@@ -19,7 +19,26 @@ class SqlExampleStore(
     private val clock: () -> Double = { System.currentTimeMillis() / 1e3 },
 ) : ExampleStore {
     init {
-        transaction { SCHEMA.forEach { statement -> it.execute(statement) } }
+        transaction { db ->
+            SCHEMA.forEach(db::execute)
+            refuseSegments(db)
+        }
+    }
+
+    /** A Python phone's may be parts of recordings: read here, each would be all of its own. */
+    private fun refuseSegments(db: Statements) {
+        val columns = db.query("SELECT name FROM pragma_table_info('examples')")
+        if (listOf<Any?>("offset_secs") !in columns) return
+        val segments = "SELECT count(*) FROM examples WHERE offset_secs IS NOT NULL"
+        val count = db.query(segments).single().single() as Long
+        if (count == 0L) return
+        throw FedvoiceException(
+            ErrorCode.BAD_CONFIG,
+            where = database.where,
+            got = "$count examples that are segments of recordings",
+            wanted = "whole recordings, which is what this phone reads",
+            nextStep = "Add them to a new store: `fedvoice deploy --examples` cuts them.",
+        )
     }
 
     override fun addAll(examples: List<NewExample>): List<Long> {
