@@ -15,13 +15,8 @@ import org.junit.Assert.assertEquals
 import org.junit.Assert.assertTrue
 import org.junit.Before
 import org.junit.Test
-import org.robolectric.annotation.Config
 
-/**
- * What training costs a person is bounded; `docs/android.md` has the numbers of a week. Whole weeks
- * of sessions, and no rule of the platform: on one version.
- */
-@Config(sdk = [34])
+/** What training costs a person is bounded; `docs/android.md` has the numbers of a week. */
 class DailyLimitsTest : SdkTest() {
     private val clock = HandClock()
     private val begin = clock.wall
