@@ -25,7 +25,7 @@ import typer
 
 from fedvoice.model_export.batch import TensorBatch
 from fedvoice.model_export.gradient_check import Checked, check_step
-from fedvoice.model_export.graphs.methods import step_source
+from fedvoice.model_export.graphs.methods import step_and_decode
 from fedvoice.model_export.kinds import ModelConfig, build_model
 from fedvoice.model_export.kinds.ctc import CtcConfig
 from fedvoice.model_export.kinds.encoder import EncoderConfig
@@ -88,7 +88,7 @@ def measure(name: str, threads: int, steps: int) -> dict[str, str | int | float]
     torch.manual_seed(0)
     model = build_model(config, FEATURES.stack * FEATURES.mel_bins, vocabulary)
     table = parameter_table(model)
-    program = lower({bucket.step_method: step_source(config, table, bucket, FEATURES)})
+    program = lower({bucket.step_method: step_and_decode(config, table, bucket, FEATURES, model)[0]})
     loaded = LoadedProgram(program.data)
     error = check_step(loaded, Checked(config, model, table, FEATURES), bucket).error
 

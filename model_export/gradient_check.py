@@ -181,20 +181,25 @@ def _reference(
 ) -> tuple[float, tuple[Tensor, ...]]:
     """Loss and gradients in table order from the real rows alone, as if there were no others.
 
-    In double precision and row by row, since [T, U+1, V] of a long bucket is large.
+    In double precision and row by row, since [T, U+1, V] of a long bucket is large; of a model
+    that is not `checked_by_rows`, from the whole batch.
     """
     model = checked.in_double_precision
     parameters = tuple(model.parameters())
     total, gradients = 0.0, [torch.zeros_like(parameter) for parameter in parameters]
-    for row in range(real_rows):
-        real = inputs.of(slice(row, row + 1))
+    whole = slice(len(inputs.features))
+    by_rows = [slice(row, row + 1) for row in range(real_rows)]
+    for rows in by_rows if model.checked_by_rows else [whole]:
+        real = inputs.of(rows)
         real = real._replace(
             features=checked.stacked(real.features).double(),
             example_weights=real.example_weights.double(),
         )
         with torch.enable_grad():
             loss = loss_of(model, real)
-            found = torch.autograd.grad(loss, parameters)
+            found = torch.autograd.grad(
+                loss, parameters, allow_unused=True, materialize_grads=True
+            )
         total += loss.item()
         for gradient, more in zip(gradients, found, strict=True):
             gradient += more

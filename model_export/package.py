@@ -82,7 +82,7 @@ def export_task(
     model = new_model(config, vocabulary.size)
     table = parameter_table(model)
     initial = flat_weights(model, table) if weights is None else load_weights(weights, table)
-    program = lower(task_methods(config.model, table, buckets, features), progress)
+    program = lower(task_methods(config.model, table, buckets, features, model), progress)
     # Always with fresh weights: trained ones test nothing more, and may magnify
     # rounding errors.
     checked = Checked(config.model, model, table, features)

@@ -1,11 +1,14 @@
-"""Model kinds of user-defined `nn.Module`s with a loss, for the fast engine.
+"""Model kinds of user-defined `nn.Module`s with a loss.
 
     class Spotter(nn.Module):
+        predicts = "label"                                          # what `predict` returns
         def __init__(self, input_size: int, vocabulary_size: int, hidden: int = 64): ...
-        def loss(self, batch: TensorBatch) -> Tensor: ...          # [B], differentiable
-        def decode(self, batch: TensorBatch) -> list[list[int]]: ...  # only to be evaluated
+        def loss(self, batch: TensorBatch) -> Tensor: ...           # [B], differentiable
+        def predict(self, batch: TensorBatch) -> Tensor: ...        # logits; see `Predicts`
 
-is named in settings as `kind = "mypkg.spotter:Spotter"`, or registered under a name with
+In place of `loss`, `forward` may take the batch by name (`kinds.named`), and `predict` likewise.
+`decode(batch) -> list[list[int]]` in place of `predict` evaluates on the fast engine alone. The
+class is named in settings as `kind = "mypkg.spotter:Spotter"`, or registered under a name with
 `@MODEL_KINDS.register("spotter")`. `module_kind` takes the loss as a separate function.
 """
 
@@ -13,6 +16,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from enum import StrEnum
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +24,9 @@ from pydantic import ConfigDict, model_validator
 
 from fedvoice.model_export.kinds.base import KindConfig, ModelKind
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.parameters import ParameterTable
 from fedvoice.protocol.scoring import Scoring
+from fedvoice.protocol.task import Bucket
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -80,6 +86,17 @@ def as_kind(name: str, plugin: Any) -> ModelKind[Any]:
     return module_kind(plugin)
 
 
+class Predicts(StrEnum):
+    """What a module's `predict` returns, and so how tokens come of it; the blank is 0."""
+
+    CTC = "ctc"
+    """Logits [B, T', V], or these and their counts int64 [B]: best path, without repeats."""
+    LABEL = "label"
+    """Logits [B, V]: the likeliest token."""
+    FRAMES = "frames"
+    """Logits [B, T, V]: the likeliest token of each frame."""
+
+
 class ModuleKind(ModelKind[Any]):
     """See `module_kind`."""
 
@@ -110,7 +127,21 @@ class ModuleKind(ModelKind[Any]):
         settings = config.model_dump(exclude={"kind"})
         known = {name: given[name] for name in GIVEN if name in self._takes}
         make = partial(self._factory, **known, **settings)
-        return ModuleModel(config.kind, make, self._loss, self._decode, vocabulary_size)
+        return ModuleModel(config.kind, make, self._loss, self._decode, vocabulary_size, input_size)
+
+    def graphs(
+        self, config: KindConfig, table: ParameterTable, bucket: Bucket, model: TaskModel
+    ) -> tuple[nn.Module, nn.Module]:
+        """See `ModelKind`: both are traced.
+
+        Raises:
+            FedvoiceError: `bad-config` for what cannot be traced, or a module without `predict`.
+        """
+        from fedvoice.model_export.models.module import ModuleModel
+        from fedvoice.model_export.traced.step import traced_graphs
+
+        assert isinstance(model, ModuleModel)
+        return traced_graphs(model, table, bucket)
 
 
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
