@@ -88,7 +88,9 @@ def measure(name: str, threads: int, steps: int) -> dict[str, str | int | float]
     torch.manual_seed(0)
     model = build_model(config, FEATURES.stack * FEATURES.mel_bins, vocabulary)
     table = parameter_table(model)
-    program = lower({bucket.step_method: step_and_decode(config, table, bucket, FEATURES, model)[0]})
+    program = lower(
+        {bucket.step_method: step_and_decode(config, table, bucket, FEATURES, model)[0]}
+    )
     loaded = LoadedProgram(program.data)
     error = check_step(loaded, Checked(config, model, table, FEATURES), bucket).error
 

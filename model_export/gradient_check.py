@@ -197,9 +197,7 @@ def _reference(
         )
         with torch.enable_grad():
             loss = loss_of(model, real)
-            found = torch.autograd.grad(
-                loss, parameters, allow_unused=True, materialize_grads=True
-            )
+            found = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
         total += loss.item()
         for gradient, more in zip(gradients, found, strict=True):
             gradient += more

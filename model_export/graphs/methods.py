@@ -30,7 +30,7 @@ def step_and_decode(
     features: FeatureSettings,
     model: TaskModel,
 ) -> tuple[MethodSource, MethodSource]:
-    """`step_<bucket>` and `decode_<bucket>`: see `StepGraph`, `DecodeGraph` for their signatures."""
+    """`step_<bucket>` and `decode_<bucket>`, as `StepGraph` and `DecodeGraph` have them."""
     step, decode = kind_of(config).graphs(config, table, bucket, model)
     rows = torch.ones(bucket.batch, dtype=torch.int64)
     step_inputs = (

@@ -13,8 +13,8 @@ from fedvoice.protocol.task import Bucket
 if TYPE_CHECKING:
     from torch import nn
 
-    from fedvoice.model_export.models.base import TaskModel
     from fedvoice.model_export.graphs.labeller import LabellerNet
+    from fedvoice.model_export.models.base import TaskModel
 
 
 class LabellerKind(ModelKind[Config]):

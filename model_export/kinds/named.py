@@ -1,9 +1,9 @@
 """Modules whose `forward` takes a batch by names of a closed list, and returns a loss a row.
 
-    class Model(nn.Module):
-        predicts = "ctc"
-        def forward(self, features, lengths, targets, target_lengths) -> Tensor: ...   # [B]
-        def predict(self, features, lengths) -> Tensor: ...       # logits [B, T, V]
+class Model(nn.Module):
+    predicts = "ctc"
+    def forward(self, features, lengths, targets, target_lengths) -> Tensor: ...   # [B]
+    def predict(self, features, lengths) -> Tensor: ...       # logits [B, T, V]
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ class TaskModel(nn.Module, ABC):
 
     output: nn.Linear
     checked_by_rows = True
-    """Whether a row alone has the loss that it has in a batch: then a program is compared with that,
-    which also shows that rows and padding do not touch each other."""
+    """Whether a row alone has the loss that it has in a batch: a program is then compared with
+    that, which also shows that rows and padding do not touch each other."""
 
     def __init__(self, vocabulary_size: int) -> None:
         super().__init__()

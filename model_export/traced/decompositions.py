@@ -26,7 +26,8 @@ KEPT_WHOLE = (aten._log_softmax.default, aten._softmax.default, aten.gelu.defaul
 @functools.cache
 def decompositions() -> Table:
     """By operator, for `make_fx`."""
-    core = {op: f for op, f in core_aten_decompositions().items() if op not in KEPT_WHOLE}
+    core = dict(core_aten_decompositions())
+    core = {op: f for op, f in core.items() if op not in KEPT_WHOLE}
     return core | _OURS
 
 

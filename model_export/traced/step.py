@@ -104,9 +104,7 @@ def _full_batch(model: ModuleModel, bucket: Bucket) -> TensorBatch:
     generator = torch.Generator().manual_seed(0)
     rows = bucket.batch
     shape = (rows, bucket.frames, model.input_size)
-    targets = torch.randint(
-        1, model.vocabulary_size, (rows, bucket.labels), generator=generator
-    )
+    targets = torch.randint(1, model.vocabulary_size, (rows, bucket.labels), generator=generator)
     return TensorBatch(
         torch.randn(shape, generator=generator),
         targets,

@@ -10,10 +10,11 @@ import operator
 from typing import Any
 
 import torch
-import fedvoice.model_export.traced.forms.basic
 from torch import Tensor
 from torch._ops import OpOverload
 from torch.fx import Graph, GraphModule, Node
+
+from fedvoice.model_export.traced.forms import basic
 
 aten = torch.ops.aten
 
@@ -172,7 +173,8 @@ def _is_broadcast_anyway(node: Node) -> bool:
             return False
         operands = [node.args[0] if a is node else a for a in user.all_input_nodes]
         shapes = [a.meta["val"].shape for a in operands]  # type: ignore[union-attr]
-        if shape_of(user) != list(torch.broadcast_shapes(*shapes)):
+        wide = torch.broadcast_shapes(*shapes)  # type: ignore[no-untyped-call]
+        if shape_of(user) != list(wide):
             return False
     return True
 
@@ -239,7 +241,8 @@ def _constant(module: GraphModule, before: Node, value: Tensor) -> Node:
 def _as_linear_or_batch(graph: Graph, node: Node) -> None:
     """a w^T as linear; any other product as a batch of one, in which nothing is transposed."""
     a, b = node.args[:2]
-    assert isinstance(a, Node) and isinstance(b, Node)
+    assert isinstance(a, Node)
+    assert isinstance(b, Node)
     if b.target is aten.permute_copy.default:
         _replace(graph, node, aten.linear.default, (a, b.args[0]))
         return
@@ -258,7 +261,7 @@ def _as_linear_or_batch(graph: Graph, node: Node) -> None:
 
 
 WHOLE = {
-    torch.ops.study.linear.default: aten.linear.default,
+    basic.LINEAR: aten.linear.default,
     aten.slice.Tensor: aten.slice_copy.Tensor,
     aten.select.int: aten.select_copy.int,
     aten.expand.default: aten.expand_copy.default,

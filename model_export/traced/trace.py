@@ -20,7 +20,9 @@ from torch._ops import OpOverload
 from torch.func import functional_call
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._pytree import tree_map_only
 
+from fedvoice.model_export.traced import rewrites as rewrites
 from fedvoice.model_export.traced.decompositions import decompositions
 from fedvoice.model_export.traced.rewriting import Drawn, Notes, Rewriting
 from fedvoice.model_export.traced.tidy import own_pieces, tidy
@@ -127,10 +129,11 @@ def _trace(
         mode = Rewriting(rest[len(inputs) :], first.values)
         if differentiated is None:
             with torch.no_grad(), mode:
-                return calling.with_tensors(leaves, rest[: len(inputs)])
+                found = calling.with_tensors(leaves, rest[: len(inputs)])
+                return tree_map_only(Tensor, mode.latest, found)
         leaves = {name: leaf.requires_grad_() for name, leaf in leaves.items()}
         with torch.enable_grad(), mode:
-            found = calling.with_tensors(leaves, rest[: len(inputs)])
+            found = mode.latest(calling.with_tensors(leaves, rest[: len(inputs)]))
         return differentiated(found, leaves)
 
     arguments = (*values, *inputs, *(torch.ones(draw.shape) for draw in drawn))

@@ -28,6 +28,8 @@ R = TypeVar("R", Tensor, tuple[Tensor, ...])
 _LIBRARY: Any = torch.library.Library("fedvoice", "DEF")  # type: ignore[no-untyped-call]
 _LIBRARY.define("linear(Tensor a, Tensor w) -> Tensor")
 _LIBRARY.impl("linear", lambda a, w: torch.matmul(a, w.t()), "CompositeExplicitAutograd")
+LINEAR = torch.ops.fedvoice.linear.default
+"""What `linear` is while tracing."""
 
 
 class _Taught(torch.autograd.Function):
@@ -73,7 +75,7 @@ def permute(a: Tensor, *dims: int) -> Tensor:
 
 def linear(a: Tensor, w: Tensor) -> Tensor:
     """a [..., K], w [M, K] -> a w^T [..., M]. One node while tracing, not a view, a turn and mm."""
-    result: Tensor = torch.ops.fedvoice.linear.default(a, w)
+    result: Tensor = LINEAR(a, w)
     return result
 
 
