@@ -50,6 +50,7 @@ class ModuleModel(TaskModel):
         self.input_size = input_size
         with MODEL_KINDS.naming(kind):
             self.module = make()
+        _freeze_statistics(self.module)
         own = type(self.module)
         self._decode = decode or getattr(own, "decode", None)
         self._checked = False
@@ -95,7 +96,7 @@ class ModuleModel(TaskModel):
         for name, tensor in self._fixed().items():
             if not torch.equal(before[name], tensor):
                 raise self._refused(
-                    f"a loss that changes {name} (batch norm?)",
+                    f"a loss that changes {name}",
                     "a loss without side effects: only parameters travel to the server",
                 )
         self._checked = True
@@ -182,8 +183,16 @@ class ModuleModel(TaskModel):
             where=f"model kind {self.kind}",
             got=got,
             wanted=wanted,
-            next_step="Change the module; `.eval()` in its factory stops dropout and batch norm.",
+            next_step="Change the module; `.eval()` in its factory stops dropout.",
         )
+
+
+def _freeze_statistics(module: nn.Module) -> None:
+    """Batch norm normalises by the statistics that it has: phones' own would be no parameters, so
+    they would reach no server, and a batch of a phone's is too small to take them from."""
+    for part in module.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+            part.eval()
 
 
 def greedy_of(predicts: Predicts, logits: Tensor, counts: Tensor) -> list[Hypothesis]:
