@@ -86,8 +86,11 @@ def check_step(program: Runs, checked: Checked, bucket: Bucket, seed: int = 0) -
     """
     worst = GradientReport(bucket.name, "", 0.0)
     for inputs, real_rows in _step_cases(checked, bucket, seed):
-        wanted_loss, wanted = _reference(checked, inputs, real_rows)
-        loss, flat = program.run(bucket.step_method, (*checked.parameters(), *inputs))
+        draws = torch.rand(bucket.draws, generator=torch.Generator().manual_seed(seed + real_rows))
+        with checked.in_double_precision.drawing(bucket, draws):
+            wanted_loss, wanted = _reference(checked, inputs, real_rows)
+        given = (*checked.parameters(), *inputs, *([draws] if bucket.draws else []))
+        loss, flat = program.run(bucket.step_method, given)
         error = abs(float(loss) - wanted_loss) / max(abs(wanted_loss), 1.0)
         _demand(error, LOSS_TOLERANCE, f"{bucket.step_method}, loss")
         for spec, reference in zip(checked.table.parameters, wanted, strict=True):

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedvoice.model_export.config import ExportConfig
-from fedvoice.model_export.fresh import flat_weights, manifest_of, new_model, parameter_table
+from fedvoice.model_export.fresh import (
+    drawing_buckets,
+    flat_weights,
+    manifest_of,
+    new_model,
+    parameter_table,
+)
 from fedvoice.model_export.gradient_check import (
     Checked,
     GradientReport,
@@ -78,8 +84,8 @@ def export_task(
     began = time.monotonic()
     progress("vocabulary")
     vocabulary = config.vocabulary.build()
-    features, buckets = config.features, config.task_buckets()
-    model = new_model(config, vocabulary.size)
+    features, model = config.features, new_model(config, vocabulary.size)
+    buckets = drawing_buckets(config, model)
     table = parameter_table(model)
     initial = flat_weights(model, table) if weights is None else load_weights(weights, table)
     program = lower(task_methods(config.model, table, buckets, features, model), progress)

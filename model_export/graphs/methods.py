@@ -33,16 +33,18 @@ def step_and_decode(
     """`step_<bucket>` and `decode_<bucket>`, as `StepGraph` and `DecodeGraph` have them."""
     step, decode = kind_of(config).graphs(config, table, bucket, model)
     rows = torch.ones(bucket.batch, dtype=torch.int64)
-    step_inputs = (
+    step_inputs: list[Tensor | tuple[Tensor, ...]] = [
         _example_parameters(table),
         _example_features(bucket, features),
         torch.zeros(bucket.batch, bucket.labels, dtype=torch.int64),
         rows,
         rows.clone(),
         torch.ones(bucket.batch),
-    )
+    ]
+    if bucket.draws:
+        step_inputs.append(torch.zeros(bucket.draws))
     decode_inputs = (_example_parameters(table), _example_features(bucket, features), rows.clone())
-    return MethodSource(step, step_inputs), MethodSource(decode, decode_inputs)
+    return MethodSource(step, tuple(step_inputs)), MethodSource(decode, decode_inputs)
 
 
 def features_source(settings: FeatureSettings) -> MethodSource:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -20,7 +21,11 @@ from fedvoice.model_export.kinds.named import (
 )
 from fedvoice.model_export.models.base import TaskModel
 from fedvoice.model_export.models.greedy import Hypothesis, greedy_ctc, margins
+from fedvoice.model_export.traced import rewrites as rewrites
+from fedvoice.model_export.traced.draws import count_draws, split_draws
+from fedvoice.model_export.traced.rewriting import Drawn, Rewriting
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.task import Bucket
 
 
 class ModuleModel(TaskModel):
@@ -54,6 +59,7 @@ class ModuleModel(TaskModel):
         own = type(self.module)
         self._decode = decode or getattr(own, "decode", None)
         self._checked = False
+        self._drawn_of: dict[tuple[int, int, int], tuple[Drawn, ...]] = {}
         self._loss = loss or getattr(own, "loss", None) or self._named_loss()
         self._predict = getattr(own, "predict", None)
         self.predicts = self._metric()
@@ -90,8 +96,9 @@ class ModuleModel(TaskModel):
         found = self(batch)
         if not torch.equal(random, torch.get_rng_state()):
             raise self._refused(
-                "a loss that draws random numbers (dropout?)",
-                "a function of weights and batch alone, so that a round can be repeated",
+                "a loss that draws random numbers by itself",
+                "random numbers that the host draws (torch.rand, torch.nn.functional.dropout and "
+                "what is made of them), so that a round can be repeated",
             )
         for name, tensor in self._fixed().items():
             if not torch.equal(before[name], tensor):
@@ -114,9 +121,41 @@ class ModuleModel(TaskModel):
             return greedy_of(self.predicts, *self.predictions(self.module, batch))
         if self._decode is None:
             raise self._refused("an evaluation, but no `predict`", "logits, or `decode`")
-        with MODEL_KINDS.naming(self.kind):
+        with MODEL_KINDS.naming(self.kind), _evaluating(self.module):
             tokens = self._decode(self.module, batch)
         return [Hypothesis([int(token) for token in row], float("inf")) for row in tokens]
+
+    def draws(self, bucket: Bucket) -> int:
+        """See `TaskModel`."""
+        return count_draws(self._drawn(bucket))
+
+    def drawing(self, bucket: Bucket, draws: Tensor) -> AbstractContextManager[object]:
+        """See `TaskModel`."""
+        drawn = self._drawn(bucket)
+        return Rewriting(split_draws(drawn, draws), draws_only=True) if drawn else nullcontext()
+
+    def full_batch(self, bucket: Bucket) -> TensorBatch:
+        """Rows as long as a bucket: numbers that Python reads from them are then its sizes."""
+        generator = torch.Generator().manual_seed(0)
+        rows, labels = bucket.batch, bucket.labels
+        shape = (rows, bucket.frames, self.input_size)
+        return TensorBatch(
+            self.random_inputs(shape, generator),
+            torch.randint(1, self.vocabulary_size, (rows, labels), generator=generator),
+            torch.full((rows,), bucket.frames),
+            torch.full((rows,), labels),
+            torch.full((rows,), 1 / rows),
+        )
+
+    def _drawn(self, bucket: Bucket) -> tuple[Drawn, ...]:
+        """What a loss of a full batch draws."""
+        sizes = (bucket.batch, bucket.frames, bucket.labels)
+        if sizes not in self._drawn_of:
+            batch = self.full_batch(bucket)
+            with torch.no_grad(), Rewriting(draws_only=True) as mode:
+                self.losses(self.module, batch)
+            self._drawn_of[sizes] = tuple(mode.notes.drawn)
+        return self._drawn_of[sizes]
 
     def losses(self, module: Any, batch: TensorBatch) -> Tensor:
         """Loss of each row [B] by `module`, which stands for the model's own."""
@@ -132,7 +171,7 @@ class ModuleModel(TaskModel):
         """
         if self._predict is None:
             raise self._refused("no `predict`", "logits: what a program's decoder is made of")
-        with MODEL_KINDS.naming(self.kind):
+        with MODEL_KINDS.naming(self.kind), _evaluating(self.module):
             if takes_batch(self._predict):
                 found = self._predict(module, batch)
             else:
@@ -183,7 +222,8 @@ class ModuleModel(TaskModel):
             where=f"model kind {self.kind}",
             got=got,
             wanted=wanted,
-            next_step="Change the module; `.eval()` in its factory stops dropout.",
+            next_step="Change the module; `.eval()` in its factory stops dropout, "
+            "which central training does not draw.",
         )
 
 
@@ -193,6 +233,18 @@ def _freeze_statistics(module: nn.Module) -> None:
     for part in module.modules():
         if isinstance(part, nn.modules.batchnorm._BatchNorm):
             part.eval()
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """In evaluation mode, without dropout."""
+    trained = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part in trained:
+            part.training = True
 
 
 def greedy_of(predicts: Predicts, logits: Tensor, counts: Tensor) -> list[Hypothesis]:

@@ -147,6 +147,9 @@ class Rewriting(TorchFunctionMode):
         if self._masks is None:
             return torch.ones(*shape) if kind == "dropout" else torch.full(tuple(shape), 0.5)
         mask = next(self._masks, None)
+        if mask is not None and self.draws_only and mask.dim() == len(shape):
+            # A batch shorter than the bucket: what the program has beyond its end plays no part.
+            mask = mask[tuple(slice(length) for length in shape)]
         if mask is None or mask.shape != tuple(shape):
             self._runs_differ(f"a draw of shape {list(shape)}")
         return mask

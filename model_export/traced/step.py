@@ -33,10 +33,11 @@ class TracedStep(nn.Module):
         x_lens: Tensor,
         y_lens: Tensor,
         example_weights: Tensor,
+        *draws: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """See `StepGraph`."""
-        features = x.reshape(self.stacked)
-        loss, gradient = self.plain(*parameters, features, y, x_lens, y_lens, example_weights)
+        """See `StepGraph`. draws: float32 [D], of a module with dropout."""
+        inputs = (x.reshape(self.stacked), y, x_lens, y_lens, example_weights, *draws)
+        loss, gradient = self.plain(*parameters, *inputs)
         return loss, gradient
 
 
@@ -66,7 +67,7 @@ def traced_graphs(
     """
     stacked = (bucket.batch, bucket.frames, model.input_size)
     trained = [spec.name for spec in table.parameters]
-    batch = _full_batch(model, bucket)
+    batch = model.full_batch(bucket)
 
     def loss(module: Any, inputs: Sequence[Tensor]) -> Tensor:
         given = TensorBatch(*inputs)
@@ -97,18 +98,3 @@ def tokens_of(predicts: Predicts, logits: Tensor, counts: Tensor) -> Tensor:
         before = torch.cat([torch.zeros(1, batch, dtype=torch.int64), best[:-1]], 0)
         inside = inside & (best != before)
     return best * inside.to(torch.int64)
-
-
-def _full_batch(model: ModuleModel, bucket: Bucket) -> TensorBatch:
-    """Rows as long as the bucket: numbers that Python reads are then its sizes."""
-    generator = torch.Generator().manual_seed(0)
-    rows = bucket.batch
-    shape = (rows, bucket.frames, model.input_size)
-    targets = torch.randint(1, model.vocabulary_size, (rows, bucket.labels), generator=generator)
-    return TensorBatch(
-        torch.randn(shape, generator=generator),
-        targets,
-        torch.full((rows,), bucket.frames),
-        torch.full((rows,), bucket.labels),
-        torch.full((rows,), 1 / rows),
-    )

@@ -24,6 +24,7 @@ from torch.utils._pytree import tree_map_only
 
 from fedvoice.model_export.traced import rewrites as rewrites
 from fedvoice.model_export.traced.decompositions import decompositions
+from fedvoice.model_export.traced.draws import count_draws, split_draws
 from fedvoice.model_export.traced.rewriting import Drawn, Notes, Rewriting
 from fedvoice.model_export.traced.tidy import own_pieces, tidy
 
@@ -38,8 +39,9 @@ class Traced:
     """A plain graph of a module.
 
     Attributes:
-        graph: takes the trained tensors in order, then the inputs, then what the host draws.
-        drawn: what that is, in order.
+        graph: takes the trained tensors in order, then the inputs, then the D numbers that the
+            host draws, if it draws any.
+        drawn: what these are for, in order.
         notes: what was rewritten, and the numbers that became part of the graph.
         unused: parameters that the result does not depend on; their gradient is 0.
     """
@@ -126,7 +128,8 @@ def _trace(
         given, rest = tensors[: len(values)], tensors[len(values) :]
         leaves = {n: t.detach() for n, t in zip(trained, given, strict=True)}
         # Only around the module: autograd is to see what the replacements are made of.
-        mode = Rewriting(rest[len(inputs) :], first.values)
+        masks = split_draws(drawn, rest[-1]) if drawn else []
+        mode = Rewriting(masks, first.values)
         if differentiated is None:
             with torch.no_grad(), mode:
                 found = calling.with_tensors(leaves, rest[: len(inputs)])
@@ -136,7 +139,8 @@ def _trace(
             found = mode.latest(calling.with_tensors(leaves, rest[: len(inputs)]))
         return differentiated(found, leaves)
 
-    arguments = (*values, *inputs, *(torch.ones(draw.shape) for draw in drawn))
+    draws = [torch.full((count_draws(drawn),), 0.5)] if drawn else []
+    arguments = (*values, *inputs, *draws)
     graph = _made(run, arguments)
     if any(_mutates(node.target) for node in graph.graph.nodes):
         graph = _made(torch.func.functionalize(graph), arguments)

@@ -12,7 +12,7 @@ from google.protobuf import json_format
 
 from fedvoice.protocol.codec import ENCODINGS, decode, digest_of, encode
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
-from fedvoice.protocol.random import Purpose, Stream, normal_table, read_normals
+from fedvoice.protocol.random import Purpose, Stream, normal_table, read_table
 from tests.android.jvm import ask, needs_phone
 
 pytestmark = needs_phone
@@ -46,7 +46,7 @@ def test_random_numbers_are_the_same(tmp_path: Path) -> None:
             assert np.array_equal(answers.words(question, "words"), stream.words(1001))
             one_place(answers.floats(question, "normals"), stream.normals(999))
             assert answers.words(question, "permutation").tolist() == stream.permutation(77)
-    wanted = read_normals(normal_table(11), 2**20 - 3, np.empty(2**20, dtype=np.float32))
+    wanted = read_table(normal_table(11), 2**20 - 3, np.empty(2**20, dtype=np.float32))
     one_place(answers.floats("table", "normals"), wanted)
 
 

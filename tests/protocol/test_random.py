@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedvoice.protocol.random import (
-    NORMAL_TABLE_SIZE,
+    TABLE_SIZE,
     Purpose,
     Stream,
     normal_table,
     philox_blocks,
     philox_rounds,
-    read_normals,
+    read_table,
 )
 
 # From kat_vectors of the authors' Random123 distribution: counter, key, result.
@@ -72,5 +72,5 @@ def test_the_normal_table_is_standard_normal_and_read_round_its_end():
     table = normal_table(11)
     assert abs(float(table.mean())) < 0.005
     assert abs(float(table.std()) - 1) < 0.005
-    out = read_normals(table, NORMAL_TABLE_SIZE - 2, np.empty(5, dtype=np.float32))
+    out = read_table(table, TABLE_SIZE - 2, np.empty(5, dtype=np.float32))
     assert np.array_equal(out, np.concatenate([table[-2:], table[:3]]))
