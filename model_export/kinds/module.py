@@ -8,7 +8,9 @@
 
 In place of `loss`, `forward` may take the batch by name (`kinds.named`), and `predict` likewise.
 `decode(batch) -> list[list[int]]` in place of `predict` evaluates on the fast engine alone. The
-class is named in settings as `kind = "mypkg.spotter:Spotter"`, or registered under a name with
+class may say `takes_audio = True`, `scoring = "words"` (CTC's defaults) and its front end,
+`features = {"mel_bins": 80, "stack": 1}`. It is named in settings as
+`kind = "mypkg.spotter:Spotter"`, or registered under a name with
 `@MODEL_KINDS.register("spotter")`. `module_kind` takes the loss as a separate function.
 """
 
@@ -27,6 +29,7 @@ from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.parameters import ParameterTable
 from fedvoice.protocol.scoring import Scoring
 from fedvoice.protocol.task import Bucket
+from fedvoice.protocol.vocabulary import TargetKind
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -59,12 +62,16 @@ def module_kind(
             rows and of padding beyond a row's counts. None: `module.loss(batch)`.
         decode: (module, batch without targets) -> token ids, a list a row. None:
             `module.decode(batch)`, which evaluation requires.
-        takes_audio: whether examples are made from recordings. None: `factory.takes_audio`, or no.
-        scoring: unit of errors, words or labels. None: `factory.scoring`, or labels.
+        takes_audio: whether examples are made from recordings. None: `factory.takes_audio`, or
+            only where `factory.predicts` is "ctc".
+        scoring: unit of errors, words or labels. None: `factory.scoring`, or words for CTC and
+            else labels.
     """
+    is_ctc = getattr(factory, "predicts", None) == "ctc"
     if takes_audio is None:
-        takes_audio = bool(getattr(factory, "takes_audio", False))
-    scored = Scoring(getattr(factory, "scoring", Scoring.LABELS) if scoring is None else scoring)
+        takes_audio = bool(getattr(factory, "takes_audio", is_ctc))
+    usual = Scoring.WORDS if is_ctc else Scoring.LABELS
+    scored = Scoring(getattr(factory, "scoring", usual) if scoring is None else scoring)
     return ModuleKind(factory, loss, decode, takes_audio, scored)
 
 
@@ -118,6 +125,14 @@ class ModuleKind(ModelKind[Any]):
         self._takes = {p.name for p in parameters if p.kind in _BY_NAME}
         open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
         self.config = _config_class(None if open_ended else frozenset(self._takes))
+
+    def task_defaults(self) -> dict[str, Any]:
+        """Tables `features` and `vocabulary` of a task of this module, where a person says none:
+        the front end that its class names, characters for CTC and words for labels."""
+        predicts = getattr(self._factory, "predicts", None)
+        kind = TargetKind.CHARACTER if predicts == Predicts.CTC else TargetKind.WORD
+        features = dict(getattr(self._factory, "features", {}))
+        return {"features": features, "vocabulary": {"kind": kind.value}}
 
     def build(self, config: KindConfig, input_size: int, vocabulary_size: int) -> TaskModel:
         """See `ModelKind`."""
