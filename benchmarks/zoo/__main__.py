@@ -17,10 +17,9 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from benchmarks.zoo.tasks import ZOO, refused
+from fedvoice.model_export.traced.constructs import constructs
 
 LAST_WORDS = 3
 """Lines of a failed process's errors that are repeated."""
@@ -45,7 +44,7 @@ def main(
         found.append(_in_own_process(name, steps, limit_secs))
         _say(f"{name}: {_summary(found[-1])}")
     if not as_json:
-        Console().print(_table(found))
+        print(_table(found))
     print(json.dumps({"models": found}))
     if not all(model["exports"] for model in found):
         raise typer.Exit(1)
@@ -78,19 +77,26 @@ def _summary(model: dict[str, Any]) -> str:
     )
 
 
-def _table(models: list[dict[str, Any]]) -> Table:
-    table = Table("model", "parameters", "gradient error", "step ratio", "arena MB", "refused")
+def _table(models: list[dict[str, Any]]) -> str:
+    """As it stands in docs/your-model.md."""
+    lines = [
+        "| Model | Parameters | Gradient error | Step ratio (ms) | Arena | Rewritten | Left out |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for model in models:
-        numbers = ["", "", "", ""]
+        cells = [model["name"], "", "", "", "", "", model["refused"]]
         if model["exports"]:
-            numbers = [
+            without = len(model["without_gradient"])
+            cells[1:] = [
                 f"{model['parameters']:,}",
                 f"{model['gradient_error']:.0e}",
-                f"{model['ratio']:.2f}",
-                f"{model['arena_bytes'] / 1e6:.1f}",
+                f"{model['ratio']:.2f} ({model['ours_ms']:.1f} / {model['reference_ms']:.1f})",
+                f"{model['arena_bytes'] / 1e6:.1f} MB",
+                ", ".join(constructs()[name].title for name in model["rewritten"]),
+                f"{without} without gradient" if without else "",
             ]
-        table.add_row(model["name"], *numbers, str(model["refused"]))
-    return table
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def _say(text: str) -> None:
