@@ -1,4 +1,9 @@
-"""The table of constructs: what a phone's stock runtime makes of each, and what fedvoice does."""
+"""The table of constructs: what a phone's stock runtime makes of each, and what fedvoice does.
+
+    python -m fedvoice.model_export.traced.constructs
+
+prints it as it stands in docs/your-model.md.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +23,9 @@ class Verdict(StrEnum):
     REWRITTEN = "rewritten"
     REFUSED = "refused"
     AS_IT_IS = "as it is"
+
+
+_ORDER = (Verdict.REWRITTEN, Verdict.AS_IT_IS, Verdict.REFUSED)
 
 
 @dataclass(frozen=True)
@@ -63,3 +71,19 @@ def torch_function(name: str) -> Callable[..., Any] | str:
         return name
     function: Callable[..., Any] = pkgutil.resolve_name(name)
     return function
+
+
+def as_markdown() -> str:
+    """The table for readers, refusals last."""
+    lines = ["| Construct | Stock runtime | fedvoice |", "|---|---|---|"]
+    for row in sorted(constructs().values(), key=lambda row: _ORDER.index(row.verdict)):
+        ours = f"{row.verdict.value}: {row.form}" if row.form else row.verdict.value
+        if row.alternative:
+            ours += f". Instead: {row.alternative.removesuffix('.')}"
+        cells = (row.title, row.stock, ours)
+        lines.append(f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(as_markdown())

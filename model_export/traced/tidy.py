@@ -60,7 +60,7 @@ GATHERED_ANEW = {
 """Not shared when large: what backward gathers again would else stay in memory since forward."""
 LARGE = 4096
 MOST_FOLDED = 1 << 20
-"""Elements of a constant that is computed at export."""
+"""Elements of a constant that is computed at export; int8 weights stay what they are."""
 
 
 def tidy(module: GraphModule) -> None:
@@ -210,13 +210,19 @@ def _fold_constants(module: GraphModule) -> None:
         elif isinstance(node.target, OpOverload) and all(a in known for a in node.all_input_nodes):
             args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), known.__getitem__)
             value = node.target(*args, **kwargs)
-            if isinstance(value, Tensor) and value.numel() <= MOST_FOLDED:
+            small = isinstance(value, Tensor) and value.numel() <= MOST_FOLDED
+            if small and not any(_widens(known[a], value) for a in node.all_input_nodes):
                 known[node] = value
     for node, value in known.items():
         if node.op == "call_function" and any(user not in known for user in node.users):
             constant = _constant(module, node, value.detach().contiguous().clone())
             node.replace_all_uses_with(constant)
     graph.eliminate_dead_code()
+
+
+def _widens(stored: Tensor, value: Tensor) -> bool:
+    """Whether weights that were quantised to a byte would be stored as whole numbers again."""
+    return stored.dtype in (torch.int8, torch.uint8) and value.element_size() > 1
 
 
 def _constants_as_buffers(module: GraphModule) -> None:
