@@ -24,7 +24,7 @@ from fedvoice.model_export.gradient_check import (
 from fedvoice.model_export.graphs.methods import task_methods
 from fedvoice.model_export.kinds import kind_of
 from fedvoice.model_export.lowering.program import Program, lower
-from fedvoice.model_export.lowering.runtime import LoadedProgram
+from fedvoice.model_export.lowering.runtime import LoadedProgram, demand_operators
 from fedvoice.protocol.codec import digest_of
 from fedvoice.protocol.notes import Note
 from fedvoice.protocol.task import (
@@ -78,7 +78,8 @@ def export_task(
         progress: called with a few words before each part.
 
     Raises:
-        FedvoiceError: `gradient-check` if the program is not right (nothing is written then),
+        FedvoiceError: `gradient-check` if the program is not right, `missing-operator` if the
+            runtime lacks a kernel of it (nothing is written then),
             and errors of reading the vocabulary's manifest or the weights.
     """
     began = time.monotonic()
@@ -125,8 +126,9 @@ def check_program(
     """Law 8 for all methods: gradient reports by bucket, and the features' error if there are any.
 
     Raises:
-        FedvoiceError: `gradient-check`.
+        FedvoiceError: `gradient-check`, `missing-operator`.
     """
+    demand_operators(program.operators)
     loaded = LoadedProgram(program.data)
     features_error = None
     if kind_of(checked.config).takes_audio:

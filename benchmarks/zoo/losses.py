@@ -47,5 +47,5 @@ def greedy(
     for _ in range(most_tokens):
         logits = decode(tokens)
         tokens = torch.cat([tokens, logits[:, -1].argmax(1, keepdim=True)], 1)
-    going = (tokens[:, 1:] != END).to(torch.int64).cumprod(1)
-    return logits, going.sum(1)
+    ended = (tokens[:, 1:] == END).to(torch.int64).cumsum(1)
+    return logits, (ended == 0).sum(1)

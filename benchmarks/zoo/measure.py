@@ -77,7 +77,7 @@ def result(name: str, steps: int) -> dict[str, Any]:
     """What the benchmark reports of a model, whether it exports or not."""
     missing = ZOO[name].needs
     if missing and find_spec(missing) is None:
-        return refused(name, f"not tried: pip install {missing}")
+        return refused(name, f"not tried: {missing} is missing, pip install 'fedvoice[zoo]'")
     try:
         return {"name": name, "exports": True, **measure(name, steps), "refused": ""}
     except FedvoiceError as error:

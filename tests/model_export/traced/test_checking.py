@@ -12,6 +12,7 @@ from torchaudio.functional import rnnt_loss
 from fedvoice.model_export.config import BucketConfig, ExportConfig, VocabularyConfig
 from fedvoice.model_export.fresh import new_model, parameter_table
 from fedvoice.model_export.gradient_check import Checked, check_step
+from fedvoice.model_export.lowering.runtime import demand_operators
 from fedvoice.model_export.traced.precision import SingleWhereItMust
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.task import FeatureSettings
@@ -84,3 +85,10 @@ def test_a_function_without_double_precision_is_computed_in_single() -> None:
     for found, wanted in zip(double, single, strict=True):
         assert found.dtype == torch.float64
         torch.testing.assert_close(found, wanted.double())
+
+
+def test_an_operator_without_a_kernel_is_named_at_export() -> None:
+    demand_operators(["aten::cumsum.out"])
+    with pytest.raises(FedvoiceError, match="aten::cumprod") as error:
+        demand_operators(["aten::cumsum.out", "aten::cumprod.out"])
+    assert error.value.code is ErrorCode.MISSING_OPERATOR

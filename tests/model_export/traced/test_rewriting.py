@@ -160,6 +160,7 @@ REFUSED: dict[str, Callable[[Tensor], Any]] = {
     "other_pools": lambda x: functional.max_pool2d(x, 2, return_indices=True),
     "recurrent": lambda x: nn.LSTM(4, 3, proj_size=2)(x),
     "sort": lambda x: torch.sort(x),
+    "cumulative": lambda x: (x > 0).long().cumprod(2),
     "alpha_dropout": lambda x: functional.alpha_dropout(x, 0.1, True),
     "other_draws": lambda x: x + torch.randn(4),
     "masked_select": lambda x: x[0].masked_select(x[0] > -9).sum(),
