@@ -180,7 +180,7 @@ def test_law_4_after_a_kill_clients_get_the_same_int8_reference(lab, serve):
 def test_stopped_by_hand_it_says_how_to_go_on(serve, how, code):
     process = serve("stopped")
     process.process.send_signal(how)
-    output = process.process.communicate(timeout=120)[0]
+    output = process.process.communicate(timeout=20)[0]
     assert process.process.returncode == code
     assert "run the same command again" in output
 
@@ -212,7 +212,7 @@ def test_it_stops_within_its_grace_whatever_clients_do(lab, serve):
     spool = lab.directory / "stopped" / "spool"
     wait_until(lambda: spool.is_dir() and len(list(spool.iterdir())) == 2, "the uploads' beginning")
     process.process.send_signal(signal.SIGTERM)
-    output = process.process.communicate(timeout=120)[0]
+    output = process.process.communicate(timeout=20)[0]
     assert process.process.returncode == 143, output
     held.set()
     for call in (*calls, silent):

@@ -16,7 +16,6 @@ import kotlinx.serialization.json.jsonObject
 import kotlinx.serialization.json.jsonPrimitive
 import kotlinx.serialization.json.put
 import org.fedvoice.core.FedvoiceException
-import org.fedvoice.core.model.TaskManifest
 import org.fedvoice.core.random.Purpose
 import org.fedvoice.core.random.Stream
 import org.fedvoice.core.session.BlobCache
@@ -33,6 +32,7 @@ import org.fedvoice.core.session.Phone
 import org.fedvoice.core.session.Requirements
 import org.fedvoice.core.session.Retries
 import org.fedvoice.core.session.SessionSettings
+import org.fedvoice.core.session.SystemClock
 import org.fedvoice.core.session.adoptTask
 import org.fedvoice.core.session.explanationOf
 import org.fedvoice.core.session.withdrawUnsent
@@ -149,20 +149,12 @@ private class HeadlessApp(
             consent.isFile,
             identity.credentials() != null,
             store = store,
-            task = task(),
+            task = models.get()?.let { blobs.manifest(it.manifest.digest) },
             requirements = REQUIREMENTS,
             conditions = conditions.read(),
             pacing = null, // it works only when it is told to
             books = books.read(),
         )
-
-    private fun task(): TaskManifest? =
-        models
-            .get()
-            ?.manifest
-            ?.digest
-            ?.let(blobs::read)
-            ?.let { TaskManifest.parse(it, "the phone's task") }
 
     private suspend fun deleteEverything() {
         consent.delete()
@@ -189,19 +181,19 @@ private class HeadlessApp(
                     val phone = phone(own.clientId, link, engines)
                     val outcome = phone.runOnce { !consent.isFile }
                     Log.info(describe(outcome))
-                    books.update { it.plus(outcome, 0, wallSecs()) }
+                    books.update { it.plus(outcome, 0, SystemClock.wallSecs()) }
                 } finally {
                     channel.end()
                 }
             } catch (error: FedvoiceException) {
                 Log.warning(error.message.orEmpty())
-                books.update { it.plusFailure(error.code.id, wallSecs()) }
+                books.update { it.plusFailure(error.code.id, SystemClock.wallSecs()) }
             } catch (error: IOException) {
                 Log.warning(error.message.orEmpty())
-                books.update { it.plusFailure("io", wallSecs()) }
+                books.update { it.plusFailure("io", SystemClock.wallSecs()) }
             } catch (error: RuntimeException) {
                 Log.warning("the session failed: $error")
-                books.update { it.plusFailure("internal", wallSecs()) }
+                books.update { it.plusFailure("internal", SystemClock.wallSecs()) }
             } finally {
                 engines.close()
             }
@@ -230,8 +222,6 @@ private class HeadlessApp(
         val jitter = Stream(0UL, identity.clientId, 0, Purpose.RETRY)
         return Retries(CallPolicy(maxAttempts = 2), jitter, Log::info, { Stopping().wait(it) })
     }
-
-    private fun wallSecs() = System.currentTimeMillis() / 1e3
 
     private fun refusal(code: String, message: String?) =
         buildJsonObject {

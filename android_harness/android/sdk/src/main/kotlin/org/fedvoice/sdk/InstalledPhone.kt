@@ -148,8 +148,7 @@ internal class InstalledPhone(private val context: Context, private val files: P
     override fun task(): TaskManifest? {
         val digest = models.get()?.manifest?.digest ?: return null
         lastTask?.takeIf { it.first == digest }?.let { return it.second }
-        val bytes = blobs.read(digest) ?: return null
-        val task = TaskManifest.parse(bytes, "the phone's task")
+        val task = blobs.manifest(digest) ?: return null
         lastTask = digest to task
         return task
     }

@@ -44,6 +44,14 @@ class BlobCache(private val directory: File, private val maxBytes: Long = 512L s
         return data
     }
 
+    /**
+     * The manifest in a blob; null if it is not there.
+     *
+     * @throws FedvoiceException `bad-package`
+     */
+    fun manifest(digest: String): TaskManifest? =
+        read(digest)?.let { TaskManifest.parse(it, "the phone's task") }
+
     /** Where one client collects a blob while it is incomplete. */
     fun partialFile(digest: String, clientId: String): File {
         val owner = Codec.digestOf(clientId.toByteArray()).take(OWNER_LENGTH)

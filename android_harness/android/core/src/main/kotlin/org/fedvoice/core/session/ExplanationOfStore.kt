@@ -21,7 +21,7 @@ fun explanationOf(
     conditions: Conditions,
     pacing: Pacing?,
     books: Books,
-    nowSecs: Double = System.currentTimeMillis() / 1e3,
+    nowSecs: Double = SystemClock.wallSecs(),
 ): Explanation {
     val examples = Split.entries.flatMap(store::examples)
     return explanationOf(
