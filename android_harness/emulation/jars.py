@@ -71,7 +71,7 @@ def verify() -> int:
     digest = sources_digest()
     for module in SHIPPED:
         _forget(module)
-    done = subprocess.run([maven(BUILD / "maven"), "verify"], cwd=ANDROID, check=False)
+    done = subprocess.run([maven(BUILD / "maven"), "-T", "2", "verify"], cwd=ANDROID, check=False)
     if done.returncode == 0:
         for module in SHIPPED:
             _keep(module, digest)

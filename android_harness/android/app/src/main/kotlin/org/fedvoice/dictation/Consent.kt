@@ -1,6 +1,8 @@
 package org.fedvoice.dictation
 
 import kotlinx.coroutines.CoroutineScope
+import kotlinx.coroutines.Deferred
+import kotlinx.coroutines.Job
 import kotlinx.coroutines.async
 
 /**
@@ -15,12 +17,16 @@ internal class Consent(
 ) {
     private var wanted: Boolean? = null
     private var changes = 0
+    private var last: Job? = null
 
     /** Where the switch is to stand. */
     val isOn: Boolean get() = wanted ?: holds()
 
-    /** Returns when the change holds; several hold in the order of the calls. */
-    suspend fun change(given: Boolean) {
+    /** Whether a change has not ended yet. */
+    val isChanging: Boolean get() = changes > 0
+
+    /** Begins a change, which ends when it holds; several hold in the order of the calls. */
+    fun change(given: Boolean): Deferred<Unit> {
         wanted = given
         changes += 1
         val change =
@@ -32,6 +38,12 @@ internal class Consent(
                     if (changes == 0) wanted = null
                 }
             }
-        change.await()
+        last = change
+        return change
+    }
+
+    /** Returns when every change has ended. */
+    suspend fun settle() {
+        last?.join()
     }
 }

@@ -1,6 +1,8 @@
 package org.fedvoice.dictation
 
 import android.app.Application
+import android.content.res.Configuration
+import android.os.LocaleList
 import kotlinx.coroutines.CoroutineScope
 import kotlinx.coroutines.SupervisorJob
 import kotlinx.coroutines.asCoroutineDispatcher
@@ -20,11 +22,28 @@ class DictationApp : Application() {
         Consent(scope, voice::consent, voice::setConsent)
     }
 
+    private lateinit var languages: LocaleList
+
     override fun onCreate() {
         super.onCreate()
-        FedVoice.start(
-            this,
-            FedVoiceConfig(notification = NotificationText(icon = R.drawable.ic_fedvoice)),
-        )
+        start()
+    }
+
+    override fun onConfigurationChanged(configuration: Configuration) {
+        super.onConfigurationChanged(configuration)
+        if (configuration.locales != languages) start()
+    }
+
+    /** With the notification in the person's language. */
+    private fun start() {
+        languages = resources.configuration.locales
+        val words =
+            NotificationText(
+                channel = getString(R.string.notification_title),
+                title = getString(R.string.notification_title),
+                text = getString(R.string.notification_text),
+                icon = R.drawable.ic_fedvoice,
+            )
+        FedVoice.start(this, FedVoiceConfig(notification = words))
     }
 }

@@ -1,48 +1,28 @@
 package org.fedvoice.dictation
 
 import android.Manifest
-import android.app.Activity
-import android.app.AlertDialog
+import android.content.Intent
 import android.os.Build
 import android.os.Bundle
+import android.util.Log
+import android.view.View
+import android.view.inputmethod.InputMethodManager
 import android.widget.Button
 import android.widget.EditText
-import android.widget.Switch
 import android.widget.TextView
-import kotlinx.coroutines.CoroutineScope
 import kotlinx.coroutines.Dispatchers
-import kotlinx.coroutines.SupervisorJob
-import kotlinx.coroutines.asCoroutineDispatcher
-import kotlinx.coroutines.cancel
-import kotlinx.coroutines.job
-import kotlinx.coroutines.launch
 import kotlinx.coroutines.withContext
-import org.fedvoice.core.ErrorCode
-import org.fedvoice.core.FedvoiceException
-import org.fedvoice.core.session.Books
+import org.fedvoice.core.session.Explanation
+import org.fedvoice.core.session.PersonsAction
 import org.fedvoice.core.store.Source
-import org.fedvoice.core.training.UsageCounts
-import org.fedvoice.sdk.FedVoice
 
-/** Dictate, correct, keep; see what the phone has learnt, sent and spent; switch it off. */
-class MainActivity : Activity() {
-    private val scope by lazy {
-        CoroutineScope(SupervisorJob() + mainExecutor.asCoroutineDispatcher())
-    }
-    private val voice by lazy { FedVoice.get(this) }
-    private val agreement by lazy { (application as DictationApp).consent }
+/** Dictate, correct, keep; see why the phone does not learn now, and do something about it. */
+class MainActivity : Screen() {
     private val microphone by lazy { Microphone(this) }
     private val record by lazy { findViewById<Button>(R.id.record) }
     private val transcript by lazy { findViewById<EditText>(R.id.transcript) }
     private val keep by lazy { findViewById<Button>(R.id.keep) }
-    private val message by lazy { findViewById<TextView>(R.id.message) }
-    private val consent by lazy { findViewById<Switch>(R.id.consent) }
-
-    /** Whether nothing is under way; tests wait for it. */
-    internal val isIdle: Boolean
-        get() =
-            scope.coroutineContext.job.children
-                .none()
+    private val invitation by lazy { findViewById<EditText>(R.id.invitation) }
 
     @Volatile
     private var isRecording = false
@@ -51,28 +31,23 @@ class MainActivity : Activity() {
     override fun onCreate(savedState: Bundle?) {
         super.onCreate(savedState)
         setContentView(R.layout.main)
+        connect()
         record.setOnClickListener { if (isRecording) isRecording = false else startRecording() }
         keep.setOnClickListener { keepExample() }
-        consent.setOnClickListener {
-            val given = consent.isChecked
-            act { agreement.change(given) }
+        button(R.id.train_now).setOnClickListener { learnNow() }
+        button(R.id.join).setOnClickListener {
+            act {
+                voice.enrol(invitation.text.toString().trim())
+                getString(R.string.joined)
+            }
         }
-        findViewById<Button>(R.id.join).setOnClickListener {
-            val invitation = findViewById<EditText>(R.id.invitation)
-            act(R.string.joined) { voice.enrol(invitation.text.toString().trim()) }
+        button(R.id.open_learnt).setOnClickListener {
+            startActivity(Intent(this, LearntActivity::class.java))
         }
-        findViewById<Button>(R.id.train_now).setOnClickListener { learnNow() }
-        findViewById<Button>(R.id.delete).setOnClickListener { askBeforeDeleting() }
-    }
-
-    override fun onResume() {
-        super.onResume()
-        showBooks()
     }
 
     override fun onDestroy() {
         isRecording = false
-        scope.cancel()
         super.onDestroy()
     }
 
@@ -82,7 +57,38 @@ class MainActivity : Activity() {
         results: IntArray,
     ) {
         if (code != FOR_MICROPHONE) return
-        if (microphone.isAllowed) startRecording() else message.setText(R.string.no_microphone)
+        if (microphone.isAllowed) startRecording() else say(getString(R.string.no_microphone))
+    }
+
+    override suspend fun show() {
+        val (explanation, kept) =
+            withContext(Dispatchers.IO) { voice.explain() to voice.exampleCount }
+        show(explanation, kept)
+    }
+
+    internal fun show(explanation: Explanation, kept: Int) {
+        findViewById<TextView>(R.id.answer).text = answerTo(explanation, kept)
+        val action = explanation.obstacle?.action
+        val act = button(R.id.act)
+        act.visibility = if (action == null) View.GONE else View.VISIBLE
+        action?.let { wanted ->
+            act.setText(wanted.label)
+            act.setOnClickListener { lead(wanted) }
+        }
+    }
+
+    private fun lead(action: PersonsAction) {
+        when (action) {
+            PersonsAction.GIVE_CONSENT -> agree(true)
+            PersonsAction.JOIN -> askForInvitation()
+            PersonsAction.RECORD -> if (!isRecording) startRecording()
+            PersonsAction.TRAIN_NOW -> learnNow()
+        }
+    }
+
+    private fun askForInvitation() {
+        invitation.requestFocus()
+        getSystemService(InputMethodManager::class.java).showSoftInput(invitation, 0)
     }
 
     private fun startRecording() {
@@ -92,19 +98,26 @@ class MainActivity : Activity() {
         }
         isRecording = true
         record.setText(R.string.stop)
-        act {
-            heard = withContext(Dispatchers.IO) { microphone.record { isRecording } }
-            isRecording = false
-            record.setText(R.string.record)
+        act(notFound = R.string.no_model) {
+            try {
+                heard = withContext(Dispatchers.IO) { microphone.record { isRecording } }
+            } catch (error: IllegalStateException) {
+                Log.w(TAG, error.message.orEmpty())
+                return@act getString(R.string.microphone_silent)
+            } finally {
+                isRecording = false
+                record.setText(R.string.record)
+            }
             keep.isEnabled = heard.isNotEmpty()
             transcript.setText("")
-            transcript.setText(voice.recognize(heard))
+            transcript.setText(voice.recognize(heard, Microphone.SAMPLE_RATE))
+            null
         }
     }
 
     private fun keepExample() {
         val text = transcript.text.toString()
-        act(R.string.kept) {
+        act {
             val pcm = heard
             withContext(Dispatchers.IO) {
                 voice.addExample(pcm, Microphone.SAMPLE_RATE, text, Source.CORRECTION)
@@ -112,6 +125,7 @@ class MainActivity : Activity() {
             heard = ShortArray(0)
             keep.isEnabled = false
             transcript.setText("")
+            getString(R.string.kept)
         }
     }
 
@@ -120,74 +134,21 @@ class MainActivity : Activity() {
         if (Build.VERSION.SDK_INT >= Build.VERSION_CODES.TIRAMISU) {
             requestPermissions(arrayOf(Manifest.permission.POST_NOTIFICATIONS), FOR_NOTIFICATION)
         }
-        act { voice.trainNow() }
-    }
-
-    private fun askBeforeDeleting() {
-        AlertDialog
-            .Builder(this)
-            .setMessage(R.string.delete_question)
-            .setNegativeButton(R.string.delete_no, null)
-            .setPositiveButton(R.string.delete_yes) { _, _ ->
-                act(R.string.deleted) { voice.deleteEverything() }
-            }.show()
-    }
-
-    /** Runs [work] and shows how it ended. */
-    private fun act(done: Int? = null, work: suspend () -> Unit) {
-        message.text = ""
-        scope.launch {
+        act {
             try {
-                work()
-                done?.let(message::setText)
-            } catch (error: FedvoiceException) {
-                val isModelless = error.code == ErrorCode.NOT_FOUND
-                if (isModelless) {
-                    message.setText(R.string.no_model)
-                } else {
-                    message.text =
-                        error.message
-                }
-            } catch (error: IllegalStateException) {
-                message.text = error.message
+                withContext(Dispatchers.IO) { voice.trainNow() }
+                getString(R.string.train_started)
             } catch (error: IllegalArgumentException) {
-                message.text = error.message
-            } finally {
-                record.setText(R.string.record)
-                showBooks()
+                Log.w(TAG, error.message.orEmpty())
+                getString(R.string.answer_consent)
             }
         }
     }
 
-    internal fun showBooks(books: Books = voice.status) {
-        consent.isChecked = agreement.isOn
-        val used = books.usage
-        findViewById<TextView>(R.id.books).text =
-            getString(
-                R.string.books,
-                books.trained,
-                books.examples,
-                voice.exampleCount,
-                megabytes(books.bytesUp),
-                megabytes(books.bytesDown),
-                "%.0f s".format(books.trainSecs),
-                "%.1f".format(books.chargeMicroampHours / MICROAMP_HOURS),
-                books.lastError.ifEmpty { books.lastHappened }.ifEmpty {
-                    getString(
-                        R.string.never,
-                    )
-                },
-            ) + if (used == null || used.skipped == 0) "" else leftOut(used)
-    }
-
-    private fun leftOut(usage: UsageCounts) = getString(R.string.left_out, usage.describe())
-
-    private fun megabytes(bytes: Long) = "%.1f MB".format(bytes / MEGABYTE)
+    private fun button(id: Int) = findViewById<Button>(id)
 
     private companion object {
         const val FOR_MICROPHONE = 0
         const val FOR_NOTIFICATION = 1
-        const val MEGABYTE = 1e6
-        const val MICROAMP_HOURS = 1000.0
     }
 }

@@ -14,10 +14,8 @@ import org.robolectric.RobolectricTestRunner
 import org.robolectric.annotation.Config
 
 /**
- * The switch while changes of consent take their time.
- *
- * Under Robolectric, as all tests here: a failed coroutine looks at `android.os.Build`, which
- * outside of it fails once and then for every later test.
+ * The switch while changes of consent take their time. Under Robolectric, as all tests here: a failed
+ * coroutine looks at `android.os.Build`, which outside of it fails once and then for every later test.
  */
 @RunWith(RobolectricTestRunner::class)
 @Config(sdk = [35])
@@ -33,8 +31,8 @@ class ConsentTest {
 
     @Test
     fun `an older change that ends leaves the switch where the person put it last`() {
-        screen.launch { consent.change(true) }
-        screen.launch { consent.change(false) }
+        consent.change(true)
+        consent.change(false)
         assertFalse(consent.isOn)
 
         endOne()
@@ -47,18 +45,22 @@ class ConsentTest {
 
     @Test
     fun `a screen that is closed takes no change back`() {
-        val change = screen.launch { consent.change(true) }
-        change.cancel()
-        assertTrue(consent.isOn)
+        val waiting = screen.launch { consent.change(true).await() }
+        waiting.cancel()
+        assertTrue(consent.isOn && consent.isChanging)
 
         endOne()
         assertTrue(holds && consent.isOn)
+        assertFalse(consent.isChanging)
     }
 
     @Test
     fun `after a change that fails the switch shows what holds, and the screen hears why`() {
         var said: String? = null
-        screen.launch { said = runCatching { consent.change(true) }.exceptionOrNull()?.message }
+        screen.launch {
+            said =
+                runCatching { consent.change(true).await() }.exceptionOrNull()?.message
+        }
         assertTrue(consent.isOn)
 
         endOne(Result.failure(IllegalStateException("disk")))

@@ -1,42 +1,22 @@
 package org.fedvoice.dictation
 
 import android.Manifest
-import android.app.AlertDialog
-import android.app.Application
-import android.content.DialogInterface
 import android.content.pm.PackageManager
-import android.os.Looper
-import android.widget.Button
 import android.widget.EditText
 import android.widget.Switch
-import android.widget.TextView
-import org.fedvoice.core.session.Books
-import org.fedvoice.core.store.Source
-import org.fedvoice.core.training.UsageCounts
-import org.fedvoice.sdk.FedVoice
 import org.junit.After
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertFalse
 import org.junit.Assert.assertTrue
 import org.junit.Before
 import org.junit.Test
-import org.junit.runner.RunWith
 import org.robolectric.Robolectric
-import org.robolectric.RobolectricTestRunner
-import org.robolectric.RuntimeEnvironment
 import org.robolectric.Shadows.shadowOf
-import org.robolectric.annotation.Config
-import org.robolectric.shadows.ShadowAlertDialog
 import org.robolectric.shadows.ShadowAudioRecord
 
-/** A person's way through the app, on each Android version that it supports. */
-@RunWith(RobolectricTestRunner::class)
-@Config(sdk = [28, 34, 35])
-class DictationTest {
-    private val app: Application get() = RuntimeEnvironment.getApplication()
+/** A person's way through the main screen. */
+class DictationTest : AppTest() {
     private val screen by lazy { Robolectric.buildActivity(MainActivity::class.java).setup().get() }
-    private val message get() = screen.findViewById<TextView>(R.id.message).text.toString()
-    private val voice get() = FedVoice.get(app)
 
     @Before
     fun aMicrophoneThatHearsARamp() {
@@ -60,39 +40,44 @@ class DictationTest {
 
     @Test
     fun `without the microphone it says what is missing`() {
-        button(R.id.record).performClick()
+        screen.button(R.id.record).performClick()
         screen.onRequestPermissionsResult(
             0,
             arrayOf(),
             intArrayOf(PackageManager.PERMISSION_DENIED),
         )
 
-        assertTrue("microphone" in message)
+        assertEquals(text(R.string.no_microphone), screen.message)
     }
 
     @Test
     fun `a person dictates, corrects and keeps, and the phone holds it`() {
         shadowOf(app).grantPermissions(Manifest.permission.RECORD_AUDIO)
-        button(R.id.record).performClick()
-        assertEquals(app.getString(R.string.stop), button(R.id.record).text)
-        waitFor { message.isNotEmpty() }
-        assertEquals(app.getString(R.string.no_model), message)
-        assertEquals(app.getString(R.string.record), button(R.id.record).text)
+        screen.button(R.id.record).performClick()
+        assertEquals(text(R.string.stop), screen.text(R.id.record))
+        screen.settle()
+        assertEquals(text(R.string.no_model), screen.message)
+        assertEquals(text(R.string.record), screen.text(R.id.record))
 
         screen.findViewById<EditText>(R.id.transcript).setText("turn on the light")
-        button(R.id.keep).performClick()
-        waitFor { message == app.getString(R.string.kept) }
+        screen.button(R.id.keep).performClick()
+        screen.settle()
 
-        assertEquals(1, voice.exampleCount)
-        assertTrue("(1 kept here)" in books)
-        assertFalse("left out" in books)
+        assertEquals(text(R.string.kept), screen.message)
+        assertEquals("turn on the light", voice.examples().single().transcript)
     }
 
     @Test
-    fun `a person sees what the last learning left out`() {
-        screen.showBooks(Books(usage = UsageCounts(12, mapOf("too-long" to 2))))
+    fun `words are asked for when there are none`() {
+        shadowOf(app).grantPermissions(Manifest.permission.RECORD_AUDIO)
+        screen.button(R.id.record).performClick()
+        screen.settle()
+        screen.button(R.id.keep).performClick()
+        screen.settle()
 
-        assertTrue(books, books.endsWith("\nLast learning: 12 used, 2 left out: 2 too-long"))
+        assertEquals(text(R.string.error_empty), screen.message)
+        assertTrue(voice.examples().isEmpty())
+        assertTrue("the recording is still there to keep", screen.button(R.id.keep).isEnabled)
     }
 
     @Test
@@ -108,58 +93,52 @@ class DictationTest {
             assertFalse(consent.isChecked)
             !voice.consent
         }
-        waitFor { screen.isIdle }
+        screen.settle()
         assertFalse(consent.isChecked || voice.consent)
+    }
+
+    @Test
+    fun `the answer's button is the next thing to do`() {
+        screen.settle()
+        assertEquals(text(R.string.answer_consent), screen.text(R.id.answer))
+        assertEquals(text(R.string.action_consent), screen.text(R.id.act))
+
+        screen.button(R.id.act).performClick()
+        screen.settle()
+        assertTrue(voice.consent && screen.findViewById<Switch>(R.id.consent).isChecked)
+        assertEquals(text(R.string.answer_enrolment), screen.text(R.id.answer))
+
+        screen.button(R.id.act).performClick()
+        assertTrue(screen.view(R.id.invitation).isFocused)
     }
 
     @Test
     fun `a damaged invitation is explained`() {
         screen.findViewById<EditText>(R.id.invitation).setText("fedvoice1:nonsense")
-        button(R.id.join).performClick()
-        waitFor { message.isNotEmpty() }
+        screen.button(R.id.join).performClick()
+        screen.settle()
 
-        assertTrue(message, "invitation" in message)
+        assertEquals(text(R.string.error_credentials), screen.message)
         assertFalse(voice.isEnrolled)
     }
 
     @Test
-    fun `deleting asks first, then leaves nothing`() {
-        voice.addExample(
-            ShortArray(800),
-            Microphone.SAMPLE_RATE,
-            "secret",
-            Source.PROMPT,
-        )
-        button(R.id.delete).performClick()
-        val dialog = ShadowAlertDialog.getLatestDialog() as AlertDialog
-        assertEquals(1, voice.exampleCount)
-
-        dialog.getButton(DialogInterface.BUTTON_POSITIVE).performClick()
-        waitFor { message == app.getString(R.string.deleted) }
-
-        assertEquals(0, voice.exampleCount)
-    }
-
-    @Test
     fun `learning now needs consent`() {
-        button(R.id.train_now).performClick()
-        waitFor { message.isNotEmpty() }
+        screen.button(R.id.train_now).performClick()
+        screen.settle()
+        assertEquals(text(R.string.answer_consent), screen.message)
+        assertEquals(null, shadowOf(app).nextStartedService)
 
-        assertTrue(message, "agreed" in message)
-    }
-
-    private val books get() = screen.findViewById<TextView>(R.id.books).text.toString()
-
-    private fun button(id: Int) = screen.findViewById<Button>(id)
-
-    private fun waitFor(condition: () -> Boolean) {
-        val end = System.nanoTime() + 10_000_000_000
-        while (!condition()) {
-            check(
-                System.nanoTime() < end,
-            ) { "waited ten seconds in vain; the message is '$message'" }
-            shadowOf(Looper.getMainLooper()).idle()
-            Thread.sleep(5)
-        }
+        screen.findViewById<Switch>(R.id.consent).performClick()
+        screen.settle()
+        screen.button(R.id.train_now).performClick()
+        screen.settle()
+        assertEquals(text(R.string.train_started), screen.message)
+        assertTrue(
+            shadowOf(app)
+                .nextStartedService.component!!
+                .className
+                .endsWith("TrainingService"),
+        )
     }
 }

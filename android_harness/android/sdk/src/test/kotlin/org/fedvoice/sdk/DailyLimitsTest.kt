@@ -15,8 +15,13 @@ import org.junit.Assert.assertEquals
 import org.junit.Assert.assertTrue
 import org.junit.Before
 import org.junit.Test
+import org.robolectric.annotation.Config
 
-/** What training costs a person is bounded; `docs/android.md` has the numbers of a week. */
+/**
+ * What training costs a person is bounded; `docs/android.md` has the numbers of a week. Whole weeks
+ * of sessions, and no rule of the platform: on one version.
+ */
+@Config(sdk = [34])
 class DailyLimitsTest : SdkTest() {
     private val clock = HandClock()
     private val begin = clock.wall
