@@ -78,10 +78,9 @@ def _summary(model: dict[str, Any]) -> str:
 
 def _table(models: list[dict[str, Any]]) -> str:
     """As it stands in docs/your-model.md."""
-    lines = [
-        "| Model | Parameters | Gradient error | Step ratio (ms) | Arena | Rewritten, besides linear layers | Left out |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    titles = ("Model", "Parameters", "Gradient error", "Step ratio (ms)", "Arena")
+    titles += ("Rewritten, besides linear layers", "Left out")
+    lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     for model in models:
         cells = [model["name"], "", "", "", "", "", model["refused"]]
         if model["exports"]:
