@@ -152,6 +152,8 @@ class ModuleModel(TaskModel):
         sizes = (bucket.batch, bucket.frames, bucket.labels)
         if sizes not in self._drawn_of:
             batch = self.full_batch(bucket)
+            floats = next(self.module.parameters()).dtype  # not float32 where gradients are checked
+            batch = batch._replace(features=batch.features.to(floats))
             with torch.no_grad(), Rewriting(draws_only=True) as mode:
                 self.losses(self.module, batch)
             self._drawn_of[sizes] = tuple(mode.notes.drawn)
