@@ -9,17 +9,16 @@ affects both.
 
     step_ratio    median over the blocks of (Kotlin / Python) processor time of a block's steps.
                   Whole training steps (batch, noise, gradient, clipping, momentum, update), whole
-                  processes (garbage collection and compilation included); processor time, because
-                  on a shared machine wall time says little about one thread. The ratio of wall
-                  times is printed beside it.
+                  processes (garbage collection and what the JVM's compilers still do after the
+                  warm-up included); processor time, because on a shared machine wall time says
+                  little about one thread. The ratio of wall times is printed beside it.
     heap_bytes    the JVM's used heap after garbage collection in mid-training, minus one vector of
                   the model's size (the weights); the largest of three readings. The program is
                   mapped, not on the heap. It holds the initial weights, the gradient, the
                   momentum, the table of normals, batches, examples, classes.
     growth_bytes  resident set after the last of the measured steps minus that after the warm-up,
-                  both after garbage collection and after malloc gave back what is free: the JVM's
-                  compilers, which no phone has, work for some 600 steps and free their memory
-                  into malloc's pool (6 MB that are no growth of the training).
+                  both after garbage collection. The warm-up is long: the JVM's compilers, which no
+                  phone has, work for some 600 steps, and malloc keeps what they free (6 MB).
     update_error  |Kotlin delta - Python delta| / |Python delta| of a short round of its own.
 
 `aar_bytes`, `apk_bytes` and `start_ms` are those of `benchmarks.android_artifact`. All times are of
@@ -48,7 +47,7 @@ from fedvoice.protocol.engine import Example
 from fedvoice.protocol.plan import SpecAugment, TrainingPlan
 from fedvoice.protocol.task import TaskPackage, load_package
 
-WARM_UP_STEPS = 12
+WARM_UP_STEPS = {"kotlin": 700, "python": 12}
 BLOCK_STEPS = 4
 SHORT_STEPS = 8
 ANSWER_SECS = 600
@@ -92,7 +91,7 @@ def measure(directory: Path, steps: int) -> tuple[dict[str, float], dict[str, An
     package = export(directory / "task")
     examples = make_examples(package)
     blocks = -(-steps // BLOCK_STEPS)
-    wanted = WARM_UP_STEPS + blocks * BLOCK_STEPS
+    wanted = max(WARM_UP_STEPS.values()) + blocks * BLOCK_STEPS
     steps_an_epoch = EXAMPLES // PLAN.batch_size
     long = PLAN.model_copy(update={"local_epochs": -(-wanted // steps_an_epoch) + 1})
     job = write_job(directory / "long", package, long, examples)
@@ -102,16 +101,16 @@ def measure(directory: Path, steps: int) -> tuple[dict[str, float], dict[str, An
     with Phone("kotlin", job) as kotlin, Phone("python", job) as python:
         phones = (kotlin, python)
         for phone in phones:
-            phone.tell(f"go {WARM_UP_STEPS}")
-        looks.append(kotlin.look())
+            phone.tell(f"go {WARM_UP_STEPS[phone.name]}")
+        looks.append(kotlin.tell("memory"))
         for block in range(blocks):
             for phone in phones if block % 2 else reversed(phones):
                 took = phone.tell(f"go {BLOCK_STEPS}")
                 cpu[phone.name].append(took["cpu_secs"] / BLOCK_STEPS)
                 wall[phone.name].append(took["wall_secs"] / BLOCK_STEPS)
             if block == blocks // 2:
-                looks.append(kotlin.look())
-        looks.append(kotlin.look())
+                looks.append(kotlin.tell("memory"))
+        looks.append(kotlin.tell("memory"))
     heap_bytes = max(look["heap_bytes"] for look in looks)
     result = {
         "step_ratio": round(median_ratio(cpu), 4),
@@ -182,13 +181,6 @@ class Phone:
         self._process.stdin.write(line + "\n")
         self._process.stdin.flush()
         return self.answer()
-
-    def look(self) -> dict[str, Any]:
-        """The JVM's memory, without what is free in its heap and in malloc's pool."""
-        trim = ["jcmd", str(self._process.pid), "System.trim_native_heap"]
-        self.tell("memory")
-        subprocess.run(trim, check=True, stdout=subprocess.DEVNULL, timeout=ANSWER_SECS)
-        return self.tell("memory")
 
     def answer(self) -> dict[str, Any]:
         """Wait for the next answer."""

@@ -75,6 +75,8 @@ class MainActivity : Screen() {
             act.setText(wanted.label)
             act.setOnClickListener { lead(wanted) }
         }
+        val isOffered = action == PersonsAction.TRAIN_NOW
+        button(R.id.train_now).visibility = if (isOffered) View.GONE else View.VISIBLE
     }
 
     private fun lead(action: PersonsAction) {

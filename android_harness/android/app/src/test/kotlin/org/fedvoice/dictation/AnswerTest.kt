@@ -59,9 +59,12 @@ class AnswerTest : AppTest() {
             screen.show(Explanation(listOf(line)), kept = 1)
             assertEquals(View.VISIBLE, screen.view(R.id.act).visibility)
             assertEquals(text(action.label), screen.text(R.id.act))
+            val once = if (action == PersonsAction.TRAIN_NOW) View.GONE else View.VISIBLE
+            assertEquals(once, screen.view(R.id.train_now).visibility)
         }
         screen.show(Explanation(listOf(blocked(Topic.HEAT))), kept = 1)
         assertEquals(View.GONE, screen.view(R.id.act).visibility)
+        assertEquals(View.VISIBLE, screen.view(R.id.train_now).visibility)
     }
 
     private fun blocked(topic: Topic, wish: Wish? = null, waitSecs: Double? = null) =
