@@ -38,7 +38,7 @@ class Spotter(nn.Module):
 
 
 def main() -> tuple[float, float]:
-    """The losses of the first and the last of ten rounds of one phone."""
+    """The losses of the first and the last of fifteen rounds of one phone."""
     examples = []
     for word in random.integers(len(WORDS), size=48):
         features = (SHAPES[word] + random.normal(0, 1.0, SHAPES[word].shape)).astype(np.float32)
@@ -49,7 +49,7 @@ def main() -> tuple[float, float]:
         package = load_package(Path(folder) / "task")
         engine, weights = ExecuTorchEngine(package), package.weights()
         plan, losses = fedvoice.TrainingPlan(batch_size=8, client_rate=0.3), []
-        for number in range(1, 11):
+        for number in range(1, 16):
             found = train(engine, examples, plan, weights, client_id="me", round_number=number)
             assert found.delta is not None
             weights += found.delta

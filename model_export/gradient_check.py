@@ -133,10 +133,13 @@ def check_decode(program: Runs, checked: Checked, bucket: Bucket, seed: int = 0)
 
 
 def check_features(program: Runs, settings: FeatureSettings, seed: int = 0) -> float:
-    """Largest difference to torchaudio on waveforms of several lengths.
+    """Largest difference to torchaudio in float64 on waveforms of several lengths.
+
+    What float32 can keep of a quiet band beside a loud one depends on how narrow the bands are,
+    so torchaudio's own rounding in float32 is the measure.
 
     Raises:
-        FedvoiceError: `gradient-check` if it is above 2e-4.
+        FedvoiceError: `gradient-check` if it is above 2e-4 and above four times that rounding.
     """
     worst = 0.0
     most = int(settings.max_secs * settings.sample_rate) // settings.hop_samples
@@ -144,8 +147,10 @@ def check_features(program: Runs, settings: FeatureSettings, seed: int = 0) -> f
         samples = settings.hop_samples * (frames - 1) + settings.fft_size
         waveform = speech_like(samples, settings.sample_rate, seed + frames)
         (got,) = program.run(FEATURES_METHOD, (waveform,))
-        error = float((got - reference_features(waveform, settings)).abs().max())
-        _demand(error, FEATURE_TOLERANCE, f"{FEATURES_METHOD}, {samples} samples")
+        exact = reference_features(waveform.double(), settings)
+        rounding = float((reference_features(waveform, settings) - exact).abs().max())
+        error = float((got - exact).abs().max())
+        _demand(error, max(FEATURE_TOLERANCE, 4 * rounding), f"{FEATURES_METHOD}, {samples} samples")
         worst = max(worst, error)
     return worst
 
