@@ -11,10 +11,9 @@ from fedvoice.protocol.scoring import Scoring
 from fedvoice.protocol.task import Bucket
 
 if TYPE_CHECKING:
-    from torch import nn
-
+    from fedvoice.model_export.graphs.decode import DecodeGraph
     from fedvoice.model_export.graphs.labeller import LabellerNet
-    from fedvoice.model_export.models.base import TaskModel
+    from fedvoice.model_export.graphs.step import StepGraph
 
 
 class LabellerKind(ModelKind[Config]):
@@ -28,8 +27,8 @@ class LabellerKind(ModelKind[Config]):
         """Logits and their gradient as a graph."""
 
     def graphs(
-        self, config: Config, table: ParameterTable, bucket: Bucket, model: TaskModel
-    ) -> tuple[nn.Module, nn.Module]:
+        self, config: Config, table: ParameterTable, bucket: Bucket
+    ) -> tuple[StepGraph, DecodeGraph]:
         """See `ModelKind`."""
         from fedvoice.model_export.graphs.labeller import LabellerDecode, LabellerStep
 

@@ -38,7 +38,6 @@ NAMES = [
     "client_rules",
     "datasets",
     "engines",
-    "export",
     "export_task",
     "model_kinds",
     "module_kind",
