@@ -25,15 +25,17 @@ import typer
 
 from fedvoice.model_export.batch import TensorBatch
 from fedvoice.model_export.gradient_check import Checked, check_step
-from fedvoice.model_export.graphs.methods import step_source
+from fedvoice.model_export.graphs.methods import step_and_decode
 from fedvoice.model_export.kinds import ModelConfig, build_model
 from fedvoice.model_export.kinds.ctc import CtcConfig
 from fedvoice.model_export.kinds.encoder import EncoderConfig
 from fedvoice.model_export.kinds.rnnt import RnntConfig
 from fedvoice.model_export.lowering.program import lower
 from fedvoice.model_export.lowering.runtime import LoadedProgram
+from fedvoice.model_export.models.base import TaskModel
 from fedvoice.model_export.models.loss import loss_of
 from fedvoice.model_export.package import flat_weights, parameter_table
+from fedvoice.protocol.parameters import ParameterTable
 from fedvoice.protocol.task import Bucket, FeatureSettings
 
 RATE = 1e-4
@@ -83,39 +85,21 @@ def main(
 
 def measure(name: str, threads: int, steps: int) -> dict[str, str | int | float]:
     """Export the step, check it (law 8) and time it against the reference."""
-    _set_threads(threads)
+    set_threads(threads)
     config, vocabulary, bucket = MODELS[name]
     torch.manual_seed(0)
     model = build_model(config, FEATURES.stack * FEATURES.mel_bins, vocabulary)
     table = parameter_table(model)
-    program = lower({bucket.step_method: step_source(config, table, bucket, FEATURES)})
+    program = lower(
+        {bucket.step_method: step_and_decode(config, table, bucket, FEATURES, model)[0]}
+    )
     loaded = LoadedProgram(program.data)
     error = check_step(loaded, Checked(config, model, table, FEATURES), bucket).error
 
     x, y, x_lens, y_lens = _batch(vocabulary, bucket)
-    example_weights = torch.full((bucket.batch,), 1 / bucket.batch)
-    weights = flat_weights(model, table)
-    views = tuple(torch.from_numpy(view) for view in table.views(weights))
-    inputs = (*views, x, y, x_lens, y_lens, example_weights)
-
-    def ours() -> None:
-        gradient = loaded.run(bucket.step_method, inputs)[1].numpy()
-        norm = float(np.sqrt(np.dot(gradient, gradient)))
-        gradient *= RATE * min(1.0, CLIP_NORM / max(norm, 1e-12))
-        np.subtract(weights, gradient, out=weights)
-
-    optimiser = torch.optim.SGD(model.parameters(), lr=RATE)
-    stacked = x.reshape(bucket.batch, bucket.frames, -1)
-    batch = TensorBatch(stacked, y, x_lens, y_lens, example_weights)
-
-    def reference() -> None:
-        optimiser.zero_grad()
-        loss_of(model, batch).backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
-        optimiser.step()
-
+    inputs = TensorBatch(x, y, x_lens, y_lens, torch.full((bucket.batch,), 1 / bucket.batch))
     clock = time.process_time if threads == 1 else time.perf_counter
-    reference_ms, ours_ms = _interleaved([reference, ours], steps, clock)
+    reference_ms, ours_ms = step_times(loaded, model, table, bucket, inputs, steps, clock)
     arena_bytes = program.arena_bytes[bucket.step_method]
     return {
         "model": name,
@@ -132,7 +116,45 @@ def measure(name: str, threads: int, steps: int) -> dict[str, str | int | float]
     }
 
 
-def _set_threads(threads: int) -> None:
+def step_times(
+    program: LoadedProgram,
+    model: TaskModel,
+    table: ParameterTable,
+    bucket: Bucket,
+    inputs: TensorBatch,
+    steps: int,
+    clock: Callable[[], float] = time.process_time,
+) -> tuple[float, float]:
+    """Median milliseconds of a whole step by PyTorch and by the program, on the same batch.
+
+    Args:
+        model: trained in place.
+        inputs: the program's own, unstacked.
+    """
+    weights = flat_weights(model, table)
+    views = tuple(torch.from_numpy(view) for view in table.views(weights))
+
+    def ours() -> None:
+        gradient = program.run(bucket.step_method, (*views, *inputs))[1].numpy()
+        norm = float(np.sqrt(np.dot(gradient, gradient)))
+        gradient *= RATE * min(1.0, CLIP_NORM / max(norm, 1e-12))
+        np.subtract(weights, gradient, out=weights)
+
+    optimiser = torch.optim.SGD(model.parameters(), lr=RATE)
+    stacked = inputs.features.reshape(bucket.batch, bucket.frames, -1)
+    batch = inputs._replace(features=stacked)
+
+    def reference() -> None:
+        optimiser.zero_grad()
+        loss_of(model, batch).backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
+        optimiser.step()
+
+    reference_ms, ours_ms = _interleaved([reference, ours], steps, clock)
+    return reference_ms, ours_ms
+
+
+def set_threads(threads: int) -> None:
     from executorch.extension.pybindings.portable_lib import _unsafe_reset_threadpool
 
     torch.set_num_threads(threads)

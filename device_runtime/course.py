@@ -15,7 +15,7 @@ from fedvoice.protocol.cost import training_memory_bytes
 from fedvoice.protocol.engine import Example
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.plan import TrainingPlan
-from fedvoice.protocol.random import NORMAL_TABLE_SIZE, Purpose, Stream
+from fedvoice.protocol.random import TABLE_SIZE, Purpose, Stream
 from fedvoice.protocol.task import TaskManifest
 
 UNUSABLE = frozenset(
@@ -48,11 +48,14 @@ class Draws:
     """SpecAugment's random words, uint32 [epochs, len(used), masks, 2]."""
     noise_offsets: list[int]
     """Where each step reads the table of normals; empty without FVN."""
+    draw_offsets: list[int]
+    """Where each step reads the table of uniform numbers; empty for a model without dropout."""
     skipped: int
     """Examples drawn that cannot be used."""
 
     @staticmethod
     def draw(
+        manifest: TaskManifest,
         used: list[int],
         buckets: list[int],
         plan: TrainingPlan,
@@ -64,16 +67,19 @@ class Draws:
         """Batches, masks and noise of the examples that can be used."""
         epochs = draw_epochs(buckets, plan, client_id=client_id, round_number=round_number)
         steps = [(epoch, batch) for epoch, batches in enumerate(epochs) for batch in batches]
-        words: list[int] = []
-        if plan.fvn_std > 0:
-            noise = Stream(plan.seed, client_id, round_number, Purpose.NOISE)
-            words = [int(word) for word in noise.words(len(steps))]
+
+        def offsets(purpose: Purpose) -> list[int]:
+            words = Stream(plan.seed, client_id, round_number, purpose).words(len(steps))
+            return [(int(word) * TABLE_SIZE) >> 32 for word in words]
+
+        is_noisy, has_draws = plan.fvn_std > 0, any(bucket.draws for bucket in manifest.buckets)
         return Draws(
             used=used,
             buckets=buckets,
             steps=steps,
             masks=draw_mask_words(plan, len(used), client_id=client_id, round_number=round_number),
-            noise_offsets=[(word * NORMAL_TABLE_SIZE) >> 32 for word in words],
+            noise_offsets=offsets(Purpose.NOISE) if is_noisy else [],
+            draw_offsets=offsets(Purpose.DRAWS) if has_draws else [],
             skipped=skipped,
         )
 
@@ -130,6 +136,7 @@ def draw_course(
             sizes.append((frames, tokens))
             buckets.append(manifest.buckets.index(bucket))
     draws = Draws.draw(
+        manifest,
         used,
         buckets,
         plan,

@@ -97,13 +97,15 @@ class ExecuTorchEngine:
         Raises:
             FedvoiceError: `wrong-shape`; `bad-package` if the runtime refuses the call.
         """
-        arrays = (
+        arrays: list[np.ndarray[Any, Any]] = [
             batch.features,
             batch.targets,
             batch.frame_counts,
             batch.target_counts,
             batch.example_weights,
-        )
+        ]
+        if bucket.draws:
+            arrays.append(batch.draws)
         loss, gradient = self._run_with_weights(bucket.step_method, weights, arrays)
         flat: FlatVector = gradient.numpy()
         self.manifest.parameters.check(flat, f"{bucket.step_method}, gradient")

@@ -23,7 +23,7 @@ from fedvoice.device_runtime.flat import (
 from fedvoice.device_runtime.layers import Layers, clip_shares
 from fedvoice.protocol.parameters import FlatVector
 from fedvoice.protocol.plan import TrainingPlan
-from fedvoice.protocol.random import normal_table, read_normals
+from fedvoice.protocol.random import normal_table, read_table
 
 
 @dataclass
@@ -79,7 +79,7 @@ def noisy_weights(
 
     std is `fvn_std`, or that of each of `layers.noise`.
     """
-    read_normals(normal_table(plan.seed), offset, out)
+    read_table(normal_table(plan.seed), offset, out)
     for part, std in layers.noise:
         scale_and_add(out[part], std, weights[part], 1.0)
     return out

@@ -34,6 +34,7 @@ from fedvoice.protocol.engine import Engine, Example, make_batch
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.parameters import FlatVector
 from fedvoice.protocol.plan import TrainingPlan
+from fedvoice.protocol.random import read_table, uniform_table
 
 
 class TrainingStatus(StrEnum):
@@ -124,7 +125,10 @@ def train(
         if noisy is not None:
             offset = course.noise_offsets[state.steps]
             point = noisy_weights(state.weights, plan, layers, offset, noisy)
-        loss, gradient = _batch_gradient(engine, examples, course, plan, epoch, members, point)
+        draw_offset = course.draw_offsets[state.steps] if course.draw_offsets else 0
+        loss, gradient = _batch_gradient(
+            engine, examples, course, plan, epoch, members, point, draw_offset
+        )
         gradient_norm = adjust_gradient(gradient, state.weights, initial, plan, layers)
         if not (math.isfinite(loss) and math.isfinite(gradient_norm)):
             status = TrainingStatus.DIVERGED
@@ -162,6 +166,7 @@ def _batch_gradient(
     epoch: int,
     members: Sequence[int],
     weights: FlatVector,
+    draw_offset: int,
 ) -> tuple[float, FlatVector]:
     """Mean loss over a batch and its gradient [P], from as many calls as the batch needs."""
     total_loss = 0.0
@@ -174,6 +179,10 @@ def _batch_gradient(
             for e, i in zip(loaded, rows, strict=True)
         ]
         batch = make_batch(masked, bucket, engine.manifest, weight=1.0 / len(members))
+        if bucket.draws:
+            draws = np.empty(bucket.draws, dtype=np.float32)
+            batch = replace(batch, draws=read_table(uniform_table(plan.seed), draw_offset, draws))
+            draw_offset += bucket.draws
         loss, gradient = engine.step(bucket, weights, batch)
         total_loss += loss
         if len(calls) == 1:

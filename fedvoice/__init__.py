@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from fedvoice.data.dataset import Dataset as Dataset
     from fedvoice.data.memory import MappingDataset as MappingDataset
     from fedvoice.data.partitioning import PARTITIONS
+    from fedvoice.exporting import export as export
+    from fedvoice.exporting import export_task as export_task
     from fedvoice.model_export.batch import TensorBatch as TensorBatch
     from fedvoice.model_export.kinds import MODEL_KINDS
     from fedvoice.model_export.kinds.base import ModelKind as ModelKind
@@ -42,7 +44,6 @@ if TYPE_CHECKING:
     from fedvoice.running import Simulation as Simulation
     from fedvoice.running import simulate as simulate
     from fedvoice.server.config import ServerConfig as ServerConfig
-    from fedvoice.serving import export_task as export_task
     from fedvoice.serving import open_phone as open_phone
     from fedvoice.serving import start_server as start_server
     from fedvoice.simulation.engines import ENGINES
@@ -64,7 +65,8 @@ _WHERE = {
     "Simulation": "fedvoice.running",
     "start_server": "fedvoice.serving",
     "open_phone": "fedvoice.serving",
-    "export_task": "fedvoice.serving",
+    "export": "fedvoice.exporting",
+    "export_task": "fedvoice.exporting",
     # What it is made of.
     "MappingDataset": "fedvoice.data.memory",
     "Example": "fedvoice.protocol.engine",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import sys
 from typing import Any, NamedTuple
 
@@ -152,6 +153,8 @@ def main() -> None:
     """Entry point: errors end with their four facts on stderr and status 2, Ctrl-C with 130."""
     # torchao's note to its own developers, on every import of the runtime.
     logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
+    # Last, so that nothing of ours is hidden: a person's own module is named from where they stand.
+    sys.path.append(os.getcwd())
     try:
         app(prog_name="fedvoice")
     except FedvoiceError as error:

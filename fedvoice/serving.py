@@ -1,4 +1,4 @@
-"""A server and a phone in one's own process: `start_server`, `open_phone`, `export_task`."""
+"""A server and a phone in one's own process: `start_server`, `open_phone`."""
 
 from __future__ import annotations
 
@@ -11,47 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError, make_folder
-from fedvoice.protocol.notes import Note
-from fedvoice.protocol.task import TaskManifest, TaskPackage, load_package
+from fedvoice.protocol.task import TaskPackage, load_package
 
 if TYPE_CHECKING:
     from fedvoice.algorithm.rounds import RoundState
-    from fedvoice.data.dataset import Dataset
     from fedvoice.device_runtime.outcomes import Outcome
     from fedvoice.device_runtime.session import Phone
     from fedvoice.protocol.engine import Engine
     from fedvoice.server.app import AggregationServer
     from fedvoice.server.config import ServerConfig
-
-
-def export_task(
-    task: Mapping[str, Any],
-    out: Path | str,
-    *,
-    dataset: Dataset | None = None,
-    progress: Note = lambda what: None,
-) -> TaskManifest:
-    """Export a model as a task package that phones can train; its manifest.
-
-    Args:
-        task: tables as `fedvoice export` reads them: name, model, vocabulary, buckets, features,
-            plan.
-        out: a new folder.
-        dataset: completes the vocabulary and the buckets.
-
-    Raises:
-        FedvoiceError: `bad-config`, `exists`, `gradient-check`, and what reading the dataset gives.
-    """
-    from fedvoice.data.dataset import naming
-    from fedvoice.model_export.config import parse_config, vocabulary_of
-    from fedvoice.model_export.package import export_task as export
-
-    fields = {"name": "task", **task}
-    if dataset is not None:
-        with naming(dataset):
-            fields |= dataset.task_defaults(fields, vocabulary_of)
-    export(parse_config(fields, "export_task"), Path(out), progress=progress)
-    return load_package(Path(out)).manifest
 
 
 @contextmanager

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -116,6 +115,7 @@ def run(
     from fedvoice.laboratory.experiment.runner import run_trials
     from fedvoice.laboratory.experiment.view import ExperimentView, show_plan, show_summary
     from fedvoice.protocol.errors import make_folder
+    from fedvoice.protocol.settings import parse_settings
     from fedvoice.reporting.advice import never_learned, rates_of_run
     from fedvoice.reporting.callbacks import make_callbacks
     from fedvoice.simulation.workers.spread import Spread
@@ -260,24 +260,6 @@ def pool_name(given: str | None, old: str | None) -> str:
         return WORKER_POOLS.known(name)
     except ValueError as error:
         raise typer.BadParameter(f"--worker-pool {name}: {error}, or {LOCAL}") from error
-
-
-def parse_settings(given: list[str]) -> dict[str, Any]:
-    """`name=value` as dotted name -> value; values are TOML, or plain words.
-
-    Raises:
-        typer.BadParameter: without an equals sign.
-    """
-    parsed: dict[str, Any] = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise typer.BadParameter(f"{text}: wanted name=value, e.g. server.rounds=8")
-        try:
-            parsed[name.strip()] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            parsed[name.strip()] = value
-    return parsed
 
 
 def _numbers(text: str) -> list[int]:

@@ -17,10 +17,21 @@ if TYPE_CHECKING:
 
 
 def export(
-    config: Annotated[
-        Path, typer.Option(help="TOML file: model, features, vocabulary, buckets, plan.")
-    ],
     out: Annotated[Path, typer.Option(help="Folder for the task package.")],
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file: model, features, vocabulary, buckets, plan.")
+    ] = None,
+    module: Annotated[
+        str,
+        typer.Option(
+            help="A torch module of yours, as package.module:Class, in place of the file's model; "
+            "without a file give --manifest, too. docs/your-model.md says what it must have."
+        ),
+    ] = "",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="An argument of its constructor, e.g. layers=4; repeatable."),
+    ] = None,
     manifest: Annotated[
         Path | None,
         typer.Option(help="Take the targets from this manifest's texts, not from the file."),
@@ -42,27 +53,33 @@ def export(
     on the ExecuTorch runtime first; a faulty program is not written.
 
     Example: fedvoice export --config experiments/export-words.toml --out task
+    Example: fedvoice export --module mymodel:Conformer --manifest speech.jsonl --out task
     """
     from fedvoice.data.fit import usage_of_texts
     from fedvoice.model_export.config import read_config
     from fedvoice.model_export.fresh import unexported_manifest
     from fedvoice.model_export.package import export_task
+    from fedvoice.protocol.settings import parse_settings
 
     console = Console()
-    settings = read_config(config, manifest)
-    if settings.vocabulary.manifest is not None:
-        usage = usage_of_texts(settings.vocabulary.manifest, unexported_manifest(settings))
+    if config is None and (not module or manifest is None):
+        raise typer.BadParameter("give --config FILE, or --module NAME with --manifest FILE")
+    if settings and not module:
+        raise typer.BadParameter("--set is for --module; change the file's [model] instead")
+    task = read_config(config, manifest, module, parse_settings(settings or []))
+    if task.vocabulary.manifest is not None:
+        usage = usage_of_texts(task.vocabulary.manifest, unexported_manifest(task))
         console.print(usage.describe(), highlight=False, soft_wrap=True)
-        demand_usable(usage, str(settings.vocabulary.manifest), allow_skipped=allow_skipped)
+        demand_usable(usage, str(task.vocabulary.manifest), allow_skipped=allow_skipped)
     make_folder(out)
     with console.status("export") as status:
 
         def show(part: str) -> None:
-            status.update(f"export {settings.name}: {part}")
+            status.update(f"export {task.name}: {part}")
             if not console.is_terminal:
                 console.print(f"{part} ...", highlight=False)
 
-        summary = export_task(settings, out, weights=weights, progress=show)
+        summary = export_task(task, out, weights=weights, progress=show)
     console.print(summary_table(summary))
 
 

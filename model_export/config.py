@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from fedvoice.data.speech import SpeechCorpus
+from fedvoice.model_export.brought import with_module
 from fedvoice.model_export.kinds import ModelConfig, kind_of
 from fedvoice.model_export.vocabulary import build_vocabulary, vocabulary_as_given
 from fedvoice.protocol.plan import TrainingPlan
@@ -113,29 +114,41 @@ class ExportConfig(BaseModel):
         )
 
 
-def read_config(path: Path, manifest: Path | None = None) -> ExportConfig:
+def read_config(
+    path: Path | None,
+    manifest: Path | None = None,
+    module: str = "",
+    settings: Mapping[str, Any] | None = None,
+) -> ExportConfig:
     """Read a TOML file; a relative vocabulary.manifest is relative to the file.
 
     Args:
+        path: None: `module` and `manifest` say all.
         manifest: used instead of the file's vocabulary.tokens or vocabulary.manifest; buckets
             are fitted to it if the file has none.
+        module: used instead of the file's model, with `settings`; see `brought.with_module`.
 
     Raises:
-        FedvoiceError: `not-found`, `bad-config` naming the field.
+        FedvoiceError: `not-found`, `bad-config` naming the field, `bad-plugin`.
     """
-    fields = read_toml(
-        path,
-        wanted="an export's TOML file",
-        next_step="Check the path; experiments/ holds examples.",
-    )
+    fields: dict[str, Any] = {}
+    if path is not None:
+        fields = read_toml(
+            path,
+            wanted="an export's TOML file",
+            next_step="Check the path; experiments/ holds examples.",
+        )
+    if module:
+        fields = with_module(fields, module, settings or {})
     vocabulary = fields.get("vocabulary")
-    if isinstance(vocabulary, dict) and isinstance(vocabulary.get("manifest"), str):
-        vocabulary["manifest"] = path.parent / vocabulary["manifest"]
+    named = vocabulary.get("manifest") if isinstance(vocabulary, dict) else None
+    if path is not None and isinstance(vocabulary, dict) and isinstance(named, str):
+        vocabulary["manifest"] = path.parent / named
     if manifest is not None and isinstance(vocabulary, dict):
         vocabulary.pop("tokens", None)
         vocabulary.pop("manifest", None)
         fields |= SpeechCorpus(manifest=manifest).task_defaults(fields, vocabulary_of)
-    return parse_config(fields, str(path))
+    return parse_config(fields, str(path or f"--module {module}"))
 
 
 def vocabulary_of(fields: Mapping[str, Any]) -> Vocabulary:

@@ -65,11 +65,19 @@ def manifest_of(
     )
 
 
+def drawing_buckets(config: ExportConfig, model: TaskModel) -> tuple[Bucket, ...]:
+    """The buckets of a configuration, with how many numbers a step of each draws."""
+    return tuple(
+        bucket.model_copy(update={"draws": model.draws(bucket)}) for bucket in config.task_buckets()
+    )
+
+
 def unexported_manifest(config: ExportConfig) -> TaskManifest:
     """The manifest of a configuration whose program is not exported: buckets have no arenas."""
     vocabulary = config.vocabulary.build()
-    table = parameter_table(new_model(config, vocabulary.size))
-    return manifest_of(config, table, vocabulary, buckets=config.task_buckets())
+    model = new_model(config, vocabulary.size)
+    buckets = drawing_buckets(config, model)
+    return manifest_of(config, parameter_table(model), vocabulary, buckets=buckets)
 
 
 def model_with(manifest: TaskManifest, weights: FlatVector) -> TaskModel:

@@ -23,12 +23,16 @@ from fedvoice.model_export.kinds import ModelConfig
 from fedvoice.model_export.log_mel import reference_features
 from fedvoice.model_export.models.base import TaskModel
 from fedvoice.model_export.models.loss import loss_of
+from fedvoice.model_export.traced.precision import SingleWhereItMust
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.parameters import ParameterTable
 from fedvoice.protocol.task import Bucket, FeatureSettings
 
 GRADIENT_TOLERANCE = 2e-4
 """Largest error of a parameter's gradient, relative to that gradient's largest entry."""
+NOTHING = 1e-10
+"""A gradient below this part of the largest of all is rounding, of a parameter that the loss does
+not depend on (attention's bias of keys); it is compared with the largest of all."""
 LOSS_TOLERANCE = 1e-4
 FEATURE_TOLERANCE = 2e-4
 """Largest absolute error of a log-mel value."""
@@ -86,13 +90,17 @@ def check_step(program: Runs, checked: Checked, bucket: Bucket, seed: int = 0) -
     """
     worst = GradientReport(bucket.name, "", 0.0)
     for inputs, real_rows in _step_cases(checked, bucket, seed):
-        wanted_loss, wanted = _reference(checked, inputs, real_rows)
-        loss, flat = program.run(bucket.step_method, (*checked.parameters(), *inputs))
+        draws = torch.rand(bucket.draws, generator=torch.Generator().manual_seed(seed + real_rows))
+        with checked.in_double_precision.drawing(bucket, draws):
+            wanted_loss, wanted = _reference(checked, inputs, real_rows)
+        given = (*checked.parameters(), *inputs, *([draws] if bucket.draws else []))
+        loss, flat = program.run(bucket.step_method, given)
         error = abs(float(loss) - wanted_loss) / max(abs(wanted_loss), 1.0)
         _demand(error, LOSS_TOLERANCE, f"{bucket.step_method}, loss")
+        largest = max(float(reference.abs().max()) for reference in wanted)
         for spec, reference in zip(checked.table.parameters, wanted, strict=True):
             got = flat[spec.offset : spec.offset + spec.size].view(spec.shape)
-            error = _relative_error(got, reference)
+            error = _relative_error(got, reference, largest)
             _demand(error, GRADIENT_TOLERANCE, f"{bucket.step_method}, gradient of {spec.name}")
             if error >= worst.error:
                 worst = GradientReport(bucket.name, spec.name, error)
@@ -108,7 +116,7 @@ def check_decode(program: Runs, checked: Checked, bucket: Bucket, seed: int = 0)
     """
     restless = _restless_copy(checked)
     for call in range(2):
-        inputs = _random_inputs(checked, bucket, seed + call, bucket.batch)
+        inputs = random_batch(checked, bucket, seed + call, bucket.batch)
         tokens, counts = program.run(
             bucket.decode_method, (*restless.parameters(), inputs.features, inputs.frame_counts)
         )
@@ -125,10 +133,13 @@ def check_decode(program: Runs, checked: Checked, bucket: Bucket, seed: int = 0)
 
 
 def check_features(program: Runs, settings: FeatureSettings, seed: int = 0) -> float:
-    """Largest difference to torchaudio on waveforms of several lengths.
+    """Largest difference to torchaudio in float64 on waveforms of several lengths.
+
+    What float32 can keep of a quiet band beside a loud one depends on how narrow the bands are,
+    so torchaudio's own rounding in float32 is the measure.
 
     Raises:
-        FedvoiceError: `gradient-check` if it is above 2e-4.
+        FedvoiceError: `gradient-check` if it is above 2e-4 and above four times that rounding.
     """
     worst = 0.0
     most = int(settings.max_secs * settings.sample_rate) // settings.hop_samples
@@ -136,8 +147,10 @@ def check_features(program: Runs, settings: FeatureSettings, seed: int = 0) -> f
         samples = settings.hop_samples * (frames - 1) + settings.fft_size
         waveform = speech_like(samples, settings.sample_rate, seed + frames)
         (got,) = program.run(FEATURES_METHOD, (waveform,))
-        error = float((got - reference_features(waveform, settings)).abs().max())
-        _demand(error, FEATURE_TOLERANCE, f"{FEATURES_METHOD}, {samples} samples")
+        exact = reference_features(waveform.double(), settings)
+        rounding = float((reference_features(waveform, settings) - exact).abs().max())
+        error = float((got - exact).abs().max())
+        _demand(error, max(FEATURE_TOLERANCE, 4 * rounding), f"{FEATURES_METHOD}, {samples} samples")
         worst = max(worst, error)
     return worst
 
@@ -156,10 +169,10 @@ def speech_like(samples: int, sample_rate: int, seed: int) -> Tensor:
 def _step_cases(checked: Checked, bucket: Bucket, seed: int) -> Iterator[tuple[TensorBatch, int]]:
     """Batches and how many of their rows are real."""
     for call, real in enumerate((bucket.batch, max(1, bucket.batch // 2))):
-        yield _random_inputs(checked, bucket, seed + call, real), real
+        yield random_batch(checked, bucket, seed + call, real), real
 
 
-def _random_inputs(checked: Checked, bucket: Bucket, seed: int, real: int) -> TensorBatch:
+def random_batch(checked: Checked, bucket: Bucket, seed: int, real: int) -> TensorBatch:
     """Ragged rows, the first of full length; rows from `real` on are padding of weight 0."""
     g = torch.Generator().manual_seed(seed)
     batch, frames, labels = bucket.batch, bucket.frames, bucket.labels
@@ -181,20 +194,23 @@ def _reference(
 ) -> tuple[float, tuple[Tensor, ...]]:
     """Loss and gradients in table order from the real rows alone, as if there were no others.
 
-    In double precision and row by row, since [T, U+1, V] of a long bucket is large.
+    In double precision and row by row, since [T, U+1, V] of a long bucket is large; of a model
+    that is not `checked_by_rows`, from the whole batch.
     """
     model = checked.in_double_precision
     parameters = tuple(model.parameters())
     total, gradients = 0.0, [torch.zeros_like(parameter) for parameter in parameters]
-    for row in range(real_rows):
-        real = inputs.of(slice(row, row + 1))
+    whole = slice(len(inputs.features))
+    by_rows = [slice(row, row + 1) for row in range(real_rows)]
+    for rows in by_rows if model.checked_by_rows else [whole]:
+        real = inputs.of(rows)
         real = real._replace(
             features=checked.stacked(real.features).double(),
             example_weights=real.example_weights.double(),
         )
-        with torch.enable_grad():
+        with torch.enable_grad(), SingleWhereItMust():
             loss = loss_of(model, real)
-            found = torch.autograd.grad(loss, parameters)
+            found = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
         total += loss.item()
         for gradient, more in zip(gradients, found, strict=True):
             gradient += more
@@ -209,9 +225,12 @@ def _restless_copy(checked: Checked) -> Checked:
     return Checked(checked.config, model, checked.table, checked.features)
 
 
-def _relative_error(got: Tensor, wanted: Tensor) -> float:
-    """Largest difference over the largest entry wanted; NaN counts as infinite."""
-    error = float((got - wanted).abs().max() / wanted.abs().max().clamp(min=1e-12))
+def _relative_error(got: Tensor, wanted: Tensor, largest: float) -> float:
+    """Largest difference over the largest entry wanted, or over that of all gradients where this
+    one is `NOTHING`; NaN counts as infinite."""
+    own = float(wanted.abs().max())
+    scale = own if own > NOTHING * largest else largest
+    error = float((got - wanted).abs().max()) / max(scale, 1e-12)
     return error if error == error else float("inf")
 
 

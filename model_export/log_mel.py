@@ -30,7 +30,7 @@ def of_torchaudio(module: str, name: str) -> Any:
 
 
 def reference_features(waveform: Tensor, settings: FeatureSettings) -> Tensor:
-    """torchaudio's log-mel: waveform [1, N] -> [1, frames, mel_bins].
+    """torchaudio's log-mel: waveform [1, N], float32 or float64 -> [1, frames, mel_bins], alike.
 
     Raises:
         FedvoiceError: `missing-extra` without torchaudio.
@@ -42,6 +42,6 @@ def reference_features(waveform: Tensor, settings: FeatureSettings) -> Tensor:
         hop_length=settings.hop_samples,
         n_mels=settings.mel_bins,
         center=False,
-    )
+    ).to(waveform.dtype)
     log_mel: Tensor = torch.log(spectrogram(waveform) + settings.log_floor).transpose(1, 2)
     return log_mel

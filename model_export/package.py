@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedvoice.model_export.config import ExportConfig
-from fedvoice.model_export.fresh import flat_weights, manifest_of, new_model, parameter_table
+from fedvoice.model_export.fresh import (
+    drawing_buckets,
+    flat_weights,
+    manifest_of,
+    new_model,
+    parameter_table,
+)
 from fedvoice.model_export.gradient_check import (
     Checked,
     GradientReport,
@@ -18,7 +24,7 @@ from fedvoice.model_export.gradient_check import (
 from fedvoice.model_export.graphs.methods import task_methods
 from fedvoice.model_export.kinds import kind_of
 from fedvoice.model_export.lowering.program import Program, lower
-from fedvoice.model_export.lowering.runtime import LoadedProgram
+from fedvoice.model_export.lowering.runtime import LoadedProgram, demand_operators
 from fedvoice.protocol.codec import digest_of
 from fedvoice.protocol.notes import Note
 from fedvoice.protocol.task import (
@@ -72,17 +78,18 @@ def export_task(
         progress: called with a few words before each part.
 
     Raises:
-        FedvoiceError: `gradient-check` if the program is not right (nothing is written then),
+        FedvoiceError: `gradient-check` if the program is not right, `missing-operator` if the
+            runtime lacks a kernel of it (nothing is written then),
             and errors of reading the vocabulary's manifest or the weights.
     """
     began = time.monotonic()
     progress("vocabulary")
     vocabulary = config.vocabulary.build()
-    features, buckets = config.features, config.task_buckets()
-    model = new_model(config, vocabulary.size)
+    features, model = config.features, new_model(config, vocabulary.size)
+    buckets = drawing_buckets(config, model)
     table = parameter_table(model)
     initial = flat_weights(model, table) if weights is None else load_weights(weights, table)
-    program = lower(task_methods(config.model, table, buckets, features), progress)
+    program = lower(task_methods(config.model, table, buckets, features, model), progress)
     # Always with fresh weights: trained ones test nothing more, and may magnify
     # rounding errors.
     checked = Checked(config.model, model, table, features)
@@ -119,8 +126,9 @@ def check_program(
     """Law 8 for all methods: gradient reports by bucket, and the features' error if there are any.
 
     Raises:
-        FedvoiceError: `gradient-check`.
+        FedvoiceError: `gradient-check`, `missing-operator`.
     """
+    demand_operators(program.operators)
     loaded = LoadedProgram(program.data)
     features_error = None
     if kind_of(checked.config).takes_audio:

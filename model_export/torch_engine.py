@@ -57,7 +57,9 @@ class TorchEngine:
             torch.from_numpy(batch.target_counts),
             torch.from_numpy(batch.example_weights),
         )
-        return self._model.compute_gradient(tensors, add=False).item(), self._gradient
+        with self._model.module.drawing(bucket, torch.from_numpy(batch.draws)):
+            loss = self._model.compute_gradient(tensors, add=False)
+        return loss.item(), self._gradient
 
     def decode(
         self, bucket: Bucket, weights: FlatVector, features: Float32Array, frame_counts: Int64Array

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, overload
 
 import numpy as np
@@ -28,6 +28,7 @@ class Batch:
     frame_counts: int64 [B] encoder (stacked) frames, 1 in padding rows.
     target_counts: int64 [B] tokens, 0 in padding rows.
     example_weights: float32 [B]; 0 in padding rows. The loss is their weighted sum of losses.
+    draws: float32 [D] in [0, 1), as many as the bucket says.
     """
 
     features: Float32Array
@@ -35,6 +36,7 @@ class Batch:
     frame_counts: Int64Array
     target_counts: Int64Array
     example_weights: Float32Array
+    draws: Float32Array = field(default_factory=lambda: np.empty(0, dtype=np.float32))
 
 
 @dataclass(frozen=True)

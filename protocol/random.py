@@ -9,6 +9,7 @@ and draws the same numbers. `docs/protocol.md` is the specification for other la
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from enum import StrEnum
 from functools import lru_cache
 
@@ -23,7 +24,7 @@ _MASK = np.uint64(0xFFFFFFFF)
 _SHIFT = np.uint64(32)
 _ROUNDS = 10
 
-NORMAL_TABLE_SIZE = 1 << 20
+TABLE_SIZE = 1 << 20
 
 
 class Purpose(StrEnum):
@@ -39,6 +40,8 @@ class Purpose(StrEnum):
     PARTITION = "partition"
     SPLIT = "split"
     NORMAL_TABLE = "normal-table"
+    DRAWS = "draws"
+    UNIFORM_TABLE = "uniform-table"
 
 
 def philox_blocks(key: tuple[int, int], first_block: int, count: int) -> UInt32Array:
@@ -102,6 +105,11 @@ class Stream:
         """A float in [0, 1) with 32 random bits."""
         return int(self.words(1)[0]) / 2.0**32
 
+    def uniforms(self, count: int) -> npt.NDArray[np.float32]:
+        """Floats in [0, 1) float32 [count]: the high 24 bits of a word each, which float32 holds
+        exactly."""
+        return (self.words(count) >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
+
     def permutation(self, count: int) -> list[int]:
         """A permutation of 0..count-1 by Fisher-Yates from the end, one word a swap."""
         order = list(range(count))
@@ -126,17 +134,26 @@ class Stream:
 @lru_cache(maxsize=2)
 def normal_table(seed: int) -> npt.NDArray[np.float32]:
     """2^20 standard normals float32, made once a plan seed: making fresh ones costs more than
-    a training step does. Read it from a drawn offset, wrapping round (`read_normals`)."""
-    stream = Stream(seed, "", 0, Purpose.NORMAL_TABLE)
-    table = np.empty(NORMAL_TABLE_SIZE, dtype=np.float32)
+    a training step does. Read it from a drawn offset, wrapping round (`read_table`)."""
+    return _table(Stream(seed, "", 0, Purpose.NORMAL_TABLE).normals)
+
+
+@lru_cache(maxsize=2)
+def uniform_table(seed: int) -> npt.NDArray[np.float32]:
+    """2^20 floats in [0, 1) float32, made and read as `normal_table`."""
+    return _table(Stream(seed, "", 0, Purpose.UNIFORM_TABLE).uniforms)
+
+
+def _table(draw: Callable[[int], npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+    table = np.empty(TABLE_SIZE, dtype=np.float32)
     # In parts of whole blocks: the same numbers, without 30 MB of intermediate results.
-    for part in np.split(table, NORMAL_TABLE_SIZE // 4096):
-        part[...] = stream.normals(part.size)
+    for part in np.split(table, TABLE_SIZE // 4096):
+        part[...] = draw(part.size)
     table.setflags(write=False)
     return table
 
 
-def read_normals(
+def read_table(
     table: npt.NDArray[np.float32], offset: int, out: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.float32]:
     """Fill `out` [P] float32 with table[(offset + i) mod len(table)] and return it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,6 +43,30 @@ def read_toml(path: Path, *, wanted: str, next_step: str) -> dict[str, Any]:
             wanted=f"{wanted}, in valid TOML",
             next_step="Correct the line named.",
         ) from error
+
+
+def parse_settings(given: Sequence[str]) -> dict[str, Any]:
+    """`name=value` as dotted name -> value; values are TOML, or plain words.
+
+    Raises:
+        FedvoiceError: `bad-config` without an equals sign.
+    """
+    parsed: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise FedvoiceError(
+                ErrorCode.BAD_CONFIG,
+                where=f"--set {text}",
+                got="no equals sign",
+                wanted="name=value, e.g. server.rounds=8",
+                next_step="Give it so; --set may be repeated.",
+            )
+        try:
+            parsed[name.strip()] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            parsed[name.strip()] = value
+    return parsed
 
 
 M = TypeVar("M", bound=BaseModel)

@@ -85,6 +85,16 @@ class Bucket(BaseModel):
     """B: rows; fewer examples are padded with rows of weight 0."""
     step_arena_bytes: int = 0
     decode_arena_bytes: int = 0
+    draws: int = Field(default=0, ge=0)
+    """D: random numbers in [0, 1) that a training step takes, for dropout. Written only where it
+    is not 0, so that older phones refuse no other package."""
+
+    @model_serializer(mode="wrap")
+    def _without_no_draws(self, write: SerializerFunctionWrapHandler) -> Any:
+        fields = write(self)
+        if not self.draws:
+            fields.pop("draws", None)
+        return fields
 
     @property
     def step_method(self) -> str:

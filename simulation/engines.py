@@ -12,6 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import ClassVar
 
+from fedvoice.protocol.engine import Engine
 from fedvoice.protocol.parameters import FlatVector
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.protocol.registry import Registry
@@ -108,6 +109,11 @@ class Fast(TrainingEngine):
     @staticmethod
     def trainer(spec: TrainerSpec) -> Trainer:
         """See `TrainingEngine`."""
+        if any(bucket.draws for bucket in spec.manifest.buckets):
+            from fedvoice.model_export.torch_engine import TorchEngine
+
+            # Dropout's draws belong to places in a phone's batch, padding included.
+            return PhoneTrainer(TorchEngine(spec.manifest))
         from fedvoice.simulation.fast.trainer import FastTrainer
 
         return FastTrainer(spec.manifest)
@@ -127,8 +133,10 @@ class ExecuTorch(TrainingEngine):
     @staticmethod
     def trainer(spec: TrainerSpec) -> Trainer:
         """See `TrainingEngine`."""
+        from fedvoice.device_runtime.executorch_engine import ExecuTorchEngine
+
         assert spec.package_dir is not None, "ExecuTorch runs packages"
-        return PhoneTrainer(spec.package_dir, spec.threads)
+        return PhoneTrainer(ExecuTorchEngine(load_package(spec.package_dir), spec.threads))
 
 
 class Phones(ExecuTorch):
@@ -138,12 +146,10 @@ class Phones(ExecuTorch):
 
 
 class PhoneTrainer:
-    """`device_runtime.trainer` on the ExecuTorch runtime: a phone without its session."""
+    """`device_runtime.trainer` on an engine: a phone without its session."""
 
-    def __init__(self, package_dir: Path, threads: int) -> None:
-        from fedvoice.device_runtime.executorch_engine import ExecuTorchEngine
-
-        self._engine = ExecuTorchEngine(load_package(package_dir), threads)
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
 
     clients_together = 1
 

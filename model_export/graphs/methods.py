@@ -14,6 +14,7 @@ from fedvoice.model_export.graphs.features import LogMel
 from fedvoice.model_export.kinds import kind_of
 from fedvoice.model_export.kinds.base import KindConfig
 from fedvoice.model_export.lowering.program import MethodSource
+from fedvoice.model_export.models.base import TaskModel
 from fedvoice.protocol.parameters import ParameterTable
 from fedvoice.protocol.task import Bucket, FeatureSettings
 
@@ -22,32 +23,28 @@ LEAST_FRAMES = 2
 """Shortest waveform of `features`, in frames (tracing specialises a dynamic size of one)."""
 
 
-def step_source(
-    config: KindConfig, table: ParameterTable, bucket: Bucket, features: FeatureSettings
-) -> MethodSource:
-    """`step_<bucket>`: see `StepGraph` for its signature."""
+def step_and_decode(
+    config: KindConfig,
+    table: ParameterTable,
+    bucket: Bucket,
+    features: FeatureSettings,
+    model: TaskModel,
+) -> tuple[MethodSource, MethodSource]:
+    """`step_<bucket>` and `decode_<bucket>`, as `StepGraph` and `DecodeGraph` have them."""
+    step, decode = kind_of(config).graphs(config, table, bucket, model)
     rows = torch.ones(bucket.batch, dtype=torch.int64)
-    inputs = (
+    step_inputs: list[Tensor | tuple[Tensor, ...]] = [
         _example_parameters(table),
         _example_features(bucket, features),
         torch.zeros(bucket.batch, bucket.labels, dtype=torch.int64),
         rows,
         rows.clone(),
         torch.ones(bucket.batch),
-    )
-    return MethodSource(kind_of(config).graphs(config, table, bucket)[0], inputs)
-
-
-def decode_source(
-    config: KindConfig, table: ParameterTable, bucket: Bucket, features: FeatureSettings
-) -> MethodSource:
-    """`decode_<bucket>`: see `DecodeGraph` for its signature."""
-    inputs = (
-        _example_parameters(table),
-        _example_features(bucket, features),
-        torch.ones(bucket.batch, dtype=torch.int64),
-    )
-    return MethodSource(kind_of(config).graphs(config, table, bucket)[1], inputs)
+    ]
+    if bucket.draws:
+        step_inputs.append(torch.zeros(bucket.draws))
+    decode_inputs = (_example_parameters(table), _example_features(bucket, features), rows.clone())
+    return MethodSource(step, tuple(step_inputs)), MethodSource(decode, decode_inputs)
 
 
 def features_source(settings: FeatureSettings) -> MethodSource:
@@ -67,13 +64,14 @@ def task_methods(
     table: ParameterTable,
     buckets: tuple[Bucket, ...],
     settings: FeatureSettings,
+    model: TaskModel,
 ) -> dict[str, MethodSource]:
     """All methods of a task, by name."""
     takes_audio = kind_of(config).takes_audio
     methods = {FEATURES_METHOD: features_source(settings)} if takes_audio else {}
     for bucket in buckets:
-        methods[bucket.step_method] = step_source(config, table, bucket, settings)
-        methods[bucket.decode_method] = decode_source(config, table, bucket, settings)
+        both = step_and_decode(config, table, bucket, settings, model)
+        methods[bucket.step_method], methods[bucket.decode_method] = both
     return methods
 
 

@@ -16,8 +16,8 @@ from fedvoice.protocol.scoring import Scoring
 from fedvoice.protocol.task import Bucket
 
 if TYPE_CHECKING:
-    from fedvoice.model_export.graphs.decode import DecodeGraph
-    from fedvoice.model_export.graphs.step import StepGraph
+    from torch import nn
+
     from fedvoice.model_export.models.base import TaskModel
     from fedvoice.model_export.models.batched import Losses
 
@@ -61,9 +61,10 @@ class ModelKind(ABC, Generic[Config]):
         """
 
     def graphs(
-        self, config: Config, table: ParameterTable, bucket: Bucket
-    ) -> tuple[StepGraph, DecodeGraph]:
-        """Training step and decoder at a bucket's sizes.
+        self, config: Config, table: ParameterTable, bucket: Bucket, model: TaskModel
+    ) -> tuple[nn.Module, nn.Module]:
+        """Training step and decoder at a bucket's sizes, with the signatures of `StepGraph` and
+        `DecodeGraph`. `model` is the eager one; its weights play no part.
 
         Raises:
             FedvoiceError: `bad-config` for a kind that cannot be exported.

@@ -10,8 +10,8 @@ from fedvoice.protocol.parameters import ParameterTable
 from fedvoice.protocol.task import Bucket
 
 if TYPE_CHECKING:
-    from fedvoice.model_export.graphs.decode import DecodeGraph
-    from fedvoice.model_export.graphs.step import StepGraph
+    from torch import nn
+
     from fedvoice.model_export.models.base import TaskModel
     from fedvoice.model_export.models.batched import Losses
 
@@ -35,8 +35,8 @@ class Ctc(ModelKind[CtcConfig]):
         return CtcModel(config, input_size, vocabulary_size)
 
     def graphs(
-        self, config: CtcConfig, table: ParameterTable, bucket: Bucket
-    ) -> tuple[StepGraph, DecodeGraph]:
+        self, config: CtcConfig, table: ParameterTable, bucket: Bucket, model: TaskModel
+    ) -> tuple[nn.Module, nn.Module]:
         """See `ModelKind`."""
         from fedvoice.model_export.graphs.ctc_step import CtcStep
         from fedvoice.model_export.graphs.decode import CtcDecode

@@ -11,9 +11,10 @@ from fedvoice.protocol.scoring import Scoring
 from fedvoice.protocol.task import Bucket
 
 if TYPE_CHECKING:
-    from fedvoice.model_export.graphs.decode import DecodeGraph
+    from torch import nn
+
     from fedvoice.model_export.graphs.labeller import LabellerNet
-    from fedvoice.model_export.graphs.step import StepGraph
+    from fedvoice.model_export.models.base import TaskModel
 
 
 class LabellerKind(ModelKind[Config]):
@@ -27,8 +28,8 @@ class LabellerKind(ModelKind[Config]):
         """Logits and their gradient as a graph."""
 
     def graphs(
-        self, config: Config, table: ParameterTable, bucket: Bucket
-    ) -> tuple[StepGraph, DecodeGraph]:
+        self, config: Config, table: ParameterTable, bucket: Bucket, model: TaskModel
+    ) -> tuple[nn.Module, nn.Module]:
         """See `ModelKind`."""
         from fedvoice.model_export.graphs.labeller import LabellerDecode, LabellerStep
 

@@ -1,11 +1,16 @@
-"""Model kinds of user-defined `nn.Module`s with a loss, for the fast engine.
+"""Model kinds of user-defined `nn.Module`s with a loss.
 
     class Spotter(nn.Module):
+        predicts = "label"                                          # what `predict` returns
         def __init__(self, input_size: int, vocabulary_size: int, hidden: int = 64): ...
-        def loss(self, batch: TensorBatch) -> Tensor: ...          # [B], differentiable
-        def decode(self, batch: TensorBatch) -> list[list[int]]: ...  # only to be evaluated
+        def loss(self, batch: TensorBatch) -> Tensor: ...           # [B], differentiable
+        def predict(self, batch: TensorBatch) -> Tensor: ...        # logits; see `Predicts`
 
-is named in settings as `kind = "mypkg.spotter:Spotter"`, or registered under a name with
+In place of `loss`, `forward` may take the batch by name (`kinds.named`), and `predict` likewise.
+`decode(batch) -> list[list[int]]` in place of `predict` evaluates on the fast engine alone. The
+class may say `takes_audio = True`, `scoring = "words"` (CTC's defaults) and its front end,
+`features = {"mel_bins": 80, "stack": 1}`. It is named in settings as
+`kind = "mypkg.spotter:Spotter"`, or registered under a name with
 `@MODEL_KINDS.register("spotter")`. `module_kind` takes the loss as a separate function.
 """
 
@@ -13,6 +18,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from enum import StrEnum
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +26,10 @@ from pydantic import ConfigDict, model_validator
 
 from fedvoice.model_export.kinds.base import KindConfig, ModelKind
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.parameters import ParameterTable
 from fedvoice.protocol.scoring import Scoring
+from fedvoice.protocol.task import Bucket
+from fedvoice.protocol.vocabulary import TargetKind
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -53,12 +62,16 @@ def module_kind(
             rows and of padding beyond a row's counts. None: `module.loss(batch)`.
         decode: (module, batch without targets) -> token ids, a list a row. None:
             `module.decode(batch)`, which evaluation requires.
-        takes_audio: whether examples are made from recordings. None: `factory.takes_audio`, or no.
-        scoring: unit of errors, words or labels. None: `factory.scoring`, or labels.
+        takes_audio: whether examples are made from recordings. None: `factory.takes_audio`, or
+            only where `factory.predicts` is "ctc".
+        scoring: unit of errors, words or labels. None: `factory.scoring`, or words for CTC and
+            else labels.
     """
+    is_ctc = getattr(factory, "predicts", None) == "ctc"
     if takes_audio is None:
-        takes_audio = bool(getattr(factory, "takes_audio", False))
-    scored = Scoring(getattr(factory, "scoring", Scoring.LABELS) if scoring is None else scoring)
+        takes_audio = bool(getattr(factory, "takes_audio", is_ctc))
+    usual = Scoring.WORDS if is_ctc else Scoring.LABELS
+    scored = Scoring(getattr(factory, "scoring", usual) if scoring is None else scoring)
     return ModuleKind(factory, loss, decode, takes_audio, scored)
 
 
@@ -78,6 +91,17 @@ def as_kind(name: str, plugin: Any) -> ModelKind[Any]:
             next_step="See `model_export/kinds/module.py`.",
         )
     return module_kind(plugin)
+
+
+class Predicts(StrEnum):
+    """What a module's `predict` returns, and so how tokens come of it; the blank is 0."""
+
+    CTC = "ctc"
+    """Logits [B, T', V], or these and their counts int64 [B]: best path, without repeats."""
+    LABEL = "label"
+    """Logits [B, V]: the likeliest token."""
+    FRAMES = "frames"
+    """Logits [B, T, V]: the likeliest token of each frame."""
 
 
 class ModuleKind(ModelKind[Any]):
@@ -102,6 +126,14 @@ class ModuleKind(ModelKind[Any]):
         open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
         self.config = _config_class(None if open_ended else frozenset(self._takes))
 
+    def task_defaults(self) -> dict[str, Any]:
+        """Tables `features` and `vocabulary` of a task of this module, where a person says none:
+        the front end that its class names, characters for CTC and words for labels."""
+        predicts = getattr(self._factory, "predicts", None)
+        kind = TargetKind.CHARACTER if predicts == Predicts.CTC else TargetKind.WORD
+        features = dict(getattr(self._factory, "features", {}))
+        return {"features": features, "vocabulary": {"kind": kind.value}}
+
     def build(self, config: KindConfig, input_size: int, vocabulary_size: int) -> TaskModel:
         """See `ModelKind`."""
         from fedvoice.model_export.models.module import ModuleModel
@@ -110,7 +142,21 @@ class ModuleKind(ModelKind[Any]):
         settings = config.model_dump(exclude={"kind"})
         known = {name: given[name] for name in GIVEN if name in self._takes}
         make = partial(self._factory, **known, **settings)
-        return ModuleModel(config.kind, make, self._loss, self._decode, vocabulary_size)
+        return ModuleModel(config.kind, make, self._loss, self._decode, vocabulary_size, input_size)
+
+    def graphs(
+        self, config: KindConfig, table: ParameterTable, bucket: Bucket, model: TaskModel
+    ) -> tuple[nn.Module, nn.Module]:
+        """See `ModelKind`: both are traced.
+
+        Raises:
+            FedvoiceError: `bad-config` for what cannot be traced, or a module without `predict`.
+        """
+        from fedvoice.model_export.models.module import ModuleModel
+        from fedvoice.model_export.traced.step import traced_graphs
+
+        assert isinstance(model, ModuleModel)
+        return traced_graphs(model, table, bucket)
 
 
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)

@@ -12,8 +12,8 @@ from fedvoice.protocol.parameters import ParameterTable
 from fedvoice.protocol.task import Bucket
 
 if TYPE_CHECKING:
-    from fedvoice.model_export.graphs.decode import DecodeGraph
-    from fedvoice.model_export.graphs.step import StepGraph
+    from torch import nn
+
     from fedvoice.model_export.models.base import TaskModel
     from fedvoice.model_export.models.batched import Losses
 
@@ -42,8 +42,8 @@ class Rnnt(ModelKind[RnntConfig]):
         return RnntModel(config, input_size, vocabulary_size)
 
     def graphs(
-        self, config: RnntConfig, table: ParameterTable, bucket: Bucket
-    ) -> tuple[StepGraph, DecodeGraph]:
+        self, config: RnntConfig, table: ParameterTable, bucket: Bucket, model: TaskModel
+    ) -> tuple[nn.Module, nn.Module]:
         """See `ModelKind`."""
         from fedvoice.model_export.graphs.decode import RnntDecode
         from fedvoice.model_export.graphs.rnnt_step import RnntStep

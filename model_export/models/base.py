@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
 from fedvoice.model_export.batch import TensorBatch
 from fedvoice.model_export.models.greedy import Hypothesis
+from fedvoice.protocol.task import Bucket
 
 
 class TaskModel(nn.Module, ABC):
@@ -19,6 +21,9 @@ class TaskModel(nn.Module, ABC):
     """
 
     output: nn.Linear
+    checked_by_rows = True
+    """Whether a row alone has the loss that it has in a batch: a program is then compared with
+    that, which also shows that rows and padding do not touch each other."""
 
     def __init__(self, vocabulary_size: int) -> None:
         super().__init__()
@@ -39,6 +44,14 @@ class TaskModel(nn.Module, ABC):
     def random_inputs(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         """Random inputs float32 of `shape` for checks, distributed like real ones."""
         return torch.randn(shape, generator=generator)
+
+    def draws(self, bucket: Bucket) -> int:
+        """D: random numbers that a training step of a bucket takes."""
+        return 0
+
+    def drawing(self, bucket: Bucket, draws: Tensor) -> AbstractContextManager[object]:
+        """Where a loss of a bucket's batch takes `draws` [D] for its random numbers."""
+        return nullcontext()
 
     def make_restless(self) -> None:
         """Change weights so that tokens are emitted occasionally; fresh models emit hardly any."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -10,19 +11,35 @@ from torch import Tensor, nn
 
 from fedvoice.model_export.batch import TensorBatch
 from fedvoice.model_export.kinds import MODEL_KINDS
-from fedvoice.model_export.kinds.base import not_exportable
+from fedvoice.model_export.kinds.module import Predicts
+from fedvoice.model_export.kinds.named import (
+    INPUTS,
+    WITHOUT_TARGETS,
+    check_named,
+    named_arguments,
+    takes_batch,
+)
 from fedvoice.model_export.models.base import TaskModel
-from fedvoice.model_export.models.greedy import Hypothesis
+from fedvoice.model_export.models.greedy import Hypothesis, greedy_ctc, margins
+from fedvoice.model_export.traced import rewrites as rewrites
+from fedvoice.model_export.traced.draws import count_draws, split_draws
+from fedvoice.model_export.traced.rewriting import Drawn, Rewriting
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.task import Bucket
 
 
 class ModuleModel(TaskModel):
     """A module, and functions for its loss and its tokens.
 
+    Its program is compared with the module on the same batch: some read the longest row's length,
+    or normalise over a batch's padding.
+
     Its parameters are the module's that take gradients, by the module's own names. Buffers and
     parameters without gradients are not part of the flat vector: every process builds them by
     `make` from seed 0, and a loss may not change them.
     """
+
+    checked_by_rows = False
 
     def __init__(
         self,
@@ -31,18 +48,21 @@ class ModuleModel(TaskModel):
         loss: Callable[[Any, TensorBatch], Tensor] | None,
         decode: Callable[[Any, TensorBatch], list[list[int]]] | None,
         vocabulary_size: int,
+        input_size: int,
     ) -> None:
         super().__init__(vocabulary_size)
         self.kind = kind
+        self.input_size = input_size
         with MODEL_KINDS.naming(kind):
             self.module = make()
+        _freeze_statistics(self.module)
         own = type(self.module)
         self._decode = decode or getattr(own, "decode", None)
         self._checked = False
-        given = loss or getattr(own, "loss", None)
-        if given is None:
-            raise self._refused("a module without `loss`", "loss(batch) -> [B], or loss=")
-        self._loss = given
+        self._drawn_of: dict[tuple[int, int, int], tuple[Drawn, ...]] = {}
+        self._loss = loss or getattr(own, "loss", None) or self._named_loss()
+        self._predict = getattr(own, "predict", None)
+        self.predicts = self._metric()
         if self._fixed():
             with torch.random.fork_rng(devices=[]), torch.no_grad():
                 torch.manual_seed(0)
@@ -54,8 +74,7 @@ class ModuleModel(TaskModel):
 
     def forward(self, batch: TensorBatch) -> Tensor:
         """The loss of each row [B]."""
-        with MODEL_KINDS.naming(self.kind):
-            loss: Tensor = self._loss(self.module, batch)
+        loss = self.losses(self.module, batch)
         rows = len(batch.features)
         if loss.shape != (rows,):
             raise self._refused(
@@ -77,13 +96,14 @@ class ModuleModel(TaskModel):
         found = self(batch)
         if not torch.equal(random, torch.get_rng_state()):
             raise self._refused(
-                "a loss that draws random numbers (dropout?)",
-                "a function of weights and batch alone, so that a round can be repeated",
+                "a loss that draws random numbers by itself",
+                "random numbers that the host draws (torch.rand, torch.nn.functional.dropout and "
+                "what is made of them), so that a round can be repeated",
             )
         for name, tensor in self._fixed().items():
             if not torch.equal(before[name], tensor):
                 raise self._refused(
-                    f"a loss that changes {name} (batch norm?)",
+                    f"a loss that changes {name}",
                     "a loss without side effects: only parameters travel to the server",
                 )
         self._checked = True
@@ -96,11 +116,93 @@ class ModuleModel(TaskModel):
         Raises:
             FedvoiceError: `bad-config` for a module that cannot decode.
         """
+        batch = TensorBatch.to_transcribe(x, x_lens)
+        if self.predicts is not None:
+            return greedy_of(self.predicts, *self.predictions(self.module, batch))
         if self._decode is None:
-            raise self._refused("an evaluation, but no `decode`", "token ids of every row")
-        with MODEL_KINDS.naming(self.kind):
-            tokens = self._decode(self.module, TensorBatch.to_transcribe(x, x_lens))
+            raise self._refused("an evaluation, but no `predict`", "logits, or `decode`")
+        with MODEL_KINDS.naming(self.kind), _evaluating(self.module):
+            tokens = self._decode(self.module, batch)
         return [Hypothesis([int(token) for token in row], float("inf")) for row in tokens]
+
+    def draws(self, bucket: Bucket) -> int:
+        """See `TaskModel`."""
+        return count_draws(self._drawn(bucket))
+
+    def drawing(self, bucket: Bucket, draws: Tensor) -> AbstractContextManager[object]:
+        """See `TaskModel`."""
+        drawn = self._drawn(bucket)
+        return Rewriting(split_draws(drawn, draws), draws_only=True) if drawn else nullcontext()
+
+    def full_batch(self, bucket: Bucket) -> TensorBatch:
+        """Rows as long as a bucket: numbers that Python reads from them are then its sizes."""
+        generator = torch.Generator().manual_seed(0)
+        rows, labels = bucket.batch, bucket.labels
+        shape = (rows, bucket.frames, self.input_size)
+        return TensorBatch(
+            self.random_inputs(shape, generator),
+            torch.randint(1, self.vocabulary_size, (rows, labels), generator=generator),
+            torch.full((rows,), bucket.frames),
+            torch.full((rows,), labels),
+            torch.full((rows,), 1 / rows),
+        )
+
+    def _drawn(self, bucket: Bucket) -> tuple[Drawn, ...]:
+        """What a loss of a full batch draws."""
+        sizes = (bucket.batch, bucket.frames, bucket.labels)
+        if sizes not in self._drawn_of:
+            batch = self.full_batch(bucket)
+            floats = next(self.module.parameters()).dtype  # not float32 where gradients are checked
+            batch = batch._replace(features=batch.features.to(floats))
+            with torch.no_grad(), Rewriting(draws_only=True) as mode:
+                self.losses(self.module, batch)
+            self._drawn_of[sizes] = tuple(mode.notes.drawn)
+        return self._drawn_of[sizes]
+
+    def losses(self, module: Any, batch: TensorBatch) -> Tensor:
+        """Loss of each row [B] by `module`, which stands for the model's own."""
+        with MODEL_KINDS.naming(self.kind):
+            found: Tensor = self._loss(module, batch)
+        return found
+
+    def predictions(self, module: Any, batch: TensorBatch) -> tuple[Tensor, Tensor]:
+        """Logits by `module`, and how many frames of a row count, int64 [B].
+
+        Raises:
+            FedvoiceError: `bad-config` for a module without `predict`.
+        """
+        if self._predict is None:
+            raise self._refused("no `predict`", "logits: what a program's decoder is made of")
+        with MODEL_KINDS.naming(self.kind), _evaluating(self.module):
+            if takes_batch(self._predict):
+                found = self._predict(module, batch)
+            else:
+                found = self._predict(module, **named_arguments(self._predict, batch))
+        return found if isinstance(found, tuple) else (found, batch.frame_counts)
+
+    def _named_loss(self) -> Callable[[Any, TensorBatch], Tensor]:
+        """By `forward`, which takes what it names."""
+        forward = type(self.module).forward
+        check_named(forward, f"model kind {self.kind}, forward", tuple(INPUTS))
+
+        def loss(module: Any, batch: TensorBatch) -> Tensor:
+            found: Tensor = module(**named_arguments(forward, batch))
+            return found
+
+        return loss
+
+    def _metric(self) -> Predicts | None:
+        if self._predict is None:
+            return None
+        if not takes_batch(self._predict):
+            where = f"model kind {self.kind}, predict"
+            check_named(self._predict, where, WITHOUT_TARGETS)
+        try:
+            return Predicts(getattr(self.module, "predicts", ""))
+        except ValueError:
+            names = ", ".join(f'"{name}"' for name in Predicts)
+            got = f"predicts = {getattr(self.module, 'predicts', None)!r}"
+            raise self._refused(got, f"one of {names}: what `predict` returns") from None
 
     def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Parameter]]:
         """The module's own that take gradients, without this wrapper's name before them."""
@@ -109,8 +211,7 @@ class ModuleModel(TaskModel):
                 yield name, parameter
 
     def make_restless(self) -> None:
-        """Not supported: for programs only."""
-        not_exportable(self.kind)
+        """Nothing: fresh logits of a module emit tokens as they come."""
 
     def _fixed(self) -> dict[str, Tensor]:
         """Buffers, and parameters that take no gradient."""
@@ -123,8 +224,43 @@ class ModuleModel(TaskModel):
             where=f"model kind {self.kind}",
             got=got,
             wanted=wanted,
-            next_step="Change the module; `.eval()` in its factory stops dropout and batch norm.",
+            next_step="Change the module; `.eval()` in its factory stops dropout, "
+            "which central training does not draw.",
         )
+
+
+def _freeze_statistics(module: nn.Module) -> None:
+    """Batch norm normalises by the statistics that it has: phones' own would be no parameters, so
+    they would reach no server, and a batch of a phone's is too small to take them from."""
+    for part in module.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+            part.eval()
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """In evaluation mode, without dropout."""
+    trained = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part in trained:
+            part.training = True
+
+
+def greedy_of(predicts: Predicts, logits: Tensor, counts: Tensor) -> list[Hypothesis]:
+    """Tokens of each row."""
+    if predicts is Predicts.CTC:
+        return greedy_ctc(logits, counts)
+    if predicts is Predicts.LABEL:
+        logits, counts = logits[:, None], torch.ones_like(counts)
+    best, gaps = logits.argmax(-1), margins(logits)
+    rows = zip(best.tolist(), gaps, counts.tolist(), strict=True)
+    return [
+        Hypothesis([t for t in row[:count] if t], float(gap[:count].min()))
+        for row, gap, count in rows
+    ]
 
 
 def _tensor_of(module: nn.Module, name: str) -> Tensor:

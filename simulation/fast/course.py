@@ -32,6 +32,7 @@ def draw_client_course(
     drawn = draw_examples(len(data), plan, client_id=client_id, round_number=round_number)
     used, buckets = fitting(manifest, data, drawn)
     draws = Draws.draw(
+        manifest,
         used,
         buckets,
         plan,

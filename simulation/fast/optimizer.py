@@ -15,7 +15,7 @@ from fedvoice.algorithm.client_rules import PlannedRule, RuleState
 from fedvoice.device_runtime.layers import Layers
 from fedvoice.protocol.parameters import Float32Array
 from fedvoice.protocol.plan import TrainingPlan
-from fedvoice.protocol.random import NORMAL_TABLE_SIZE, normal_table
+from fedvoice.protocol.random import TABLE_SIZE, normal_table
 
 
 class ClientSgd:
@@ -119,9 +119,9 @@ def clip_factors(vectors: Tensor, bound: float) -> Tensor:
 def add_noise(weights: Tensor, seed: int, std: float, offset: int) -> None:
     """weights [n] += std * normals of the plan's table from `offset` on, wrapping round."""
     table = _normals(seed)
-    filled, start = 0, offset % NORMAL_TABLE_SIZE
+    filled, start = 0, offset % TABLE_SIZE
     while filled < weights.numel():
-        take = min(NORMAL_TABLE_SIZE - start, weights.numel() - filled)
+        take = min(TABLE_SIZE - start, weights.numel() - filled)
         weights[filled : filled + take].add_(table[start : start + take], alpha=std)
         filled, start = filled + take, 0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fedvoice.model_export.config import BucketConfig, ExportConfig, VocabularyConfig
-from fedvoice.model_export.kinds import ModelConfig
+from fedvoice.model_export.kinds import ModelConfig, from_settings
 from fedvoice.model_export.kinds.ctc import CtcConfig
 from fedvoice.model_export.kinds.encoder import EncoderConfig
 from fedvoice.model_export.kinds.rnnt import RnntConfig
@@ -20,10 +20,15 @@ MODELS: dict[str, ModelConfig] = {
         joint_size=7,
     ),
     "ctc": CtcConfig(encoder=EncoderConfig(layers=2, hidden_size=8)),
+    # Modules as people bring them.
+    "spotter": from_settings("tests.android.brought:Spotter", {}),
+    "listener": from_settings("tests.android.brought:Listener", {"hidden_size": 6}),
 }
 VOCABULARIES = {
     "rnnt": VocabularyConfig(tokens=("up", "down", "left", "right", "go")),
     "ctc": VocabularyConfig(kind=TargetKind.CHARACTER, tokens=TEXTS),
+    "spotter": VocabularyConfig(tokens=("up", "down", "left", "right", "go")),
+    "listener": VocabularyConfig(kind=TargetKind.CHARACTER, tokens=TEXTS),
 }
 
 
@@ -41,7 +46,8 @@ def tiny_config(hidden_size: int = 8) -> ExportConfig:
 
 
 def config_of(kind: str) -> ExportConfig:
-    """A task of two buckets for a kind of model: the demo's transducer, smaller, or CTC."""
+    """A task of two buckets for a kind of model: the demo's transducer, smaller, CTC, or a module
+    that is no kind of ours."""
     return ExportConfig(
         name=f"tiny-{kind}",
         model=MODELS[kind],

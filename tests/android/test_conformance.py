@@ -128,6 +128,7 @@ def test_law_9_the_same_plan_gives_the_same_update(
             "used": course.used,
             "buckets": course.buckets,
             "noise_offsets": course.noise_offsets,
+            "draw_offsets": course.draw_offsets,
             "steps": [[epoch, batch] for epoch, batch in course.steps],
         }
         mine = train(engine, examples, plan, package.weights(), **naming)

@@ -12,7 +12,7 @@ from google.protobuf import json_format
 
 from fedvoice.protocol.codec import ENCODINGS, decode, digest_of, encode
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
-from fedvoice.protocol.random import Purpose, Stream, normal_table, read_normals
+from fedvoice.protocol.random import Purpose, Stream, normal_table, read_table, uniform_table
 from tests.android.jvm import ask, needs_phone
 
 pytestmark = needs_phone
@@ -21,7 +21,7 @@ pytestmark = needs_phone
 def test_random_numbers_are_the_same(tmp_path: Path) -> None:
     names = [(0, "", 0), (2**64 - 1, "phone-ü", 12), (5, "a|b", 2**31 - 1)]
     purposes = [Purpose.DATA_LIMIT, Purpose.SHUFFLE, Purpose.NOISE, Purpose.SPEC_AUGMENT]
-    purposes += [Purpose.RETRY]
+    purposes += [Purpose.RETRY, Purpose.DRAWS]
     questions: list[dict[str, Any]] = []
     for i, (seed, client, number) in enumerate(names):
         for purpose in purposes:
@@ -35,19 +35,26 @@ def test_random_numbers_are_the_same(tmp_path: Path) -> None:
                     "purpose": purpose.value,
                     "words": 1001,
                     "normals": 999,
+                    "uniforms": 998,
                     "permutation": 77,
                 }
             )
-    table = {"kind": "normal-table", "seed": 11, "offset": 2**20 - 3, "count": 2**20}
-    answers = ask(tmp_path, [*questions, {**table, "id": "table"}])
+    table = {"kind": "table", "seed": 11, "offset": 2**20 - 3, "count": 2**20}
+    for numbers in ("normals", "uniforms"):
+        questions.append({**table, "id": numbers, "numbers": numbers})
+    answers = ask(tmp_path, questions)
     for i, (seed, client, number) in enumerate(names):
         for purpose in purposes:
             stream, question = Stream(seed, client, number, purpose), f"{purpose.value}-{i}"
             assert np.array_equal(answers.words(question, "words"), stream.words(1001))
             one_place(answers.floats(question, "normals"), stream.normals(999))
+            assert np.array_equal(answers.floats(question, "uniforms"), stream.uniforms(998))
             assert answers.words(question, "permutation").tolist() == stream.permutation(77)
-    wanted = read_normals(normal_table(11), 2**20 - 3, np.empty(2**20, dtype=np.float32))
-    one_place(answers.floats("table", "normals"), wanted)
+    out = np.empty(2**20, dtype=np.float32)
+    wanted = read_table(normal_table(11), 2**20 - 3, out)
+    one_place(answers.floats("normals", "numbers"), wanted)
+    wanted = read_table(uniform_table(11), 2**20 - 3, out)
+    assert np.array_equal(answers.floats("uniforms", "numbers"), wanted)
 
 
 def one_place(got: npt.NDArray[np.float32], wanted: npt.NDArray[np.float32]) -> None:

@@ -19,7 +19,7 @@ def example(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_every_example_is_run_here() -> None:
     run_here = {"own_corpus", "own_module", "own_rules", "callbacks", "own_server"}
-    run_here |= {"own_client_rule"}
+    run_here |= {"own_client_rule", "export_module"}
     assert {path.stem for path in EXAMPLES.glob("*.py")} == run_here
     for path in EXAMPLES.glob("*.py"):
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -36,6 +36,12 @@ def test_ones_own_module_learns_on_the_fast_engine(example: Any) -> None:
     run = example("own_module").main()
     assert run.rates["wer"] < 20
     assert type(run.module().module).__name__ == "Spotter"
+
+
+@pytest.mark.slow
+def test_ones_own_module_becomes_a_program_that_learns(example: Any) -> None:
+    first, last = example("export_module").main()
+    assert last < 0.2 * first
 
 
 def test_ones_own_optimiser_and_link_train(example: Any) -> None:

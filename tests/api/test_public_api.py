@@ -38,6 +38,7 @@ NAMES = [
     "client_rules",
     "datasets",
     "engines",
+    "export",
     "export_task",
     "model_kinds",
     "module_kind",

@@ -17,7 +17,7 @@ from fedvoice.protocol.engine import Example, make_batch
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.parameters import FlatVector
 from fedvoice.protocol.plan import TrainingPlan
-from fedvoice.protocol.random import NORMAL_TABLE_SIZE, Purpose, Stream, normal_table
+from fedvoice.protocol.random import TABLE_SIZE, Purpose, Stream, normal_table
 from tests.device_runtime.tiny import TinyEngine, make_examples, some_weights, tiny_manifest
 
 PLAIN = TrainingPlan(client_rate=0.5, clip_norm=0, batch_size=1)
@@ -76,8 +76,8 @@ def test_updates_clipped_per_layer_stay_within_the_whole_bound() -> None:
 def test_relative_noise_has_the_scale_of_each_parameters_weights() -> None:
     (example,) = make_examples(1)
     plan = plan_with(fvn_std=0.3, fvn_relative=True, seed=7)
-    offset = (int(Stream(7, "phone", 3, Purpose.NOISE).words(1)[0]) * NORMAL_TABLE_SIZE) >> 32
-    noise = normal_table(7)[(offset + np.arange(INITIAL.size)) % NORMAL_TABLE_SIZE]
+    offset = (int(Stream(7, "phone", 3, Purpose.NOISE).words(1)[0]) * TABLE_SIZE) >> 32
+    noise = normal_table(7)[(offset + np.arange(INITIAL.size)) % TABLE_SIZE]
     noisy = INITIAL.copy()
     for part, _ in SHARES.values():
         noisy[part] += 0.3 * np.sqrt(np.mean(INITIAL[part] ** 2)) * noise[part]
@@ -119,8 +119,8 @@ def test_what_trains_trains_as_if_it_were_the_whole_model() -> None:
     """No noise reaches the frozen weights, and their gradient takes no part of the clip norm."""
     (example,) = make_examples(1)
     plan = plan_with(trainable=["bias"], fvn_std=0.3, seed=7, clip_norm=0.1)
-    offset = (int(Stream(7, "phone", 3, Purpose.NOISE).words(1)[0]) * NORMAL_TABLE_SIZE) >> 32
-    noise = normal_table(7)[(offset + np.arange(INITIAL.size)) % NORMAL_TABLE_SIZE]
+    offset = (int(Stream(7, "phone", 3, Purpose.NOISE).words(1)[0]) * TABLE_SIZE) >> 32
+    noise = normal_table(7)[(offset + np.arange(INITIAL.size)) % TABLE_SIZE]
     noisy = INITIAL.copy()
     noisy[BIAS] += 0.3 * noise[BIAS]
     g = gradient(example, noisy)[BIAS]

@@ -13,7 +13,7 @@ from fedvoice.protocol.engine import Example, make_batch
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.parameters import FlatVector
 from fedvoice.protocol.plan import SpecAugment, TrainingPlan
-from fedvoice.protocol.random import NORMAL_TABLE_SIZE, Purpose, Stream, normal_table
+from fedvoice.protocol.random import TABLE_SIZE, Purpose, Stream, normal_table
 from tests.device_runtime.tiny import TinyEngine, make_examples, some_weights, tiny_manifest
 
 PLAIN = TrainingPlan(client_rate=0.5, clip_norm=0, batch_size=1)
@@ -109,8 +109,8 @@ def test_fvn_takes_the_gradient_at_the_noisy_point_and_steps_from_the_clean_one(
     initial = some_weights(engine.manifest)
     examples = make_examples(1)
     plan = PLAIN.model_copy(update={"fvn_std": 0.3, "seed": 7})
-    offset = (int(Stream(7, "phone", 3, Purpose.NOISE).words(1)[0]) * NORMAL_TABLE_SIZE) >> 32
-    places = (offset + np.arange(initial.size)) % NORMAL_TABLE_SIZE
+    offset = (int(Stream(7, "phone", 3, Purpose.NOISE).words(1)[0]) * TABLE_SIZE) >> 32
+    places = (offset + np.arange(initial.size)) % TABLE_SIZE
     noisy = initial + np.float32(0.3) * normal_table(7)[places]
     result = run(engine, examples, plan, initial)
     assert result.delta is not None

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from fedvoice.laboratory.cli import parse_settings
 from fedvoice.laboratory.experiment import trials
 from fedvoice.laboratory.experiment.config import ExperimentConfig, load_experiment
 from fedvoice.laboratory.experiment.fields import set_dotted
 from fedvoice.laboratory.experiment.trials import Trial
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.settings import parse_settings
 
 BASE = {"data": {"corpus": "speech", "manifest": "m.jsonl"}, "task": {}, "plan": {"batch_size": 4}}
 

@@ -141,7 +141,7 @@ def test_law_9_both_engines_transcribe_alike(package: TaskPackage) -> None:
     weights = some_weights(manifest, seed=2) * np.float32(3)
     data = collate([*make_examples(9, seed=7), *make_examples(1, seed=8, frames=(30, 30))])
     fast = FastTrainer(manifest).transcribe(data, weights)
-    phone = PhoneTrainer(package.directory, threads=1).transcribe(data, weights)
+    phone = PhoneTrainer(ExecuTorchEngine(package)).transcribe(data, weights)
     assert fast == phone
     assert len({tuple(ids) for ids in fast}) > 2
     assert fast[-1] == []  # fits no bucket

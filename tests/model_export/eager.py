@@ -15,7 +15,7 @@ class EagerGraphs:
 
     def __init__(self, checked: Checked, bucket: Bucket) -> None:
         self.step, self.decode = kind_of(checked.config).graphs(
-            checked.config, checked.table, bucket
+            checked.config, checked.table, bucket, checked.model
         )
         self.count = len(checked.table.parameters)
 

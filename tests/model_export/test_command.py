@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,9 @@ from fedvoice.model_export.config import read_config
 from fedvoice.model_export.package import export_task, flat_weights, new_model, parameter_table
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.task import load_package, save_weights
+from fedvoice.protocol.vocabulary import TargetKind
+
+ROOT = str(Path(__file__).resolve().parents[2])
 
 CONFIG = """
 name = "greetings"
@@ -50,6 +56,68 @@ def test_a_person_exports_a_task_that_starts_from_given_weights(tmp_path: Path) 
     package = load_package(tmp_path / "task")
     assert package.manifest.plan.local_epochs == 3
     np.testing.assert_array_equal(package.weights(), flat_weights(model, table))
+
+
+MODULE = """
+from torch import Tensor, nn
+
+
+class Mine(nn.Module):
+    predicts = "ctc"
+    features = {"mel_bins": 4, "stack": 2}
+
+    def __init__(self, input_size: int, vocabulary_size: int, width: int = 3) -> None:
+        super().__init__()
+        self.body, self.head = nn.Linear(input_size, width), nn.Linear(width, vocabulary_size)
+
+    def predict(self, features: Tensor, lengths: Tensor) -> Tensor:
+        return self.head(self.body(features).tanh())
+
+    def forward(self, features, lengths, targets, target_lengths) -> Tensor:
+        scores = self.predict(features, lengths).log_softmax(-1).transpose(0, 1)
+        return nn.functional.ctc_loss(scores, targets, lengths, target_lengths, reduction="none")
+"""
+
+
+def test_a_person_exports_a_class_from_where_they_stand(tmp_path: Path) -> None:
+    """A manifest gives vocabulary and buckets, the class its front end."""
+    (tmp_path / "mine.py").write_text(MODULE)
+    speech = tmp_path / "speech"
+    made = [sys.executable, "-m", "fedvoice", "data", "synthetic", "--out", str(speech)]
+    subprocess.run([*made, "--voices", "2"], check=True, capture_output=True, timeout=200)
+    command = [sys.executable, "-c", "from fedvoice.cli import main; main()", "export"]
+    command += ["--module", "mine:Mine", "--set", "width=5", "--out", "task"]
+    command += ["--manifest", str(speech / "manifest.jsonl")]
+    environment = {**os.environ, "PYTHONPATH": ROOT}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=280
+    )
+    assert done.returncode == 0, done.stderr
+    assert "mine:Mine" in done.stdout
+    manifest = load_package(tmp_path / "task").manifest
+    assert manifest.name == "mine"
+    assert manifest.features.mel_bins == 4
+    assert manifest.model == {"width": 5}
+    assert manifest.takes_audio
+    assert manifest.vocabulary.kind is TargetKind.CHARACTER
+    assert manifest.buckets
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--module", "mine:Mine"], "--manifest"),
+        (["--set", "width=5"], "--config"),
+        ([], "--config"),
+    ],
+)
+def test_an_export_of_nothing_in_particular_says_what_is_missing(
+    arguments: list[str], told: str, tmp_path: Path
+) -> None:
+    result = CliRunner().invoke(app, ["export", "--out", str(tmp_path / "task"), *arguments])
+    assert result.exit_code == 2
+    assert told in result.output
+    assert not (tmp_path / "task").exists()
 
 
 def test_weights_of_another_model_are_refused_before_anything_is_written(tmp_path: Path) -> None:

@@ -113,7 +113,9 @@ def test_the_character_0_is_no_character_and_the_output_has_no_blank() -> None:
 def test_a_program_without_a_front_end_has_no_features(kind: str) -> None:
     checked = checked_model(kind)
     bucket = Bucket(name="t2", frames=2, labels=2, batch=2)
-    methods = task_methods(checked.config, checked.table, (bucket,), checked.features)
+    methods = task_methods(
+        checked.config, checked.table, (bucket,), checked.features, checked.model
+    )
     assert set(methods) == {"step_t2", "decode_t2"}
 
 

@@ -10,7 +10,7 @@ import torch
 
 from fedvoice.model_export.gradient_check import Checked, check_features, check_step, speech_like
 from fedvoice.model_export.graphs.ctc_step import CtcStep
-from fedvoice.model_export.graphs.methods import step_source
+from fedvoice.model_export.graphs.methods import step_and_decode
 from fedvoice.model_export.graphs.step import StepGraph
 from fedvoice.model_export.kinds import build_model
 from fedvoice.model_export.kinds.ctc import CtcConfig
@@ -174,7 +174,9 @@ def tiny_ctc(step: type[CtcStep]) -> tuple[Checked, Bucket, StepGraph]:
 
 def test_law_8_a_wrong_gradient_is_found_and_named() -> None:
     checked, bucket, graph = tiny_ctc(DoubledBias)
-    source = step_source(checked.config, checked.table, bucket, checked.features)
+    source, _ = step_and_decode(
+        checked.config, checked.table, bucket, checked.features, checked.model
+    )
     program = lower({bucket.step_method: replace(source, graph=graph)})
     with pytest.raises(FedvoiceError, match=r"gradient of output\.bias") as caught:
         check_step(LoadedProgram(program.data), checked, bucket)
@@ -183,7 +185,9 @@ def test_law_8_a_wrong_gradient_is_found_and_named() -> None:
 
 def test_law_8_a_gradient_that_cannot_lie_in_the_flat_output_is_refused() -> None:
     checked, bucket, graph = tiny_ctc(SharedGradient)
-    source = step_source(checked.config, checked.table, bucket, checked.features)
+    source, _ = step_and_decode(
+        checked.config, checked.table, bucket, checked.features, checked.model
+    )
     with pytest.raises(FedvoiceError, match="memory plan") as caught:
         lower({bucket.step_method: replace(source, graph=graph)})
     assert caught.value.code is ErrorCode.GRADIENT_CHECK

@@ -6,13 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedvoice.protocol.random import (
-    NORMAL_TABLE_SIZE,
+    TABLE_SIZE,
     Purpose,
     Stream,
     normal_table,
     philox_blocks,
     philox_rounds,
-    read_normals,
+    read_table,
+    uniform_table,
 )
 
 # From kat_vectors of the authors' Random123 distribution: counter, key, result.
@@ -72,5 +73,16 @@ def test_the_normal_table_is_standard_normal_and_read_round_its_end():
     table = normal_table(11)
     assert abs(float(table.mean())) < 0.005
     assert abs(float(table.std()) - 1) < 0.005
-    out = read_normals(table, NORMAL_TABLE_SIZE - 2, np.empty(5, dtype=np.float32))
+    out = read_table(table, TABLE_SIZE - 2, np.empty(5, dtype=np.float32))
     assert np.array_equal(out, np.concatenate([table[-2:], table[:3]]))
+
+
+def test_the_uniform_table_lies_in_0_to_1_on_a_grid_that_float32_holds():
+    table = uniform_table(11)
+    assert table.dtype == np.float32
+    assert 0 <= table.min() < 1e-5
+    assert 1 - 1e-5 < table.max() < 1
+    assert abs(float(table.mean()) - 0.5) < 0.002
+    assert np.array_equal(table * 2.0**24, np.round(table.astype(np.float64) * 2.0**24))
+    words = Stream(11, "", 0, Purpose.UNIFORM_TABLE).words(2)
+    assert table[:2].tolist() == [int(word >> 8) / 2**24 for word in words]

@@ -12,7 +12,6 @@ import kotlinx.serialization.json.putJsonObject
 import org.fedvoice.core.FedvoiceException
 import org.fedvoice.core.model.Codec
 import org.fedvoice.core.model.FeatureSettings
-import org.fedvoice.core.random.NormalTable
 import org.fedvoice.core.random.Purpose
 import org.fedvoice.core.random.Stream
 import org.fedvoice.core.store.Audio
@@ -70,10 +69,10 @@ private fun JsonObjectBuilder.answer(question: Question, file: (String) -> File)
         is Draws -> {
             draw(question, file)
         }
-        is TableOfNormals -> {
+        is Table -> {
             val values = FloatArray(question.count)
-            NormalTable(question.seed).read(question.offset, values)
-            writeFloats(file("normals"), values)
+            question.read(values)
+            writeFloats(file("numbers"), values)
         }
         is Encoding -> {
             val bytes = Codec.encode(readFloats(question.vector), question.encoding)
@@ -139,6 +138,7 @@ private fun draw(question: Draws, file: (String) -> File) {
     val stream = Stream(question.seed, question.clientId, question.round, purpose)
     writeInts(file("words"), stream.words(question.words))
     writeFloats(file("normals"), stream.normals(question.normals))
+    writeFloats(file("uniforms"), stream.uniforms(question.uniforms))
     writeInts(file("permutation"), stream.permutation(question.permutation))
 }
 
@@ -165,6 +165,7 @@ private fun JsonObjectBuilder.answerCourse(job: TrainingJob, engine: Engine) {
     putJsonArray("used") { course.used.forEach { add(it) } }
     putJsonArray("buckets") { course.buckets.forEach { add(it) } }
     putJsonArray("noise_offsets") { course.noiseOffsets.forEach { add(it) } }
+    putJsonArray("draw_offsets") { course.drawOffsets.forEach { add(it) } }
     putJsonArray("steps") {
         for (step in course.steps) {
             addJsonArray {

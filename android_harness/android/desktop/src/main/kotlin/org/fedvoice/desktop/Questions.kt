@@ -3,6 +3,7 @@ package org.fedvoice.desktop
 import kotlinx.serialization.SerialName
 import kotlinx.serialization.Serializable
 import kotlinx.serialization.json.JsonObject
+import org.fedvoice.core.random.RandomTable
 
 /**
  * What `conform` is asked. Files hold little-endian arrays; `id` names the answer's files.
@@ -38,7 +39,7 @@ sealed class Question {
     abstract val id: String
 }
 
-/** Draws from one stream, in this order: words uint32, normals float32, a permutation. */
+/** Draws from one stream, in this order: words, normals, uniforms float32, a permutation. */
 @Serializable
 @SerialName("draws")
 class Draws(
@@ -49,14 +50,26 @@ class Draws(
     val purpose: String,
     val words: Int,
     val normals: Int,
+    val uniforms: Int,
     val permutation: Int,
 ) : Question()
 
-/** [count] values of a plan seed's table of normals from [offset] on. */
+/** [count] values of a plan seed's table of [numbers], normals or uniforms, from [offset] on. */
 @Serializable
-@SerialName("normal-table")
-class TableOfNormals(override val id: String, val seed: ULong, val offset: Int, val count: Int) :
-    Question()
+@SerialName("table")
+class Table(
+    override val id: String,
+    val numbers: String,
+    val seed: ULong,
+    val offset: Int,
+    val count: Int,
+) : Question() {
+    /** Fill [values] with them. */
+    fun read(values: FloatArray) {
+        val table = if (numbers == "normals") RandomTable::normals else RandomTable::uniforms
+        table(seed).read(offset, values)
+    }
+}
 
 /** The vector in a file, encoded; and what [data], if given, decodes to. */
 @Serializable

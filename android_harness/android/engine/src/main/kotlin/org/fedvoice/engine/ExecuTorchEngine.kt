@@ -129,6 +129,7 @@ private class BucketInputs(bucket: Bucket, stack: Int, melBins: Int, parameters:
     private val frameCounts = longs(bucket.batch)
     private val targetCounts = longs(bucket.batch)
     private val exampleWeights = floats(bucket.batch)
+    private val draws = floats(bucket.draws)
 
     /** What `step_<name>` takes. */
     val step: Array<EValue>
@@ -142,7 +143,8 @@ private class BucketInputs(bucket: Bucket, stack: Int, melBins: Int, parameters:
         val y = targets.value(listOf(bucket.batch, bucket.labels))
         val counts = frameCounts.value(rows)
         val losses = listOf(y, counts, targetCounts.value(rows), exampleWeights.value(rows))
-        step = (parameters + x + losses).toTypedArray()
+        val drawn = if (bucket.draws > 0) listOf(draws.value(listOf(bucket.draws))) else emptyList()
+        step = (parameters + x + losses + drawn).toTypedArray()
         decode = (parameters + x + counts).toTypedArray()
     }
 
@@ -155,6 +157,7 @@ private class BucketInputs(bucket: Bucket, stack: Int, melBins: Int, parameters:
         targets.fill(batch.targets, "$method, targets")
         targetCounts.fill(batch.targetCounts, "$method, target counts")
         exampleWeights.fill(batch.exampleWeights, "$method, example weights")
+        draws.fill(batch.draws, "$method, draws")
     }
 }
 

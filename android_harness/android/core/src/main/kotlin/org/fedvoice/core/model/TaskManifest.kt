@@ -47,6 +47,7 @@ data class FeatureSettings(
  * @property frames T, encoder (stacked) frames at most
  * @property labels U, target tokens at most
  * @property batch B, rows; fewer examples are padded with rows of weight 0
+ * @property draws D, random numbers in [0, 1) that a training step takes, for dropout
  */
 @Serializable
 data class Bucket(
@@ -56,8 +57,10 @@ data class Bucket(
     val batch: Int,
     @SerialName("step_arena_bytes") val stepArenaBytes: Long = 0,
     @SerialName("decode_arena_bytes") val decodeArenaBytes: Long = 0,
+    val draws: Int = 0,
 ) {
     init {
+        require(draws >= 0) { "bucket '$name' has draws $draws, wanted 0 or more" }
         require(frames > 0 && labels > 0 && batch > 0) {
             "bucket '$name' has frames $frames, labels $labels, batch $batch: wanted more than 0"
         }

@@ -15,6 +15,8 @@ enum class Purpose(val id: String) {
     RETRY("retry"),
     PARTITION("partition"),
     NORMAL_TABLE("normal-table"),
+    DRAWS("draws"),
+    UNIFORM_TABLE("uniform-table"),
 }
 
 /**
@@ -52,6 +54,12 @@ class Stream(seed: ULong, clientId: String, round: Int, purpose: Purpose) {
     /** A number in [0, 1) with 32 random bits. */
     fun uniform(): Double = words(1)[0].toUInt().toDouble() / TWO_TO_32
 
+    /** [count] numbers in [0, 1): the high 24 bits of a word each, which a float holds exactly. */
+    fun uniforms(count: Int): FloatArray {
+        val words = words(count)
+        return FloatArray(count) { (words[it] ushr UNUSED_BITS).toFloat() / TWO_TO_24 }
+    }
+
     /** A permutation of 0..[count]-1 by Fisher-Yates from the end, one word a swap. */
     fun permutation(count: Int): IntArray {
         val order = IntArray(count) { it }
@@ -88,3 +96,5 @@ fun scaled(word: Int, bound: Int): Int =
     (((word.toLong() and 0xFFFFFFFFL) * bound) ushr Int.SIZE_BITS).toInt()
 
 private const val TWO_TO_32 = 4294967296.0
+private const val TWO_TO_24 = 16777216f
+private const val UNUSED_BITS = 8

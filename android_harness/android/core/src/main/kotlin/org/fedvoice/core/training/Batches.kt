@@ -112,6 +112,7 @@ class BatchMaker(private val manifest: TaskManifest) {
             frameCounts = LongArray(bucket.batch),
             targetCounts = LongArray(bucket.batch),
             exampleWeights = FloatArray(bucket.batch),
+            draws = FloatArray(bucket.draws),
         )
     }
 }

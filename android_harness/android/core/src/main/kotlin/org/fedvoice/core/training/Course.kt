@@ -5,8 +5,8 @@ import org.fedvoice.core.FedvoiceException
 import org.fedvoice.core.model.Bucket
 import org.fedvoice.core.model.TaskManifest
 import org.fedvoice.core.model.TrainingPlan
-import org.fedvoice.core.random.NormalTable
 import org.fedvoice.core.random.Purpose
+import org.fedvoice.core.random.RandomTable
 import org.fedvoice.core.random.Stream
 import org.fedvoice.core.random.scaled
 
@@ -36,6 +36,8 @@ class Step(val epoch: Int, val batch: IntArray, val calls: List<MicroBatch>)
  * @property sizes (feature frames, tokens) of each
  * @property buckets the place in the manifest of each one's bucket
  * @property noiseOffsets where each step reads the table of normals; empty without FVN
+ * @property drawOffsets where each step reads the table of uniform numbers; empty for a model
+ *   without dropout
  * @property skipped examples drawn that cannot be used
  */
 class Course(
@@ -45,6 +47,7 @@ class Course(
     val steps: List<Step>,
     val masks: SpecAugmentMasks,
     val noiseOffsets: IntArray,
+    val drawOffsets: IntArray,
     val skipped: Int,
 )
 
@@ -72,15 +75,20 @@ fun drawCourse(
         drawEpochs(places, plan, clientId, round).flatMapIndexed { epoch, batches ->
             batches.map { Step(epoch, it, microBatches(it, places, manifest)) }
         }
-    val noise = Stream(plan.seed, clientId, round, Purpose.NOISE)
-    val words = if (plan.fvnStd > 0) noise.words(steps.size) else IntArray(0)
+
+    fun offsets(purpose: Purpose, wanted: Boolean): IntArray {
+        val count = if (wanted) steps.size else 0
+        val words = Stream(plan.seed, clientId, round, purpose).words(count)
+        return IntArray(count) { scaled(words[it], RandomTable.SIZE) }
+    }
     return Course(
         used = used.toIntArray(),
         sizes = sizes,
         buckets = places,
         steps = steps,
         masks = SpecAugmentMasks.draw(plan, used.size, clientId, round),
-        noiseOffsets = IntArray(words.size) { scaled(words[it], NormalTable.SIZE) },
+        noiseOffsets = offsets(Purpose.NOISE, plan.fvnStd > 0),
+        drawOffsets = offsets(Purpose.DRAWS, manifest.buckets.any { it.draws > 0 }),
         skipped = drawn.size - used.size,
     )
 }

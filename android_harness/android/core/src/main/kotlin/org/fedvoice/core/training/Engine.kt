@@ -52,6 +52,7 @@ interface Engine : Closeable {
  * @property frameCounts encoder frames [B]
  * @property targetCounts tokens [B]
  * @property exampleWeights [B]; 0 for padding
+ * @property draws [D] in [0, 1), as many as the bucket says
  */
 class Batch(
     val features: FloatArray,
@@ -59,6 +60,7 @@ class Batch(
     val frameCounts: LongArray,
     val targetCounts: LongArray,
     val exampleWeights: FloatArray,
+    val draws: FloatArray = FloatArray(0),
 )
 
 /**

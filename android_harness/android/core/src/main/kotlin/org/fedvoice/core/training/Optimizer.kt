@@ -1,7 +1,7 @@
 package org.fedvoice.core.training
 
 import org.fedvoice.core.model.TrainingPlan
-import org.fedvoice.core.random.NormalTable
+import org.fedvoice.core.random.RandomTable
 
 /**
  * What changes from step to step, all of it in a checkpoint.
@@ -58,7 +58,7 @@ fun trainingMemoryBytes(weightsBytes: Long, optimizerStateBytes: Long, arenaByte
 fun noisyWeights(
     weights: FloatArray,
     layers: Layers,
-    table: NormalTable,
+    table: RandomTable,
     offset: Int,
     out: FloatArray,
 ) {

@@ -1,7 +1,7 @@
 package org.fedvoice.core.training
 
 import org.fedvoice.core.model.TrainingPlan
-import org.fedvoice.core.random.NormalTable
+import org.fedvoice.core.random.RandomTable
 import org.fedvoice.wire.Statistics
 
 /** How local training ended. */
@@ -138,18 +138,23 @@ private class Gradients(
             part == null -> gradient
             else -> FloatArray(gradient.size)
         }
-    private val table = if (plan.fvnStd > 0) NormalTable(plan.seed) else null
+    private val normals = if (plan.fvnStd > 0) RandomTable.normals(plan.seed) else null
+    private val uniforms =
+        if (course.drawOffsets.isEmpty()) null else RandomTable.uniforms(plan.seed)
     private val batches = BatchMaker(engine.manifest)
 
     /** Mean loss over a step's batch; its gradient from as many calls as the batch needs. */
     fun take(step: Step, state: ClientState): Double {
         val weights = noisy ?: state.weights
-        if (noisy != null && table != null) {
-            noisyWeights(state.weights, layers, table, course.noiseOffsets[state.steps], noisy)
+        if (noisy != null && normals != null) {
+            noisyWeights(state.weights, layers, normals, course.noiseOffsets[state.steps], noisy)
         }
         var loss = 0.0
+        var drawOffset = course.drawOffsets.getOrElse(state.steps) { 0 }
         for ((place, call) in step.calls.withIndex()) {
             val batch = batchOf(step, call)
+            uniforms?.read(drawOffset, batch.draws)
+            drawOffset += call.bucket.draws
             val target = if (place == 0) gradient else checkNotNull(part)
             loss += engine.step(call.bucket, weights, batch, target)
             if (place > 0) Flat.addScaled(gradient, target, 1.0)

@@ -75,12 +75,20 @@ class RandomTest {
 
     @Test
     fun `the normal table is standard normal and read round its end`() {
-        val table = NormalTable(11u)
-        val all = FloatArray(NormalTable.SIZE).also { table.read(0, it) }
+        val table = RandomTable.normals(11u)
+        val all = FloatArray(RandomTable.SIZE).also { table.read(0, it) }
         val mean = all.sumOf { it.toDouble() } / all.size
         val variance = all.sumOf { (it - mean) * (it - mean) } / all.size
         assertTrue(abs(mean) < 0.005 && abs(variance - 1) < 0.01) { "mean $mean, $variance" }
-        val out = FloatArray(5).also { table.read(NormalTable.SIZE - 2, it) }
+        val out = FloatArray(5).also { table.read(RandomTable.SIZE - 2, it) }
         assertArrayEquals(all.copyOfRange(all.size - 2, all.size) + all.copyOf(3), out)
+    }
+
+    @Test
+    fun `the uniform table holds the high bits of words`() {
+        val words = Stream(11u, "", 0, Purpose.UNIFORM_TABLE).words(3)
+        val out = FloatArray(3).also { RandomTable.uniforms(11u).read(0, it) }
+        assertEquals(words.map { (it ushr 8) / 16777216.0 }, out.map { it.toDouble() })
+        assertTrue(out.all { it >= 0f && it < 1f })
     }
 }

@@ -3,7 +3,7 @@ package org.fedvoice.core.training
 import org.fedvoice.core.ErrorCode
 import org.fedvoice.core.FedvoiceException
 import org.fedvoice.core.model.TrainingPlan
-import org.fedvoice.core.random.NormalTable
+import org.fedvoice.core.random.RandomTable
 import org.junit.jupiter.api.Assertions.assertArrayEquals
 import org.junit.jupiter.api.Assertions.assertEquals
 import org.junit.jupiter.api.Assertions.assertThrows
@@ -73,7 +73,7 @@ class PlanKnobsTest {
     private fun noise(plan: TrainingPlan): FloatArray {
         val offset =
             drawCourse(tinyManifest(), someExamples(1), plan, "phone", 3).noiseOffsets.single()
-        return FloatArray(12).also { NormalTable(plan.seed).read(offset, it) }
+        return FloatArray(12).also { RandomTable.normals(plan.seed).read(offset, it) }
     }
 
     @Test

@@ -1,15 +1,14 @@
 package org.fedvoice.core.random
 
 /**
- * 2^20 standard normals of one plan seed: reading them costs less than a training step, making
- * fresh ones costs more.
+ * 2^20 random numbers of one plan seed: reading them costs less than a training step, making fresh
+ * ones costs more.
  */
-class NormalTable(seed: ULong) {
+class RandomTable private constructor(draw: (Int) -> FloatArray) {
     private val values = FloatArray(SIZE)
 
     init {
-        val stream = Stream(seed, "", 0, Purpose.NORMAL_TABLE)
-        for (start in 0 until SIZE step PART) stream.normals(PART).copyInto(values, start)
+        for (start in 0 until SIZE step PART) draw(PART).copyInto(values, start)
     }
 
     /** Fill [out] [P] with table[([offset] + i) mod 2^20]. */
@@ -29,5 +28,13 @@ class NormalTable(seed: ULong) {
 
         // Whole blocks, so that parts hold the numbers that one draw would.
         private const val PART = 4096
+
+        /** Standard normals. */
+        fun normals(seed: ULong): RandomTable =
+            RandomTable(Stream(seed, "", 0, Purpose.NORMAL_TABLE)::normals)
+
+        /** Numbers in [0, 1). */
+        fun uniforms(seed: ULong): RandomTable =
+            RandomTable(Stream(seed, "", 0, Purpose.UNIFORM_TABLE)::uniforms)
     }
 }

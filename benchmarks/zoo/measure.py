@@ -1,0 +1,93 @@
+"""One model of the zoo: exported, checked (law 8), timed.
+
+    python -m benchmarks.zoo.measure NAME STEPS
+
+prints a JSON object. The benchmark runs each model so, in a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+
+from benchmarks.train_step import set_threads, step_times
+from benchmarks.zoo.tasks import ZOO, refused
+from fedvoice.model_export.fresh import new_model, parameter_table
+from fedvoice.model_export.gradient_check import Checked, random_batch
+from fedvoice.model_export.graphs.methods import task_methods
+from fedvoice.model_export.lowering.program import lower
+from fedvoice.model_export.lowering.runtime import LoadedProgram
+from fedvoice.model_export.package import check_program
+from fedvoice.model_export.traced.step import TracedStep
+from fedvoice.protocol.errors import FedvoiceError
+
+NO_GRADIENT = 1e-6
+"""A parameter whose gradient is below this part of the largest of all is listed."""
+
+
+def measure(name: str, steps: int) -> dict[str, Any]:
+    """Export a model's task and compare a step with PyTorch's.
+
+    Raises:
+        FedvoiceError: whatever an export refuses.
+    """
+    began = time.monotonic()
+    set_threads(1)
+    config = ZOO[name].config(name)
+    vocabulary = config.vocabulary.build()
+    model = new_model(config, vocabulary.size)
+    table, features = parameter_table(model), config.features
+    (bucket,) = buckets = config.task_buckets()
+    methods = task_methods(config.model, table, buckets, features, model)
+    step = methods[bucket.step_method].graph
+    assert isinstance(step, TracedStep)
+    program = lower(methods, _say)
+    checked = Checked(config.model, model, table, features)
+    (report,), _ = check_program(program, checked, buckets, _say)
+    found = {
+        "parameters": table.parameter_count,
+        "gradient_error": report.error,
+        "arena_bytes": program.arena_bytes[bucket.step_method],
+        "program_bytes": len(program.data),
+        "rewritten": sorted(step.traced.notes.rewritten),
+        "numbers": [f"{n.value} at {n.place}" for n in step.traced.notes.numbers],
+        "export_secs": round(time.monotonic() - began, 1),
+    }
+    loaded, batch = LoadedProgram(program.data), random_batch(checked, bucket, 2, bucket.batch)
+    flat = loaded.run(bucket.step_method, (*checked.parameters(), *batch))[1]
+    sizes = {spec.name: float(flat[spec.place].abs().max()) for spec in table.parameters}
+    largest = max(sizes.values())
+    without = [name for name, size in sizes.items() if size < NO_GRADIENT * largest]
+    _say("time steps")
+    reference_ms, ours_ms = step_times(loaded, model, table, bucket, batch, steps)
+    return found | {
+        "without_gradient": without,
+        "reference_ms": round(reference_ms, 2),
+        "ours_ms": round(ours_ms, 2),
+        "ratio": round(ours_ms / reference_ms, 3),
+    }
+
+
+def result(name: str, steps: int) -> dict[str, Any]:
+    """What the benchmark reports of a model, whether it exports or not."""
+    missing = ZOO[name].needs
+    if missing and find_spec(missing) is None:
+        return refused(name, f"not tried: {missing} is missing, pip install 'fedvoice[zoo]'")
+    try:
+        return {"name": name, "exports": True, **measure(name, steps), "refused": ""}
+    except FedvoiceError as error:
+        return refused(name, str(error))
+
+
+def _say(part: str) -> None:
+    print(f"  {part}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    print(json.dumps(result(sys.argv[1], int(sys.argv[2]))))

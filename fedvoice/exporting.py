@@ -1,0 +1,141 @@
+"""Task packages from Python: `export_task` of settings, `export` of a module."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.notes import Note
+from fedvoice.protocol.task import TaskManifest, load_package
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from fedvoice.data.dataset import Dataset
+    from fedvoice.model_export.config import ExportConfig
+
+
+def export_task(
+    task: Mapping[str, Any],
+    out: Path | str,
+    *,
+    dataset: Dataset | None = None,
+    progress: Note = lambda what: None,
+) -> TaskManifest:
+    """Export a model as a task package that phones can train; its manifest.
+
+    Args:
+        task: tables as `fedvoice export` reads them: name, model, vocabulary, buckets, features,
+            plan.
+        out: a new folder.
+        dataset: completes the vocabulary and the buckets.
+
+    Raises:
+        FedvoiceError: `bad-config`, `exists`, `gradient-check`, and what reading the dataset gives.
+    """
+    from fedvoice.data.dataset import naming
+    from fedvoice.model_export.config import parse_config, vocabulary_of
+    from fedvoice.model_export.package import export_task as export
+
+    fields = {"name": "task", **task}
+    if dataset is not None:
+        with naming(dataset):
+            fields |= dataset.task_defaults(fields, vocabulary_of)
+    export(parse_config(fields, "export_task"), Path(out), progress=progress)
+    return load_package(Path(out)).manifest
+
+
+def export(
+    module: nn.Module | type[nn.Module] | str,
+    example_batch: Mapping[str, Tensor],
+    out: Path | str,
+    *,
+    vocabulary: Sequence[str],
+    settings: Mapping[str, Any] | None = None,
+    task: Mapping[str, Any] | None = None,
+    progress: Note = lambda what: None,
+) -> TaskManifest:
+    """Export a module as a task package for batches of the example's sizes; its manifest.
+
+    Args:
+        module: a class, or `package.module:Class`; or one made of it, whose weights the package
+            then begins with. See `fedvoice.module_kind` for what it must have.
+        example_batch: `features` float32 [B, T, I], and `targets` [B, U] or `label` [B].
+        out: a new folder.
+        vocabulary: the tokens 1, 2, ... in order; 0 is the blank.
+        settings: arguments of its constructor, beside `input_size` and `vocabulary_size`.
+        task: further tables of `export_task`: features, plan, vocabulary.kind.
+
+    Raises:
+        FedvoiceError: as `export_task`; `bad-config` for an example without sizes, or a module that
+            `settings` do not make again.
+    """
+    from torch import nn
+
+    from fedvoice.model_export.config import parse_config
+    from fedvoice.model_export.kinds import MODEL_KINDS
+    from fedvoice.model_export.package import export_task as export_package
+
+    given = module if isinstance(module, nn.Module) else None
+    factory = type(module) if isinstance(module, nn.Module) else module
+    rows, frames, size, labels = _sizes(example_batch)
+    further = dict(task or {})
+    own = {"name": MODEL_KINDS.name_of(factory).rpartition(":")[2].lower()}
+    fields = {
+        **own,
+        **further,
+        "model": {"kind": MODEL_KINDS.name_of(factory), **(settings or {})},
+        "features": {"mel_bins": size, "stack": 1, **further.get("features", {})},
+        "vocabulary": {
+            "tokens": list(vocabulary),
+            "as_given": True,
+            **further.get("vocabulary", {}),
+        },
+        "buckets": [{"frames": frames, "labels": labels, "batch": rows}],
+    }
+    config = parse_config(fields, "fedvoice.export")
+    with TemporaryDirectory(prefix="fedvoice-export-") as folder:
+        weights = None if given is None else _saved(given, config, Path(folder))
+        export_package(config, Path(out), weights=weights, progress=progress)
+    return load_package(Path(out)).manifest
+
+
+def _sizes(batch: Mapping[str, Tensor]) -> tuple[int, int, int, int]:
+    """B, T, I and U of an example."""
+    features, targets = batch.get("features"), batch.get("targets")
+    if features is None or features.dim() != 3 or not ({"targets", "label"} & set(batch)):
+        shapes = ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in batch.items())
+        raise FedvoiceError(
+            ErrorCode.BAD_CONFIG,
+            where="fedvoice.export, example_batch",
+            got=shapes or "nothing",
+            wanted="features [B, T, I], and targets [B, U] or label [B]",
+            next_step="Give a batch as large as a phone's largest.",
+        )
+    rows, frames, size = features.shape
+    return rows, frames, size, 1 if targets is None else targets.shape[1]
+
+
+def _saved(module: nn.Module, config: ExportConfig, folder: Path) -> Path:
+    """The module's weights as a file that an export begins with."""
+    from fedvoice.model_export.fresh import new_model, parameter_table
+    from fedvoice.protocol.task import WEIGHTS_FILE, save_weights
+
+    table = parameter_table(new_model(config, config.vocabulary.build().size))
+    wanted = {spec.name: spec.shape for spec in table.parameters}
+    tensors = {n: p.detach().numpy() for n, p in module.named_parameters() if n in wanted}
+    got = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if got != wanted:
+        name = next(name for name, shape in wanted.items() if got.get(name) != shape)
+        raise FedvoiceError(
+            ErrorCode.BAD_CONFIG,
+            where=f"fedvoice.export, {config.model.kind}",
+            got=f"{name} of shape {got.get(name, 'none')}",
+            wanted=f"{wanted[name]}, as its class makes it with these settings",
+            next_step="Give `settings` as the module was made: phones' servers make it anew.",
+        )
+    save_weights(folder / WEIGHTS_FILE, table.pack(tensors, where="module"), table)
+    return folder / WEIGHTS_FILE

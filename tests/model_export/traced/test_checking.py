@@ -1,0 +1,94 @@
+"""What the check of a brought module's gradients makes of rounding, and of functions that know no
+double precision."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchaudio.functional import rnnt_loss
+
+from fedvoice.model_export.config import BucketConfig, ExportConfig, VocabularyConfig
+from fedvoice.model_export.fresh import new_model, parameter_table
+from fedvoice.model_export.gradient_check import Checked, check_step
+from fedvoice.model_export.lowering.runtime import demand_operators
+from fedvoice.model_export.traced.precision import SingleWhereItMust
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.task import FeatureSettings
+from tests.model_export.eager import EagerGraphs
+
+
+class Attending(nn.Module):
+    """Attention, whose bias of keys moves all scores of a query alike: its gradient is 0."""
+
+    predicts = "label"
+
+    def __init__(self, input_size: int, vocabulary_size: int) -> None:
+        super().__init__()
+        self.query, self.key = nn.Linear(input_size, 4), nn.Linear(input_size, 4)
+        self.head = nn.Linear(input_size, vocabulary_size)
+
+    def predict(self, features: Tensor) -> Tensor:
+        scores = self.query(features) @ self.key(features).transpose(1, 2)
+        return self.head((scores.softmax(-1) @ features).mean(1))  # type: ignore[no-any-return]
+
+    def forward(self, features: Tensor, label: Tensor) -> Tensor:
+        return functional.cross_entropy(self.predict(features), label, reduction="none")
+
+
+class Astray:
+    """Graphs, but for one gradient that is a little off."""
+
+    def __init__(self, graphs: EagerGraphs, place: slice, part: float) -> None:
+        self.graphs, self.place, self.part = graphs, place, part
+
+    def run(self, method: str, inputs: tuple[Tensor, ...]) -> list[Tensor]:
+        loss, flat = self.graphs.run(method, inputs)
+        flat = flat.clone()
+        flat[self.place] += self.part * flat.abs().max()
+        return [loss, flat]
+
+
+def test_a_gradient_of_nothing_is_measured_by_the_largest() -> None:
+    config = ExportConfig(
+        name="attending",
+        model={"kind": f"{__name__}:Attending"},
+        features=FeatureSettings(mel_bins=5, stack=1),
+        vocabulary=VocabularyConfig(tokens=("a", "b"), as_given=True),
+        buckets=(BucketConfig(frames=6, labels=1, batch=2),),
+    )
+    model = new_model(config, 3)
+    table = parameter_table(model)
+    checked, (bucket,) = Checked(config.model, model, table, config.features), config.task_buckets()
+    graphs = EagerGraphs(checked, bucket)
+    assert check_step(graphs, checked, bucket).error < 1e-5
+    key_bias = next(spec for spec in table.parameters if spec.name == "key.bias")
+    with pytest.raises(FedvoiceError, match=r"key\.bias") as error:
+        check_step(Astray(graphs, key_bias.place, 1e-3), checked, bucket)
+    assert error.value.code is ErrorCode.GRADIENT_CHECK
+
+
+def test_a_function_without_double_precision_is_computed_in_single() -> None:
+    logits = torch.randn(2, 4, 3, 5, generator=torch.Generator().manual_seed(0))
+    targets = torch.tensor([[1, 2], [3, 0]], dtype=torch.int32)
+    lengths = torch.tensor([4, 3], dtype=torch.int32), torch.tensor([2, 1], dtype=torch.int32)
+
+    def loss_and_gradient(x: Tensor) -> tuple[Tensor, Tensor]:
+        x = x.requires_grad_()
+        loss = rnnt_loss(x, targets, *lengths, blank=0, reduction="none")
+        return loss.detach(), torch.autograd.grad(loss.sum(), x)[0]
+
+    single = loss_and_gradient(logits.clone())
+    with SingleWhereItMust():
+        double = loss_and_gradient(logits.double())
+    for found, wanted in zip(double, single, strict=True):
+        assert found.dtype == torch.float64
+        torch.testing.assert_close(found, wanted.double())
+
+
+def test_an_operator_without_a_kernel_is_named_at_export() -> None:
+    demand_operators(["aten::cumsum.out"])
+    with pytest.raises(FedvoiceError, match="aten::cumprod") as error:
+        demand_operators(["aten::cumsum.out", "aten::cumprod.out"])
+    assert error.value.code is ErrorCode.MISSING_OPERATOR
