@@ -150,7 +150,9 @@ def check_features(program: Runs, settings: FeatureSettings, seed: int = 0) -> f
         exact = reference_features(waveform.double(), settings)
         rounding = float((reference_features(waveform, settings) - exact).abs().max())
         error = float((got - exact).abs().max())
-        _demand(error, max(FEATURE_TOLERANCE, 4 * rounding), f"{FEATURES_METHOD}, {samples} samples")
+        _demand(
+            error, max(FEATURE_TOLERANCE, 4 * rounding), f"{FEATURES_METHOD}, {samples} samples"
+        )
         worst = max(worst, error)
     return worst
 

@@ -10,6 +10,7 @@ import torch
 
 from fedvoice.model_export.gradient_check import Checked, check_features, check_step, speech_like
 from fedvoice.model_export.graphs.ctc_step import CtcStep
+from fedvoice.model_export.graphs.features import LogMel
 from fedvoice.model_export.graphs.methods import step_and_decode
 from fedvoice.model_export.graphs.step import StepGraph
 from fedvoice.model_export.kinds import build_model
@@ -190,4 +191,26 @@ def test_law_8_a_gradient_that_cannot_lie_in_the_flat_output_is_refused() -> Non
     )
     with pytest.raises(FedvoiceError, match="memory plan") as caught:
         lower({bucket.step_method: replace(source, graph=graph)})
+    assert caught.value.code is ErrorCode.GRADIENT_CHECK
+
+
+class EagerFeatures:
+    """The graph of the front end in PyTorch, off by a constant."""
+
+    def __init__(self, settings: FeatureSettings, shift: float) -> None:
+        self.front_end = LogMel(settings)
+        self.shift = shift
+
+    def run(self, method: str, inputs: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
+        """Its one method."""
+        assert method == "features"
+        return [self.front_end(*inputs) + self.shift]
+
+
+@pytest.mark.parametrize("mel_bins", [24, 64, 80, 128])
+def test_narrow_bands_are_held_to_what_float32_can_keep_of_them(mel_bins: int) -> None:
+    settings = FeatureSettings(mel_bins=mel_bins)
+    assert check_features(EagerFeatures(settings, 0.0), settings) < 2e-3
+    with pytest.raises(FedvoiceError, match="features") as caught:
+        check_features(EagerFeatures(settings, 5e-3), settings)
     assert caught.value.code is ErrorCode.GRADIENT_CHECK
