@@ -100,6 +100,7 @@ class Draws:
             arena_bytes=max(
                 manifest.buckets[place].step_arena_bytes for place in set(self.buckets)
             ),
+            frozen_bytes=manifest.frozen_bytes,
         )
 
 

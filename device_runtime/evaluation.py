@@ -64,6 +64,7 @@ def evaluate(
             weights_bytes=manifest.parameters.weights_bytes,
             optimizer_state_bytes=0,
             arena_bytes=max((b.decode_arena_bytes for b in members), default=0),
+            frozen_bytes=manifest.frozen_bytes,
         ),
         word_errors=errors.word_errors,
         words=errors.words,

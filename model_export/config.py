@@ -12,6 +12,7 @@ from fedvoice.data.speech import SpeechCorpus
 from fedvoice.model_export.brought import with_module
 from fedvoice.model_export.kinds import ModelConfig, kind_of
 from fedvoice.model_export.vocabulary import build_vocabulary, vocabulary_as_given
+from fedvoice.protocol.partial import PartialTraining
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.protocol.settings import read_toml, wrong_field
 from fedvoice.protocol.task import Bucket, FeatureSettings
@@ -85,6 +86,7 @@ class ExportConfig(BaseModel):
     vocabulary: VocabularyConfig
     buckets: tuple[BucketConfig, ...] = Field(min_length=1)
     plan: TrainingPlan = TrainingPlan()
+    partial: PartialTraining = PartialTraining()
 
     @field_validator("buckets")
     @classmethod

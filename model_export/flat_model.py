@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from pydantic import ValidationError
 from torch import Tensor
 
 from fedvoice.model_export.batch import TensorBatch
-from fedvoice.model_export.kinds import build_model, from_settings
+from fedvoice.model_export.kinds import from_settings
+from fedvoice.model_export.models.build import fix_as_packaged, task_model
 from fedvoice.model_export.models.loss import loss_of
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.task import TaskManifest
@@ -20,20 +23,24 @@ class FlatModel:
         module: the model as its kind builds it.
         weights, gradient: float32 [P].
 
+    Args:
+        frozen: `TaskPackage.frozen_path`; without it the tensors that do not train are as the
+            model's class makes them.
+
     Raises:
         FedvoiceError: `bad-package` if this version has no model with the manifest's settings and
-            parameter table.
+            parameter table, or if its frozen tensors are not known.
     """
 
-    def __init__(self, manifest: TaskManifest) -> None:
+    def __init__(self, manifest: TaskManifest, frozen: Path | None = None) -> None:
         features, table = manifest.features, manifest.parameters
         try:
             config = from_settings(manifest.model_kind, manifest.model)
         except ValidationError as error:
             raise _unknown_model(manifest, str(error.errors()[0]["msg"])) from error
-        self.module = build_model(
-            config, features.stack * features.mel_bins, manifest.vocabulary.size
-        )
+        input_size = features.stack * features.mel_bins
+        self.module = task_model(config, manifest.partial, input_size, manifest.vocabulary.size)
+        fix_as_packaged(self.module, manifest, frozen)
         parameters = dict(self.module.named_parameters())
         if {s.name: s.shape for s in table.parameters} != {
             name: tuple(p.shape) for name, p in parameters.items()

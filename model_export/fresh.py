@@ -5,11 +5,20 @@ Separate from `package`, which imports the lowering; training does not need it.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from fedvoice.model_export.config import ExportConfig
-from fedvoice.model_export.kinds import build_model, from_settings, kind_of, to_settings
+from fedvoice.model_export.kinds import from_settings, kind_of, to_settings
 from fedvoice.model_export.models.base import TaskModel
+from fedvoice.model_export.models.build import (
+    fix_as_packaged,
+    frozen_bytes,
+    frozen_file,
+    task_model,
+)
+from fedvoice.protocol.codec import digest_of
 from fedvoice.protocol.parameters import FlatVector, ParameterTable
 from fedvoice.protocol.task import Bucket, TaskManifest
 from fedvoice.protocol.vocabulary import Vocabulary
@@ -31,12 +40,13 @@ def new_model(config: ExportConfig, vocabulary_size: int) -> TaskModel:
     features = config.features
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return build_model(config.model, features.stack * features.mel_bins, vocabulary_size)
+        input_size = features.stack * features.mel_bins
+        return task_model(config.model, config.partial, input_size, vocabulary_size)
 
 
 def manifest_of(
     config: ExportConfig,
-    table: ParameterTable,
+    model: TaskModel,
     vocabulary: Vocabulary,
     *,
     buckets: tuple[Bucket, ...],
@@ -46,14 +56,14 @@ def manifest_of(
     weights_digest: str = "",
 ) -> TaskManifest:
     """The manifest of a configuration; without digests one of a task that has no program."""
-    kind = kind_of(config.model)
+    kind, frozen = kind_of(config.model), frozen_file(model)
     return TaskManifest(
         name=config.name,
         model_kind=config.model.kind,
         takes_audio=kind.takes_audio,
         scoring=kind.scoring,
         model=to_settings(config.model),
-        parameters=table,
+        parameters=parameter_table(model),
         features=config.features,
         buckets=buckets,
         vocabulary=vocabulary,
@@ -62,6 +72,9 @@ def manifest_of(
         delegates=delegates,
         program_digest=program_digest,
         weights_digest=weights_digest,
+        partial=config.partial,
+        frozen_digest=digest_of(frozen) if frozen else "",
+        frozen_bytes=frozen_bytes(model),
     )
 
 
@@ -77,14 +90,18 @@ def unexported_manifest(config: ExportConfig) -> TaskManifest:
     vocabulary = config.vocabulary.build()
     model = new_model(config, vocabulary.size)
     buckets = drawing_buckets(config, model)
-    return manifest_of(config, parameter_table(model), vocabulary, buckets=buckets)
+    return manifest_of(config, model, vocabulary, buckets=buckets)
 
 
-def model_with(manifest: TaskManifest, weights: FlatVector) -> TaskModel:
-    """A task's model with `weights` float32 [P]."""
+def model_with(
+    manifest: TaskManifest, weights: FlatVector, frozen: Path | None = None
+) -> TaskModel:
+    """A task's model with `weights` float32 [P]; frozen: `TaskPackage.frozen_path`."""
     features = manifest.features
     settings = from_settings(manifest.model_kind, manifest.model)
-    model = build_model(settings, features.stack * features.mel_bins, manifest.vocabulary.size)
+    input_size = features.stack * features.mel_bins
+    model = task_model(settings, manifest.partial, input_size, manifest.vocabulary.size)
+    fix_as_packaged(model, manifest, frozen)
     tensors = manifest.parameters.unpack(weights)
     with torch.no_grad():
         for name, parameter in model.named_parameters():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +26,11 @@ from fedvoice.model_export.graphs.methods import task_methods
 from fedvoice.model_export.kinds import kind_of
 from fedvoice.model_export.lowering.program import Program, lower
 from fedvoice.model_export.lowering.runtime import LoadedProgram, demand_operators
+from fedvoice.model_export.models.build import frozen_file
 from fedvoice.protocol.codec import digest_of
 from fedvoice.protocol.notes import Note
 from fedvoice.protocol.task import (
+    FROZEN_FILE,
     WEIGHTS_FILE,
     Bucket,
     TaskPackage,
@@ -92,15 +95,19 @@ def export_task(
     program = lower(task_methods(config.model, table, buckets, features, model), progress)
     # Always with fresh weights: trained ones test nothing more, and may magnify
     # rounding errors.
-    checked = Checked(config.model, model, table, features)
+    checked_model = copy.deepcopy(model)
+    checked_model.make_checkable()
+    checked = Checked(config.model, checked_model, table, features)
     gradients, features_error = check_program(program, checked, buckets, progress)
 
     progress("write package")
     weights_path = out_dir / WEIGHTS_FILE
     save_weights(weights_path, initial, table)
+    if frozen := frozen_file(model):
+        (out_dir / FROZEN_FILE).write_bytes(frozen)
     manifest = manifest_of(
         config,
-        table,
+        model,
         vocabulary,
         buckets=tuple(_with_arenas(bucket, program) for bucket in buckets),
         operators=program.operators,

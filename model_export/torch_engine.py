@@ -6,6 +6,8 @@ conformance tests and `fedvoice evaluate --engine torch` compare the two.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 
@@ -24,9 +26,9 @@ class TorchEngine:
         FedvoiceError: `bad-package`, see `FlatModel`.
     """
 
-    def __init__(self, manifest: TaskManifest) -> None:
+    def __init__(self, manifest: TaskManifest, frozen: Path | None = None) -> None:
         self._manifest = manifest
-        self._model = FlatModel(manifest)
+        self._model = FlatModel(manifest, frozen)
         self._gradient: FlatVector = self._model.gradient.numpy()
 
     @property

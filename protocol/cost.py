@@ -71,14 +71,15 @@ def analytic_cfmq(
 
 
 def training_memory_bytes(
-    *, weights_bytes: int, optimizer_state_bytes: int, arena_bytes: int
+    *, weights_bytes: int, optimizer_state_bytes: int, arena_bytes: int, frozen_bytes: int = 0
 ) -> int:
-    """mu: weights + gradient + optimiser state + planned arena of the largest bucket used.
+    """mu: weights + gradient + optimiser state + planned arena of the largest bucket used, and
+    what of the model is frozen.
 
     The flat gradient is an output that lives inside the arena (the memory plan puts it there), so
     `arena_bytes` already holds it and it is not added a second time.
     """
-    return weights_bytes + optimizer_state_bytes + arena_bytes
+    return weights_bytes + optimizer_state_bytes + arena_bytes + frozen_bytes
 
 
 def human_bytes(count: float) -> str:

@@ -2,8 +2,10 @@
 
     task.json            this module's `TaskManifest`
     task.json.sha256     its digest: a damaged number may still be JSON
-    program.pte          the ExecuTorch program; no weights inside
-    weights.safetensors  the initial model, one float32 tensor per parameter
+    program.pte          the ExecuTorch program; nothing inside that trains
+    weights.safetensors  the initial model, one float32 tensor per parameter that trains
+    frozen.safetensors   the model's other tensors, if it has any: they lie in the program, too,
+                         so phones never read this file; what runs the model without it does
 
 Files are identified by the sha256 of their bytes. Flipped bytes crash the ExecuTorch runtime, so a
 program is never loaded before its digest was checked.
@@ -23,6 +25,7 @@ from safetensors.numpy import load_file, save_file
 from fedvoice.protocol.codec import digest_of
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.parameters import FlatVector, ParameterTable
+from fedvoice.protocol.partial import PartialTraining
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.protocol.scoring import Scoring
 from fedvoice.protocol.settings import validated
@@ -32,6 +35,7 @@ MANIFEST_FILE = "task.json"
 MANIFEST_DIGEST_FILE = "task.json.sha256"
 PROGRAM_FILE = "program.pte"
 WEIGHTS_FILE = "weights.safetensors"
+FROZEN_FILE = "frozen.safetensors"
 FORMAT_VERSION = 1
 
 _LABELLERS = frozenset({"2nn", "cnn", "char-lstm"})
@@ -134,6 +138,13 @@ class TaskManifest(BaseModel):
     program_digest: str
     weights_digest: str
     """sha256 of weights.safetensors as exported."""
+    partial: PartialTraining = PartialTraining()
+    """What of the model trains. This and the next two are written only where they say something,
+    so that older phones refuse no other package."""
+    frozen_digest: str = ""
+    """sha256 of frozen.safetensors; empty: there is none."""
+    frozen_bytes: int = Field(default=0, ge=0)
+    """What a phone holds of frozen tensors while it trains."""
 
     @model_serializer(mode="wrap")
     def _without_what_the_kind_implies(self, write: SerializerFunctionWrapHandler) -> Any:
@@ -143,6 +154,12 @@ class TaskManifest(BaseModel):
             fields.pop("takes_audio", None)
         if self.scoring == _scoring(known):
             fields.pop("scoring", None)
+        if self.partial == PartialTraining():
+            fields.pop("partial", None)
+        if not self.frozen_digest:
+            fields.pop("frozen_digest", None)
+        if not self.frozen_bytes:
+            fields.pop("frozen_bytes", None)
         return fields
 
     def bucket_for(self, frames: int, labels: int) -> Bucket | None:
@@ -169,6 +186,11 @@ class TaskPackage:
     def weights_path(self) -> Path:
         """The initial model."""
         return self.directory / WEIGHTS_FILE
+
+    @property
+    def frozen_path(self) -> Path | None:
+        """The tensors that do not train, if the model has any."""
+        return self.directory / FROZEN_FILE if self.manifest.frozen_digest else None
 
     def weights(self) -> FlatVector:
         """The initial model as a flat float32 vector [P]."""
@@ -210,10 +232,10 @@ def load_package(directory: Path) -> TaskPackage:
     manifest = parse_manifest(manifest_bytes, str(directory / MANIFEST_FILE))
     wanted_digest = _read(directory / MANIFEST_DIGEST_FILE).decode("ascii", "replace").strip()
     check_digest(manifest_bytes, wanted_digest, str(directory / MANIFEST_FILE))
-    for name, wanted in (
-        (PROGRAM_FILE, manifest.program_digest),
-        (WEIGHTS_FILE, manifest.weights_digest),
-    ):
+    files = [(PROGRAM_FILE, manifest.program_digest), (WEIGHTS_FILE, manifest.weights_digest)]
+    if manifest.frozen_digest:
+        files.append((FROZEN_FILE, manifest.frozen_digest))
+    for name, wanted in files:
         check_digest(_read(directory / name), wanted, str(directory / name))
     return TaskPackage(directory=directory, manifest=manifest)
 

@@ -136,6 +136,7 @@ class CentralRun:
             weights_bytes=weights_bytes,
             optimizer_state_bytes=2 * weights_bytes,
             arena_bytes=max(bucket.step_arena_bytes for bucket in self.manifest.buckets),
+            frozen_bytes=self.manifest.frozen_bytes,
         )
         counts = pb.Statistics(
             examples=examples,

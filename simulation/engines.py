@@ -16,7 +16,7 @@ from fedvoice.protocol.engine import Engine
 from fedvoice.protocol.parameters import FlatVector
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.protocol.registry import Registry
-from fedvoice.protocol.task import Bucket, TaskManifest, load_package
+from fedvoice.protocol.task import FROZEN_FILE, Bucket, TaskManifest, load_package
 from fedvoice.simulation.clients import ClientData
 from fedvoice.simulation.settings import EngineKind
 from fedvoice.simulation.trainers import LocalUpdate, Trainer
@@ -72,6 +72,13 @@ class TrainerSpec:
     """Needed by engines that run programs."""
     threads: int = 1
 
+    @property
+    def frozen_path(self) -> Path | None:
+        """The task's tensors that do not train, if it is exported and has any."""
+        if self.package_dir is None or not self.manifest.frozen_digest:
+            return None
+        return self.package_dir / FROZEN_FILE
+
     def make(self) -> Trainer:
         """Load what the engine needs; sets this process's number of threads.
 
@@ -113,10 +120,10 @@ class Fast(TrainingEngine):
             from fedvoice.model_export.torch_engine import TorchEngine
 
             # Dropout's draws belong to places in a phone's batch, padding included.
-            return PhoneTrainer(TorchEngine(spec.manifest))
+            return PhoneTrainer(TorchEngine(spec.manifest, spec.frozen_path))
         from fedvoice.simulation.fast.trainer import FastTrainer
 
-        return FastTrainer(spec.manifest)
+        return FastTrainer(spec.manifest, frozen=spec.frozen_path)
 
 
 class Central(Fast):

@@ -31,7 +31,7 @@ def load_engine(name: str, package: TaskPackage, threads: int) -> Engine:
         from fedvoice.model_export.torch_engine import TorchEngine
 
         torch.set_num_threads(threads)
-        return TorchEngine(package.manifest)
+        return TorchEngine(package.manifest, package.frozen_path)
     raise FedvoiceError(
         ErrorCode.BAD_CONFIG,
         where="--engine",

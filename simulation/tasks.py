@@ -14,6 +14,7 @@ from fedvoice.protocol.notes import Note
 from fedvoice.protocol.parameters import FlatVector
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.protocol.task import (
+    FROZEN_FILE,
     PROGRAM_FILE,
     WEIGHTS_FILE,
     TaskManifest,
@@ -50,6 +51,8 @@ class TrainingTask:
             save_weights(path, self.initial_weights(seed), self.manifest.parameters)
             weights_digest = digest_of(path.read_bytes())
             manifest = self.manifest.model_copy(update={"weights_digest": weights_digest})
+            if manifest.frozen_digest:
+                (draft / FROZEN_FILE).write_bytes((package_dir / FROZEN_FILE).read_bytes())
             write_package(draft, manifest, (package_dir / PROGRAM_FILE).read_bytes())
 
         _make_whole(directory, write)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import Tensor
 
 from fedvoice.model_export.batch import TensorBatch
@@ -21,7 +23,7 @@ class CtcStep(StepGraph):
         self.encoder = EncoderGraph(config.encoder, frames, batch)
 
     def gradients(
-        self, parameters: dict[str, Tensor], batch: TensorBatch
+        self, parameters: Mapping[str, Tensor], batch: TensorBatch
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """See `StepGraph`."""
         x, y, x_lens, y_lens, example_weights = batch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,7 @@ class DecodeGraph(nn.Module, ABC):
         return tokens, (tokens != 0).to(torch.int64).sum(0)
 
     @abstractmethod
-    def tokens(self, parameters: dict[str, Tensor], x: Tensor, x_lens: Tensor) -> Tensor:
+    def tokens(self, parameters: Mapping[str, Tensor], x: Tensor, x_lens: Tensor) -> Tensor:
         """Emitted tokens int64 [N, B]."""
 
 
@@ -50,7 +51,7 @@ class RnntDecode(DecodeGraph):
         self.encoder = EncoderGraph(config.encoder, frames, batch)
         self.symbols = config.max_symbols_per_frame
 
-    def tokens(self, parameters: dict[str, Tensor], x: Tensor, x_lens: Tensor) -> Tensor:
+    def tokens(self, parameters: Mapping[str, Tensor], x: Tensor, x_lens: Tensor) -> Tensor:
         """See `DecodeGraph`."""
         rows = self.encoder.forward(parameters, x, x_lens).output()
         batch, steps = self.batch, self.frames * self.symbols
@@ -115,7 +116,7 @@ class CtcDecode(DecodeGraph):
         super().__init__(table, frames, batch)
         self.encoder = EncoderGraph(config.encoder, frames, batch)
 
-    def tokens(self, parameters: dict[str, Tensor], x: Tensor, x_lens: Tensor) -> Tensor:
+    def tokens(self, parameters: Mapping[str, Tensor], x: Tensor, x_lens: Tensor) -> Tensor:
         """See `DecodeGraph`."""
         rows = self.encoder.forward(parameters, x, x_lens).output()
         logits = linear(rows, parameters["output.weight"]) + parameters["output.bias"]

@@ -50,7 +50,7 @@ class LabellerStep(StepGraph):
         self.net = net
 
     def gradients(
-        self, parameters: dict[str, Tensor], batch: TensorBatch
+        self, parameters: Mapping[str, Tensor], batch: TensorBatch
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """See `StepGraph`."""
         run = self.net.run(parameters, batch.features)
@@ -67,7 +67,7 @@ class LabellerDecode(DecodeGraph):
         super().__init__(table, net.frames, net.batch)
         self.net = net
 
-    def tokens(self, parameters: dict[str, Tensor], x: Tensor, x_lens: Tensor) -> Tensor:
+    def tokens(self, parameters: Mapping[str, Tensor], x: Tensor, x_lens: Tensor) -> Tensor:
         """See `DecodeGraph`."""
         best = self.net.run(parameters, x).logits.argmax(2).transpose(0, 1) + 1
         inside = torch.arange(self.frames).reshape(-1, 1) < (x_lens * 1).reshape(1, -1)

@@ -8,13 +8,20 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from fedvoice.model_export.graphs.decode import DecodeGraph
 from fedvoice.model_export.graphs.features import LogMel
+from fedvoice.model_export.graphs.partial import PartialDecode, PartialStep
+from fedvoice.model_export.graphs.step import StepGraph
 from fedvoice.model_export.kinds import kind_of
 from fedvoice.model_export.kinds.base import KindConfig
 from fedvoice.model_export.lowering.program import MethodSource
 from fedvoice.model_export.models.base import TaskModel
+from fedvoice.model_export.models.module import ModuleModel
+from fedvoice.model_export.models.partial import PartialModel
+from fedvoice.model_export.traced.step import traced_graphs
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.parameters import ParameterTable
 from fedvoice.protocol.task import Bucket, FeatureSettings
 
@@ -31,7 +38,7 @@ def step_and_decode(
     model: TaskModel,
 ) -> tuple[MethodSource, MethodSource]:
     """`step_<bucket>` and `decode_<bucket>`, as `StepGraph` and `DecodeGraph` have them."""
-    step, decode = kind_of(config).graphs(config, table, bucket, model)
+    step, decode = _graphs(config, table, bucket, model)
     rows = torch.ones(bucket.batch, dtype=torch.int64)
     step_inputs: list[Tensor | tuple[Tensor, ...]] = [
         _example_parameters(table),
@@ -45,6 +52,27 @@ def step_and_decode(
         step_inputs.append(torch.zeros(bucket.draws))
     decode_inputs = (_example_parameters(table), _example_features(bucket, features), rows.clone())
     return MethodSource(step, tuple(step_inputs)), MethodSource(decode, decode_inputs)
+
+
+def _graphs(
+    config: KindConfig, table: ParameterTable, bucket: Bucket, model: TaskModel
+) -> tuple[nn.Module, nn.Module]:
+    kind = kind_of(config)
+    if not isinstance(model, PartialModel):
+        return kind.graphs(config, table, bucket, model)
+    if isinstance(model.base, ModuleModel):
+        return traced_graphs(model, table, bucket)
+    every = [(name, tuple(tensor.shape)) for name, tensor in model.merged().items()]
+    step, decode = kind.graphs(config, ParameterTable.from_shapes(every), bucket, model.base)
+    if not isinstance(step, StepGraph) or not isinstance(decode, DecodeGraph):
+        raise FedvoiceError(
+            ErrorCode.BAD_CONFIG,
+            where=f"export, partial training of model kind {config.kind}",
+            got=f"graphs {type(step).__name__} and {type(decode).__name__}",
+            wanted="a StepGraph and a DecodeGraph",
+            next_step="Derive the kind's graphs from these, or train the whole model.",
+        )
+    return PartialStep(step, model, table), PartialDecode(decode, model, table)
 
 
 def features_source(settings: FeatureSettings) -> MethodSource:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 from torch import Tensor
@@ -41,7 +42,7 @@ class RnntStep(StepGraph):
         )
 
     def gradients(
-        self, parameters: dict[str, Tensor], batch: TensorBatch
+        self, parameters: Mapping[str, Tensor], batch: TensorBatch
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """See `StepGraph`."""
         x, y, x_lens, y_lens, example_weights = batch
@@ -78,7 +79,7 @@ class PredictorRun:
 
     trace: LstmTrace
 
-    def __init__(self, parameters: dict[str, Tensor], y: Tensor, size: JointSize) -> None:
+    def __init__(self, parameters: Mapping[str, Tensor], y: Tensor, size: JointSize) -> None:
         self.size = size
         self.weights = lstm_weights(parameters, "predictor", 0)
         history = functional.pad(y, (1, 0)).transpose(0, 1).reshape(-1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +41,7 @@ class StepGraph(nn.Module, ABC):
 
     @abstractmethod
     def gradients(
-        self, parameters: dict[str, Tensor], batch: TensorBatch
+        self, parameters: Mapping[str, Tensor], batch: TensorBatch
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """nll [B] and the gradient of the weighted loss by parameter name."""
 

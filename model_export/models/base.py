@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -52,6 +53,20 @@ class TaskModel(nn.Module, ABC):
     def drawing(self, bucket: Bucket, draws: Tensor) -> AbstractContextManager[object]:
         """Where a loss of a bucket's batch takes `draws` [D] for its random numbers."""
         return nullcontext()
+
+    def real_name(self, name: str) -> str:
+        """What torch calls the parameter `name` of `named_parameters` within this module."""
+        return name
+
+    def fixed(self) -> dict[str, Tensor]:
+        """Tensors that do not train and that the constructor's settings alone do not tell."""
+        return {}
+
+    def fix(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take the values of `fixed` from a file's."""
+
+    def make_checkable(self) -> None:
+        """Change weights so that every gradient says something."""
 
     def make_restless(self) -> None:
         """Change weights so that tokens are emitted occasionally; fresh models emit hardly any."""

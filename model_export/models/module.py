@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -63,11 +63,11 @@ class ModuleModel(TaskModel):
         self._loss = loss or getattr(own, "loss", None) or self._named_loss()
         self._predict = getattr(own, "predict", None)
         self.predicts = self._metric()
-        if self._fixed():
+        if self.fixed():
             with torch.random.fork_rng(devices=[]), torch.no_grad():
                 torch.manual_seed(0)
                 reference = make()
-                for name, tensor in self._fixed().items():
+                for name, tensor in self.fixed().items():
                     tensor.copy_(_tensor_of(reference, name))
         if not list(self.named_parameters()):
             raise self._refused("no parameter that takes a gradient", "one at least")
@@ -92,7 +92,7 @@ class ModuleModel(TaskModel):
             found: Tensor = self(batch)
             return found
         random = torch.get_rng_state()
-        before = {name: tensor.clone() for name, tensor in self._fixed().items()}
+        before = {name: tensor.clone() for name, tensor in self.fixed().items()}
         found = self(batch)
         if not torch.equal(random, torch.get_rng_state()):
             raise self._refused(
@@ -100,7 +100,7 @@ class ModuleModel(TaskModel):
                 "random numbers that the host draws (torch.rand, torch.nn.functional.dropout and "
                 "what is made of them), so that a round can be repeated",
             )
-        for name, tensor in self._fixed().items():
+        for name, tensor in self.fixed().items():
             if not torch.equal(before[name], tensor):
                 raise self._refused(
                     f"a loss that changes {name}",
@@ -213,8 +213,19 @@ class ModuleModel(TaskModel):
     def make_restless(self) -> None:
         """Nothing: fresh logits of a module emit tokens as they come."""
 
-    def _fixed(self) -> dict[str, Tensor]:
-        """Buffers, and parameters that take no gradient."""
+    def real_name(self, name: str) -> str:
+        """See `TaskModel`."""
+        return f"module.{name}"
+
+    def fix(self, tensors: Mapping[str, Tensor]) -> None:
+        """See `TaskModel`."""
+        with torch.no_grad():
+            for name, tensor in self.fixed().items():
+                if name in tensors:
+                    tensor.copy_(tensors[name])
+
+    def fixed(self) -> dict[str, Tensor]:
+        """See `TaskModel`: buffers, and parameters that take no gradient."""
         frozen = {n: p for n, p in self.module.named_parameters() if not p.requires_grad}
         return {**dict(self.module.named_buffers()), **frozen}
 

@@ -12,6 +12,7 @@ from fedvoice.model_export.batch import TensorBatch
 from fedvoice.model_export.graphs.step import flatten
 from fedvoice.model_export.kinds.module import Predicts
 from fedvoice.model_export.models.module import ModuleModel
+from fedvoice.model_export.models.partial import PartialModel
 from fedvoice.model_export.traced.trace import Traced, trace_gradient, trace_result
 from fedvoice.protocol.parameters import ParameterTable
 from fedvoice.protocol.task import Bucket
@@ -58,32 +59,39 @@ class TracedDecode(nn.Module):
 
 
 def traced_graphs(
-    model: ModuleModel, table: ParameterTable, bucket: Bucket
+    model: ModuleModel | PartialModel, table: ParameterTable, bucket: Bucket
 ) -> tuple[TracedStep, TracedDecode]:
     """Training step and decoder of a user's module at a bucket's sizes.
 
     Raises:
         FedvoiceError: `bad-config` for what cannot be traced, or a module without `predict`.
     """
-    stacked = (bucket.batch, bucket.frames, model.input_size)
-    trained = [spec.name for spec in table.parameters]
-    batch = model.full_batch(bucket)
+    base = model.base if isinstance(model, PartialModel) else model
+    assert isinstance(base, ModuleModel)
+    stacked = (bucket.batch, bucket.frames, base.input_size)
+    named = dict(model.named_parameters())
+    trained = {spec.name: named[spec.name].detach() for spec in table.parameters}
+    batch = base.full_batch(bucket)
+
+    def whole(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        return model.whole(tensors) if isinstance(model, PartialModel) else tensors
 
     def loss(module: Any, inputs: Sequence[Tensor]) -> Tensor:
         given = TensorBatch(*inputs)
-        return (model.losses(module, given) * given.example_weights).sum()
+        return (base.losses(module, given) * given.example_weights).sum()
 
     def flat(gradients: dict[str, Tensor]) -> Tensor:
         return flatten(gradients, table)
 
     def tokens(module: Any, inputs: Sequence[Tensor]) -> Tensor:
         given = TensorBatch.to_transcribe(*inputs)
-        assert model.predicts is not None
-        return tokens_of(model.predicts, *model.predictions(module, given))
+        found = base.predictions(module, given)
+        assert base.predicts is not None
+        return tokens_of(base.predicts, *found)
 
-    step = trace_gradient(model.module, trained, batch, loss, flat)
+    step = trace_gradient(base.module, trained, batch, loss, flat, whole)
     to_transcribe = (batch.features, batch.frame_counts)
-    decode = trace_result(model.module, trained, to_transcribe, tokens)
+    decode = trace_result(base.module, trained, to_transcribe, tokens, whole)
     return TracedStep(step, stacked), TracedDecode(decode, stacked)
 
 

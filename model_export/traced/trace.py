@@ -10,7 +10,7 @@ Python reads from tensors; the second, with fake tensors, gets both back in the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,6 +30,8 @@ from fedvoice.model_export.traced.tidy import own_pieces, tidy
 
 Use = Callable[[Any, Sequence[Tensor]], Any]
 """(module, inputs) -> tensors."""
+Whole = Callable[[dict[str, Tensor]], dict[str, Tensor]]
+"""What trains, by name -> tensors of the module, by its own names."""
 Flatten = Callable[[dict[str, Tensor]], Tensor]
 """Gradients by parameter name -> the flat vector [P]."""
 
@@ -54,16 +56,17 @@ class Traced:
 
 def trace_gradient(
     module: nn.Module,
-    trained: Sequence[str],
+    trained: Mapping[str, Tensor],
     inputs: Sequence[Tensor],
     loss: Use,
     flatten: Flatten,
+    whole: Whole,
 ) -> Traced:
     """The graph (trained tensors, inputs, draws) -> loss [], flat gradient [P].
 
     Args:
-        trained: names of the parameters that take a gradient, in the graph's order. All other
-            tensors of the module become constants.
+        trained: what takes a gradient, in the graph's order. All tensors of the module that
+            `whole` does not make of it become constants.
         inputs: tensors of the graph's sizes. Numbers that Python reads from them are fixed.
         loss: (module, inputs) -> [], differentiable.
     """
@@ -78,7 +81,7 @@ def trace_gradient(
             gradients[name] = torch.zeros_like(leaf) if gradient is None else gradient
         return result.reshape(()), flatten(gradients)
 
-    traced = _trace(module, trained, inputs, loss, differentiated)
+    traced = _trace(module, trained, inputs, loss, whole, differentiated)
     output = next(node for node in traced.graph.graph.nodes if node.op == "output")
     own_pieces(traced.graph, output.args[0][1])
     return replace(traced, unused=tuple(unused))
@@ -86,12 +89,13 @@ def trace_gradient(
 
 def trace_result(
     module: nn.Module,
-    trained: Sequence[str],
+    trained: Mapping[str, Tensor],
     inputs: Sequence[Tensor],
     use: Use,
+    whole: Whole,
 ) -> Traced:
     """The graph (trained tensors, inputs) -> the tensors that `use` makes, without gradients."""
-    return _trace(module, trained, inputs, use, None)
+    return _trace(module, trained, inputs, use, whole, None)
 
 
 class _Calling(nn.Module):
@@ -112,16 +116,16 @@ class _Calling(nn.Module):
 
 def _trace(
     module: nn.Module,
-    trained: Sequence[str],
+    trained: Mapping[str, Tensor],
     inputs: Sequence[Tensor],
     use: Use,
+    whole: Whole,
     differentiated: Callable[[Tensor, dict[str, Tensor]], Any] | None,
 ) -> Traced:
-    parameters = dict(module.named_parameters())
     calling = _Calling(module, use)
-    values = [parameters[name].detach() for name in trained]
+    values = list(trained.values())
     with torch.no_grad(), Rewriting() as first:
-        calling(inputs)
+        calling.with_tensors(whole(dict(trained)), inputs)
     drawn = tuple(first.notes.drawn)
 
     def run(*tensors: Tensor) -> Any:
@@ -132,11 +136,11 @@ def _trace(
         mode = Rewriting(masks, first.values)
         if differentiated is None:
             with torch.no_grad(), mode:
-                found = calling.with_tensors(leaves, rest[: len(inputs)])
+                found = calling.with_tensors(whole(leaves), rest[: len(inputs)])
                 return tree_map_only(Tensor, mode.latest, found)
         leaves = {name: leaf.requires_grad_() for name, leaf in leaves.items()}
         with torch.enable_grad(), mode:
-            found = mode.latest(calling.with_tensors(leaves, rest[: len(inputs)]))
+            found = mode.latest(calling.with_tensors(whole(leaves), rest[: len(inputs)]))
         return differentiated(found, leaves)
 
     draws = [torch.full((count_draws(drawn),), 0.5)] if drawn else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -12,6 +13,7 @@ from fedvoice.model_export.flat_model import FlatModel
 from fedvoice.model_export.kinds import from_settings, kind_of
 from fedvoice.model_export.models.batched_layers import Weight
 from fedvoice.protocol.parameters import ParameterSpec
+from fedvoice.protocol.partial import PartialTraining
 from fedvoice.protocol.task import TaskManifest
 from fedvoice.simulation.fast.vmapped import VmappedModel
 
@@ -44,8 +46,8 @@ class GroupModel(Protocol):
 class OneModel:
     """The model as its kind builds it: K = 1. Also transcribes."""
 
-    def __init__(self, manifest: TaskManifest) -> None:
-        flat = FlatModel(manifest)
+    def __init__(self, manifest: TaskManifest, frozen: Path | None = None) -> None:
+        flat = FlatModel(manifest, frozen)
         self._flat, self.module, self.transcribe = flat, flat.module, flat.transcribe
         self.weights, self.gradient = flat.weights[None], flat.gradient[None]  # the same memory
 
@@ -82,19 +84,25 @@ class ManyModel:
         return Weight(value, gradient, add)
 
 
-def group_model(manifest: TaskManifest, clients: int) -> GroupModel:
-    """The model for up to K clients, of a kind that `has_many`."""
-    config = from_settings(manifest.model_kind, manifest.model)
-    if kind_of(config).batched_loss(config) is None:
-        return VmappedModel(manifest, clients)
+def group_model(manifest: TaskManifest, clients: int, frozen: Path | None) -> GroupModel:
+    """The model for up to K clients, of a task that `has_many`."""
+    if not _has_batched_loss(manifest):
+        return VmappedModel(manifest, clients, frozen)
     return ManyModel(manifest, clients)
 
 
 def has_many(manifest: TaskManifest) -> bool:
     """Whether the task's clients can train together."""
     config = from_settings(manifest.model_kind, manifest.model)
-    kind = kind_of(config)
-    return kind.vmaps or kind.batched_loss(config) is not None
+    return kind_of(config).vmaps or _has_batched_loss(manifest)
+
+
+def _has_batched_loss(manifest: TaskManifest) -> bool:
+    """Hand-written ones train whole models."""
+    config = from_settings(manifest.model_kind, manifest.model)
+    return (
+        manifest.partial == PartialTraining() and kind_of(config).batched_loss(config) is not None
+    )
 
 
 def best_group(manifest: TaskManifest) -> int:

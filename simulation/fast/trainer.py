@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,11 +25,17 @@ class FastTrainer:
 
     Args:
         clients_together: largest group; 1: one after the other; None: `best_group`.
+        frozen: `TaskPackage.frozen_path`.
     """
 
-    def __init__(self, manifest: TaskManifest, clients_together: int | None = None) -> None:
-        self._manifest = manifest
-        self._one = OneModel(manifest)
+    def __init__(
+        self,
+        manifest: TaskManifest,
+        clients_together: int | None = None,
+        frozen: Path | None = None,
+    ) -> None:
+        self._manifest, self._frozen = manifest, frozen
+        self._one = OneModel(manifest, frozen)
         if clients_together is None:
             clients_together = best_group(manifest)
         self._together = clients_together if has_many(manifest) else 1
@@ -71,5 +78,5 @@ class FastTrainer:
         if clients == 1:
             return self._one
         if self._many is None or len(self._many.weights) < clients:
-            self._many = group_model(self._manifest, clients)
+            self._many = group_model(self._manifest, clients, self._frozen)
         return self._many

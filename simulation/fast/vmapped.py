@@ -7,6 +7,7 @@ autograd, clients are computed one after the other.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -44,8 +45,8 @@ class VmappedModel:
             whatever was trained before them.
     """
 
-    def __init__(self, manifest: TaskManifest, clients: int) -> None:
-        self._manifest, self._alone = manifest, FlatModel(manifest)
+    def __init__(self, manifest: TaskManifest, clients: int, frozen: Path | None = None) -> None:
+        self._manifest, self._alone = manifest, FlatModel(manifest, frozen)
         self._specs = manifest.parameters.parameters
         size = manifest.parameters.total_size
         self.weights, self.gradient = torch.zeros(clients, size), torch.zeros(clients, size)

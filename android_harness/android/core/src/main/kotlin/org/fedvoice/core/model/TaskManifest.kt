@@ -6,6 +6,7 @@ import kotlinx.serialization.SerialName
 import kotlinx.serialization.Serializable
 import kotlinx.serialization.SerializationException
 import kotlinx.serialization.json.Json
+import kotlinx.serialization.json.JsonObject
 import kotlinx.serialization.json.JsonPrimitive
 import org.fedvoice.core.ErrorCode
 import org.fedvoice.core.FedvoiceException
@@ -79,6 +80,9 @@ data class Bucket(
  * @property model the exporter's settings, which a phone does not read
  * @property buckets in ascending order of frames
  * @property weightsDigest of weights.safetensors as exported
+ * @property partial what of the model trains; phones need not know, since the program does
+ * @property frozenDigest of the tensors that do not train; they lie in the program
+ * @property frozenBytes what these take
  */
 @Serializable
 data class TaskManifest(
@@ -97,6 +101,9 @@ data class TaskManifest(
     val delegates: List<String> = emptyList(),
     @SerialName("program_digest") val programDigest: String,
     @SerialName("weights_digest") val weightsDigest: String,
+    val partial: JsonObject? = null,
+    @SerialName("frozen_digest") val frozenDigest: String = "",
+    @SerialName("frozen_bytes") val frozenBytes: Long = 0,
 ) {
     init {
         require(buckets.isNotEmpty()) { "buckets is empty, wanted at least one" }

@@ -54,7 +54,7 @@ fun evaluate(
         .setPeakMemoryBytes(peak.growthBytes())
         .setPlannedMemoryBytes(
             trainingMemoryBytes(
-                weightsBytes = manifest.parameters.weightsBytes,
+                manifest,
                 optimizerStateBytes = 0,
                 arenaBytes = members.keys.maxOfOrNull { it.decodeArenaBytes } ?: 0,
             ),

@@ -1,5 +1,6 @@
 package org.fedvoice.core.training
 
+import org.fedvoice.core.model.TaskManifest
 import org.fedvoice.core.model.TrainingPlan
 import org.fedvoice.core.random.RandomTable
 
@@ -42,12 +43,13 @@ fun optimizerStateBytes(weightsBytes: Long, plan: TrainingPlan, accumulates: Boo
 }
 
 /**
- * mu: weights + gradient + optimiser state + planned arena of the largest bucket used.
+ * mu: weights + gradient + optimiser state + planned arena of the largest bucket used, and what of
+ * the model is frozen.
  *
  * The flat gradient lies inside the arena and is not added a second time.
  */
-fun trainingMemoryBytes(weightsBytes: Long, optimizerStateBytes: Long, arenaBytes: Long): Long =
-    weightsBytes + optimizerStateBytes + arenaBytes
+fun trainingMemoryBytes(manifest: TaskManifest, optimizerStateBytes: Long, arenaBytes: Long): Long =
+    manifest.parameters.weightsBytes + optimizerStateBytes + arenaBytes + manifest.frozenBytes
 
 /**
  * [out] = weights + std * normals read from [table] at [offset]; all [P].

@@ -185,7 +185,7 @@ private fun statisticsOf(
     val weightsBytes = manifest.parameters.weightsBytes
     val plannedBytes =
         trainingMemoryBytes(
-            weightsBytes = weightsBytes,
+            manifest,
             optimizerStateBytes = optimizerStateBytes(weightsBytes, plan, course.accumulates),
             arenaBytes = course.buckets.maxOf { manifest.buckets[it].stepArenaBytes },
         )

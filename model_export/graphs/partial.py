@@ -1,0 +1,77 @@
+"""Steps and decoders of which only a part trains: the hand-written graphs over fewer parameters.
+
+What a frozen parameter's gradient alone needs is dead code, which tracing removes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from fedvoice.model_export.batch import TensorBatch
+from fedvoice.model_export.graphs.decode import DecodeGraph
+from fedvoice.model_export.graphs.ops import permute, product
+from fedvoice.model_export.graphs.step import StepGraph
+from fedvoice.model_export.models.partial import PartialModel
+from fedvoice.protocol.parameters import ParameterTable
+from fedvoice.protocol.partial import ADAPTER_A, ADAPTER_B
+
+
+class _Effective(Mapping[str, Tensor]):
+    """The whole model's parameters. Adapted and int8 ones are computed at each look-up: none lies
+    in memory from the forward pass to the backward pass."""
+
+    def __init__(self, model: PartialModel, trained: Mapping[str, Tensor]) -> None:
+        self._model, self._trained = model, trained
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._model.effective(self._trained, name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((*self._model.parts.trained, *self._model.parts.frozen))
+
+    def __len__(self) -> int:
+        return len(self._model.parts.trained) + len(self._model.parts.frozen)
+
+
+class PartialStep(StepGraph):
+    """`whole` with gradients of what trains."""
+
+    def __init__(self, whole: StepGraph, model: PartialModel, table: ParameterTable) -> None:
+        super().__init__(table)
+        # The model in a tuple: its eager tensors are no part of the program, what it froze is.
+        self.whole, self.frozen, self._model = whole, model.frozen, (model,)
+
+    def gradients(
+        self, parameters: Mapping[str, Tensor], batch: TensorBatch
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """See `StepGraph`."""
+        (model,) = self._model
+        nll, whole = self.whole.gradients(_Effective(model, parameters), batch)
+        gradients = {name: whole[name] for name in model.parts.trained}
+        for name in model.parts.adapted:
+            a, b = parameters[f"{name}{ADAPTER_A}"], parameters[f"{name}{ADAPTER_B}"]
+            assert model.partial.adapters is not None
+            by_product = whole[name] * model.partial.adapters.scale
+            gradients[f"{name}{ADAPTER_A}"] = product(permute(b, 1, 0), by_product)
+            gradients[f"{name}{ADAPTER_B}"] = product(by_product, permute(a, 1, 0))
+        return nll, gradients
+
+
+class PartialDecode(nn.Module):
+    """`whole` over what trains; forward as `DecodeGraph`."""
+
+    def __init__(self, whole: DecodeGraph, model: PartialModel, table: ParameterTable) -> None:
+        super().__init__()
+        self.whole, self.frozen, self._model = whole, model.frozen, (model,)
+        self.table = table
+
+    def forward(
+        self, parameters: tuple[Tensor, ...], x: Tensor, x_lens: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """See `DecodeGraph`."""
+        trained = {s.name: p for s, p in zip(self.table.parameters, parameters, strict=True)}
+        tokens = self.whole.tokens(_Effective(self._model[0], trained), x, x_lens)
+        return tokens, (tokens != 0).to(torch.int64).sum(0)
