@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from fedvoice.model_export.checkpoints import seeded_weights
 from fedvoice.model_export.config import ExportConfig
 from fedvoice.model_export.fresh import (
     drawing_buckets,
@@ -25,13 +26,13 @@ from fedvoice.model_export.graphs.methods import task_methods
 from fedvoice.model_export.kinds import kind_of
 from fedvoice.model_export.lowering.program import Program, lower
 from fedvoice.model_export.lowering.runtime import LoadedProgram, demand_operators
+from fedvoice.model_export.seeds import Seeds, WeightsMap
 from fedvoice.protocol.codec import digest_of
 from fedvoice.protocol.notes import Note
 from fedvoice.protocol.task import (
     WEIGHTS_FILE,
     Bucket,
     TaskPackage,
-    load_weights,
     save_weights,
     write_package,
 )
@@ -47,6 +48,7 @@ class ExportSummary:
         gradients: the worst gradient error of each bucket.
         features_error: largest difference of a log-mel value to torchaudio; None for a task
             that takes no audio.
+        seeds: what was taken of the weights given; None where none were.
     """
 
     package: TaskPackage
@@ -57,6 +59,7 @@ class ExportSummary:
     gradients: tuple[GradientReport, ...]
     features_error: float | None
     export_secs: float
+    seeds: Seeds | None = None
 
     @property
     def worst_gradient(self) -> GradientReport:
@@ -69,12 +72,16 @@ def export_task(
     out_dir: Path,
     *,
     weights: Path | None = None,
+    weights_map: WeightsMap | None = None,
+    allow_partial_weights: bool = False,
     progress: Note = lambda _: None,
 ) -> ExportSummary:
     """Build, lower, check (law 8) and write a task package.
 
     Args:
-        weights: safetensors file to start from; None: drawn from `config.seed`.
+        weights: safetensors or torch file to start from; None: drawn from `config.seed`.
+        weights_map: the file's names of the model's parameters; None: the same.
+        allow_partial_weights: parameters that the file lacks are drawn.
         progress: called with a few words before each part.
 
     Raises:
@@ -88,7 +95,12 @@ def export_task(
     features, model = config.features, new_model(config, vocabulary.size)
     buckets = drawing_buckets(config, model)
     table = parameter_table(model)
-    initial = flat_weights(model, table) if weights is None else load_weights(weights, table)
+    initial, seeds = flat_weights(model, table), None
+    if weights is not None:
+        names = weights_map or WeightsMap()
+        initial, seeds = seeded_weights(
+            weights, names, table, initial, allow_partial=allow_partial_weights
+        )
     program = lower(task_methods(config.model, table, buckets, features, model), progress)
     # Always with fresh weights: trained ones test nothing more, and may magnify
     # rounding errors.
@@ -117,6 +129,7 @@ def export_task(
         gradients=gradients,
         features_error=features_error,
         export_secs=time.monotonic() - began,
+        seeds=seeds,
     )
 
 
