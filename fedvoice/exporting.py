@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.notes import Note
+from fedvoice.protocol.settings import validated
 from fedvoice.protocol.task import TaskManifest, load_package
 
 if TYPE_CHECKING:
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 
     from fedvoice.data.dataset import Dataset
     from fedvoice.model_export.config import ExportConfig
+    from fedvoice.model_export.seeds import WeightsMap
+
+_log = logging.getLogger("fedvoice.export")
 
 
 def export_task(
@@ -23,6 +28,9 @@ def export_task(
     out: Path | str,
     *,
     dataset: Dataset | None = None,
+    weights: Path | str | None = None,
+    weights_map: Path | str | Mapping[str, Any] | None = None,
+    allow_partial_weights: bool = False,
     progress: Note = lambda what: None,
 ) -> TaskManifest:
     """Export a model as a task package that phones can train; its manifest.
@@ -32,9 +40,15 @@ def export_task(
             plan.
         out: a new folder.
         dataset: completes the vocabulary and the buckets.
+        weights: safetensors or torch file to start from, in place of random ones. What of it is
+            not used, and what stays random, is logged as a warning.
+        weights_map: the file's names of the model's parameters: a TOML file, or its table
+            `{"names": {"encoder.*": "model.encoder.*"}, "transpose": [...]}`.
+        allow_partial_weights: go on though the file lacks some parameters.
 
     Raises:
-        FedvoiceError: `bad-config`, `exists`, `gradient-check`, and what reading the dataset gives.
+        FedvoiceError: `bad-config`, `exists`, `gradient-check`, `wrong-shape` for weights that are
+            not the model's, and what reading the dataset and the weights gives.
     """
     from fedvoice.data.dataset import naming
     from fedvoice.model_export.config import parse_config, vocabulary_of
@@ -44,7 +58,16 @@ def export_task(
     if dataset is not None:
         with naming(dataset):
             fields |= dataset.task_defaults(fields, vocabulary_of)
-    export(parse_config(fields, "export_task"), Path(out), progress=progress)
+    summary = export(
+        parse_config(fields, "export_task"),
+        Path(out),
+        weights=None if weights is None else Path(weights),
+        weights_map=_names(weights_map),
+        allow_partial_weights=allow_partial_weights,
+        progress=progress,
+    )
+    if summary.seeds is not None and (summary.seeds.missing or summary.seeds.unused):
+        _log.warning("%s: %s", weights, "; ".join(summary.seeds.lines()))
     return load_package(Path(out)).manifest
 
 
@@ -103,6 +126,22 @@ def export(
     return load_package(Path(out)).manifest
 
 
+def _names(weights_map: Path | str | Mapping[str, Any] | None) -> WeightsMap | None:
+    from fedvoice.model_export.seeds import WeightsMap, read_weights_map
+
+    if weights_map is None:
+        return None
+    if not isinstance(weights_map, Mapping):
+        return read_weights_map(Path(weights_map))
+    return validated(
+        WeightsMap,
+        dict(weights_map),
+        "export_task, weights_map",
+        wanted='{"names": {"encoder.*": "model.encoder.*"}}',
+        next_step="Correct the table; docs/seeds-and-releases.md has an example.",
+    )
+
+
 def _sizes(batch: Mapping[str, Tensor]) -> tuple[int, int, int, int]:
     """B, T, I and U of an example."""
     features, targets = batch.get("features"), batch.get("targets")
@@ -120,13 +159,16 @@ def _sizes(batch: Mapping[str, Tensor]) -> tuple[int, int, int, int]:
 
 
 def _saved(module: nn.Module, config: ExportConfig, folder: Path) -> Path:
-    """The module's weights as a file that an export begins with."""
-    from fedvoice.model_export.fresh import new_model, parameter_table
-    from fedvoice.protocol.task import WEIGHTS_FILE, save_weights
+    """The module's parameters and buffers as a file that an export begins with."""
+    from safetensors.torch import save_file
 
-    table = parameter_table(new_model(config, config.vocabulary.build().size))
-    wanted = {spec.name: spec.shape for spec in table.parameters}
-    tensors = {n: p.detach().numpy() for n, p in module.named_parameters() if n in wanted}
+    from fedvoice.model_export.fresh import new_model
+    from fedvoice.protocol.task import WEIGHTS_FILE
+
+    own = new_model(config, config.vocabulary.build().size).seedable()
+    wanted = {name: tuple(tensor.shape) for name, tensor in own.items()}
+    given = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    tensors = {n: t.detach().contiguous().clone() for n, t in given.items() if n in wanted}
     got = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if got != wanted:
         name = next(name for name, shape in wanted.items() if got.get(name) != shape)
@@ -137,5 +179,5 @@ def _saved(module: nn.Module, config: ExportConfig, folder: Path) -> Path:
             wanted=f"{wanted[name]}, as its class makes it with these settings",
             next_step="Give `settings` as the module was made: phones' servers make it anew.",
         )
-    save_weights(folder / WEIGHTS_FILE, table.pack(tensors, where="module"), table)
+    save_file(tensors, folder / WEIGHTS_FILE)
     return folder / WEIGHTS_FILE

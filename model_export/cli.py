@@ -37,8 +37,22 @@ def export(
         typer.Option(help="Take the targets from this manifest's texts, not from the file."),
     ] = None,
     weights: Annotated[
-        Path | None, typer.Option(help="Start from these weights (safetensors), not random ones.")
+        Path | None,
+        typer.Option(
+            help="Start from these weights, not random ones: safetensors, or a torch checkpoint."
+        ),
     ] = None,
+    weights_map: Annotated[
+        Path | None,
+        typer.Option(help="TOML file: the names that the weights' file has for the model's."),
+    ] = None,
+    allow_partial_weights: Annotated[
+        bool,
+        typer.Option(
+            "--allow-partial-weights",
+            help="Go on though the file lacks some of the model, which stays at random values.",
+        ),
+    ] = False,
     allow_skipped: Annotated[
         bool,
         typer.Option(
@@ -59,6 +73,7 @@ def export(
     from fedvoice.model_export.config import read_config
     from fedvoice.model_export.fresh import unexported_manifest
     from fedvoice.model_export.package import export_task
+    from fedvoice.model_export.seeds import read_weights_map
     from fedvoice.protocol.settings import parse_settings
 
     console = Console()
@@ -66,6 +81,9 @@ def export(
         raise typer.BadParameter("give --config FILE, or --module NAME with --manifest FILE")
     if settings and not module:
         raise typer.BadParameter("--set is for --module; change the file's [model] instead")
+    if weights is None and (weights_map is not None or allow_partial_weights):
+        raise typer.BadParameter("--weights-map and --allow-partial-weights are for --weights FILE")
+    names = None if weights_map is None else read_weights_map(weights_map)
     task = read_config(config, manifest, module, parse_settings(settings or []))
     if task.vocabulary.manifest is not None:
         usage = usage_of_texts(task.vocabulary.manifest, unexported_manifest(task))
@@ -79,7 +97,16 @@ def export(
             if not console.is_terminal:
                 console.print(f"{part} ...", highlight=False)
 
-        summary = export_task(task, out, weights=weights, progress=show)
+        summary = export_task(
+            task,
+            out,
+            weights=weights,
+            weights_map=names,
+            allow_partial_weights=allow_partial_weights,
+            progress=show,
+        )
+    for line in summary.seeds.lines() if summary.seeds else ():
+        console.print(line, highlight=False, soft_wrap=True)
     console.print(summary_table(summary))
 
 

@@ -81,6 +81,9 @@ class ExportConfig(BaseModel):
     name: str = Field(min_length=1)
     seed: int = 0
     """Seed of the initial weights."""
+    weights: Path | None = None
+    """Safetensors or torch file with the parameters that the model begins with, by its own names;
+    None: drawn from `seed`."""
     model: ModelConfig
     features: FeatureSettings = FeatureSettings()
     vocabulary: VocabularyConfig
@@ -122,7 +125,7 @@ def read_config(
     module: str = "",
     settings: Mapping[str, Any] | None = None,
 ) -> ExportConfig:
-    """Read a TOML file; a relative vocabulary.manifest is relative to the file.
+    """Read a TOML file; relative weights and vocabulary.manifest are relative to the file.
 
     Args:
         path: None: `module` and `manifest` say all.
@@ -146,6 +149,8 @@ def read_config(
     named = vocabulary.get("manifest") if isinstance(vocabulary, dict) else None
     if path is not None and isinstance(vocabulary, dict) and isinstance(named, str):
         vocabulary["manifest"] = path.parent / named
+    if path is not None and isinstance(fields.get("weights"), str):
+        fields["weights"] = path.parent / fields["weights"]
     if manifest is not None and isinstance(vocabulary, dict):
         vocabulary.pop("tokens", None)
         vocabulary.pop("manifest", None)

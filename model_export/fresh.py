@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from fedvoice.model_export.checkpoints import seed_model
 from fedvoice.model_export.config import ExportConfig
 from fedvoice.model_export.kinds import from_settings, kind_of, to_settings
 from fedvoice.model_export.models.base import TaskModel
@@ -18,6 +19,7 @@ from fedvoice.model_export.models.build import (
     frozen_file,
     task_model,
 )
+from fedvoice.model_export.seeds import WeightsMap
 from fedvoice.protocol.codec import digest_of
 from fedvoice.protocol.parameters import FlatVector, ParameterTable
 from fedvoice.protocol.task import Bucket, TaskManifest
@@ -36,12 +38,19 @@ def flat_weights(model: TaskModel, table: ParameterTable) -> FlatVector:
 
 
 def new_model(config: ExportConfig, vocabulary_size: int) -> TaskModel:
-    """The model of a configuration with initial weights drawn from its seed."""
+    """The model of a configuration with initial weights of its file, or drawn from its seed.
+
+    Raises:
+        FedvoiceError: as `checkpoints.seed_model`.
+    """
     features = config.features
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         input_size = features.stack * features.mel_bins
-        return task_model(config.model, config.partial, input_size, vocabulary_size)
+        model = task_model(config.model, config.partial, input_size, vocabulary_size)
+    if config.weights is not None:
+        seed_model(model, config.weights, WeightsMap())
+    return model
 
 
 def manifest_of(

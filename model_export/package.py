@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from fedvoice.model_export.checkpoints import seed_model
 from fedvoice.model_export.config import ExportConfig
 from fedvoice.model_export.fresh import (
     drawing_buckets,
@@ -27,6 +27,7 @@ from fedvoice.model_export.kinds import kind_of
 from fedvoice.model_export.lowering.program import Program, lower
 from fedvoice.model_export.lowering.runtime import LoadedProgram, demand_operators
 from fedvoice.model_export.models.build import frozen_file
+from fedvoice.model_export.seeds import Seeds, WeightsMap
 from fedvoice.protocol.codec import digest_of
 from fedvoice.protocol.notes import Note
 from fedvoice.protocol.task import (
@@ -34,7 +35,6 @@ from fedvoice.protocol.task import (
     WEIGHTS_FILE,
     Bucket,
     TaskPackage,
-    load_weights,
     save_weights,
     write_package,
 )
@@ -50,6 +50,7 @@ class ExportSummary:
         gradients: the worst gradient error of each bucket.
         features_error: largest difference of a log-mel value to torchaudio; None for a task
             that takes no audio.
+        seeds: what was taken of the weights given; None where none were.
     """
 
     package: TaskPackage
@@ -60,6 +61,7 @@ class ExportSummary:
     gradients: tuple[GradientReport, ...]
     features_error: float | None
     export_secs: float
+    seeds: Seeds | None = None
 
     @property
     def worst_gradient(self) -> GradientReport:
@@ -72,12 +74,16 @@ def export_task(
     out_dir: Path,
     *,
     weights: Path | None = None,
+    weights_map: WeightsMap | None = None,
+    allow_partial_weights: bool = False,
     progress: Note = lambda _: None,
 ) -> ExportSummary:
     """Build, lower, check (law 8) and write a task package.
 
     Args:
-        weights: safetensors file to start from; None: drawn from `config.seed`.
+        weights: safetensors or torch file to start from; None: drawn from `config.seed`.
+        weights_map: the file's names of the model's parameters; None: the same.
+        allow_partial_weights: parameters that the file lacks are drawn.
         progress: called with a few words before each part.
 
     Raises:
@@ -91,11 +97,16 @@ def export_task(
     features, model = config.features, new_model(config, vocabulary.size)
     buckets = drawing_buckets(config, model)
     table = parameter_table(model)
-    initial = flat_weights(model, table) if weights is None else load_weights(weights, table)
+    seeds = None
+    if weights is not None:
+        names = weights_map or WeightsMap()
+        seeds = seed_model(model, weights, names, allow_partial=allow_partial_weights)
+    initial = flat_weights(model, table)
     program = lower(task_methods(config.model, table, buckets, features, model), progress)
-    # Always with fresh weights: trained ones test nothing more, and may magnify
+    # With fresh weights for what trains: trained ones test nothing more, and may magnify
     # rounding errors.
-    checked_model = copy.deepcopy(model)
+    checked_model = new_model(config.model_copy(update={"weights": None}), vocabulary.size)
+    checked_model.fix(model.fixed())
     checked_model.make_checkable()
     checked = Checked(config.model, checked_model, table, features)
     gradients, features_error = check_program(program, checked, buckets, progress)
@@ -124,6 +135,7 @@ def export_task(
         gradients=gradients,
         features_error=features_error,
         export_secs=time.monotonic() - began,
+        seeds=seeds,
     )
 
 

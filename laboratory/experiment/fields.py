@@ -10,7 +10,7 @@ from typing import Any
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.settings import read_toml
 
-_PATHS = ("data.manifest", "data.folder", "task.vocabulary.manifest")
+_PATHS = ("data.manifest", "data.folder", "task.vocabulary.manifest", "task.weights")
 """Settings that are paths."""
 _FILE = "an experiment's TOML file"
 

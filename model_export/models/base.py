@@ -62,6 +62,17 @@ class TaskModel(nn.Module, ABC):
         """Tensors that do not train and that the constructor's settings alone do not tell."""
         return {}
 
+    def seedable(self) -> dict[str, Tensor]:
+        """Tensors that a checkpoint may give; it must give those that are parameters."""
+        return dict(self.named_parameters())
+
+    def take(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take the values of some of `seedable`."""
+        own = self.seedable()
+        with torch.no_grad():
+            for name, tensor in tensors.items():
+                own[name].copy_(tensor)
+
     def fix(self, tensors: Mapping[str, Tensor]) -> None:
         """Take the values of `fixed` from a file's."""
 

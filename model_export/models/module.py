@@ -217,6 +217,12 @@ class ModuleModel(TaskModel):
         """See `TaskModel`."""
         return f"module.{name}"
 
+    def seedable(self) -> dict[str, Tensor]:
+        """See `TaskModel`: the module's parameters, and buffers of its state dict."""
+        kept = set(self.module.state_dict())
+        buffers = {n: b for n, b in self.module.named_buffers() if n in kept}
+        return {**dict(self.module.named_parameters()), **buffers}
+
     def fix(self, tensors: Mapping[str, Tensor]) -> None:
         """See `TaskModel`."""
         with torch.no_grad():

@@ -53,8 +53,13 @@ class PartialModel(TaskModel):
         self.frozen = FrozenTensors(self.parts.frozen)
         for name in self.parts.frozen:
             parameters[name].requires_grad_(False)
-            value = parameters[name].detach()
-            as_int8 = partial.int8 and value.dim() == 2
+        self.freeze()
+
+    def freeze(self) -> None:
+        """Keep the values that the frozen parameters of `base` have now."""
+        for name in self.parts.frozen:
+            value = self.base.get_parameter(self._real[name]).detach()
+            as_int8 = self.partial.int8 and value.dim() == 2
             self._hold(name, *(quantised(value) if as_int8 else (value.clone(), None)))
 
     def _hold(self, name: str, value: Tensor, scale: Tensor | None) -> None:
@@ -113,6 +118,15 @@ class PartialModel(TaskModel):
             if scale is not None:
                 kept[f"{name}{INT8_SCALE}"] = scale
         return kept
+
+    def seedable(self) -> dict[str, Tensor]:
+        """See `TaskModel`: a whole model's."""
+        return self.base.seedable()
+
+    def take(self, tensors: Mapping[str, Tensor]) -> None:
+        """See `TaskModel`."""
+        self.base.take(tensors)
+        self.freeze()
 
     def fix(self, tensors: Mapping[str, Tensor]) -> None:
         """See `TaskModel`."""

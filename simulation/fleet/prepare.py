@@ -20,9 +20,11 @@ from typing import TYPE_CHECKING, Any
 from fedvoice.android_harness.emulation.jvm import find_phone
 from fedvoice.data.dataset import Corpus, Dataset, clients_of
 from fedvoice.data.speakers import PhoneData
+from fedvoice.protocol.codec import digest_of
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.files import write_file
 from fedvoice.protocol.notes import Note
+from fedvoice.protocol.partial import PartialTraining
 from fedvoice.protocol.task import TaskPackage, load_package
 from fedvoice.protocol.text import DEFAULT_RULE
 from fedvoice.simulation.fleet.config import SimulationConfig
@@ -180,11 +182,17 @@ def _export(export: ExportConfig, directory: Path, progress: Note) -> None:
 def export_key(export: Any) -> str:
     """Digest of all that determines an exported package: settings, vocabulary, tool versions.
 
-    A text rule at its default is left out: a run of 0.1.0 with the same tokens is resumed.
+    A text rule at its default is left out, and a model that trains whole: a run of 0.1.0 with the
+    same tokens is resumed.
     """
     settings, tokens = export.model_dump(mode="json"), export.vocabulary.build()
     if export.vocabulary.text == DEFAULT_RULE:
         del settings["vocabulary"]["text"]
+    if export.partial == PartialTraining():
+        del settings["partial"]
+    del settings["weights"]
+    if export.weights is not None:
+        settings["weights_digest"] = digest_of(export.weights.read_bytes())
     default = tokens.text in (None, DEFAULT_RULE)
     parts = {
         "export": settings,
