@@ -150,7 +150,7 @@ def step_times(
         torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
         optimiser.step()
 
-    reference_ms, ours_ms = _interleaved([reference, ours], steps, clock)
+    reference_ms, ours_ms = interleaved([reference, ours], steps, clock)
     return reference_ms, ours_ms
 
 
@@ -175,8 +175,10 @@ def _batch(
     return x, y, x_lens, y_lens
 
 
-def _interleaved(
-    sides: list[Callable[[], None]], steps: int, clock: Callable[[], float]
+def interleaved(
+    sides: list[Callable[[], None]],
+    steps: int,
+    clock: Callable[[], float] = time.process_time,
 ) -> list[float]:
     """Median milliseconds of each side, called in turn after two rounds of warming up."""
     times: list[list[float]] = [[] for _ in sides]

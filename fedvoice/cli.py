@@ -55,6 +55,12 @@ SUBCOMMANDS: dict[str, Subcommand] = {
         "export",
         ("executorch", "torchaudio"),
     ),
+    "merge": Subcommand(
+        "fedvoice.model_export.merging:merge",
+        "Write the whole model of a task of which only a part trained.",
+        "export",
+        ("torch",),
+    ),
     "evaluate": Subcommand(
         "fedvoice.simulation.cli:evaluate",
         "Word and character error rates of a model on a manifest, greedy, in percent.",

@@ -181,7 +181,7 @@ def _trained(run: _Run, told: Callback, workers: int, allow_skipped: bool) -> Si
     if usage.whole.skipped or usage.warnings:
         _log.warning("%s: %s", run.name, "; ".join(usage.lines()))
     check_usable(usage, f"the examples of {run.name}", allow_skipped=allow_skipped)
-    spec = TrainerSpec(run.engine, made.manifest, made.package_dir)
+    spec = TrainerSpec(run.engine, made.manifest, made.package_dir, frozen=made.frozen)
     trainer = spec.make()
     shares = see_partition(population, told.stated, run.algorithm)
     judge = partial(judged, trainer, made.manifest, population)

@@ -16,7 +16,7 @@ from fedvoice.protocol.engine import Engine
 from fedvoice.protocol.parameters import FlatVector
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.protocol.registry import Registry
-from fedvoice.protocol.task import FROZEN_FILE, Bucket, TaskManifest, load_package
+from fedvoice.protocol.task import Bucket, TaskManifest, load_package
 from fedvoice.simulation.clients import ClientData
 from fedvoice.simulation.settings import EngineKind
 from fedvoice.simulation.trainers import LocalUpdate, Trainer
@@ -71,13 +71,8 @@ class TrainerSpec:
     package_dir: Path | None = None
     """Needed by engines that run programs."""
     threads: int = 1
-
-    @property
-    def frozen_path(self) -> Path | None:
-        """The task's tensors that do not train, if it is exported and has any."""
-        if self.package_dir is None or not self.manifest.frozen_digest:
-            return None
-        return self.package_dir / FROZEN_FILE
+    frozen: Path | None = None
+    """Where the tensors are that do not train: the package's file, or the task's checkpoint."""
 
     def make(self) -> Trainer:
         """Load what the engine needs; sets this process's number of threads.
@@ -107,6 +102,7 @@ class TrainerSpec:
             manifest,
             self.package_dir,
             self.threads,
+            self.frozen,
         )
 
 
@@ -120,10 +116,10 @@ class Fast(TrainingEngine):
             from fedvoice.model_export.torch_engine import TorchEngine
 
             # Dropout's draws belong to places in a phone's batch, padding included.
-            return PhoneTrainer(TorchEngine(spec.manifest, spec.frozen_path))
+            return PhoneTrainer(TorchEngine(spec.manifest, spec.frozen))
         from fedvoice.simulation.fast.trainer import FastTrainer
 
-        return FastTrainer(spec.manifest, frozen=spec.frozen_path)
+        return FastTrainer(spec.manifest, frozen=spec.frozen)
 
 
 class Central(Fast):

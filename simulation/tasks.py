@@ -33,6 +33,13 @@ class TrainingTask:
     manifest: TaskManifest
     package_dir: Path | None
 
+    @property
+    def frozen(self) -> Path | None:
+        """See `TrainerSpec.frozen`."""
+        if self.package_dir is None or not self.manifest.frozen_digest:
+            return self.export.weights
+        return self.package_dir / FROZEN_FILE
+
     def initial_weights(self, seed: int) -> FlatVector:
         """A fresh model float32 [P] drawn from `seed`."""
         model = new_model(

@@ -124,7 +124,9 @@ class TrialRun:
 
     def _run_here(self, task: TrainingTask, usage: CorpusUsage) -> Outcome:
         trial, began = self.trial, time.monotonic()
-        spec = TrainerSpec(trial.settings.engine, task.manifest, task.package_dir)
+        spec = TrainerSpec(
+            trial.settings.engine, task.manifest, task.package_dir, frozen=task.frozen
+        )
         source = partial(build_population, trial.settings.data, task.manifest, trial.seed)
         trainer, population = spec.make(), source()
         config = None

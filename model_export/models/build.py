@@ -10,10 +10,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from fedvoice.model_export.checkpoints import seed_model
 from fedvoice.model_export.kinds import build_model
 from fedvoice.model_export.kinds.base import KindConfig
 from fedvoice.model_export.models.base import TaskModel
 from fedvoice.model_export.models.partial import PartialModel
+from fedvoice.model_export.seeds import WeightsMap
 from fedvoice.protocol.codec import digest_of
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.partial import PartialTraining
@@ -52,24 +54,25 @@ def frozen_bytes(model: TaskModel) -> int:
 
 
 def fix_as_packaged(model: TaskModel, manifest: TaskManifest, frozen: Path | None) -> None:
-    """Give a model the frozen tensors of its task: from its file, or as its constructor makes them
-    if the task's are those.
+    """Give a model the frozen tensors of its task: from the package's file, from the checkpoint
+    that the task began with, or as its constructor makes them if the task's are those.
 
     Raises:
         FedvoiceError: `bad-package` if the task's are others, and there is no file.
     """
     if not manifest.frozen_digest:
         return
-    if frozen is not None:
+    if frozen is not None and digest_of(frozen.read_bytes()) == manifest.frozen_digest:
         model.fix(load_tensors(frozen))
+    elif frozen is not None:
+        seed_model(model, frozen, WeightsMap())
     if digest_of(frozen_file(model)) != manifest.frozen_digest:
         raise FedvoiceError(
             ErrorCode.BAD_PACKAGE,
             where=f"task {manifest.name}, frozen tensors",
             got=str(frozen or "none but those that the model's class makes, which are others"),
-            wanted=f"{FROZEN_FILE} of the task's package",
-            next_step="Give the package's folder; a simulation needs an exported task (export = "
-            "true).",
+            wanted=f"{FROZEN_FILE} of the task's package, or the checkpoint that it was made of",
+            next_step="Give the package's folder.",
         )
 
 
