@@ -16,7 +16,15 @@ from fedvoice.device_runtime.executorch_engine import ExecuTorchEngine
 from fedvoice.device_runtime.trainer import train
 from fedvoice.model_export.checkpoints import seed_model
 from fedvoice.model_export.config import BucketConfig, ExportConfig, VocabularyConfig
-from fedvoice.model_export.fresh import model_with, new_model, unexported_manifest
+from fedvoice.model_export.fresh import (
+    model_with,
+    new_model,
+    parameter_table,
+    unexported_manifest,
+)
+from fedvoice.model_export.graphs.methods import step_and_decode
+from fedvoice.model_export.lowering.partitioner import is_loop
+from fedvoice.model_export.lowering.program import exported_method
 from fedvoice.model_export.merging import merge_weights
 from fedvoice.model_export.models.partial import PartialModel
 from fedvoice.model_export.seeds import WeightsMap
@@ -216,3 +224,17 @@ def test_frozen_tensors_of_a_checkpoint_are_not_those_of_the_class(tmp_path: Pat
         ),
         whole.get_parameter("encoder.weight_hh_l0"),
     )
+
+
+def test_below_what_trains_there_is_no_backward_pass() -> None:
+    """Each layer and direction has a loop over time less."""
+    loops = []
+    for partial in ({}, {"freeze": ["encoder.*"]}):
+        task = config(partial, "ctc")
+        model = new_model(task, 6)
+        table, (bucket,) = parameter_table(model), task.task_buckets()
+        source, _ = step_and_decode(task.model, table, bucket, task.features, model)
+        loops.append(sum(is_loop(node) for node in exported_method(source).graph.nodes))
+    with_gradient, without = loops
+    layers_and_directions = 4
+    assert with_gradient - without == layers_and_directions
