@@ -154,8 +154,10 @@ class ModuleModel(TaskModel):
             batch = self.full_batch(bucket)
             floats = next(self.module.parameters()).dtype  # not float32 where gradients are checked
             batch = batch._replace(features=batch.features.to(floats))
+            before = {name: tensor.clone() for name, tensor in self.fixed().items()}
             with torch.no_grad(), Rewriting(draws_only=True) as mode:
                 self.losses(self.module, batch)
+            self.fix(before)  # a loss that changes them is refused, by `nll`
             self._drawn_of[sizes] = tuple(mode.notes.drawn)
         return self._drawn_of[sizes]
 

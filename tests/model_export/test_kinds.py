@@ -30,7 +30,7 @@ def test_kinds_and_their_settings_are_read_without_torch() -> None:
 
 @pytest.mark.parametrize("room", ["model_export", "simulation", "device_runtime", "protocol"])
 def test_nothing_but_the_kind_itself_goes_by_the_kinds_name(room: str) -> None:
-    names = "|".join(map(re.escape, MODEL_KINDS.names()))
+    names = "|".join(map(re.escape, MODEL_KINDS.built_in))
     wrong = [
         f"{path.relative_to(ROOT)}: {line.strip()}"
         for path in sorted((ROOT / room).rglob("*.py"))
