@@ -25,6 +25,7 @@ from fedvoice.model_export.graphs.methods import task_methods
 from fedvoice.model_export.kinds import kind_of
 from fedvoice.model_export.lowering.program import Program, lower
 from fedvoice.model_export.lowering.runtime import LoadedProgram, demand_operators
+from fedvoice.model_export.traced.account import Account, account_of
 from fedvoice.protocol.codec import digest_of
 from fedvoice.protocol.notes import Note
 from fedvoice.protocol.task import (
@@ -47,6 +48,7 @@ class ExportSummary:
         gradients: the worst gradient error of each bucket.
         features_error: largest difference of a log-mel value to torchaudio; None for a task
             that takes no audio.
+        account: of a module that was traced: what was rewritten, fixed, and has no gradient.
     """
 
     package: TaskPackage
@@ -57,6 +59,7 @@ class ExportSummary:
     gradients: tuple[GradientReport, ...]
     features_error: float | None
     export_secs: float
+    account: Account | None = None
 
     @property
     def worst_gradient(self) -> GradientReport:
@@ -89,7 +92,9 @@ def export_task(
     buckets = drawing_buckets(config, model)
     table = parameter_table(model)
     initial = flat_weights(model, table) if weights is None else load_weights(weights, table)
-    program = lower(task_methods(config.model, table, buckets, features, model), progress)
+    methods = task_methods(config.model, table, buckets, features, model)
+    account = account_of(method.graph for method in methods.values())
+    program = lower(methods, progress)
     # Always with fresh weights: trained ones test nothing more, and may magnify
     # rounding errors.
     checked = Checked(config.model, model, table, features)
@@ -117,6 +122,7 @@ def export_task(
         gradients=gradients,
         features_error=features_error,
         export_secs=time.monotonic() - began,
+        account=account,
     )
 
 

@@ -15,6 +15,7 @@ from fedvoice.model_export.traced.forms.convolution import (
     convolve_transposed,
 )
 from fedvoice.model_export.traced.forms.depthwise import depthwise
+from fedvoice.model_export.traced.forms.narrow import WIDEST, depthwise_narrow
 from fedvoice.model_export.traced.rewrites.norms import scaled
 from fedvoice.model_export.traced.rewriting import Rewriting, replaces
 
@@ -88,9 +89,12 @@ def conv2d(
         )
     single = groups == x.shape[1] == weight.shape[0]
     if single and down_right == apart == (1, 1) and weight.shape[2:].numel() > 1:
-        top, left = top_left
-        x = functional.pad(x.transpose(0, 1), (left, left, top, top))
-        y = depthwise(x, weight.squeeze(1)).transpose(0, 1)
+        (top, left), by_channel = top_left, x.transpose(0, 1)
+        if x.shape[3] <= WIDEST and top < weight.shape[2] and left < weight.shape[3]:
+            y = depthwise_narrow(by_channel, weight.squeeze(1), top_left).transpose(0, 1)
+        else:
+            padded = functional.pad(by_channel, (left, left, top, top))
+            y = depthwise(padded, weight.squeeze(1)).transpose(0, 1)
     else:
         y = convolve(x, weight, geometry)
     return scaled(y, None, bias, [-1, 1, 1])

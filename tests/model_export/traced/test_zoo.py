@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+from collections import Counter
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
@@ -10,13 +12,16 @@ from typing import Any
 import pytest
 import torch
 import typer
-from torch import Tensor
+from rich.console import Console
+from torch import Tensor, nn
+from torch.fx import Graph, GraphModule
 from typer.testing import CliRunner
 
 from benchmarks.zoo import __main__ as benchmark
 from benchmarks.zoo import measure
 from benchmarks.zoo.tasks import ZOO
 from fedvoice.model_export.batch import TensorBatch
+from fedvoice.model_export.cli import MOST_LINES, shown, summary_table
 from fedvoice.model_export.config import ExportConfig
 from fedvoice.model_export.fresh import drawing_buckets, new_model, parameter_table
 from fedvoice.model_export.gradient_check import (
@@ -29,6 +34,10 @@ from fedvoice.model_export.gradient_check import (
 from fedvoice.model_export.lowering.runtime import LoadedProgram
 from fedvoice.model_export.models.loss import loss_of
 from fedvoice.model_export.package import ExportSummary
+from fedvoice.model_export.traced.account import Account, account_of
+from fedvoice.model_export.traced.rewriting import Notes, Number
+from fedvoice.model_export.traced.step import TracedStep
+from fedvoice.model_export.traced.trace import Traced
 from fedvoice.protocol.task import Bucket
 from tests.model_export.eager import EagerGraphs
 from tests.shared import exported as export_once
@@ -107,6 +116,33 @@ def test_law_8_holds_for_programs_of_brought_models(
 ) -> None:
     # An export stops at a gradient that is not right; here it did not.
     assert exported[1].worst_gradient.error < GRADIENT_TOLERANCE
+
+
+def test_an_export_says_what_was_rewritten_and_fixed_and_where(
+    exported: tuple[str, ExportSummary],
+) -> None:
+    name, summary = exported
+    account = summary.account
+    assert account is not None
+    assert "ctc_loss" in account.rewritten
+    assert not account.unused
+    assert name != "gru" or {"gru", "packed_sequence"} <= set(account.rewritten)
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(summary_table(summary))
+    said = console.export_text()
+    for line in (*account.rewritten, *account.numbers[:MOST_LINES]):
+        assert line in said
+
+
+def test_the_values_of_fixed_numbers_stand_beside_their_line() -> None:
+    def step(frames: int) -> TracedStep:
+        notes = Notes(Counter(silu=2), numbers=[Number(frames, "m.py:3"), Number(2, "m.py:5")])
+        return TracedStep(Traced(GraphModule({}, Graph()), (), notes, ("bias",)), (1, frames, 1))
+
+    told = account_of([step(10), nn.Identity(), step(20)])
+    assert told == Account(("silu",), ("10, 20 at m.py:3", "2 at m.py:5"), ("bias",))
+    assert account_of([nn.Identity()]) is None
+    assert shown(["a"] * (MOST_LINES + 2)).endswith("a\nand 2 more")
 
 
 @pytest.mark.parametrize("name", sorted(GRAPHS))
