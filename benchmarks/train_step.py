@@ -13,6 +13,7 @@ counted again; plain SGD has no state.
 
 from __future__ import annotations
 
+import itertools
 import json
 import statistics
 import time
@@ -36,6 +37,7 @@ from fedvoice.model_export.models.base import TaskModel
 from fedvoice.model_export.models.loss import loss_of
 from fedvoice.model_export.package import flat_weights, parameter_table
 from fedvoice.protocol.parameters import ParameterTable
+from fedvoice.protocol.random import read_table, uniform_table
 from fedvoice.protocol.task import Bucket, FeatureSettings
 
 RATE = 1e-4
@@ -127,6 +129,9 @@ def step_times(
 ) -> tuple[float, float]:
     """Median milliseconds of a whole step by PyTorch and by the program, on the same batch.
 
+    Where a bucket draws, both sides draw anew in each step: ours from the table that phones read,
+    PyTorch by its own dropout.
+
     Args:
         model: trained in place.
         inputs: the program's own, unstacked.
@@ -134,8 +139,15 @@ def step_times(
     weights = flat_weights(model, table)
     views = tuple(torch.from_numpy(view) for view in table.views(weights))
 
+    table_of_draws, drawn = uniform_table(seed=0), np.empty(bucket.draws, dtype=np.float32)
+    offsets = itertools.count(step=bucket.draws)
+
     def ours() -> None:
-        gradient = program.run(bucket.step_method, (*views, *inputs))[1].numpy()
+        given: tuple[torch.Tensor, ...] = inputs
+        if bucket.draws:
+            draws = read_table(table_of_draws, next(offsets), drawn)
+            given = (*inputs, torch.from_numpy(draws))
+        gradient = program.run(bucket.step_method, (*views, *given))[1].numpy()
         norm = float(np.sqrt(np.dot(gradient, gradient)))
         gradient *= RATE * min(1.0, CLIP_NORM / max(norm, 1e-12))
         np.subtract(weights, gradient, out=weights)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,9 @@ from fedvoice.protocol.usage import demand_usable
 
 if TYPE_CHECKING:
     from fedvoice.model_export.package import ExportSummary
+
+MOST_LINES = 12
+"""Of one cell of the table."""
 
 
 def export(
@@ -128,6 +132,17 @@ def summary_table(summary: ExportSummary) -> Table:
     table.add_row("worst gradient error", worst_at)
     if summary.features_error is not None:
         table.add_row("worst feature error", f"{summary.features_error:.1e}")
+    if summary.account is not None:
+        table.add_row("rewritten", ", ".join(summary.account.rewritten) or "nothing")
+        numbers = shown(summary.account.numbers) or "none"
+        table.add_row("numbers fixed, as in a full bucket", numbers)
+        table.add_row("parameters without gradient", shown(summary.account.unused) or "none")
     table.add_row("took", f"{summary.export_secs:.0f} s")
     table.add_row("written to", str(summary.package.directory))
     return table
+
+
+def shown(lines: Sequence[str]) -> str:
+    """The first ones, a line each, and how many more there are."""
+    more = len(lines) - MOST_LINES
+    return "\n".join([*lines[:MOST_LINES], *([f"and {more} more"] if more > 0 else [])])

@@ -28,6 +28,7 @@ from fedvoice.model_export.lowering.program import Program, lower
 from fedvoice.model_export.lowering.runtime import LoadedProgram, demand_operators
 from fedvoice.model_export.models.build import frozen_file
 from fedvoice.model_export.seeds import Seeds, WeightsMap
+from fedvoice.model_export.traced.account import Account, account_of
 from fedvoice.protocol.codec import digest_of
 from fedvoice.protocol.notes import Note
 from fedvoice.protocol.task import (
@@ -51,6 +52,7 @@ class ExportSummary:
         features_error: largest difference of a log-mel value to torchaudio; None for a task
             that takes no audio.
         seeds: what was taken of the weights given; None where none were.
+        account: of a module that was traced: what was rewritten, fixed, and has no gradient.
     """
 
     package: TaskPackage
@@ -62,6 +64,7 @@ class ExportSummary:
     features_error: float | None
     export_secs: float
     seeds: Seeds | None = None
+    account: Account | None = None
 
     @property
     def worst_gradient(self) -> GradientReport:
@@ -102,7 +105,9 @@ def export_task(
         names = weights_map or WeightsMap()
         seeds = seed_model(model, weights, names, allow_partial=allow_partial_weights)
     initial = flat_weights(model, table)
-    program = lower(task_methods(config.model, table, buckets, features, model), progress)
+    methods = task_methods(config.model, table, buckets, features, model)
+    account = account_of(method.graph for method in methods.values())
+    program = lower(methods, progress)
     # With fresh weights for what trains: trained ones test nothing more, and may magnify
     # rounding errors.
     checked_model = new_model(config.model_copy(update={"weights": None}), vocabulary.size)
@@ -136,6 +141,7 @@ def export_task(
         features_error=features_error,
         export_secs=time.monotonic() - began,
         seeds=seeds,
+        account=account,
     )
 
 

@@ -17,11 +17,12 @@ import torch
 
 from benchmarks.train_step import set_threads, step_times
 from benchmarks.zoo.tasks import ZOO, refused
-from fedvoice.model_export.fresh import new_model, parameter_table
+from fedvoice.model_export.fresh import drawing_buckets, new_model, parameter_table
 from fedvoice.model_export.gradient_check import Checked, random_batch
 from fedvoice.model_export.graphs.methods import task_methods
 from fedvoice.model_export.lowering.program import lower
 from fedvoice.model_export.lowering.runtime import LoadedProgram
+from fedvoice.model_export.models.loss import loss_of
 from fedvoice.model_export.package import check_program
 from fedvoice.model_export.traced.step import TracedStep
 from fedvoice.protocol.errors import FedvoiceError
@@ -38,20 +39,23 @@ def measure(name: str, steps: int) -> dict[str, Any]:
     """
     began = time.monotonic()
     set_threads(1)
-    config = ZOO[name].config(name)
+    config = ZOO[name].config(name, three_sizes=True)
     vocabulary = config.vocabulary.build()
     model = new_model(config, vocabulary.size)
     table, features = parameter_table(model), config.features
-    (bucket,) = buckets = config.task_buckets()
+    buckets = drawing_buckets(config, model)
+    bucket = buckets[-1]
     methods = task_methods(config.model, table, buckets, features, model)
     step = methods[bucket.step_method].graph
     assert isinstance(step, TracedStep)
     program = lower(methods, _say)
     checked = Checked(config.model, model, table, features)
-    (report,), _ = check_program(program, checked, buckets, _say)
+    reports, _ = check_program(program, checked, buckets, _say)
     found = {
         "parameters": table.parameter_count,
-        "gradient_error": report.error,
+        "gradient_error": max(report.error for report in reports),
+        "sizes": [[b.frames, b.labels, b.batch] for b in buckets],
+        "draws": bucket.draws,
         "arena_bytes": program.arena_bytes[bucket.step_method],
         "program_bytes": len(program.data),
         "rewritten": sorted(step.traced.notes.rewritten),
@@ -59,10 +63,14 @@ def measure(name: str, steps: int) -> dict[str, Any]:
         "export_secs": round(time.monotonic() - began, 1),
     }
     loaded, batch = LoadedProgram(program.data), random_batch(checked, bucket, 2, bucket.batch)
-    flat = loaded.run(bucket.step_method, (*checked.parameters(), *batch))[1]
+    draws = (torch.rand(bucket.draws),) if bucket.draws else ()
+    flat = loaded.run(bucket.step_method, (*checked.parameters(), *batch, *draws))[1]
     sizes = {spec.name: float(flat[spec.place].abs().max()) for spec in table.parameters}
     largest = max(sizes.values())
     without = [name for name, size in sizes.items() if size < NO_GRADIENT * largest]
+    if draws:  # Held to be the same twice with these; from then on PyTorch draws its own.
+        with model.drawing(bucket, draws[0]):
+            loss_of(model, batch._replace(features=checked.stacked(batch.features)))
     _say("time steps")
     reference_ms, ours_ms = step_times(loaded, model, table, bucket, batch, steps)
     return found | {

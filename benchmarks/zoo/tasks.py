@@ -21,7 +21,7 @@ class Entry:
     Attributes:
         kind: `module:class` in this package.
         bins: values of a frame; of a waveform, its samples.
-        frames, labels, batch: of the one bucket.
+        frames, labels, batch: of the bucket that is timed, the largest of `config`'s.
         settings: of the class.
         needs: a library beside fedvoice's own.
     """
@@ -34,9 +34,21 @@ class Entry:
     settings: dict[str, Any] = field(default_factory=dict)
     needs: str = ""
 
-    def config(self, name: str, **changed: int) -> ExportConfig:
-        """The task; `changed` sizes of the bucket or settings of the model."""
-        sizes = {key: changed.pop(key, getattr(self, key)) for key in ("frames", "labels", "batch")}
+    def config(self, name: str, *, three_sizes: bool = False, **changed: int) -> ExportConfig:
+        """The task; `changed` sizes of the bucket or settings of the model.
+
+        three_sizes: two smaller buckets too, one of single rows, one of an odd number of frames.
+        """
+        frames, labels, batch = (
+            changed.pop(key, getattr(self, key)) for key in ("frames", "labels", "batch")
+        )
+        buckets = [BucketConfig(frames=frames, labels=labels, batch=batch)]
+        if three_sizes:
+            fewer, more = (labels + 1) // 2, batch + 1
+            buckets += [
+                BucketConfig(frames=frames * 3 // 4, labels=labels, batch=1),
+                BucketConfig(frames=frames // 2 + 1 - frames // 2 % 2, labels=fewer, batch=more),
+            ]
         features = FeatureSettings(mel_bins=self.bins, stack=1)
         if self.bins == BLOCK:
             block = dict.fromkeys(("mel_bins", "hop_samples", "fft_size", "window_samples"), BLOCK)
@@ -47,14 +59,15 @@ class Entry:
                 "model": {"kind": f"benchmarks.zoo.{self.kind}", **self.settings, **changed},
                 "features": features,
                 "vocabulary": VocabularyConfig(tokens=TOKENS, as_given=True),
-                "buckets": (BucketConfig(**sizes),),
+                "buckets": tuple(buckets),
             }
         )
 
 
+_DROPS = {"dropout": 0.1}
 _SAMPLES: dict[str, Any] = {"bins": BLOCK, "frames": 40, "batch": 2}
 ZOO: dict[str, Entry] = {
-    "conformer": Entry("conformer:ConformerCtc"),
+    "conformer": Entry("conformer:ConformerCtc", settings=_DROPS),
     "conformer-group-norm": Entry("conformer:ConformerCtc", settings={"group_norm": True}),
     "emformer-rnnt": Entry("emformer:EmformerTransducer", frames=64),
     "deepspeech": Entry("recognisers:DeepSpeechCtc", bins=40),
@@ -63,10 +76,12 @@ ZOO: dict[str, Entry] = {
     "wav2vec2-transformers": Entry(
         "wav2vec2:TransformersWav2Vec2", **_SAMPLES, needs="transformers"
     ),
-    "whisper": Entry("encoder_decoder:Whisper", frames=200, batch=2, needs="transformers"),
+    "whisper": Entry(
+        "encoder_decoder:Whisper", frames=200, batch=2, settings=_DROPS, needs="transformers"
+    ),
     "speecht5": Entry("encoder_decoder:SpeechT5", **_SAMPLES, needs="transformers"),
     "tdnn": Entry("classifiers:Tdnn", bins=40, batch=8, labels=1),
-    "keywords": Entry("classifiers:KeywordSpotter", bins=40, batch=8, labels=1),
+    "keywords": Entry("classifiers:KeywordSpotter", bins=40, batch=8, labels=1, settings=_DROPS),
     "gru": Entry("recurrent:RecurrentCtc", bins=40, batch=8, settings={"cell": "gru"}),
     "bilstm": Entry(
         "recurrent:RecurrentCtc",

@@ -44,8 +44,6 @@ class TorchaudioWav2Vec2(nn.Module):
             encoder_layer_drop=layer_drop,
             aux_num_out=vocabulary_size,
         )
-        # In training mode it draws a number for each layer even where none is ever dropped.
-        self.model.train(dropout > 0 or layer_drop > 0)
 
     def predict(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of every 320th sample, and their counts."""

@@ -23,6 +23,7 @@ from fedvoice.model_export.models.base import TaskModel
 from fedvoice.model_export.models.greedy import Hypothesis, greedy_ctc, margins
 from fedvoice.model_export.traced import rewrites as rewrites
 from fedvoice.model_export.traced.draws import count_draws, split_draws
+from fedvoice.model_export.traced.precision import SingleWhereItMust
 from fedvoice.model_export.traced.rewriting import Drawn, Rewriting
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.task import Bucket
@@ -155,7 +156,7 @@ class ModuleModel(TaskModel):
             floats = next(self.module.parameters()).dtype  # not float32 where gradients are checked
             batch = batch._replace(features=batch.features.to(floats))
             before = {name: tensor.clone() for name, tensor in self.fixed().items()}
-            with torch.no_grad(), Rewriting(draws_only=True) as mode:
+            with torch.no_grad(), SingleWhereItMust(), Rewriting(draws_only=True) as mode:
                 self.losses(self.module, batch)
             self.fix(before)  # a loss that changes them is refused, by `nll`
             self._drawn_of[sizes] = tuple(mode.notes.drawn)

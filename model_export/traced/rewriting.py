@@ -26,6 +26,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 from torch.utils.weak import WeakIdKeyDictionary
 
+from fedvoice.model_export.traced.constructs import constructs
 from fedvoice.model_export.traced.place import place_in_users_code
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 
@@ -110,6 +111,7 @@ class Rewriting(TorchFunctionMode):
     Args:
         masks: what the host drew, in the order of `notes.drawn`. None: the first run.
         values: of the numbers that the first run read, in order (`first.values`). None: read anew.
+        wanted: numbers of another run, which this one must read too whatever was drawn.
         draws_only: rewrite no more than what draws, and batch norm, which is frozen: a module as
             PyTorch computes it, but with the host's draws, to compare a program with.
     """
@@ -119,6 +121,7 @@ class Rewriting(TorchFunctionMode):
         masks: Sequence[Tensor] | None = None,
         values: Iterable[object] | None = None,
         *,
+        wanted: Sequence[Number] | None = None,
         draws_only: bool = False,
     ) -> None:
         super().__init__()
@@ -126,6 +129,9 @@ class Rewriting(TorchFunctionMode):
         self.notes = Notes()
         self._masks = None if masks is None else iter(masks)
         self._replayed = None if values is None else iter(list(values))
+        self._wanted = None if wanted is None else iter(wanted)
+        self.uniform: MutableMapping[Tensor, None] = _by_tensor()
+        """Uniform draws, as they are."""
         self._written = _by_tensor()
         self._unreadable = _by_tensor()
         self.stands_for: MutableMapping[Tensor, tuple[Tensor, ...]] = _by_tensor()
@@ -144,6 +150,12 @@ class Rewriting(TorchFunctionMode):
     def draw(self, kind: DrawKind, shape: Sequence[int], p: float = 0.0) -> Tensor:
         """A tensor that the host draws; in the first run a stand-in."""
         self.notes.drawn.append(Drawn(kind, tuple(shape), p))
+        mask = self._mask(kind, shape)
+        if kind == "uniform":
+            self.uniform[mask] = None
+        return mask
+
+    def _mask(self, kind: DrawKind, shape: Sequence[int]) -> Tensor:
         if self._masks is None:
             return torch.ones(*shape) if kind == "dropout" else torch.full(tuple(shape), 0.5)
         mask = next(self._masks, None)
@@ -161,8 +173,16 @@ class Rewriting(TorchFunctionMode):
         value = read() if self._replayed is None else next(self._replayed, nothing)
         if value is nothing:
             self._runs_differ("a number read from a tensor")
-        self.notes.numbers.append(Number(value, place))
+        number = Number(value, place)
+        self.notes.numbers.append(number)
+        if self._wanted is not None and repr(next(self._wanted, None)) != repr(number):
+            self.refuse_drawn()
         return value
+
+    def refuse_drawn(self) -> NoReturn:
+        """Stops where Python reads what was drawn."""
+        row = constructs()["drawn_number"]
+        self.refuse(row.title, "what a training program computes exactly", row.alternative)
 
     def refuse(self, got: str, wanted: str, next_step: str) -> NoReturn:
         """Stops at a construct that cannot be rewritten exactly, and names the user's line."""

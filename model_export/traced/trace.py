@@ -24,6 +24,7 @@ from torch.utils._pytree import tree_map_only
 
 from fedvoice.model_export.traced import rewrites as rewrites
 from fedvoice.model_export.traced.decompositions import decompositions
+from fedvoice.model_export.traced.drawn_numbers import other_draws
 from fedvoice.model_export.traced.draws import count_draws, split_draws
 from fedvoice.model_export.traced.rewriting import Drawn, Notes, Rewriting
 from fedvoice.model_export.traced.tidy import own_pieces, tidy
@@ -127,6 +128,10 @@ def _trace(
     with torch.no_grad(), Rewriting() as first:
         calling.with_tensors(whole(dict(trained)), inputs)
     drawn = tuple(first.notes.drawn)
+    if first.notes.numbers and any(draw.kind == "uniform" for draw in drawn):
+        for masks in other_draws(drawn):
+            with torch.no_grad(), Rewriting(masks, wanted=first.notes.numbers):
+                calling(inputs)
 
     def run(*tensors: Tensor) -> Any:
         given, rest = tensors[: len(values)], tensors[len(values) :]

@@ -16,6 +16,7 @@ from fedvoice.model_export.traced.forms.basic import (
     Backward,
     Gradients,
     Needs,
+    permute,
     positive,
     spread,
     taught,
@@ -58,11 +59,22 @@ class Windows(NamedTuple):
 
     def unslice(self, parts: list[Tensor], shape: tuple[int, ...]) -> Tensor:
         """The adjoint of `slices`."""
+        if self.dilation == (1, 1) and self.stride == self.kernel:
+            return self._joined(parts, shape)
         whole = [
             spread(spread(part, 1, i, self.stride[0], shape[1]), 2, j, self.stride[1], shape[2])
             for part, (i, j) in zip(parts, self.places(), strict=True)
         ]
         return functools.reduce(torch.add, whole)
+
+    def _joined(self, parts: list[Tensor], shape: tuple[int, ...]) -> Tensor:
+        """The adjoint where windows are tiles: one copy, not a sum of images with gaps."""
+        (down, right), (n, high, wide) = self.kernel, parts[0].shape
+        stacked = torch.cat([part.unsqueeze(0) for part in parts]) if len(parts) > 1 else parts[0]
+        tiles = permute(stacked.reshape(down, right, n, high, wide), 2, 3, 0, 4, 1)
+        joined = tiles.reshape(n, high * down, wide * right)
+        beyond = [0, shape[2] - joined.shape[2], 0, shape[1] - joined.shape[1]]
+        return torch.constant_pad_nd(joined, beyond, 0.0) if any(beyond) else joined
 
 
 @taught

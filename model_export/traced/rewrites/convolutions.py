@@ -15,6 +15,7 @@ from fedvoice.model_export.traced.forms.convolution import (
     convolve_transposed,
 )
 from fedvoice.model_export.traced.forms.depthwise import depthwise
+from fedvoice.model_export.traced.forms.narrow import WIDEST, depthwise_narrow
 from fedvoice.model_export.traced.rewrites.norms import scaled
 from fedvoice.model_export.traced.rewriting import Rewriting, replaces
 
@@ -79,13 +80,23 @@ def conv2d(
         around = (wide // 2, wide - wide // 2, high // 2, high - high // 2)
         x = functional.pad(x, around)
     top_left = (0, 0) if isinstance(padding, str) else pair(padding)
+    geometry = Geometry(down_right, top_left, apart, groups)
+    if min(geometry.result_size(tuple(x.shape[2:]), tuple(weight.shape[2:]))) < 1:
+        mode.refuse(
+            f"a convolution of {list(x.shape[2:])} places by a kernel of {list(weight.shape[2:])}",
+            "an input at least as large as the kernel",
+            "Give the bucket more frames, or the convolution some padding.",
+        )
     single = groups == x.shape[1] == weight.shape[0]
     if single and down_right == apart == (1, 1) and weight.shape[2:].numel() > 1:
-        top, left = top_left
-        x = functional.pad(x.transpose(0, 1), (left, left, top, top))
-        y = depthwise(x, weight.squeeze(1)).transpose(0, 1)
+        (top, left), by_channel = top_left, x.transpose(0, 1)
+        if x.shape[3] <= WIDEST and top < weight.shape[2] and left < weight.shape[3]:
+            y = depthwise_narrow(by_channel, weight.squeeze(1), top_left).transpose(0, 1)
+        else:
+            padded = functional.pad(by_channel, (left, left, top, top))
+            y = depthwise(padded, weight.squeeze(1)).transpose(0, 1)
     else:
-        y = convolve(x, weight, Geometry(down_right, top_left, apart, groups))
+        y = convolve(x, weight, geometry)
     return scaled(y, None, bias, [-1, 1, 1])
 
 

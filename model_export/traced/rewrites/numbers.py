@@ -10,10 +10,13 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
+from fedvoice.model_export.traced.drawn_numbers import DrawnNumber
 from fedvoice.model_export.traced.rewriting import Rewriting, replaces
 
 
 def _read(function: Callable[..., Any], mode: Rewriting, *args: Any, **kwargs: Any) -> Any:
+    if function is Tensor.item and args[0] in mode.uniform:
+        return DrawnNumber(mode.refuse_drawn)
     return mode.number(partial(function, *args, **kwargs))
 
 

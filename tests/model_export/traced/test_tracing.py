@@ -3,7 +3,8 @@ data and lengths too."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,6 +19,8 @@ from torchaudio.functional import rnnt_loss
 import fedvoice.model_export.traced.rewrites  # noqa: F401  fills the table
 from fedvoice.model_export.traced.rewrites.recurrent import recurrence
 from fedvoice.model_export.traced.rewriting import Rewriting
+from fedvoice.model_export.traced.trace import trace_result
+from fedvoice.protocol.errors import FedvoiceError
 
 FRAMES, LABELS, TOKENS = 12, 3, 6
 
@@ -127,3 +130,52 @@ def test_a_traced_module_computes_loss_and_gradients(kind: type[nn.Module], loop
         wanted = [loss, *torch.autograd.grad(loss, list(module.parameters()))]
         for ours, theirs in zip(found, wanted, strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+class LayerDrop(nn.Module):
+    """A layer that is there where `keeps` says so."""
+
+    def __init__(self, keeps: Callable[[], bool]) -> None:
+        super().__init__()
+        self.layer, self.keeps = nn.Linear(4, 4), keeps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layer(x) if self.keeps() else x
+
+
+def traced_with(keeps: Callable[[], bool]) -> GraphModule:
+    module, x = LayerDrop(keeps), torch.ones(2, 4)
+    return trace_result(module, [], [x], lambda module, inputs: module(*inputs)).graph
+
+
+KNOWN: dict[str, Callable[[], bool]] = {
+    "torchaudio's": lambda: not torch.rand(1).item() <= 0.0,
+    "transformers'": lambda: bool(torch.rand([]) >= 0.0),
+    "never": lambda: torch.rand(()).item() >= 1,
+    "SpecAugment's own check": lambda: bool((torch.rand(1) * 3).long() < 3),
+}
+DRAWN: dict[str, Callable[[], bool]] = {
+    "torchaudio's": lambda: not torch.rand(1).item() <= 0.1,
+    "transformers'": lambda: bool(torch.rand([]) >= 0.1),
+    "in the middle": lambda: bool(torch.bernoulli(torch.tensor(0.5))),
+    "a choice": lambda: int(torch.rand(8).argmax()) != 0,
+    "a number": lambda: torch.rand(1).item() * 3 > 1,
+    "as a float": lambda: float(torch.rand(1)) > 0.1,
+    "a whole number": lambda: int(torch.randint(3, (1,))) == 2,
+}
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_a_draw_whose_answer_is_known_may_be_read(name: str) -> None:
+    x = torch.randn(2, 4)
+    found = traced_with(KNOWN[name])(x, torch.rand(1))
+    assert torch.equal(found, x) == (name == "never")
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_draw_that_python_reads_is_refused_by_line(name: str) -> None:
+    line = DRAWN[name].__code__.co_firstlineno
+    with pytest.raises(FedvoiceError, match="Random numbers that Python reads") as caught:
+        traced_with(DRAWN[name])
+    assert caught.value.where == f"{Path(__file__)}:{line}"
+    assert "Set its rate to 0" in caught.value.next_step
