@@ -79,6 +79,8 @@ def write_onnx(source: OnnxSource, path: Path) -> Path:
     model.ir_version = IR_VERSION
     model.metadata_props.clear()
     model.metadata_props.update(source.metadata)
+    for given in model.graph.inputs:
+        _demand_free(source.axes[given.name], given, path)
     for output in model.graph.outputs:
         # The exporter writes sizes of the example for some, which is wrong for any other.
         output.shape = type(output.shape)(source.axes[output.name])
@@ -122,6 +124,19 @@ def needs(package: str) -> Any:
         raise missing_extra(
             "release", where="fedvoice release", got=str(error), wanted=package
         ) from error
+
+
+def _demand_free(axes: Axes, given: Any, path: Path) -> None:
+    """Raise `bad-config` where an axis has become the example's size."""
+    for axis, size in zip(axes, given.shape, strict=True):
+        if isinstance(axis, str) and isinstance(size, int):
+            raise FedvoiceError(
+                ErrorCode.BAD_CONFIG,
+                where=f"release, {path.name}, input {given.name}",
+                got=f"axis {axis} fixed at {size}, the example's size",
+                wanted="a model for any batch and length",
+                next_step="Let `predict` make no Python number of a size (len(x), int(...)).",
+            )
 
 
 @contextlib.contextmanager

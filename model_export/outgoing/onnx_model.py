@@ -48,8 +48,9 @@ def onnx_sources(trained: Trained, size: int) -> dict[str, OnnxSource]:
     model, tokens = trained.model, trained.manifest.vocabulary.size
     bucket = trained.manifest.buckets[-1]
     frames = max(3, bucket.frames)
-    lengths = torch.tensor([frames, max(2, frames - 1)])
-    inputs = {"features": torch.randn(2, frames, size), "lengths": lengths}
+    # Three rows: what has two of something itself would be taken for the batch's.
+    lengths = torch.tensor([frames, frames - 1, frames])
+    inputs = {"features": torch.randn(3, frames, size), "lengths": lengths}
     taken: dict[str, tuple[int | str, ...]] = {"features": ("B", "T", size), "lengths": ("B",)}
     if isinstance(model, CtcModel):
         axes = {**taken, "logits": ("B", "T", tokens), "counts": ("B",)}

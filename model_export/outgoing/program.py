@@ -18,12 +18,13 @@ from fedvoice.model_export.kinds import from_settings, kind_of
 from fedvoice.model_export.log_mel import reference_features
 from fedvoice.model_export.lowering.program import MethodSource, Program, lower
 from fedvoice.model_export.lowering.runtime import LoadedProgram, demand_operators
+from fedvoice.model_export.models.module import ModuleModel
 from fedvoice.model_export.outgoing.speech import Heard
 from fedvoice.model_export.outgoing.trained import Trained
 from fedvoice.protocol.engine import normalise_features
 from fedvoice.protocol.notes import Note
 from fedvoice.protocol.parameters import Float32Array
-from fedvoice.protocol.task import Bucket, TaskManifest
+from fedvoice.protocol.task import TaskManifest
 
 PROGRAM_FILES = {"float32": "recogniser.pte", "int8": "recogniser-int8.pte"}
 LARGEST = 127
@@ -84,8 +85,9 @@ def quantised_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def build_program(trained: Trained, *, int8: bool, report: Note = lambda _: None) -> Program:
-    """`features` where the task takes recordings, and `decode_<bucket>` for one row a call: x
-    float32 [1, T * stack, mel_bins], x_lens int64 [1] -> tokens int64 [N, 1], counts int64 [1].
+    """`features` where the task takes recordings, and `decode_<bucket>`: x float32
+    [B, T * stack, mel_bins], x_lens int64 [B] -> tokens int64 [N, B], counts int64 [B]; B is 1, and
+    2 for a brought module, whose traced graphs cannot be lowered for one row.
 
     Raises:
         FedvoiceError: `bad-config` for a kind that has no program; `missing-operator`.
@@ -96,10 +98,11 @@ def build_program(trained: Trained, *, int8: bool, report: Note = lambda _: None
     methods: dict[str, MethodSource] = {}
     if manifest.takes_audio:
         methods[FEATURES_METHOD] = features_source(manifest.features)
-    for bucket in alone(manifest):
+    for bucket in manifest.buckets:
+        bucket = bucket.model_copy(update={"batch": _rows(trained), "draws": 0})
         _, decode = kind_of(config).graphs(config, manifest.parameters, bucket, trained.model)
-        rows = (1, bucket.frames * manifest.features.stack, manifest.features.mel_bins)
-        inputs = (torch.zeros(rows), torch.ones(1, dtype=torch.int64))
+        shape = (bucket.batch, bucket.frames * manifest.features.stack, manifest.features.mel_bins)
+        inputs = (torch.zeros(shape), torch.ones(bucket.batch, dtype=torch.int64))
         graph = _WithWeights(decode, parameters, int8)
         methods[bucket.decode_method] = MethodSource(graph, inputs)
     program = lower(methods, report)
@@ -107,13 +110,9 @@ def build_program(trained: Trained, *, int8: bool, report: Note = lambda _: None
     return program
 
 
-def alone(manifest: TaskManifest) -> tuple[Bucket, ...]:
-    """A task's buckets for one row."""
-    return tuple(b.model_copy(update={"batch": 1, "draws": 0}) for b in manifest.buckets)
-
-
-def measure(program: Program, manifest: TaskManifest, heard: list[Heard]) -> Measured:
+def measure(program: Program, trained: Trained, heard: list[Heard]) -> Measured:
     """Transcribe utterances on the stock runtime: from their waveforms where there are some."""
+    manifest, rows = trained.manifest, _rows(trained)
     loaded, settings = LoadedProgram(program.data), manifest.features
     tokens, secs, audio_secs = [], 0.0, 0.0
     for one in heard:
@@ -123,13 +122,17 @@ def measure(program: Program, manifest: TaskManifest, heard: list[Heard]) -> Mea
             features = torch.from_numpy(normalise_features(_features(loaded, manifest, one)))
         bucket = manifest.bucket_for(int(one.lengths), 0)
         assert bucket is not None  # `read_speech` leaves out what fits none
-        x = torch.zeros(1, bucket.frames * settings.stack, settings.mel_bins)
+        x = torch.zeros(rows, bucket.frames * settings.stack, settings.mel_bins)
         x[0, : len(features)] = features
-        found, _ = loaded.run(bucket.decode_method, (x, one.lengths))
+        found, _ = loaded.run(bucket.decode_method, (x, one.lengths.repeat(rows)))
         tokens.append([int(token) for token in found[:, 0] if token])
         secs += time.perf_counter() - began
         audio_secs += one.waveform.size / settings.sample_rate
     return Measured(tokens, secs, audio_secs)
+
+
+def _rows(trained: Trained) -> int:
+    return 2 if isinstance(trained.model, ModuleModel) else 1
 
 
 def write_program(program: Program, path: Path) -> Path:

@@ -134,7 +134,7 @@ def _program(
     """int8 may differ: it is compared, not held."""
     program = build_program(trained, int8=kind == "int8", report=progress)
     path = write_program(program, _folder(out, Format.EXECUTORCH) / PROGRAM_FILES[kind])
-    found = measure(program, trained.manifest, list(tried))
+    found = measure(program, trained, list(tried))
     line = _line(
         f"ExecuTorch {kind}", [path], out, trained, heard, found.tokens, found.real_time_factor
     )
