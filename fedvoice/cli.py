@@ -67,6 +67,12 @@ SUBCOMMANDS: dict[str, Subcommand] = {
         "device",
         ("soundfile", "jiwer"),
     ),
+    "release": Subcommand(
+        "fedvoice.model_export.outgoing.cli:release",
+        "Write a trained model for other runtimes: weights, ONNX, sherpa-onnx, ExecuTorch.",
+        "release",
+        ("executorch", "torchaudio", "onnxscript"),
+    ),
     "report": Subcommand(
         "fedvoice.laboratory.cli:report",
         "Write report.html again from the results in each run's folder.",

@@ -32,6 +32,7 @@ class ErrorCode(StrEnum):
     SILENT = "silent"
     NO_UPDATES = "no-updates"
     GRADIENT_CHECK = "gradient-check"
+    RELEASE_CHECK = "release-check"
     MISSING_OPERATOR = "missing-operator"
     MISSING_EXTRA = "missing-extra"
     SERVER_UNREACHABLE = "server-unreachable"
