@@ -7,12 +7,15 @@ from pathlib import Path
 
 from torch import nn
 
-from fedvoice.model_export.fresh import model_with
+from fedvoice.model_export.fresh import flat_weights, model_with, parameter_table
 from fedvoice.model_export.models.base import TaskModel
 from fedvoice.model_export.models.module import ModuleModel
+from fedvoice.model_export.models.partial import PartialModel
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.parameters import FlatVector
+from fedvoice.protocol.partial import PartialTraining
 from fedvoice.protocol.task import (
+    FROZEN_FILE,
     MANIFEST_FILE,
     WEIGHTS_FILE,
     TaskManifest,
@@ -61,6 +64,22 @@ def read_trained(folder: Path, weights: Path | None = None) -> Trained:
         )
     manifest = parse_manifest(found.read_bytes(), str(found))
     flat = load_weights(weights or folder / WEIGHTS_FILE, manifest.parameters)
-    model = model_with(manifest, flat)
+    frozen = found.parent / FROZEN_FILE
+    model = model_with(manifest, flat, frozen if frozen.is_file() else None)
+    if isinstance(model, PartialModel):
+        manifest, model, flat = _whole(manifest, model)
     model.eval()
     return Trained(manifest, model, flat)
+
+
+def _whole(
+    manifest: TaskManifest, model: PartialModel
+) -> tuple[TaskManifest, TaskModel, FlatVector]:
+    """The same task as if all of its model had trained, with adapters in their matrices."""
+    whole = model.base
+    for name in model.parts.frozen:
+        whole.get_parameter(whole.real_name(name)).requires_grad_(True)
+    whole.take(model.merged())
+    table = parameter_table(whole)
+    alike = {"partial": PartialTraining(), "parameters": table, "frozen_bytes": 0}
+    return manifest.model_copy(update=alike), whole, flat_weights(whole, table)
