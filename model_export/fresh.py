@@ -11,7 +11,7 @@ from fedvoice.model_export.config import ExportConfig
 from fedvoice.model_export.kinds import build_model, from_settings, kind_of, to_settings
 from fedvoice.model_export.models.base import TaskModel
 from fedvoice.protocol.parameters import FlatVector, ParameterTable
-from fedvoice.protocol.task import Bucket, TaskManifest
+from fedvoice.protocol.task import Bucket, Streaming, TaskManifest
 from fedvoice.protocol.vocabulary import Vocabulary
 
 
@@ -40,6 +40,7 @@ def manifest_of(
     vocabulary: Vocabulary,
     *,
     buckets: tuple[Bucket, ...],
+    streaming: Streaming | None = None,
     operators: tuple[str, ...] = (),
     delegates: tuple[str, ...] = (),
     program_digest: str = "",
@@ -57,6 +58,7 @@ def manifest_of(
         features=config.features,
         buckets=buckets,
         vocabulary=vocabulary,
+        streaming=streaming,
         plan=config.plan,
         operators=operators,
         delegates=delegates,
