@@ -13,16 +13,18 @@ from typing import Any
 
 import numpy as np
 
+from fedvoice.device_runtime.recognition.beam import BeamCtc, BeamTransducer
 from fedvoice.device_runtime.recognition.endpoints import DEFAULT_RULES, EndpointRule, ending_rule
 from fedvoice.device_runtime.recognition.framing import cut_blocks
 from fedvoice.device_runtime.recognition.greedy import GreedyCtc, GreedyTransducer
+from fedvoice.device_runtime.recognition.language import LanguageModel
 from fedvoice.device_runtime.recognition.normalising import (
     Statistics,
     heard,
     no_statistics,
     normalised,
 )
-from fedvoice.device_runtime.recognition.search import Hypothesis, Search
+from fedvoice.device_runtime.recognition.search import GREEDY, Hypothesis, Search, Settings
 from fedvoice.protocol.engine import StreamingEngine
 from fedvoice.protocol.parameters import FlatVector, Float32Array
 from fedvoice.protocol.task import Streaming, check_streams, check_takes_audio
@@ -31,10 +33,10 @@ from fedvoice.protocol.task import Streaming, check_streams, check_takes_audio
 @dataclass(frozen=True)
 class Normalisation:
     """How long the first frames of a stream wait for the first statistics, and how much speech
-    they are of. Of an utterance whose `warmup_secs` are all of it, the statistics are its own."""
+    they are of; docs/recognition.md says what each costs."""
 
-    warmup_secs: float = 0.5
-    memory_secs: float = 10.0
+    warmup_secs: float = 1.0
+    memory_secs: float = 5.0
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class StreamingRecogniser:
 
     Args:
         engine, weights: a package's program and a model [P].
-        search: a decoder; None: greedy.
+        search: one of `decoder`; None: greedy.
         rules: when an utterance ends before the sound does.
         fixed: statistics to normalise all by, instead of those of the speech so far.
 
@@ -104,7 +106,7 @@ class StreamingRecogniser:
         self._sizes = check_streams(manifest)
         manifest.parameters.check(weights, "weights to recognise with")
         self._engine, self._weights, self._rules = engine, weights, rules
-        self._search = search if search is not None else greedy_search(engine, weights)
+        self._search = search if search is not None else decoder(engine, weights)
         self._fixed = fixed
         settings = manifest.features
         per_sec = settings.sample_rate / settings.hop_samples
@@ -260,9 +262,19 @@ class EngineTransducer:
         return found
 
 
-def greedy_search(engine: StreamingEngine, weights: FlatVector) -> Search[Any]:
-    """The decoder whose tokens are those of `decode_<bucket>`."""
+def decoder(
+    engine: StreamingEngine,
+    weights: FlatVector,
+    settings: Settings = GREEDY,
+    lm: LanguageModel | None = None,
+) -> Search[Any]:
+    """The task's decoder; a beam of 1 without a language model gives the tokens of
+    `decode_<bucket>`."""
     sizes = check_streams(engine.manifest)
+    greedy = settings.beam == 1 and lm is None and not settings.insertion_bonus
     if not sizes.predictor_state:
-        return GreedyCtc()
-    return GreedyTransducer(EngineTransducer(engine, weights, sizes), sizes.max_symbols_per_frame)
+        return GreedyCtc() if greedy else BeamCtc(settings, lm)
+    model, symbols = EngineTransducer(engine, weights, sizes), sizes.max_symbols_per_frame
+    if greedy:
+        return GreedyTransducer(model, symbols)
+    return BeamTransducer(model, symbols, settings, lm)

