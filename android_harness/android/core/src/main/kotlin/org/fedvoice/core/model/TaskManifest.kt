@@ -104,7 +104,8 @@ data class Streaming(
     /** Names of all methods. */
     val methods: List<String>
         get() =
-            if (predictorState > 0) listOf(streamMethod, "predict", "join") else listOf(streamMethod)
+            listOf(streamMethod) +
+                if (predictorState > 0) listOf("predict", "join") else emptyList()
 }
 
 /**
