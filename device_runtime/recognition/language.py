@@ -218,17 +218,22 @@ class LstmModel:
     ) -> None:
         self._t = {name: tensor.astype(np.float64) for name, tensor in tensors.items()}
         self._layers = sum(name.startswith("lstm.weight_ih_l") for name in tensors)
-        wanted = self._shapes(vocabulary_size)
-        for name, shape in wanted.items():
-            got = self._t[name].shape if name in self._t else "none"
-            if got != shape:
-                raise FedvoiceError(
-                    ErrorCode.WRONG_SHAPE,
-                    where=f"{where}, {name}",
-                    got=str(got),
-                    wanted=str(shape),
-                    next_step="Train the language model on the task's token ids.",
-                )
+        for name in ("embedding.weight", "lstm.weight_hh_l0"):
+            right = name in self._t and self._t[name].ndim == 2
+            self._check(name, where, "a matrix", right=right)
+        for name, shape in self._shapes(vocabulary_size).items():
+            right = name in self._t and self._t[name].shape == shape
+            self._check(name, where, str(shape), right=right)
+
+    def _check(self, name: str, where: str, wanted: str, *, right: bool) -> None:
+        if not right:
+            raise FedvoiceError(
+                ErrorCode.WRONG_SHAPE,
+                where=f"{where}, {name}",
+                got=str(self._t[name].shape) if name in self._t else "no such tensor",
+                wanted=wanted,
+                next_step="Train the language model on the task's token ids.",
+            )
 
     def start(self) -> tuple[Any, ...]:
         """See `LanguageModel`."""
@@ -261,13 +266,15 @@ class LstmModel:
         return tuple(after), shifted - math.log(np.exp(shifted).sum())
 
     def _shapes(self, size: int) -> dict[str, tuple[int, ...]]:
-        hidden = self._t.get("lstm.weight_hh_l0", np.zeros((0, 0))).shape[-1]
-        width = self._t.get("embedding.weight", np.zeros((0, 0))).shape[-1]
+        hidden = self._t["lstm.weight_hh_l0"].shape[1]
+        width = self._t["embedding.weight"].shape[1]
         shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (size, width)}
         for layer in range(max(1, self._layers)):
             shapes[f"lstm.weight_ih_l{layer}"] = (4 * hidden, hidden if layer else width)
             shapes[f"lstm.weight_hh_l{layer}"] = (4 * hidden, hidden)
             shapes[f"lstm.bias_ih_l{layer}"] = (4 * hidden,)
+            if f"lstm.bias_hh_l{layer}" in self._t:
+                shapes[f"lstm.bias_hh_l{layer}"] = (4 * hidden,)
         return shapes | {"output.weight": (size, hidden), "output.bias": (size,)}
 
 

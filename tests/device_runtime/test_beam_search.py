@@ -239,6 +239,11 @@ def test_an_lstm_language_model_is_pytorchs(lm: NGramModel) -> None:
     np.testing.assert_allclose(np.stack(found), wanted.numpy(), atol=1e-6)
     with pytest.raises(FedvoiceError, match=r"embedding\.weight"):
         LstmModel(tensors, 5)
+    for name, wrong in (("lstm.weight_hh_l0", np.float32(0)), ("lstm.bias_hh_l1", np.zeros(3))):
+        with pytest.raises(FedvoiceError, match=name):
+            LstmModel({**tensors, name: np.asarray(wrong)}, 4)
+    with pytest.raises(FedvoiceError, match="no such tensor"):
+        LstmModel({"output.weight": np.zeros((4, 5))}, 4)
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:
