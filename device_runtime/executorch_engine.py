@@ -25,6 +25,7 @@ from fedvoice.protocol.task import (
     Bucket,
     TaskPackage,
     check_digest,
+    check_streams,
     check_takes_audio,
 )
 
@@ -123,6 +124,32 @@ class ExecuTorchEngine:
         # [T * S, B]: a place holds 0 where nothing was said.
         return [[int(t) for t in row if t] for row in tokens.numpy().T]
 
+    def stream(
+        self, weights: FlatVector, features: Float32Array, state: Float32Array
+    ) -> tuple[Float32Array, Float32Array]:
+        """See `protocol.engine.StreamingEngine`.
+
+        Raises:
+            FedvoiceError: as `step`; `bad-package` for a task exported without `[streaming]`.
+        """
+        method = check_streams(self.manifest).stream_method
+        outputs, after = self._run_with_weights(method, weights, (features[None], state))
+        return np.array(outputs.numpy()), np.array(after.numpy())
+
+    def predict(
+        self, weights: FlatVector, tokens: Int64Array, states: Float32Array
+    ) -> tuple[Float32Array, Float32Array]:
+        """See `protocol.engine.StreamingEngine`."""
+        predictions, after = self._run_with_weights("predict", weights, (tokens, states))
+        return np.array(predictions.numpy()), np.array(after.numpy())
+
+    def join(
+        self, weights: FlatVector, outputs: Float32Array, predictions: Float32Array
+    ) -> Float32Array:
+        """See `protocol.engine.StreamingEngine`."""
+        (logits,) = self._run_with_weights("join", weights, (outputs, predictions))
+        return np.array(logits.numpy())
+
     def _run_with_weights(
         self, method: str, weights: FlatVector, arrays: Sequence[np.ndarray[Any, Any]]
     ) -> list[torch.Tensor]:
@@ -177,6 +204,7 @@ class ExecuTorchEngine:
         methods = {FEATURES_METHOD} if manifest.takes_audio else set()
         for bucket in manifest.buckets:
             methods |= {bucket.step_method, bucket.decode_method}
+        methods |= set(manifest.streaming.methods if manifest.streaming else ())
         for kind, missing in (
             ("method", methods - set(self._module.method_names())),
             ("operator", set(manifest.operators) - set(_C._get_operator_names())),

@@ -73,6 +73,12 @@ SUBCOMMANDS: dict[str, Subcommand] = {
         "release",
         ("executorch", "torchaudio", "onnxscript"),
     ),
+    "transcribe": Subcommand(
+        "fedvoice.device_runtime.recognition.cli:transcribe",
+        "Recognise a recording or standard input chunk by chunk, with partial results.",
+        "device",
+        ("executorch", "soundfile"),
+    ),
     "report": Subcommand(
         "fedvoice.laboratory.cli:report",
         "Write report.html again from the results in each run's folder.",

@@ -33,6 +33,17 @@ class BucketConfig(BaseModel):
     batch: int = Field(default=8, ge=1)
 
 
+class StreamingConfig(BaseModel):
+    """The sizes of the methods that recognise chunk by chunk; see `protocol.task.Streaming`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    frames: int = Field(default=4, ge=1, le=100)
+    """Encoder (stacked) frames of a call: fewer answer sooner, more cost less."""
+    rows: int = Field(default=4, ge=1, le=64)
+    """Hypotheses of a call; a wider beam makes several calls."""
+
+
 class VocabularyConfig(BaseModel):
     """Targets: either a list of `tokens` (words or characters) or a `manifest` with texts.
 
@@ -74,7 +85,8 @@ class VocabularyConfig(BaseModel):
 
 
 class ExportConfig(BaseModel):
-    """A task, as data. In TOML: tables model, features, vocabulary, plan, and [[buckets]]."""
+    """A task, as data. In TOML: tables model, features, vocabulary, streaming, plan, and
+    [[buckets]]."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -88,6 +100,8 @@ class ExportConfig(BaseModel):
     features: FeatureSettings = FeatureSettings()
     vocabulary: VocabularyConfig
     buckets: tuple[BucketConfig, ...] = Field(min_length=1)
+    streaming: StreamingConfig | None = None
+    """None: the program recognises whole utterances only."""
     plan: TrainingPlan = TrainingPlan()
     partial: PartialTraining = PartialTraining()
 
@@ -101,6 +115,23 @@ class ExportConfig(BaseModel):
         kind = kind_of(self.model)
         for bucket in self.buckets:
             kind.check_bucket(bucket.frames, bucket.labels)
+        return self
+
+    @model_validator(mode="after")
+    def _can_stream(self) -> ExportConfig:
+        if self.streaming is not None and self.partial != PartialTraining():
+            raise ValueError("streaming with partial: merge the model, and export it whole")
+        if self.streaming is not None:
+            kind_of(self.model).check_streams(self.model)
+            chunk_secs = (
+                self.streaming.frames * self.features.stack * self.features.hop_samples
+                + self.features.fft_size
+            ) / self.features.sample_rate
+            if chunk_secs > self.features.max_secs:
+                raise ValueError(
+                    f"streaming.frames makes chunks of {chunk_secs:.1f} s, longer than "
+                    f"features.max_secs, {self.features.max_secs:.1f} s"
+                )
         return self
 
     @model_validator(mode="after")

@@ -22,7 +22,7 @@ from fedvoice.model_export.models.build import (
 from fedvoice.model_export.seeds import WeightsMap
 from fedvoice.protocol.codec import digest_of
 from fedvoice.protocol.parameters import FlatVector, ParameterTable
-from fedvoice.protocol.task import Bucket, TaskManifest
+from fedvoice.protocol.task import Bucket, Streaming, TaskManifest
 from fedvoice.protocol.vocabulary import Vocabulary
 
 
@@ -59,6 +59,7 @@ def manifest_of(
     vocabulary: Vocabulary,
     *,
     buckets: tuple[Bucket, ...],
+    streaming: Streaming | None = None,
     operators: tuple[str, ...] = (),
     delegates: tuple[str, ...] = (),
     program_digest: str = "",
@@ -76,6 +77,7 @@ def manifest_of(
         features=config.features,
         buckets=buckets,
         vocabulary=vocabulary,
+        streaming=streaming,
         plan=config.plan,
         operators=operators,
         delegates=delegates,

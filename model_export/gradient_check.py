@@ -96,12 +96,12 @@ def check_step(program: Runs, checked: Checked, bucket: Bucket, seed: int = 0) -
         given = (*checked.parameters(), *inputs, *([draws] if bucket.draws else []))
         loss, flat = program.run(bucket.step_method, given)
         error = abs(float(loss) - wanted_loss) / max(abs(wanted_loss), 1.0)
-        _demand(error, LOSS_TOLERANCE, f"{bucket.step_method}, loss")
+        check_error(error, LOSS_TOLERANCE, f"{bucket.step_method}, loss")
         largest = max(float(reference.abs().max()) for reference in wanted)
         for spec, reference in zip(checked.table.parameters, wanted, strict=True):
             got = flat[spec.offset : spec.offset + spec.size].view(spec.shape)
             error = _relative_error(got, reference, largest)
-            _demand(error, GRADIENT_TOLERANCE, f"{bucket.step_method}, gradient of {spec.name}")
+            check_error(error, GRADIENT_TOLERANCE, f"{bucket.step_method}, gradient of {spec.name}")
             if error >= worst.error:
                 worst = GradientReport(bucket.name, spec.name, error)
         _check_padding(flat, checked.table, bucket.step_method)
@@ -150,7 +150,7 @@ def check_features(program: Runs, settings: FeatureSettings, seed: int = 0) -> f
         exact = reference_features(waveform.double(), settings)
         rounding = float((reference_features(waveform, settings) - exact).abs().max())
         error = float((got - exact).abs().max())
-        _demand(
+        check_error(
             error, max(FEATURE_TOLERANCE, 4 * rounding), f"{FEATURES_METHOD}, {samples} samples"
         )
         worst = max(worst, error)
@@ -244,7 +244,8 @@ def _check_padding(flat: Tensor, table: ParameterTable, method: str) -> None:
         raise _failure(f"{method}, padding", "values outside all parameters", "zeros")
 
 
-def _demand(error: float, tolerance: float, where: str) -> None:
+def check_error(error: float, tolerance: float, where: str) -> None:
+    """Raise `gradient-check` for an error above the tolerance."""
     if not error <= tolerance:
         raise _failure(where, f"error {error:.1e}", f"at most {tolerance:.0e}")
 

@@ -23,18 +23,22 @@ from fedvoice.model_export.gradient_check import (
     check_step,
 )
 from fedvoice.model_export.graphs.methods import task_methods
+from fedvoice.model_export.graphs.stream import StreamingGraphs
 from fedvoice.model_export.kinds import kind_of
 from fedvoice.model_export.lowering.program import Program, lower
 from fedvoice.model_export.lowering.runtime import LoadedProgram, demand_operators
 from fedvoice.model_export.models.build import frozen_file
 from fedvoice.model_export.seeds import Seeds, WeightsMap
+from fedvoice.model_export.stream_check import check_streaming
 from fedvoice.model_export.traced.account import Account, account_of
 from fedvoice.protocol.codec import digest_of
 from fedvoice.protocol.notes import Note
+from fedvoice.protocol.parameters import ParameterTable
 from fedvoice.protocol.task import (
     FROZEN_FILE,
     WEIGHTS_FILE,
     Bucket,
+    Streaming,
     TaskPackage,
     save_weights,
     write_package,
@@ -105,7 +109,8 @@ def export_task(
         names = weights_map or WeightsMap()
         seeds = seed_model(model, weights, names, allow_partial=allow_partial_weights)
     initial = flat_weights(model, table)
-    methods = task_methods(config.model, table, buckets, features, model)
+    streaming = streaming_of(config, table)
+    methods = task_methods(config.model, table, buckets, features, model, streaming)
     account = account_of(method.graph for method in methods.values())
     program = lower(methods, progress)
     # With fresh weights for what trains: trained ones test nothing more, and may magnify
@@ -114,7 +119,9 @@ def export_task(
     checked_model.fix(model.fixed())
     checked_model.make_checkable()
     checked = Checked(config.model, checked_model, table, features)
-    gradients, features_error = check_program(program, checked, buckets, progress)
+    gradients, features_error = check_program(
+        program, checked, buckets, progress, streaming.sizes if streaming else None
+    )
 
     progress("write package")
     weights_path = out_dir / WEIGHTS_FILE
@@ -126,6 +133,7 @@ def export_task(
         model,
         vocabulary,
         buckets=tuple(_with_arenas(bucket, program) for bucket in buckets),
+        streaming=streaming.sizes if streaming else None,
         operators=program.operators,
         delegates=program.delegates,
         program_digest=digest_of(program.data),
@@ -146,7 +154,11 @@ def export_task(
 
 
 def check_program(
-    program: Program, checked: Checked, buckets: tuple[Bucket, ...], progress: Note
+    program: Program,
+    checked: Checked,
+    buckets: tuple[Bucket, ...],
+    progress: Note,
+    streaming: Streaming | None = None,
 ) -> tuple[tuple[GradientReport, ...], float | None]:
     """Law 8 for all methods: gradient reports by bucket, and the features' error if there are any.
 
@@ -165,7 +177,18 @@ def check_program(
         reports.append(check_step(loaded, checked, bucket))
         progress(f"check {bucket.decode_method}")
         check_decode(loaded, checked, bucket)
+    if streaming is not None:
+        progress(f"check {streaming.stream_method}")
+        check_streaming(loaded, checked, streaming)
     return tuple(reports), features_error
+
+
+def streaming_of(config: ExportConfig, table: ParameterTable) -> StreamingGraphs | None:
+    """The graphs of the configuration's table [streaming], if there is one."""
+    if config.streaming is None:
+        return None
+    kind, sizes = kind_of(config.model), config.streaming
+    return kind.streaming_graphs(config.model, table, sizes.frames, sizes.rows)
 
 
 def _with_arenas(bucket: Bucket, program: Program) -> Bucket:

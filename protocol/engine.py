@@ -17,6 +17,8 @@ from fedvoice.protocol.parameters import FlatVector, Float32Array
 from fedvoice.protocol.task import Bucket, TaskManifest
 
 Int64Array = npt.NDArray[np.int64]
+SMALLEST_DEVIATION = 1e-2
+"""Features of no more deviation than that are not blown up."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,25 @@ class Engine(Protocol):
         """Greedy transcripts as token ids, one list a row of features [B, T * stack, mel_bins]."""
 
 
+class StreamingEngine(Engine, Protocol):
+    """An engine that also recognises chunk by chunk; see `protocol.task.Streaming` for C, S, R."""
+
+    def stream(
+        self, weights: FlatVector, features: Float32Array, state: Float32Array
+    ) -> tuple[Float32Array, Float32Array]:
+        """Outputs [C, O] and state [S] after features [C * stack, mel_bins], from state [S]."""
+
+    def predict(
+        self, weights: FlatVector, tokens: Int64Array, states: Float32Array
+    ) -> tuple[Float32Array, Float32Array]:
+        """Predictions [R, J] and states [R, S'] after tokens [R], from states [R, S']."""
+
+    def join(
+        self, weights: FlatVector, outputs: Float32Array, predictions: Float32Array
+    ) -> Float32Array:
+        """Logits [R, V] of outputs [R, J] and predictions [R, J]."""
+
+
 def make_batch(
     examples: Sequence[Example], bucket: Bucket, manifest: TaskManifest, *, weight: float
 ) -> Batch:
@@ -120,5 +141,7 @@ def normalise_features(features: Float32Array) -> Float32Array:
     which a short utterance has no energy.
     """
     centred = features - features.mean(axis=0, keepdims=True)
-    normalised: Float32Array = (centred / np.maximum(centred.std(), 1e-2)).astype(np.float32)
+    normalised: Float32Array = (centred / np.maximum(centred.std(), SMALLEST_DEVIATION)).astype(
+        np.float32
+    )
     return normalised

@@ -111,6 +111,45 @@ class Bucket(BaseModel):
         return f"decode_{self.name}"
 
 
+class Streaming(BaseModel):
+    """Methods that recognise chunk by chunk: `stream_<frames>` for the encoder, with its state in
+    and out as one vector whose start is zeros; of a transducer `predict` and `join`, too.
+
+    stream_<C>: features float32 [1, C * stack, mel_bins] normalised, state [S] -> outputs [C, O],
+        state [S]. An output is a frame's logits, O = V; of a transducer what `join` takes, O = J.
+    predict: tokens int64 [R], states [R, S'] -> predictions [R, J], states [R, S']. A hypothesis
+        starts with the blank at states of zeros.
+    join: outputs [R, J], predictions [R, J] -> logits [R, V].
+
+    Each takes the weights first, as all methods do.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    frames: int = Field(ge=1)
+    """C: encoder (stacked) frames of a call."""
+    rows: int = Field(ge=1)
+    """R: hypotheses of a call."""
+    outputs: int = Field(ge=1)
+    """O."""
+    encoder_state: int = Field(ge=1)
+    """S."""
+    predictor_state: int = Field(default=0, ge=0)
+    """S'; 0 of a CTC model, which has no predictor."""
+    max_symbols_per_frame: int = Field(default=1, ge=1)
+    """Tokens that a frame may give; 1 of a CTC model."""
+
+    @property
+    def stream_method(self) -> str:
+        """Name of the encoder's method."""
+        return f"stream_{self.frames}"
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Names of all."""
+        return (self.stream_method, *(("predict", "join") if self.predictor_state else ()))
+
+
 class TaskManifest(BaseModel):
     """Contents of `task.json`."""
 
@@ -132,6 +171,9 @@ class TaskManifest(BaseModel):
     buckets: tuple[Bucket, ...] = Field(min_length=1)
     """In ascending order of frames."""
     vocabulary: Vocabulary
+    streaming: Streaming | None = None
+    """None: only whole utterances are recognised. Written only where there is one, so that older
+    phones refuse no other package."""
     plan: TrainingPlan = TrainingPlan()
     operators: tuple[str, ...] = ()
     delegates: tuple[str, ...] = ()
@@ -160,6 +202,8 @@ class TaskManifest(BaseModel):
             fields.pop("frozen_digest", None)
         if not self.frozen_bytes:
             fields.pop("frozen_bytes", None)
+        if self.streaming is None:
+            fields.pop("streaming", None)
         return fields
 
     def bucket_for(self, frames: int, labels: int) -> Bucket | None:
@@ -276,6 +320,24 @@ def check_takes_audio(manifest: TaskManifest) -> None:
             wanted="a task that learns from recordings (rnnt or ctc)",
             next_step="Export a task of such a kind, or give examples instead of recordings.",
         )
+
+
+def check_streams(manifest: TaskManifest) -> Streaming:
+    """The task's streaming methods.
+
+    Raises:
+        FedvoiceError: `bad-package` for a task without them.
+    """
+    if manifest.streaming is None:
+        raise FedvoiceError(
+            ErrorCode.BAD_PACKAGE,
+            where=f"task {manifest.name}, streaming",
+            got="a program that recognises whole utterances only",
+            wanted="one exported with a table [streaming]",
+            next_step="Export the task again with `[streaming]` and a unidirectional encoder; the "
+            "weights stay good. `fedvoice evaluate` recognises whole utterances.",
+        )
+    return manifest.streaming
 
 
 def save_weights(path: Path, flat: FlatVector, table: ParameterTable) -> None:

@@ -1,6 +1,7 @@
-"""The methods of a task's program: `step_*`, `decode_*` for every bucket, and `features`.
+"""The methods of a task's program: `step_*`, `decode_*` for every bucket, `features`, and
+those that recognise chunk by chunk.
 
-`features` only where examples are made from recordings.
+`features` only where examples are made from recordings; streaming ones where they are asked for.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from fedvoice.model_export.graphs.decode import DecodeGraph
 from fedvoice.model_export.graphs.features import LogMel
 from fedvoice.model_export.graphs.partial import PartialDecode, PartialStep
 from fedvoice.model_export.graphs.step import StepGraph
+from fedvoice.model_export.graphs.stream import StreamingGraphs
 from fedvoice.model_export.kinds import kind_of
 from fedvoice.model_export.kinds.base import KindConfig
 from fedvoice.model_export.lowering.program import MethodSource
@@ -87,12 +89,32 @@ def features_source(settings: FeatureSettings) -> MethodSource:
     )
 
 
+def streaming_methods(
+    streaming: StreamingGraphs, table: ParameterTable, settings: FeatureSettings
+) -> dict[str, MethodSource]:
+    """The methods of `protocol.task.Streaming`, by name."""
+    sizes = streaming.sizes
+    states = torch.zeros(sizes.rows, sizes.predictor_state)
+    outputs = torch.zeros(sizes.rows, sizes.outputs)
+    chunk = torch.zeros(1, sizes.frames * settings.stack, settings.mel_bins)
+    inputs = (
+        (chunk, torch.zeros(sizes.encoder_state)),
+        (torch.zeros(sizes.rows, dtype=torch.int64), states),
+        (outputs, outputs.clone()),
+    )
+    return {
+        name: MethodSource(streaming.graphs[name], (_example_parameters(table), *given))
+        for name, given in zip(sizes.methods, inputs, strict=False)
+    }
+
+
 def task_methods(
     config: KindConfig,
     table: ParameterTable,
     buckets: tuple[Bucket, ...],
     settings: FeatureSettings,
     model: TaskModel,
+    streaming: StreamingGraphs | None = None,
 ) -> dict[str, MethodSource]:
     """All methods of a task, by name."""
     takes_audio = kind_of(config).takes_audio
@@ -100,6 +122,8 @@ def task_methods(
     for bucket in buckets:
         both = step_and_decode(config, table, bucket, settings, model)
         methods[bucket.step_method], methods[bucket.decode_method] = both
+    if streaming is not None:
+        methods |= streaming_methods(streaming, table, settings)
     return methods
 
 

@@ -18,6 +18,7 @@ from fedvoice.protocol.task import Bucket
 if TYPE_CHECKING:
     from torch import nn
 
+    from fedvoice.model_export.graphs.stream import StreamingGraphs
     from fedvoice.model_export.models.base import TaskModel
     from fedvoice.model_export.models.batched import Losses
 
@@ -70,6 +71,19 @@ class ModelKind(ABC, Generic[Config]):
             FedvoiceError: `bad-config` for a kind that cannot be exported.
         """
         not_exportable(config.kind)
+
+    def check_streams(self, config: Config) -> None:
+        """Raise ValueError, saying what to do, for a model that cannot recognise chunk by chunk."""
+        raise ValueError(
+            f"kind {config.kind!r} has no streaming methods: leave out the table [streaming], "
+            "or take kind rnnt or ctc with a unidirectional encoder"
+        )
+
+    def streaming_graphs(
+        self, config: Config, table: ParameterTable, frames: int, rows: int
+    ) -> StreamingGraphs:
+        """The graphs of a model that `check_streams` took, at C frames and R rows."""
+        raise NotImplementedError(config.kind)
 
     def batched_loss(self, config: Config) -> Losses | None:
         """The hand-written loss of many clients at once; None: see `vmaps`."""

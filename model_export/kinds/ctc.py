@@ -12,6 +12,7 @@ from fedvoice.protocol.task import Bucket
 if TYPE_CHECKING:
     from torch import nn
 
+    from fedvoice.model_export.graphs.stream import StreamingGraphs
     from fedvoice.model_export.models.base import TaskModel
     from fedvoice.model_export.models.batched import Losses
 
@@ -43,6 +44,18 @@ class Ctc(ModelKind[CtcConfig]):
 
         sizes = bucket.frames, bucket.batch
         return CtcStep(config, table, *sizes), CtcDecode(config, table, *sizes)
+
+    def check_streams(self, config: CtcConfig) -> None:
+        """See `ModelKind`."""
+        config.encoder.check_streams()
+
+    def streaming_graphs(
+        self, config: CtcConfig, table: ParameterTable, frames: int, rows: int
+    ) -> StreamingGraphs:
+        """See `ModelKind`."""
+        from fedvoice.model_export.graphs.stream import ctc_streaming
+
+        return ctc_streaming(config, table, frames, rows)
 
     def batched_loss(self, config: CtcConfig) -> Losses:
         """See `ModelKind`."""

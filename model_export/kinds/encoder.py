@@ -14,6 +14,15 @@ class EncoderConfig(BaseModel):
     hidden_size: int = Field(default=320, ge=1)
     bidirectional: bool = False
 
+    def check_streams(self) -> None:
+        """Raise ValueError, saying what to do, for an encoder that needs what comes later."""
+        if self.bidirectional:
+            raise ValueError(
+                "a bidirectional encoder cannot recognise chunk by chunk, since it reads an "
+                "utterance from its end, too: set model.encoder.bidirectional = false and train "
+                "such a model, or leave out the table [streaming]"
+            )
+
     @property
     def output_size(self) -> int:
         """Values a frame that the last layer gives."""

@@ -14,6 +14,7 @@ from fedvoice.protocol.task import Bucket
 if TYPE_CHECKING:
     from torch import nn
 
+    from fedvoice.model_export.graphs.stream import StreamingGraphs
     from fedvoice.model_export.models.base import TaskModel
     from fedvoice.model_export.models.batched import Losses
 
@@ -50,6 +51,18 @@ class Rnnt(ModelKind[RnntConfig]):
 
         step = RnntStep(config, table, bucket.frames, bucket.labels, bucket.batch)
         return step, RnntDecode(config, table, bucket.frames, bucket.batch)
+
+    def check_streams(self, config: RnntConfig) -> None:
+        """See `ModelKind`."""
+        config.encoder.check_streams()
+
+    def streaming_graphs(
+        self, config: RnntConfig, table: ParameterTable, frames: int, rows: int
+    ) -> StreamingGraphs:
+        """See `ModelKind`."""
+        from fedvoice.model_export.graphs.stream import rnnt_streaming
+
+        return rnnt_streaming(config, table, frames, rows)
 
     def batched_loss(self, config: RnntConfig) -> Losses:
         """See `ModelKind`."""

@@ -38,6 +38,11 @@ class TaskModel(nn.Module, ABC):
     def greedy(self, x: Tensor, x_lens: Tensor) -> list[Hypothesis]:
         """Likeliest tokens of stacked inputs x [B, T, I], x_lens int64 [B]."""
 
+    def frame_outputs(self, x: Tensor, x_lens: Tensor) -> Tensor:
+        """What `stream_<frames>` gives [B, T, O], of stacked inputs x [B, T, I]; streaming kinds
+        have it."""
+        raise NotImplementedError(type(self).__name__)
+
     def most_labels(self, x_lens: Tensor) -> Tensor:
         """Labels that rows of x_lens int64 [B] frames can always hold, int64 [B]."""
         return torch.full_like(x_lens, torch.iinfo(torch.int64).max)

@@ -41,6 +41,10 @@ class CtcModel(TaskModel):
         )
         return loss
 
+    def frame_outputs(self, x: Tensor, x_lens: Tensor) -> Tensor:
+        """See `TaskModel`: logits."""
+        return self(x, x_lens)  # type: ignore[no-any-return]
+
     @torch.no_grad()
     def greedy(self, x: Tensor, x_lens: Tensor) -> list[Hypothesis]:
         """Greedy transcripts of stacked features x [B, T, I], x_lens int64 [B]."""

@@ -48,10 +48,24 @@ class RnntModel(TaskModel):
 
     def forward(self, x: Tensor, y: Tensor, x_lens: Tensor) -> Tensor:
         """Logits [B, T, U+1, V] for stacked features x [B, T, I], labels y int64 [B, U]."""
-        encoded = self.joint_encoder(self.encoder.encode(x, x_lens))
+        encoded, predicted = self.frame_outputs(x, x_lens), self.predictions(y)
+        return self.join(encoded[:, :, None], predicted[:, None])
+
+    def frame_outputs(self, x: Tensor, x_lens: Tensor) -> Tensor:
+        """See `TaskModel`: the encoder's part of the joint [B, T, J]."""
+        encoded: Tensor = self.joint_encoder(self.encoder.encode(x, x_lens))
+        return encoded
+
+    def predictions(self, y: Tensor) -> Tensor:
+        """The predictor's part of the joint [B, U+1, J], before and after labels y int64 [B, U]."""
         history = self.predictor(self.embedding(nn.functional.pad(y, (1, 0))))[0]
-        predicted = self.joint_predictor(history)
-        return self._joint(encoded[:, :, None], predicted[:, None])
+        predicted: Tensor = self.joint_predictor(history)
+        return predicted
+
+    def join(self, encoded: Tensor, predicted: Tensor) -> Tensor:
+        """Logits [..., V] of both parts [..., J]."""
+        logits: Tensor = self.output(torch.tanh(encoded + predicted))
+        return logits
 
     def nll(self, batch: TensorBatch) -> Tensor:
         """See `TaskModel`: torchaudio's transducer loss."""
@@ -61,9 +75,9 @@ class RnntModel(TaskModel):
     @torch.no_grad()
     def greedy(self, x: Tensor, x_lens: Tensor) -> list[Hypothesis]:
         """Greedy transcripts of stacked features x [B, T, I], x_lens int64 [B]."""
-        encoded = self.joint_encoder(self.encoder.encode(x, x_lens))
+        encoded = self.frame_outputs(x, x_lens)
         symbols = self.config.max_symbols_per_frame
-        return greedy_rnnt(encoded, x_lens, self._predict, self._joint, symbols)
+        return greedy_rnnt(encoded, x_lens, self._predict, self.join, symbols)
 
     def make_restless(self) -> None:
         """See `TaskModel`; several tokens a frame may come."""
@@ -73,10 +87,6 @@ class RnntModel(TaskModel):
     def _predict(self, tokens: Tensor, state: State | None) -> tuple[Tensor, State]:
         outputs, state = self.predictor(self.embedding(tokens[:, None]), state)
         return self.joint_predictor(outputs[:, 0]), state
-
-    def _joint(self, encoded: Tensor, predicted: Tensor) -> Tensor:
-        logits: Tensor = self.output(torch.tanh(encoded + predicted))
-        return logits
 
 
 def many_losses(config: RnntConfig) -> Losses:

@@ -190,6 +190,8 @@ def export_key(export: Any) -> str:
         del settings["vocabulary"]["text"]
     if export.partial == PartialTraining():
         del settings["partial"]
+    if export.streaming is None:
+        del settings["streaming"]
     del settings["weights"]
     if export.weights is not None:
         settings["weights_digest"] = digest_of(export.weights.read_bytes())

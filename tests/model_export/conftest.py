@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fedvoice.model_export.config import BucketConfig, ExportConfig, VocabularyConfig
+from fedvoice.model_export.config import (
+    BucketConfig,
+    ExportConfig,
+    StreamingConfig,
+    VocabularyConfig,
+)
 from fedvoice.model_export.kinds.ctc import CtcConfig
 from fedvoice.model_export.kinds.encoder import EncoderConfig
 from fedvoice.model_export.kinds.rnnt import RnntConfig
@@ -32,6 +37,7 @@ CONFIGS = {
         features=FEATURES,
         vocabulary=WORDS,
         buckets=(BucketConfig(frames=10, labels=4, batch=4),),
+        streaming=StreamingConfig(frames=3, rows=2),
     ),
     "rnnt-bidirectional": ExportConfig(
         name="tiny-rnnt-bidirectional",

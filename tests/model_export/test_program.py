@@ -137,6 +137,7 @@ def test_the_summary_tells_what_the_package_holds(exported: ExportSummary) -> No
     names = {"features"} | {
         f"{method}_{bucket.name}" for bucket in manifest.buckets for method in ("step", "decode")
     }
+    names |= set(manifest.streaming.methods if manifest.streaming else ())
     assert set(exported.arena_bytes) == names
     for bucket in manifest.buckets:
         assert bucket.step_arena_bytes == exported.arena_bytes[bucket.step_method]

@@ -5,6 +5,7 @@ import kotlinx.serialization.json.JsonObject
 import kotlinx.serialization.json.JsonObjectBuilder
 import kotlinx.serialization.json.add
 import kotlinx.serialization.json.addJsonArray
+import kotlinx.serialization.json.addJsonObject
 import kotlinx.serialization.json.buildJsonObject
 import kotlinx.serialization.json.put
 import kotlinx.serialization.json.putJsonArray
@@ -14,6 +15,8 @@ import org.fedvoice.core.model.Codec
 import org.fedvoice.core.model.FeatureSettings
 import org.fedvoice.core.random.Purpose
 import org.fedvoice.core.random.Stream
+import org.fedvoice.core.recognition.StreamingEngine
+import org.fedvoice.core.recognition.StreamingRecogniser
 import org.fedvoice.core.store.Audio
 import org.fedvoice.core.store.NewExample
 import org.fedvoice.core.store.Source
@@ -102,6 +105,9 @@ private fun JsonObjectBuilder.answer(question: Question, file: (String) -> File)
         }
         is Recognition -> {
             engineOf(question.job.task).use { recognise(question.job, it) }
+        }
+        is Streamed -> {
+            engineOf(question.task).use { answerStreamed(question, it) }
         }
         is WireMessage -> {
             file("message").writeBytes(wireBytes(question))
@@ -213,6 +219,25 @@ private fun JsonObjectBuilder.answerTraining(question: Training, file: (String) 
     putJsonArray("used") { result.used.forEach { add(it) } }
     file("statistics").writeBytes(result.statistics.toByteArray())
     result.delta?.let { writeFloats(file("delta"), it) }
+}
+
+private fun JsonObjectBuilder.answerStreamed(question: Streamed, engine: StreamingEngine) {
+    val recogniser = StreamingRecogniser(engine, readFloats(question.weights), question.beam)
+    val samples = readFloats(question.waveform).toList().chunked(question.piece)
+    val heard = samples.flatMap { recogniser.accept(it.toFloatArray()) } + recogniser.finish()
+    putJsonArray("results") {
+        for (result in heard) {
+            addJsonObject {
+                put("text", result.text)
+                putJsonArray("tokens") { result.tokens.forEach { add(it) } }
+                putJsonArray("token_secs") { result.tokenSecs.forEach { add(it) } }
+                put("score", result.score)
+                put("begin_secs", result.beginSecs)
+                put("end_secs", result.endSecs)
+                put("final", result.ended)
+            }
+        }
+    }
 }
 
 private fun JsonObjectBuilder.recognise(job: TrainingJob, engine: Engine) {

@@ -115,6 +115,18 @@ class Training(
 @SerialName("recognition")
 class Recognition(override val id: String, val job: TrainingJob) : Question()
 
+/** What [waveform], [piece] samples at a time, is heard as chunk by chunk. */
+@Serializable
+@SerialName("streaming")
+class Streamed(
+    override val id: String,
+    val task: String,
+    val weights: String,
+    val waveform: String,
+    val piece: Int,
+    val beam: Int,
+) : Question()
+
 /** The wire bytes of a message made from fields, named as in fedvoice.proto. */
 @Serializable
 @SerialName("message")

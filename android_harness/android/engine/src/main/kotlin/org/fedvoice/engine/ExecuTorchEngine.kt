@@ -3,9 +3,13 @@ package org.fedvoice.engine
 import org.fedvoice.core.ErrorCode
 import org.fedvoice.core.FedvoiceException
 import org.fedvoice.core.model.Bucket
+import org.fedvoice.core.model.FeatureSettings
+import org.fedvoice.core.model.Streaming
 import org.fedvoice.core.model.TaskManifest
+import org.fedvoice.core.recognition.Carried
+import org.fedvoice.core.recognition.StreamingEngine
+import org.fedvoice.core.recognition.demandStreaming
 import org.fedvoice.core.training.Batch
-import org.fedvoice.core.training.Engine
 import org.pytorch.executorch.EValue
 import org.pytorch.executorch.Tensor
 import java.io.File
@@ -24,7 +28,7 @@ import java.nio.LongBuffer
  *   loaded; `missing-operator` for methods, operators or delegates that are not there
  */
 class ExecuTorchEngine(override val manifest: TaskManifest, program: File, threads: Int = 1) :
-    Engine {
+    StreamingEngine {
     private val program = Program(program, manifest, threads)
     private val weights = floats(manifest.parameters.totalSize)
     private val parameters =
@@ -38,6 +42,9 @@ class ExecuTorchEngine(override val manifest: TaskManifest, program: File, threa
         }
     private val inputs = mutableMapOf<Bucket, BucketInputs>()
     private var waveforms: FloatBuffer? = null
+    private val streaming by lazy {
+        StreamingInputs(manifest.demandStreaming(), manifest.features, parameters)
+    }
 
     override fun features(waveform: FloatArray): FloatArray {
         val settings = manifest.features
@@ -101,7 +108,36 @@ class ExecuTorchEngine(override val manifest: TaskManifest, program: File, threa
         }
     }
 
+    override fun stream(weights: FloatArray, features: FloatArray, state: FloatArray): Carried {
+        val method = manifest.demandStreaming().streamMethod
+        install(weights, method)
+        streaming.chunk.fill(features, "$method, features")
+        streaming.state.fill(state, "$method, state")
+        return carried(program.run(method, streaming.streamed))
+    }
+
+    override fun predict(weights: FloatArray, tokens: LongArray, states: FloatArray): Carried {
+        install(weights, PREDICT)
+        streaming.tokens.fill(tokens, "$PREDICT, tokens")
+        streaming.states.fill(states, "$PREDICT, states")
+        return carried(program.run(PREDICT, streaming.predicted))
+    }
+
+    override fun join(
+        weights: FloatArray,
+        outputs: FloatArray,
+        predictions: FloatArray,
+    ): FloatArray {
+        install(weights, JOIN)
+        streaming.outputs.fill(outputs, "$JOIN, outputs")
+        streaming.predictions.fill(predictions, "$JOIN, predictions")
+        return program.run(JOIN, streaming.joined)[0].toTensor().dataAsFloatArray
+    }
+
     override fun close() = program.close()
+
+    private fun carried(found: Array<EValue>) =
+        Carried(found[0].toTensor().dataAsFloatArray, found[1].toTensor().dataAsFloatArray)
 
     private fun install(values: FloatArray, method: String) {
         manifest.parameters.check(values, "$method, weights")
@@ -160,6 +196,41 @@ private class BucketInputs(bucket: Bucket, stack: Int, melBins: Int, parameters:
         draws.fill(batch.draws, "$method, draws")
     }
 }
+
+/** Tensors of the streaming methods in native memory. */
+private class StreamingInputs(
+    sizes: Streaming,
+    settings: FeatureSettings,
+    parameters: List<EValue>,
+) {
+    val chunk = floats(sizes.frames * settings.stack * settings.melBins)
+    val state = floats(sizes.encoderState)
+    val tokens = longs(sizes.rows)
+    val states = floats(sizes.rows * sizes.predictorState)
+    val outputs = floats(sizes.rows * sizes.outputs)
+    val predictions = floats(sizes.rows * sizes.outputs)
+
+    /** What `stream_<C>` takes. */
+    val streamed: Array<EValue>
+
+    /** What `predict` takes. */
+    val predicted: Array<EValue>
+
+    /** What `join` takes. */
+    val joined: Array<EValue>
+
+    init {
+        val x = chunk.value(listOf(1, sizes.frames * settings.stack, settings.melBins))
+        streamed = (parameters + x + state.value(listOf(sizes.encoderState))).toTypedArray()
+        val before = states.value(listOf(sizes.rows, sizes.predictorState))
+        predicted = (parameters + tokens.value(listOf(sizes.rows)) + before).toTypedArray()
+        val both = listOf(outputs, predictions).map { it.value(listOf(sizes.rows, sizes.outputs)) }
+        joined = (parameters + both).toTypedArray()
+    }
+}
+
+private const val PREDICT = "predict"
+private const val JOIN = "join"
 
 private fun floats(count: Int): FloatBuffer = Tensor.allocateFloatBuffer(count)
 

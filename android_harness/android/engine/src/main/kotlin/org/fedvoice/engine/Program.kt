@@ -46,7 +46,8 @@ internal class Program(private val file: File, manifest: TaskManifest, threads: 
 
     private fun checkContents(manifest: TaskManifest) {
         val methods = manifest.buckets.flatMap { listOf(it.stepMethod, it.decodeMethod) }
-        checkHas("method", methods + FEATURES_METHOD, module.methods)
+        val streaming = manifest.streaming?.methods.orEmpty()
+        checkHas("method", methods + streaming + FEATURES_METHOD, module.methods)
         checkHas("operator", manifest.operators, ExecuTorchRuntime.getRegisteredOps())
         checkHas("delegate", manifest.delegates, ExecuTorchRuntime.getRegisteredBackends())
     }

@@ -72,6 +72,44 @@ data class Bucket(
 }
 
 /**
+ * Methods that recognise chunk by chunk; see `protocol/task.py`.
+ *
+ * @property frames C, encoder (stacked) frames of a call of `stream_<C>`
+ * @property rows R, hypotheses of a call of `predict` and `join`
+ * @property outputs O, values that `stream_<C>` gives for a frame
+ * @property encoderState S
+ * @property predictorState S'; 0 of a CTC model, which has no predictor
+ * @property maxSymbolsPerFrame tokens that a frame may give
+ */
+@Serializable
+data class Streaming(
+    val frames: Int,
+    val rows: Int,
+    val outputs: Int,
+    @SerialName("encoder_state") val encoderState: Int,
+    @SerialName("predictor_state") val predictorState: Int = 0,
+    @SerialName("max_symbols_per_frame") val maxSymbolsPerFrame: Int = 1,
+) {
+    init {
+        require(frames >= 1 && rows >= 1 && outputs >= 1 && encoderState >= 1) {
+            "streaming's frames, rows, outputs and encoder_state must be positive"
+        }
+        require(predictorState >= 0 && maxSymbolsPerFrame >= 1) {
+            "streaming has predictor_state $predictorState, " +
+                "max_symbols_per_frame $maxSymbolsPerFrame: wanted 0 or more, 1 or more"
+        }
+    }
+
+    val streamMethod: String get() = "stream_$frames"
+
+    /** Names of all methods. */
+    val methods: List<String>
+        get() =
+            listOf(streamMethod) +
+                if (predictorState > 0) listOf("predict", "join") else emptyList()
+}
+
+/**
  * Contents of `task.json`; see `protocol/task.py`.
  *
  * @property modelKind name of a model kind
@@ -79,6 +117,7 @@ data class Bucket(
  * @property scoring words | labels; null: as the kind implies
  * @property model the exporter's settings, which a phone does not read
  * @property buckets in ascending order of frames
+ * @property streaming null: only whole utterances are recognised
  * @property weightsDigest of weights.safetensors as exported
  * @property partial what of the model trains; phones need not know, since the program does
  * @property frozenDigest of the tensors that do not train; they lie in the program
@@ -96,6 +135,7 @@ data class TaskManifest(
     val features: FeatureSettings,
     val buckets: List<Bucket>,
     val vocabulary: Vocabulary,
+    val streaming: Streaming? = null,
     val plan: TrainingPlan = TrainingPlan(),
     val operators: List<String> = emptyList(),
     val delegates: List<String> = emptyList(),

@@ -2,7 +2,7 @@ package org.fedvoice.core.training
 
 import kotlin.math.sqrt
 
-private const val SMALLEST_DEVIATION = 1e-2
+internal const val SMALLEST_DEVIATION = 1e-2
 
 /**
  * Zero mean for every mel bin, unit variance over the whole utterance: [frames * melBins].
