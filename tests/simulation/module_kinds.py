@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -50,6 +51,13 @@ class ReadsValues(Pooled):
         return factor * super().loss(batch)
 
 
+class DropsByNumPy(Pooled):
+    """As libraries do that mask spans of features on the host."""
+
+    def loss(self, batch: TensorBatch) -> Tensor:
+        return super().loss(batch) * float(np.random.rand() < 0.9)
+
+
 class WrongUnderVmap(Pooled):
     """What no library should do: another loss where it is mapped."""
 
@@ -59,13 +67,14 @@ class WrongUnderVmap(Pooled):
 
 
 class Normalised(Pooled):
-    """Batch norm, whose statistics change as it trains."""
+    """Batch norm that takes statistics itself though they are frozen."""
 
     def __init__(self, input_size: int, vocabulary_size: int) -> None:
         super().__init__(input_size, vocabulary_size)
         self.norm = nn.BatchNorm1d(input_size)
 
     def loss(self, batch: TensorBatch) -> Tensor:
+        self.norm.train()
         self.norm(batch.features[:, :2].flatten(0, 1))
         return super().loss(batch)
 

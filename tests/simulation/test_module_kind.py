@@ -201,6 +201,7 @@ def test_what_does_not_train_is_the_same_everywhere_and_no_part_of_the_update() 
     ("name", "model", "says"),
     [
         ("Pooled", {"dropout": 0.5}, "draws random numbers"),
+        ("DropsByNumPy", {}, "draws random numbers"),
         ("Normalised", {}, "changes norm.running_mean"),
     ],
 )
