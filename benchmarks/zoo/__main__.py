@@ -45,7 +45,10 @@ def main(
     if not as_json:
         print(_table(found))
     print(json.dumps({"models": found}))
-    if not all(model["exports"] for model in found):
+    unheld = sorted({name for model in found for name in model.get("new_operators", ())})
+    if unheld:
+        _say(f"not yet in operators.py, so not held to old phones: {', '.join(unheld)}")
+    if unheld or not all(model["exports"] for model in found):
         raise typer.Exit(1)
 
 

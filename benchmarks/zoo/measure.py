@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from benchmarks.train_step import set_threads, step_times
+from benchmarks.zoo.operators import OPERATORS
 from benchmarks.zoo.tasks import ZOO, refused
 from fedvoice.model_export.fresh import drawing_buckets, new_model, parameter_table
 from fedvoice.model_export.gradient_check import Checked, random_batch
@@ -58,6 +59,7 @@ def measure(name: str, steps: int) -> dict[str, Any]:
         "draws": bucket.draws,
         "arena_bytes": program.arena_bytes[bucket.step_method],
         "program_bytes": len(program.data),
+        "new_operators": sorted({*program.operators, *program.delegates} - OPERATORS),
         "rewritten": sorted(step.traced.notes.rewritten),
         "numbers": [f"{n.value} at {n.place}" for n in step.traced.notes.numbers],
         "export_secs": round(time.monotonic() - began, 1),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
+import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -92,14 +95,14 @@ class ModuleModel(TaskModel):
         if self._checked:
             found: Tensor = self(batch)
             return found
-        random = torch.get_rng_state()
+        states = _random_states()
         before = {name: tensor.clone() for name, tensor in self.fixed().items()}
         found = self(batch)
-        if not torch.equal(random, torch.get_rng_state()):
+        if states != _random_states():
             raise self._refused(
                 "a loss that draws random numbers by itself",
                 "random numbers that the host draws (torch.rand, torch.nn.functional.dropout and "
-                "what is made of them), so that a round can be repeated",
+                "what is made of them, not Python's or NumPy's), so that a round can be repeated",
             )
         for name, tensor in self.fixed().items():
             if not torch.equal(before[name], tensor):
@@ -247,6 +250,12 @@ class ModuleModel(TaskModel):
             next_step="Change the module; `.eval()` in its factory stops dropout, "
             "which central training does not draw.",
         )
+
+
+def _random_states() -> tuple[object, ...]:
+    """Of torch's, Python's and NumPy's generators."""
+    numpys = pickle.dumps(np.random.get_state())
+    return torch.get_rng_state().tolist(), random.getstate(), numpys
 
 
 def _freeze_statistics(module: nn.Module) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -48,6 +49,13 @@ class ReadsValues(Pooled):
     def loss(self, batch: TensorBatch) -> Tensor:
         factor = 2.0 if batch.frame_counts.max().item() > 0 else 1.0
         return factor * super().loss(batch)
+
+
+class DropsByNumPy(Pooled):
+    """As libraries do that mask spans of features on the host."""
+
+    def loss(self, batch: TensorBatch) -> Tensor:
+        return super().loss(batch) * float(np.random.rand() < 0.9)
 
 
 class WrongUnderVmap(Pooled):

@@ -202,6 +202,7 @@ def test_what_does_not_train_is_the_same_everywhere_and_no_part_of_the_update() 
     [
         ("Pooled", {"dropout": 0.5}, "draws random numbers"),
         ("Counting", {}, "changes seen"),
+        ("DropsByNumPy", {}, "draws random numbers"),
     ],
 )
 def test_a_loss_that_cannot_be_repeated_is_refused(

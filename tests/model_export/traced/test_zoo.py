@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from benchmarks.zoo import __main__ as benchmark
 from benchmarks.zoo import measure
+from benchmarks.zoo.operators import OPERATORS
 from benchmarks.zoo.tasks import ZOO
 from fedvoice.model_export.batch import TensorBatch
 from fedvoice.model_export.cli import MOST_LINES, shown, summary_table
@@ -116,6 +117,14 @@ def test_law_8_holds_for_programs_of_brought_models(
 ) -> None:
     # An export stops at a gradient that is not right; here it did not.
     assert exported[1].worst_gradient.error < GRADIENT_TOLERANCE
+
+
+def test_programs_need_only_operators_that_are_held_to_old_phones(
+    exported: tuple[str, ExportSummary],
+) -> None:
+    # Held in tests/android/test_operators.py, all models' by the benchmark.
+    manifest = exported[1].package.manifest
+    assert {*manifest.operators, *manifest.delegates} <= OPERATORS
 
 
 def test_an_export_says_what_was_rewritten_and_fixed_and_where(
