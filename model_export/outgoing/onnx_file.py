@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.export import Dim
 
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError, missing_extra
 
@@ -48,8 +47,9 @@ def write_onnx(source: OnnxSource, path: Path) -> Path:
     """
     needs("onnxscript")
     outputs = [name for name in source.axes if name not in source.inputs]
+    # Names and no `Dim`: with those a recurrent layer is refused, or fixed at the example's length.
     dynamic = tuple(
-        {i: Dim(axis) for i, axis in enumerate(source.axes[name]) if isinstance(axis, str)}
+        {i: axis for i, axis in enumerate(source.axes[name]) if isinstance(axis, str)}
         for name in source.inputs
     )
     with _quiet(), torch.no_grad():
