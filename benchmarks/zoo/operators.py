@@ -36,6 +36,7 @@ OPERATORS = frozenset(
         "aten::ne.Scalar_out",
         "aten::ne.Tensor_out",
         "aten::permute_copy.out",
+        "aten::pow.Tensor_Scalar_out",
         "aten::scatter.value_out",
         "aten::select_copy.int_out",
         "aten::slice_copy.Tensor_out",
