@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from fedvoice.model_export.lowering.memory import FlatGradientPlan
-from fedvoice.model_export.lowering.partitioner import RuntimeWeightPartitioner, is_loop
+from fedvoice.model_export.lowering.partitioner import RuntimeWeightPartitioner
 from fedvoice.protocol.notes import Note
 
 Inputs = tuple[Tensor | tuple[Tensor, ...], ...]
@@ -75,7 +75,13 @@ def _lower(methods: dict[str, MethodSource], report: Note) -> ExecutorchProgramM
     exported: dict[str, ExportedProgram] = {}
     for name, source in methods.items():
         report(f"trace {name}")
-        exported[name] = exported_method(source)
+        with torch.no_grad():
+            exported[name] = torch.export.export(
+                source.graph.eval(),
+                source.inputs,
+                dynamic_shapes=source.dynamic_shapes,
+                strict=False,
+            )
     report("lower")
     # One decomposition pass that keeps linear whole; to_edge_transform_and_lower makes two.
     edge_config = EdgeCompileConfig(
@@ -86,19 +92,6 @@ def _lower(methods: dict[str, MethodSource], report: Note) -> ExecutorchProgramM
     edge = edge.to_backend({name: RuntimeWeightPartitioner() for name in methods})
     report("plan memory")
     return edge.to_executorch(ExecutorchBackendConfig(memory_planning_pass=FlatGradientPlan()))
-
-
-def exported_method(source: MethodSource) -> ExportedProgram:
-    """A method's graph without what nothing uses: export itself keeps every loop."""
-    with torch.no_grad():
-        program = torch.export.export(
-            source.graph.eval(),
-            source.inputs,
-            dynamic_shapes=source.dynamic_shapes,
-            strict=False,
-        )
-    program.graph.eliminate_dead_code(lambda node: not is_loop(node) and node.is_impure())
-    return program
 
 
 @contextmanager
