@@ -14,6 +14,8 @@ from torch import Tensor
 from torch._higher_order_ops.scan import scan_op
 from torch.nn import functional
 
+from fedvoice.model_export.graphs.low_rank import LowRank, Outer, factors
+
 LOG_ZERO = -1e30
 """Stands for log 0: large enough to vanish in a sum, small enough to stay finite in float32."""
 
@@ -23,18 +25,35 @@ SMALLEST_PROBABILITY = 1e-30
 def permute(a: Tensor, *dims: int) -> Tensor:
     """`a.permute(dims)` as one copy that the delegate can run."""
     result: Tensor = torch.ops.aten.permute_copy.default(a, list(dims))
-    return result
+    known = factors()
+    parts = None if known is None else known.sum_of(a)
+    if known is None or parts is None:
+        return result
+    turned = [permute(part, 1, 0) for part in parts]
+    return known.note_sum(result, LowRank(turned[0], a=turned[2], b=turned[1]))
 
 
 def linear(a: Tensor, w: Tensor) -> Tensor:
     """a [N, K], w [M, K] -> a w^T [N, M]."""
-    return functional.linear(a, w)
+    known = factors()
+    parts = None if known is None else known.sum_of(w)
+    if parts is not None:
+        return linear(a, parts.base) + linear(linear(a, parts.a), parts.b)
+    result = functional.linear(a, w)
+    return result if known is None else known.note_outer(result, Outer(a, w))
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:
     """a [N, K], b [K, M] -> a b [N, M], as a batch product of one (no transposition inside)."""
+    known = factors()
+    left, right = (None, None) if known is None else (known.sum_of(a), known.sum_of(b))
+    if left is not None:
+        return product(left.base, b) + product(left.b, product(left.a, b))
+    if right is not None:
+        return product(a, right.base) + product(product(a, right.b), right.a)
     stacked = a.reshape(1, *a.shape).bmm(b.reshape(1, *b.shape))
-    return stacked.reshape(a.shape[0], b.shape[1])
+    result = stacked.reshape(a.shape[0], b.shape[1])
+    return result if known is None else known.note_outer(result, Outer(a, permute(b, 1, 0)))
 
 
 def row_sums(a: Tensor) -> Tensor:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from fedvoice.model_export.batch import TensorBatch
 from fedvoice.model_export.graphs.decode import DecodeGraph
-from fedvoice.model_export.graphs.ops import permute, product
+from fedvoice.model_export.graphs.low_rank import Factors, LowRank, factoring
+from fedvoice.model_export.graphs.ops import linear, permute, product
 from fedvoice.model_export.graphs.step import StepGraph
 from fedvoice.model_export.models.partial import PartialModel
 from fedvoice.protocol.parameters import ParameterTable
@@ -23,11 +24,17 @@ class _Effective(Mapping[str, Tensor]):
     """The whole model's parameters. Adapted and int8 ones are computed at each look-up: none lies
     in memory from the forward pass to the backward pass."""
 
-    def __init__(self, model: PartialModel, trained: Mapping[str, Tensor]) -> None:
-        self._model, self._trained = model, trained
+    def __init__(self, model: PartialModel, trained: Mapping[str, Tensor], known: Factors) -> None:
+        self._model, self._trained, self._known = model, trained, known
 
     def __getitem__(self, name: str) -> Tensor:
-        return self._model.effective(self._trained, name)
+        whole = self._model.effective(self._trained, name)
+        adapters = self._model.partial.adapters
+        if adapters is None or name not in self._model.parts.adapted:
+            return whole
+        a, b = self._trained[f"{name}{ADAPTER_A}"], self._trained[f"{name}{ADAPTER_B}"]
+        base = self._model.frozen.value(name)
+        return self._known.note_sum(whole, LowRank(base, a * adapters.scale, b))
 
     def __iter__(self) -> Iterator[str]:
         return iter((*self._model.parts.trained, *self._model.parts.frozen))
@@ -49,14 +56,22 @@ class PartialStep(StepGraph):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """See `StepGraph`."""
         (model,) = self._model
-        nll, whole = self.whole.gradients(_Effective(model, parameters), batch)
+        with factoring() as known:
+            effective = _Effective(model, parameters, known)
+            nll, whole = self.whole.gradients(effective, batch)
         gradients = {name: whole[name] for name in model.parts.trained}
+        scale = model.partial.adapters.scale if model.partial.adapters else 1.0
         for name in model.parts.adapted:
             a, b = parameters[f"{name}{ADAPTER_A}"], parameters[f"{name}{ADAPTER_B}"]
-            assert model.partial.adapters is not None
-            by_product = whole[name] * model.partial.adapters.scale
-            gradients[f"{name}{ADAPTER_A}"] = product(permute(b, 1, 0), by_product)
-            gradients[f"{name}{ADAPTER_B}"] = product(by_product, permute(a, 1, 0))
+            outer = known.outer_of(whole[name])
+            if outer is None:
+                by_product = whole[name] * scale
+                by_a = product(permute(b, 1, 0), by_product)
+                by_b = product(by_product, permute(a, 1, 0))
+            else:
+                by_a = linear(product(permute(b, 1, 0), outer.left) * scale, outer.right)
+                by_b = linear(outer.left, product(a, outer.right) * scale)
+            gradients |= {f"{name}{ADAPTER_A}": by_a, f"{name}{ADAPTER_B}": by_b}
         return nll, gradients
 
 
@@ -73,5 +88,6 @@ class PartialDecode(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """See `DecodeGraph`."""
         trained = {s.name: p for s, p in zip(self.table.parameters, parameters, strict=True)}
-        tokens = self.whole.tokens(_Effective(self._model[0], trained), x, x_lens)
+        with factoring() as known:
+            tokens = self.whole.tokens(_Effective(self._model[0], trained, known), x, x_lens)
         return tokens, (tokens != 0).to(torch.int64).sum(0)

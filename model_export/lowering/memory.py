@@ -4,7 +4,8 @@ Three things are done to a graph before tensors are given their places:
 
 1. The concatenation that forms the flat gradient is removed; each gradient is computed where
    it stands in the output.
-2. Reversals and views sink to just before their first use, so that they live shortly.
+2. Reversals, views and wider copies of constants sink to just before their first use, so that
+   they live shortly.
 3. Placeholders of loop bodies that are bound to captured tensors or to the carry get no space
    of their own.
 
@@ -105,10 +106,12 @@ def _unplaceable(node: Node, spec: TensorSpec, offset_bytes: int) -> FedvoiceErr
 
 
 def sink_to_first_use(module: GraphModule) -> None:
-    """Move reversals and views to just before the first node that reads them."""
+    """Move reversals, views and wider copies of constants to just before the first node that reads
+    them."""
     position = {node: i for i, node in enumerate(module.graph.nodes)}
     for node in reversed(list(module.graph.nodes)):
         movable = "index_select" in str(node.target) or node.target is memory.view
+        movable = movable or _widens_constant(node)
         if node.op != "call_function" or not movable or not node.users:
             continue
         first = min(node.users, key=lambda user: position[user])
@@ -118,6 +121,15 @@ def sink_to_first_use(module: GraphModule) -> None:
         position[node] = position[first]
         if "out" in node.kwargs:
             node.prepend(node.kwargs["out"])
+
+
+def _widens_constant(node: Node) -> bool:
+    """Whether a node copies a constant to another type, as int8 matrices are to float32."""
+    if node.op != "call_function" or "to_dim_order_copy" not in str(node.target):
+        return False
+    source = node.args[0]
+    spec = source.meta.get("spec") if isinstance(source, Node) else None
+    return isinstance(spec, TensorSpec) and bool(spec.const)
 
 
 def mark_bound_placeholders(module: GraphModule) -> None:
