@@ -77,6 +77,7 @@ def tidy(module: GraphModule) -> None:
     for node in list(graph.nodes):
         if node.target is aten.mm.default:
             _as_linear_or_batch(graph, node)
+    _copy_out_of_loops(graph)
     _whole(graph)
     graph.eliminate_dead_code()
     _lift_numbers(module)
@@ -272,6 +273,17 @@ WHOLE = {
     aten.select.int: aten.select_copy.int,
     aten.expand.default: aten.expand_copy.default,
 }
+
+
+def _copy_out_of_loops(graph: Graph) -> None:
+    """A view of what a loop stacked (batches of one row have such) fails in lowering."""
+    for node in list(graph.nodes):
+        source = node.args[0] if node.target in VIEWS else None
+        if not isinstance(source, Node) or source.target is not operator.getitem:
+            continue
+        if getattr(source.args[0], "target", None) is torch.ops.higher_order.scan:
+            copied = insert(graph, node, aten.mul.Scalar, (source, 1), source.meta["val"])
+            node.replace_input_with(source, copied)
 
 
 def _whole(graph: Graph) -> None:

@@ -3,6 +3,8 @@ double precision."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -13,6 +15,7 @@ from fedvoice.model_export.config import BucketConfig, ExportConfig, VocabularyC
 from fedvoice.model_export.fresh import new_model, parameter_table
 from fedvoice.model_export.gradient_check import Checked, check_step
 from fedvoice.model_export.lowering.runtime import demand_operators
+from fedvoice.model_export.package import export_task
 from fedvoice.model_export.traced.precision import SingleWhereItMust
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.task import FeatureSettings
@@ -92,3 +95,34 @@ def test_an_operator_without_a_kernel_is_named_at_export() -> None:
     with pytest.raises(FedvoiceError, match="aten::cumprod") as error:
         demand_operators(["aten::cumsum.out", "aten::cumprod.out"])
     assert error.value.code is ErrorCode.MISSING_OPERATOR
+
+
+class Listening(nn.Module):
+    """A recurrent layer, whose stacked states are turned round by a view where there is one row."""
+
+    predicts = "ctc"
+
+    def __init__(self, input_size: int, vocabulary_size: int) -> None:
+        super().__init__()
+        self.encode = nn.LSTM(input_size, 4, batch_first=True)
+        self.head = nn.Linear(4, vocabulary_size)
+
+    def predict(self, features: Tensor) -> Tensor:
+        return self.head(self.encode(features)[0])  # type: ignore[no-any-return]
+
+    def forward(
+        self, features: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tensor
+    ) -> Tensor:
+        log_p = self.predict(features).log_softmax(-1).transpose(0, 1)
+        return functional.ctc_loss(log_p, targets, lengths, target_lengths, reduction="none")
+
+
+def test_phones_may_learn_from_one_row_at_a_time(tmp_path: Path) -> None:
+    config = ExportConfig(
+        name="alone",
+        model={"kind": f"{__name__}:Listening"},
+        features=FeatureSettings(mel_bins=3, stack=1),
+        vocabulary=VocabularyConfig(tokens=("a", "b")),
+        buckets=(BucketConfig(frames=5, labels=2, batch=1),),
+    )
+    assert export_task(config, tmp_path / "task").worst_gradient.error < 2e-4
