@@ -76,3 +76,14 @@ def factoring() -> Iterator[Factors]:
         yield found
     finally:
         _ACTIVE.reset(token)
+
+
+@contextmanager
+def undivided() -> Iterator[None]:
+    """Where every tensor stands for itself, as in the body of a loop, which cannot read the parts
+    of what it captured."""
+    token = _ACTIVE.set(None)
+    try:
+        yield
+    finally:
+        _ACTIVE.reset(token)

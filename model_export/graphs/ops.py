@@ -14,7 +14,7 @@ from torch import Tensor
 from torch._higher_order_ops.scan import scan_op
 from torch.nn import functional
 
-from fedvoice.model_export.graphs.low_rank import LowRank, Outer, factors
+from fedvoice.model_export.graphs.low_rank import LowRank, Outer, factors, undivided
 
 LOG_ZERO = -1e30
 """Stands for log 0: large enough to vanish in a sum, small enough to stay finite in float32."""
@@ -113,7 +113,8 @@ def scan(
 
     def flat_body(*tensors: Tensor) -> list[Tensor]:
         inputs, rest = tensors[: len(carry)], tensors[len(carry) :]
-        new_carry, ys = body(inputs, rest[: len(xs)], rest[len(xs) :])
+        with undivided():
+            new_carry, ys = body(inputs, rest[: len(xs)], rest[len(xs) :])
         return [*new_carry, *ys]
 
     results: Any = scan_op(flat_body, list(carry), list(xs), captured)

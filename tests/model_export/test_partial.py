@@ -39,7 +39,11 @@ from tests.shared import exported
 
 ENCODER = {"layers": 1, "hidden_size": 8, "bidirectional": True}
 SIZES = {"embedding_size": 4, "predictor_size": 8, "joint_size": 8}
-ADAPTERS = {"matrices": ["encoder.weight*", "joint_encoder.weight"], "rank": 2, "scale": 2.0}
+ADAPTERS = {
+    "matrices": ["encoder.weight*", "predictor.weight*", "joint_*.weight"],
+    "rank": 2,
+    "scale": 2.0,
+}
 
 
 class Listener(nn.Module):
