@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.export import Dim
 
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError, missing_extra
 
@@ -47,9 +48,10 @@ def write_onnx(source: OnnxSource, path: Path) -> Path:
     """
     needs("onnxscript")
     outputs = [name for name in source.axes if name not in source.inputs]
-    # Names and no `Dim`: with those a recurrent layer is refused, or fixed at the example's length.
+    # No names: by them recurrent layers are now taken, now refused, now fixed at the example's
+    # length. What an axis has become is looked at below.
     dynamic = tuple(
-        {i: axis for i, axis in enumerate(source.axes[name]) if isinstance(axis, str)}
+        {i: Dim.AUTO for i, axis in enumerate(source.axes[name]) if isinstance(axis, str)}
         for name in source.inputs
     )
     with _quiet(), torch.no_grad():
@@ -81,6 +83,7 @@ def write_onnx(source: OnnxSource, path: Path) -> Path:
     model.metadata_props.update(source.metadata)
     for given in model.graph.inputs:
         _demand_free(source.axes[given.name], given, path)
+        given.shape = type(given.shape)(source.axes[given.name])
     for output in model.graph.outputs:
         # The exporter writes sizes of the example for some, which is wrong for any other.
         output.shape = type(output.shape)(source.axes[output.name])

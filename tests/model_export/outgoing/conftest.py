@@ -74,8 +74,10 @@ def trained(run: Path) -> Trained:
     return read_trained(run)
 
 
-def train(made: Trained, speech: Path, *, split: str = "train", most: int = 200) -> None:
-    """Sixty full batches and Adam: enough for transcripts that are not empty."""
+def train(
+    made: Trained, speech: Path, *, split: str = "train", most: int = 200, steps: int = 60
+) -> None:
+    """Full batches and Adam: enough for transcripts that are not empty."""
     torch.set_num_threads(1)
     heard, _ = read_speech(speech, made.manifest, split=split, most=most)
     longest = max(one.features.shape[1] for one in heard)
@@ -90,7 +92,7 @@ def train(made: Trained, speech: Path, *, split: str = "train", most: int = 200)
         torch.full((len(rows),), 1 / len(rows)),
     )
     optimiser = torch.optim.Adam(made.model.parameters(), 0.01)
-    for _ in range(60):
+    for _ in range(steps):
         optimiser.zero_grad()
         (made.model.nll(batch) * batch.example_weights).sum().backward()
         optimiser.step()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -12,8 +11,6 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from fedvoice.cli import app
-from fedvoice.model_export.config import parse_config
-from fedvoice.model_export.fresh import flat_weights, new_model, unexported_manifest
 from fedvoice.model_export.outgoing.onnx_model import OnnxRecogniser, write_onnx_model
 from fedvoice.model_export.outgoing.program import build_program, measure, quantised_rows
 from fedvoice.model_export.outgoing.release import Format, release
@@ -24,14 +21,8 @@ from fedvoice.model_export.outgoing.trained import Trained, read_trained
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.task import FeatureSettings
 from fedvoice.protocol.vocabulary import TargetKind, Vocabulary
-from tests.model_export.outgoing.conftest import train
 
 pytestmark = pytest.mark.slow
-
-SPEECH = Path(
-    os.environ.get("FEDVOICE_SPEECH", Path(__file__).resolve().parents[4] / "shared" / "data")
-)
-WORDS = SPEECH / "words" / "manifest_isolated.jsonl"
 
 
 @pytest.fixture
@@ -118,31 +109,6 @@ def test_sherpa_onnx_says_the_same_of_synthetic_voices(
     assert same >= 0.85 * len(heard), list(zip(said, wanted, strict=True))
     # A recording shorter than one of our stacks ends with a transcript and not with the process.
     recogniser.transcribe(heard[0].waveform[:400])
-
-
-@pytest.mark.skipif(
-    not WORDS.is_file(), reason=f"no {WORDS}: set FEDVOICE_SPEECH to try real speech"
-)
-def test_sherpa_onnx_says_the_same_of_peoples_speech(tmp_path: Path) -> None:
-    task = {
-        "name": "people",
-        "model": {"kind": "ctc", "encoder": {"layers": 1, "hidden_size": 48}},
-        "features": {"mel_bins": 40, "stack": 4, "max_secs": 4.0},
-        "vocabulary": {"kind": "word", "manifest": WORDS},
-        "buckets": [{"frames": 100, "labels": 1, "batch": 2}],
-    }
-    config = parse_config(task, "test")
-    manifest = unexported_manifest(config)
-    model = new_model(config, manifest.vocabulary.size)
-    made = Trained(manifest, model, flat_weights(model, manifest.parameters))
-    train(made, WORDS, split="", most=100)
-    heard, _ = read_speech(WORDS, manifest, most=100)
-    write_sherpa(made, tmp_path)
-    recogniser = SherpaRecogniser(tmp_path, manifest.features.sample_rate)
-    said = [recogniser.transcribe(one.waveform) for one in heard]
-    wanted = [manifest.vocabulary.decode(t) for t in transcripts(made, heard)]
-    same = sum(a == b for a, b in zip(said, wanted, strict=True))
-    assert same >= 0.85 * len(heard), list(zip(said, wanted, strict=True))
 
 
 def test_a_person_releases_a_run_by_command(run: Path, speech: Path, tmp_path: Path) -> None:
