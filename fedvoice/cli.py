@@ -69,7 +69,7 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     ),
     "release": Subcommand(
         "fedvoice.model_export.outgoing.cli:release",
-        "Write a trained model for other runtimes: weights, ONNX, sherpa-onnx, ExecuTorch.",
+        "Write a trained model for PyTorch, ONNX, sherpa-onnx and ExecuTorch.",
         "release",
         ("executorch", "torchaudio", "onnxscript"),
     ),

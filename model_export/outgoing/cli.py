@@ -35,7 +35,7 @@ def release(
     most: Annotated[int, typer.Option(help="Utterances to try, at most.", min=1)] = 200,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Write a trained model for other runtimes: weights, ONNX, sherpa-onnx, ExecuTorch.
+    """Write a trained model for PyTorch, ONNX, sherpa-onnx and ExecuTorch.
 
     Every file is tried: ONNX and float programs must give PyTorch's transcripts, int8 and
     sherpa-onnx, whose features are others, are compared.

@@ -11,7 +11,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 USERS_MODULES = ("server", "protocol", "data", "simulation", "algorithm")
 """Names that a user's own files may well have."""
-_SOURCES = ("pyproject.toml", "README.md", "LICENSE")
+_SOURCES = ("README.md", "LICENSE")
+_SUFFIXES = (".py", ".pyi", ".proto", ".c", ".typed", ".toml")
 
 
 def build(out: Path) -> Path:
@@ -35,7 +36,7 @@ def build(out: Path) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_symlink():
             target.symlink_to(source.readlink())
-        elif source.suffix in (".py", ".pyi", ".proto", ".c", ".typed") or name in _SOURCES:
+        elif source.suffix in _SUFFIXES or name in _SOURCES:
             target.write_bytes(source.read_bytes())
     run([sys.executable, "-m", "build", "--outdir", str(out), str(copy)], out.parent)
     (wheel,) = out.glob("*.whl")
