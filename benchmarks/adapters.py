@@ -6,8 +6,8 @@ Real speech of the words corpus: a seed model learns from every second speaker, 
 experiments/adapters.toml trains it further on the others' phones, each arm for equally many rounds
 on the fast engine; word error rates are of the others' test recordings, means of the seeds. Steps
 are timed on the stock ExecuTorch runtime, one thread, medians of interleaved steps of all arms; the
-reference of every ratio is the arm `full` of the same run. `seed_wer` is the model that all arms
-begin with. Finished trials below runs/adapters are not run again.
+reference of every ratio is the arm `full` of the same run. Finished trials below runs/adapters are
+not run again; packages below it are those of the first run.
 """
 
 from __future__ import annotations
@@ -106,12 +106,10 @@ def _package(line: Line, trials: Path) -> TaskPackage:
 
 def _arm(line: Line, trials: Path) -> dict[str, Any]:
     manifest = _package(line, trials).manifest
-    points = [outcome.points for outcome in line.outcomes]
     return {
         "name": line.arm,
         "wer": round(line.rates["pooled"][0], 2),
         "wer_spread": round(line.rates["pooled"][1], 2),
-        "seed_wer": round(float(np.mean([own[0].rates["pooled"] for own in points])), 2),
         "cfmq_bytes": round(line.communication_bytes + line.computation_bytes),
         "upload_bytes": manifest.parameters.weights_bytes,
         "training_bytes": training_memory_bytes(
