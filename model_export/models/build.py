@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
-from torch import Tensor
+from safetensors.torch import save
 
-from fedvoice.model_export.checkpoints import seed_model
+from fedvoice.model_export.checkpoints import read_checkpoint, seed_model
 from fedvoice.model_export.kinds import build_model
 from fedvoice.model_export.kinds.base import KindConfig
 from fedvoice.model_export.models.base import TaskModel
@@ -63,7 +60,7 @@ def fix_as_packaged(model: TaskModel, manifest: TaskManifest, frozen: Path | Non
     if not manifest.frozen_digest:
         return
     if frozen is not None and digest_of(frozen.read_bytes()) == manifest.frozen_digest:
-        model.fix(load_tensors(frozen))
+        model.fix(read_checkpoint(frozen))
     elif frozen is not None:
         seed_model(model, frozen, WeightsMap())
     if digest_of(frozen_file(model)) != manifest.frozen_digest:
@@ -74,22 +71,3 @@ def fix_as_packaged(model: TaskModel, manifest: TaskManifest, frozen: Path | Non
             wanted=f"{FROZEN_FILE} of the task's package, or the checkpoint that it was made of",
             next_step="Give the package's folder.",
         )
-
-
-def load_tensors(path: Path) -> Mapping[str, Tensor]:
-    """A safetensors file's tensors.
-
-    Raises:
-        FedvoiceError: `bad-package` if it is damaged.
-    """
-    try:
-        found: dict[str, Tensor] = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise FedvoiceError(
-            ErrorCode.BAD_PACKAGE,
-            where=str(path),
-            got=str(error),
-            wanted="a safetensors file",
-            next_step="The file is damaged or cut short: copy it again.",
-        ) from error
-    return found
