@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fedvoice.model_export.batch import TensorBatch
 from fedvoice.model_export.graphs.decode import DecodeGraph
@@ -75,19 +74,14 @@ class PartialStep(StepGraph):
         return nll, gradients
 
 
-class PartialDecode(nn.Module):
-    """`whole` over what trains; forward as `DecodeGraph`."""
+class PartialDecode(DecodeGraph):
+    """`whole` over what trains."""
 
     def __init__(self, whole: DecodeGraph, model: PartialModel, table: ParameterTable) -> None:
-        super().__init__()
+        super().__init__(table, whole.frames, whole.batch)
         self.whole, self.frozen, self._model = whole, model.frozen, (model,)
-        self.table = table
 
-    def forward(
-        self, parameters: tuple[Tensor, ...], x: Tensor, x_lens: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def tokens(self, parameters: Mapping[str, Tensor], x: Tensor, x_lens: Tensor) -> Tensor:
         """See `DecodeGraph`."""
-        trained = {s.name: p for s, p in zip(self.table.parameters, parameters, strict=True)}
         with factoring() as known:
-            tokens = self.whole.tokens(_Effective(self._model[0], trained, known), x, x_lens)
-        return tokens, (tokens != 0).to(torch.int64).sum(0)
+            return self.whole.tokens(_Effective(self._model[0], parameters, known), x, x_lens)
