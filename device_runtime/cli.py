@@ -18,6 +18,7 @@ import typer
 from fedvoice.protocol.addresses import check_can_be_called
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError, make_folder
 from fedvoice.protocol.invitation import is_address
+from fedvoice.protocol.waiting import wait_for_stop
 
 if TYPE_CHECKING:
     from fedvoice.device_runtime.identity import Identity
@@ -169,13 +170,13 @@ def run(
             wait_secs *= random.uniform(0.75, 1.25)  # not all phones of a server at once
             failures = min(failures + 1, 16)
             _log.warning("%s; again in %.0f s", error, wait_secs)
-            stopping.wait(wait_secs)
+            wait_for_stop(stopping, wait_secs)
             continue
         failures = 0
         _log.info("%s", describe(outcome))
         if once or outcome.finished:
             return True
-        stopping.wait(outcome.next_contact_secs)
+        wait_for_stop(stopping, outcome.next_contact_secs)
     _log.info("stopped; run the same command again to resume")
     return False
 
@@ -308,7 +309,7 @@ def _runtime_version() -> str:
 
 
 def _sleep(stopping: threading.Event, secs: float) -> None:
-    if stopping.wait(secs):
+    if wait_for_stop(stopping, secs):
         raise KeyboardInterrupt
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError, make_folder
 from fedvoice.protocol.task import TaskPackage, load_package
+from fedvoice.protocol.waiting import wait_for_stop
 
 if TYPE_CHECKING:
     from fedvoice.algorithm.rounds import RoundState
@@ -81,7 +82,7 @@ class OpenPhone:
             outcome = self.phone.run_once(stopping.is_set)
             if outcome.finished:
                 return True
-            stopping.wait(outcome.next_contact_secs)
+            wait_for_stop(stopping, outcome.next_contact_secs)
         return False
 
 

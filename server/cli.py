@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -108,6 +109,7 @@ def serve(
 
     from fedvoice.algorithm.rounds import RoundState
     from fedvoice.protocol.task import load_package
+    from fedvoice.protocol.waiting import wait_for_stop
     from fedvoice.reporting.callbacks import Callbacks, make_callbacks
     from fedvoice.server.app import AggregationServer
     from fedvoice.server.memory import one_heap
@@ -175,7 +177,7 @@ def serve(
                 tracking.finish()
             for line in conclusion(round_rows(store_dir), store_dir, task):
                 console.print(line)
-            time.sleep(linger_secs)
+            wait_for_stop(threading.Event(), linger_secs)
         except (KeyboardInterrupt, _Terminated) as stopped:
             finished = server.running and server.coordinator.course.finished
             if not finished:

@@ -17,6 +17,7 @@ from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.files import write_file
 from fedvoice.protocol.task import WEIGHTS_FILE, TaskPackage, load_weights
 from fedvoice.protocol.utterances import Utterance
+from fedvoice.protocol.waiting import wait_for_stop
 from fedvoice.reporting.results import Books, Results
 from fedvoice.server.config import ServerConfig
 from fedvoice.server.store.books import read_books
@@ -54,7 +55,7 @@ def run_server(
         write_file(ready_path, address)
         while not stopping.is_set() and not server.wait_finished(POLL_SECS):
             pass
-        stopping.wait(_LINGER_SECS)
+        wait_for_stop(stopping, _LINGER_SECS)
     finally:
         server.stop()
 

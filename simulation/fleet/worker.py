@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.waiting import wait_for_stop
 from fedvoice.simulation.fleet.phones import EmulatedPhone
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def _take_turns(phones: Sequence[Phone], stopping: threading.Event) -> None:
     finished = 0
     while due and not stopping.is_set():
         at, index = heapq.heappop(due)
-        if stopping.wait(max(0.0, at - time.monotonic())):
+        if wait_for_stop(stopping, at - time.monotonic()):
             return
         phone = phones[index]
         try:
