@@ -48,7 +48,10 @@ def main(
     unheld = sorted({name for model in found for name in model.get("new_operators", ())})
     if unheld:
         _say(f"not yet in operators.py, so not held to old phones: {', '.join(unheld)}")
-    if unheld or not all(model["exports"] for model in found):
+    rising = [model["name"] for model in found if model["exports"] and not _learns(model)]
+    if rising:
+        _say(f"loss did not fall in 20 steps: {', '.join(rising)}")
+    if unheld or rising or not all(model["exports"] for model in found):
         raise typer.Exit(1)
 
 
@@ -74,18 +77,23 @@ def _summary(model: dict[str, Any]) -> str:
         return str(model["refused"])
     return (
         f"gradient error {model['gradient_error']:.1e}, ratio {model['ratio']:.2f} "
-        f"({model['ours_ms']} / {model['reference_ms']} ms), arena "
+        f"({model['ours_ms']} / {model['reference_ms']} ms), losses {model['losses']}, arena "
         f"{model['arena_bytes'] / 1e6:.1f} MB, exported in {model['export_secs']:.0f} s"
     )
 
 
+def _learns(model: dict[str, Any]) -> bool:
+    first, last = model["losses"]
+    return bool(last < first)
+
+
 def _table(models: list[dict[str, Any]]) -> str:
     """As it stands in docs/your-model.md."""
-    titles = ("Model", "Parameters", "Gradient error", "Step ratio (ms)", "Arena")
+    titles = ("Model", "Parameters", "Gradient error", "Step ratio (ms)", "Arena", "Loss")
     titles += ("Rewritten, besides linear layers", "Left out")
     lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     for model in models:
-        cells = [model["name"], "", "", "", "", "", model["refused"]]
+        cells = [model["name"], "", "", "", "", "", "", model["refused"]]
         if model["exports"]:
             without = len(model["without_gradient"])
             cells[1:] = [
@@ -93,6 +101,7 @@ def _table(models: list[dict[str, Any]]) -> str:
                 f"{model['gradient_error']:.0e}",
                 f"{model['ratio']:.2f} ({model['ours_ms']:.1f} / {model['reference_ms']:.1f})",
                 f"{model['arena_bytes'] / 1e6:.1f} MB",
+                "{:.2f} -> {:.2f}".format(*model["losses"]),
                 ", ".join(name for name in model["rewritten"] if name != "linear"),
                 f"{without} without gradient" if without else "",
             ]

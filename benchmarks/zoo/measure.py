@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from benchmarks.train_step import set_threads, step_times
 from benchmarks.zoo.operators import OPERATORS
@@ -27,9 +28,12 @@ from fedvoice.model_export.models.loss import loss_of
 from fedvoice.model_export.package import check_program
 from fedvoice.model_export.traced.step import TracedStep
 from fedvoice.protocol.errors import FedvoiceError
+from fedvoice.protocol.parameters import ParameterTable
 
 NO_GRADIENT = 1e-6
 """A parameter whose gradient is below this part of the largest of all is listed."""
+LEARNING_STEPS, LEARNING_RATE = 20, 0.1
+"""Steps in which the loss has to fall, clipped to a norm of 1."""
 
 
 def measure(name: str, steps: int) -> dict[str, Any]:
@@ -69,6 +73,8 @@ def measure(name: str, steps: int) -> dict[str, Any]:
     flat = loaded.run(bucket.step_method, (*checked.parameters(), *batch, *draws))[1]
     sizes = {spec.name: float(flat[spec.place].abs().max()) for spec in table.parameters}
     largest = max(sizes.values())
+    _say(f"learn for {LEARNING_STEPS} steps")
+    losses = learn(loaded, checked.parameters(), table, bucket.step_method, (*batch, *draws))
     without = [name for name, size in sizes.items() if size < NO_GRADIENT * largest]
     if draws:  # Held to be the same twice with these; from then on PyTorch draws its own.
         with model.drawing(bucket, draws[0]):
@@ -77,10 +83,29 @@ def measure(name: str, steps: int) -> dict[str, Any]:
     reference_ms, ours_ms = step_times(loaded, model, table, bucket, batch, steps)
     return found | {
         "without_gradient": without,
+        "losses": [round(loss, 3) for loss in (losses[0], losses[-1])],
         "reference_ms": round(reference_ms, 2),
         "ours_ms": round(ours_ms, 2),
         "ratio": round(ours_ms / reference_ms, 3),
     }
+
+
+def learn(
+    program: LoadedProgram,
+    parameters: tuple[Tensor, ...],
+    table: ParameterTable,
+    method: str,
+    inputs: tuple[Tensor, ...],
+) -> list[float]:
+    """The summed loss before each step of SGD, and after the last, on one batch and one draw."""
+    weights, losses = [parameter.clone() for parameter in parameters], []
+    for _ in range(LEARNING_STEPS + 1):
+        loss, flat = program.run(method, (*weights, *inputs))
+        losses.append(float(loss))
+        step = flat * (LEARNING_RATE / max(float(flat.norm()), 1.0))
+        for spec, weight in zip(table.parameters, weights, strict=True):
+            weight -= step[spec.place].view(spec.shape)
+    return losses
 
 
 def result(name: str, steps: int) -> dict[str, Any]:
