@@ -16,7 +16,7 @@ from fedvoice.protocol.engine import Example
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.protocol.random import TABLE_SIZE, Purpose, Stream
-from fedvoice.protocol.task import TaskManifest
+from fedvoice.protocol.task import TaskManifest, check_masks
 
 UNUSABLE = frozenset(
     {
@@ -64,7 +64,12 @@ class Draws:
         client_id: str,
         round_number: int,
     ) -> Draws:
-        """Batches, masks and noise of the examples that can be used."""
+        """Batches, masks and noise of the examples that can be used.
+
+        Raises:
+            FedvoiceError: `bad-config` for masks of waveforms.
+        """
+        check_masks(manifest.features, plan)
         epochs = draw_epochs(buckets, plan, client_id=client_id, round_number=round_number)
         steps = [(epoch, batch) for epoch, batches in enumerate(epochs) for batch in batches]
 

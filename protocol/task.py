@@ -13,12 +13,21 @@ program is never loaded before its digest was checked.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -43,6 +52,10 @@ _LABELLERS = frozenset({"2nn", "cnn", "char-lstm"})
 derived both from the kind, and its phones refuse unknown fields."""
 
 
+LOG_MEL_SIZES = ("fft_size", "window_samples", "hop_samples", "mel_bins", "stack")
+"""Sizes of the log-mel front end."""
+
+
 def _takes_audio(fields: dict[str, Any]) -> bool:
     return fields.get("model_kind") not in _LABELLERS
 
@@ -51,11 +64,39 @@ def _scoring(fields: dict[str, Any]) -> Scoring:
     return Scoring.WORDS if _takes_audio(fields) else Scoring.LABELS
 
 
+class FeatureKind(StrEnum):
+    """What a model is given of a recording."""
+
+    LOG_MEL = "log-mel"
+    """Frames of log-mel, computed by the program's `features` method and normalised."""
+    WAVEFORM = "waveform"
+    """Its samples: a frame is one sample, and a program has no `features`."""
+
+
+class Normalise(StrEnum):
+    """How the samples of an utterance are normalised."""
+
+    NONE = "none"
+    """Not: float32 in +-1."""
+    UTTERANCE = "utterance"
+    """Zero mean and unit variance, as wav2vec 2.0 (Baevski et al. 2020) is given them:
+    (x - mean) / sqrt(variance + 1e-7)."""
+
+
 class FeatureSettings(BaseModel):
-    """Log-mel front end; the program's `features` method computes it."""
+    """The front end: what of a recording a model is given.
+
+    Of kind waveform a frame is one sample. So the sizes of the log-mel front end are 1, whether
+    said or not, and the frames of buckets, batches and limits are samples.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    kind: FeatureKind = FeatureKind.LOG_MEL
+    """This and the next are written only for waveforms, so that older phones refuse no other
+    package."""
+    normalise: Normalise = Normalise.NONE
+    """Of waveforms; log-mel is always normalised (`protocol.engine.normalise_features`)."""
     sample_rate: int = 16000
     fft_size: int = 512
     window_samples: int = 400
@@ -66,8 +107,41 @@ class FeatureSettings(BaseModel):
     log_floor: float = 1e-6
     max_secs: float = 30.0
 
+    @model_validator(mode="before")
+    @classmethod
+    def _a_sample_a_frame(cls, fields: Any) -> Any:
+        if not isinstance(fields, Mapping) or fields.get("kind") != FeatureKind.WAVEFORM:
+            return fields
+        for name in LOG_MEL_SIZES:
+            if fields.get(name, 1) != 1:
+                raise ValueError(
+                    f"{name} = {fields[name]} with kind = 'waveform', of which a frame is one "
+                    f"sample: leave out {', '.join(LOG_MEL_SIZES)}"
+                )
+        return {**fields, **dict.fromkeys(LOG_MEL_SIZES, 1)}
+
+    @model_validator(mode="after")
+    def _log_mel_has_its_own(self) -> Self:
+        if self.kind is FeatureKind.LOG_MEL and self.normalise is not Normalise.NONE:
+            raise ValueError("normalise is of kind = 'waveform'; log-mel is always normalised")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_the_usual_kind(self, write: SerializerFunctionWrapHandler) -> Any:
+        fields = write(self)
+        if self.kind is FeatureKind.LOG_MEL:
+            for name in ("kind", "normalise"):
+                fields.pop(name, None)
+        return fields
+
+    @property
+    def is_waveform(self) -> bool:
+        """Whether a model is given samples, not log-mel."""
+        return self.kind is FeatureKind.WAVEFORM
+
     def frames(self, samples: int) -> int:
-        """Feature frames of `samples` samples (uncentred framing); at least 0."""
+        """Feature frames of `samples` samples (uncentred framing), of a waveform all of them; at
+        least 0."""
         return max(0, (samples - self.fft_size) // self.hop_samples + 1)
 
     def stacked_frames(self, frames: int) -> int:
@@ -160,8 +234,8 @@ class TaskManifest(BaseModel):
     model_kind: str
     """Name of a model kind, or `module:name`."""
     takes_audio: bool = Field(default_factory=_takes_audio)
-    """Whether examples are made from recordings: the program then has `features`. Written only
-    where it differs from the kind's default."""
+    """Whether examples are made from recordings; see `has_features`. Written only where it differs
+    from the kind's default."""
     scoring: Scoring = Field(default_factory=_scoring)
     """What errors are counted in; written when `takes_audio` is."""
     model: dict[str, int | float | bool | str]
@@ -205,6 +279,11 @@ class TaskManifest(BaseModel):
         if self.streaming is None:
             fields.pop("streaming", None)
         return fields
+
+    @property
+    def has_features(self) -> bool:
+        """Whether the program has the method `features`."""
+        return self.takes_audio and not self.features.is_waveform
 
     def bucket_for(self, frames: int, labels: int) -> Bucket | None:
         """The smallest bucket that holds `frames` encoder frames and `labels` tokens."""
@@ -319,6 +398,35 @@ def check_takes_audio(manifest: TaskManifest) -> None:
             got=f"a recording for a model of kind {manifest.model_kind}, which has no front end",
             wanted="a task that learns from recordings (rnnt or ctc)",
             next_step="Export a task of such a kind, or give examples instead of recordings.",
+        )
+
+
+def check_log_mel(manifest: TaskManifest) -> None:
+    """Raise `bad-package` for a task whose program has no method `features`."""
+    check_takes_audio(manifest)
+    if not manifest.has_features:
+        raise FedvoiceError(
+            ErrorCode.BAD_PACKAGE,
+            where=f"task {manifest.name}, features",
+            got="log-mel asked of a model that is given the waveform itself",
+            wanted="a task of log-mel",
+            next_step="Make examples by `protocol.engine.inputs_of`, or update what made this "
+            "call: it does not know waveforms yet.",
+        )
+
+
+def check_masks(features: FeatureSettings, plan: TrainingPlan) -> None:
+    """Raise `bad-config` for a plan that masks frames and bins of a task of waveforms."""
+    masks = plan.spec_augment
+    if features.is_waveform and masks.time_masks + masks.frequency_masks:
+        raise FedvoiceError(
+            ErrorCode.BAD_CONFIG,
+            where="the plan, spec_augment",
+            got=f"{masks.time_masks} time and {masks.frequency_masks} frequency masks for a model "
+            "of waveforms",
+            wanted="no masks: SpecAugment masks log-mel (Park et al. 2019)",
+            next_step="Leave out plan.spec_augment; a model may mask what it makes of the waveform "
+            "by torch.rand, which the host draws.",
         )
 
 

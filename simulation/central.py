@@ -25,7 +25,7 @@ from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.parameters import FlatVector
 from fedvoice.protocol.plan import TrainingPlan
-from fedvoice.protocol.task import TaskManifest
+from fedvoice.protocol.task import TaskManifest, check_masks
 from fedvoice.simulation.clients import ClientData, Population
 from fedvoice.simulation.fast.course import fitting
 from fedvoice.simulation.fast.local import stack_rows, take_rows
@@ -52,7 +52,12 @@ class CentralRun:
         return self.config.epochs
 
     def start(self, weights: FlatVector) -> FederationState:
-        """Before the first epoch, at `weights` float32 [P]."""
+        """Before the first epoch, at `weights` float32 [P].
+
+        Raises:
+            FedvoiceError: `bad-config` for a plan that masks waveforms.
+        """
+        check_masks(self.manifest.features, self.plan)
         return FederationState(AlgorithmState(weights, OptimizerState()))
 
     def step(self, state: FederationState) -> FederationState:

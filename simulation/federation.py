@@ -32,7 +32,7 @@ from fedvoice.protocol.cost import Cfmq
 from fedvoice.protocol.parameters import FlatVector
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.protocol.scoring import ErrorCounts
-from fedvoice.protocol.task import TaskManifest
+from fedvoice.protocol.task import TaskManifest, check_masks
 from fedvoice.reporting.results import RoundResult
 from fedvoice.simulation.cohort import ClientReport, RoundWork, spooled_updates
 from fedvoice.simulation.workers.pool import WorkerPool
@@ -131,7 +131,12 @@ class Federation:
         return FederatedAlgorithm(self.config, self.manifest.parameters, self.plan)
 
     def start(self, weights: FlatVector) -> FederationState:
-        """Before round 1; evaluates the initial weights where the settings want it."""
+        """Before round 1; evaluates the initial weights where the settings want it.
+
+        Raises:
+            FedvoiceError: `bad-config` for a plan that masks waveforms.
+        """
+        check_masks(self.manifest.features, self.plan)
         state = FederationState(self.algorithm.init(weights))
         return evaluated(state, self.evaluate) if self.config.evaluate_first else state
 
