@@ -12,14 +12,16 @@ import soundfile
 import torch
 
 from fedvoice.device_runtime.course import draw_course
+from fedvoice.device_runtime.evaluation import evaluate
 from fedvoice.device_runtime.examples import FeatureCache, LocalExamples
 from fedvoice.device_runtime.executorch_engine import ExecuTorchEngine
 from fedvoice.device_runtime.store import ExampleStore, NewExample, Split
 from fedvoice.device_runtime.trainer import train
 from fedvoice.protocol.codec import digest_of
+from fedvoice.protocol.errors import FedvoiceError
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.parameters import Float32Array
-from fedvoice.protocol.plan import TrainingPlan
+from fedvoice.protocol.plan import SpecAugment, TrainingPlan
 from fedvoice.protocol.task import (
     PROGRAM_FILE,
     WEIGHTS_FILE,
