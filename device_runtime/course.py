@@ -14,9 +14,10 @@ from fedvoice.device_runtime.spec_augment import MaskWords, draw_mask_words
 from fedvoice.protocol.cost import training_memory_bytes
 from fedvoice.protocol.engine import Example
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.features import check_masks
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.protocol.random import TABLE_SIZE, Purpose, Stream
-from fedvoice.protocol.task import TaskManifest, check_masks
+from fedvoice.protocol.task import TaskManifest
 
 UNUSABLE = frozenset(
     {

@@ -8,7 +8,7 @@ from typing import Any
 from fedvoice.model_export.kinds import kind_named
 from fedvoice.model_export.kinds.module import ModuleKind
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
-from fedvoice.protocol.task import LOG_MEL_SIZES, FeatureKind
+from fedvoice.protocol.features import LOG_MEL_SIZES, FeatureKind
 
 
 def with_front_end(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from typing import Protocol, overload
 import numpy as np
 import numpy.typing as npt
 
+from fedvoice.protocol.features import Normalise
 from fedvoice.protocol.parameters import FlatVector, Float32Array
-from fedvoice.protocol.task import Bucket, FeatureSettings, Normalise, TaskManifest
+from fedvoice.protocol.task import Bucket, FeatureSettings, TaskManifest
 
 Int64Array = npt.NDArray[np.int64]
 SMALLEST_DEVIATION = 1e-2

@@ -22,10 +22,11 @@ from fedvoice.device_runtime.spec_augment import draw_mask_words
 from fedvoice.protocol.cost import training_memory_bytes
 from fedvoice.protocol.engine import Int64Array
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.features import check_masks
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.parameters import FlatVector
 from fedvoice.protocol.plan import TrainingPlan
-from fedvoice.protocol.task import TaskManifest, check_masks
+from fedvoice.protocol.task import TaskManifest
 from fedvoice.simulation.clients import ClientData, Population
 from fedvoice.simulation.fast.course import fitting
 from fedvoice.simulation.fast.local import stack_rows, take_rows

@@ -29,10 +29,11 @@ from fedvoice.algorithm.rounds import RoundState, Work
 from fedvoice.algorithm.schedule import following, rules_for
 from fedvoice.algorithm.settings import AlgorithmConfig
 from fedvoice.protocol.cost import Cfmq
+from fedvoice.protocol.features import check_masks
 from fedvoice.protocol.parameters import FlatVector
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.protocol.scoring import ErrorCounts
-from fedvoice.protocol.task import TaskManifest, check_masks
+from fedvoice.protocol.task import TaskManifest
 from fedvoice.reporting.results import RoundResult
 from fedvoice.simulation.cohort import ClientReport, RoundWork, spooled_updates
 from fedvoice.simulation.workers.pool import WorkerPool

@@ -9,9 +9,10 @@ from fedvoice.algorithm.events import Grant
 from fedvoice.algorithm.federated import FederatedAlgorithm
 from fedvoice.algorithm.rounds import RoundRules, Work
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.features import check_masks
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.plan import TrainingPlan
-from fedvoice.protocol.task import TaskManifest, check_masks
+from fedvoice.protocol.task import TaskManifest
 from fedvoice.server.config import ServerConfig
 
 

@@ -19,16 +19,11 @@ from fedvoice.device_runtime.store import ExampleStore, NewExample, Split
 from fedvoice.device_runtime.trainer import train
 from fedvoice.protocol.codec import digest_of
 from fedvoice.protocol.errors import FedvoiceError
+from fedvoice.protocol.features import Normalise
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.parameters import Float32Array
 from fedvoice.protocol.plan import SpecAugment, TrainingPlan
-from fedvoice.protocol.task import (
-    PROGRAM_FILE,
-    WEIGHTS_FILE,
-    Normalise,
-    TaskPackage,
-    write_package,
-)
+from fedvoice.protocol.task import PROGRAM_FILE, WEIGHTS_FILE, TaskPackage, write_package
 from tests.android.jvm import ask, needs_phone, training_job
 from tests.android.tones import ear_config, record_tones, tone
 from tests.shared import exported, once

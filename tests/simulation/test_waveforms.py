@@ -24,9 +24,10 @@ from fedvoice.model_export.package import ExportSummary
 from fedvoice.model_export.torch_engine import TorchEngine
 from fedvoice.protocol.engine import Example, make_batch
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.features import Normalise
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.plan import SpecAugment, TrainingPlan
-from fedvoice.protocol.task import FeatureSettings, Normalise
+from fedvoice.protocol.task import FeatureSettings
 from fedvoice.server.config import ServerConfig
 from fedvoice.server.rounds.job import Job
 from fedvoice.simulation.fast.trainer import FastTrainer
