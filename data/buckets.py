@@ -31,7 +31,9 @@ def fit_buckets(
     """At most `count` buckets that hold every utterance whose text is usable and that lasts no
     longer than `features.max_secs`, in ascending order. Phones leave others out.
 
-    They end at equal quantiles of the utterances' encoder frames, rounded up to a multiple of 5.
+    They end at equal quantiles of the utterances' encoder frames, rounded up to a multiple of 5; of
+    waveforms to a twentieth of a second, and a hundredth beyond what durations say, which are
+    rounded themselves.
     Each has room for the longest transcript of the utterances that fit it by length.
 
     Returns:
@@ -46,7 +48,15 @@ def fit_buckets(
     )
     labels = target_counts(vocabulary, [u.text for u in utterances])
     usable = labels >= 0
-    return buckets_around(frames[usable], labels[usable], count=count, batch=batch)
+    frames, multiple = frames[usable], frame_multiple(features)
+    if features.is_waveform:
+        frames += features.sample_rate // 100
+    return buckets_around(frames, labels[usable], count=count, batch=batch, multiple=multiple)
+
+
+def frame_multiple(features: FeatureSettings) -> int:
+    """What the frames of a fitted bucket are a multiple of."""
+    return max(1, features.sample_rate // 20) if features.is_waveform else _ROUND_TO_FRAMES
 
 
 def target_counts(vocabulary: Vocabulary, targets: Sequence[str | Sequence[int]]) -> Int64Array:
@@ -71,12 +81,17 @@ def target_counts(vocabulary: Vocabulary, targets: Sequence[str | Sequence[int]]
 
 
 def buckets_around(
-    frames: Int64Array, labels: Int64Array, *, count: int = 2, batch: int = 8
+    frames: Int64Array,
+    labels: Int64Array,
+    *,
+    count: int = 2,
+    batch: int = 8,
+    multiple: int = _ROUND_TO_FRAMES,
 ) -> list[dict[str, int]]:
     """As `fit_buckets`, around examples of `frames` int64 [n] encoder frames and `labels` int64
     [n] targets."""
     ends = {
-        max(_ROUND_TO_FRAMES, -(-int(end) // _ROUND_TO_FRAMES) * _ROUND_TO_FRAMES)
+        max(multiple, -(-int(end) // multiple) * multiple)
         for end in np.quantile(frames, np.arange(1, count + 1) / count)
     }
     return [

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fedvoice.data.buckets import buckets_around, target_counts
+from fedvoice.data.buckets import buckets_around, frame_multiple, target_counts
 from fedvoice.data.dataset import VocabularyOf
 from fedvoice.data.partitioning import Labels, PartitionRule, apply_partition, numbered
 from fedvoice.data.references import HeldArray, References
@@ -102,7 +102,12 @@ class MappingDataset:
             targets, [own.text if own.token_ids is None else own.token_ids for own in everything]
         )
         usable = labels >= 0
-        buckets = buckets_around(np.array(frames)[usable], labels[usable], count=DEFAULT_BUCKETS)
+        buckets = buckets_around(
+            np.array(frames)[usable],
+            labels[usable],
+            count=DEFAULT_BUCKETS,
+            multiple=frame_multiple(settings),
+        )
         return {**found, "buckets": buckets}
 
     def clients(self, partition: str | PartitionRule | None = None, seed: int = 0) -> MemoryClients:

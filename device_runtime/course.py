@@ -14,6 +14,7 @@ from fedvoice.device_runtime.spec_augment import MaskWords, draw_mask_words
 from fedvoice.protocol.cost import training_memory_bytes
 from fedvoice.protocol.engine import Example
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.features import check_masks
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.protocol.random import TABLE_SIZE, Purpose, Stream
 from fedvoice.protocol.task import TaskManifest
@@ -64,7 +65,12 @@ class Draws:
         client_id: str,
         round_number: int,
     ) -> Draws:
-        """Batches, masks and noise of the examples that can be used."""
+        """Batches, masks and noise of the examples that can be used.
+
+        Raises:
+            FedvoiceError: `bad-config` for masks of waveforms.
+        """
+        check_masks(manifest.features, plan)
         epochs = draw_epochs(buckets, plan, client_id=client_id, round_number=round_number)
         steps = [(epoch, batch) for epoch, batches in enumerate(epochs) for batch in batches]
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from fedvoice.data.audio import USUAL_RATES, read_waveform, samples_at
 from fedvoice.data.fit import targets_or_reason
 from fedvoice.device_runtime.store import ExampleStore, Split, StoredExample
-from fedvoice.protocol.engine import Engine, Example, Examples, normalise_features
+from fedvoice.protocol.engine import Engine, Example, Examples, inputs_of
 from fedvoice.protocol.usage import Reason, Usage
 
 
@@ -118,7 +118,7 @@ class LocalExamples(Examples):
                 duration_secs=row.segment_secs,
                 resample=True,
             )
-            features = normalise_features(self._engine.features(waveform))
+            features = inputs_of(waveform, settings, self._engine.features)
             example = Example(features, targets, text)
             self._cache.put(row.id, example)
         return example

@@ -25,8 +25,8 @@ from fedvoice.protocol.task import (
     Bucket,
     TaskPackage,
     check_digest,
+    check_log_mel,
     check_streams,
-    check_takes_audio,
 )
 
 FEATURES_METHOD = "features"
@@ -70,9 +70,9 @@ class ExecuTorchEngine:
 
         Raises:
             FedvoiceError: `wrong-shape` if it is shorter than one frame or longer than the task's
-                `max_secs`; `bad-package` if the task's examples are not made from recordings.
+                `max_secs`; `bad-package` if the task's examples are not made of log-mel.
         """
-        check_takes_audio(self.manifest)
+        check_log_mel(self.manifest)
         settings = self.manifest.features
         frames = settings.frames(waveform.size)
         limit = int(settings.max_secs * settings.sample_rate)
@@ -201,7 +201,7 @@ class ExecuTorchEngine:
 
     def _check_program(self) -> None:
         manifest = self.manifest
-        methods = {FEATURES_METHOD} if manifest.takes_audio else set()
+        methods = {FEATURES_METHOD} if manifest.has_features else set()
         for bucket in manifest.buckets:
             methods |= {bucket.step_method, bucket.decode_method}
         methods |= set(manifest.streaming.methods if manifest.streaming else ())

@@ -51,10 +51,11 @@ def export_task(
             not the model's, and what reading the dataset and the weights gives.
     """
     from fedvoice.data.dataset import naming
+    from fedvoice.model_export.brought import with_front_end
     from fedvoice.model_export.config import parse_config, vocabulary_of
     from fedvoice.model_export.package import export_task as export
 
-    fields = {"name": "task", **task}
+    fields = with_front_end({"name": "task", **task})
     if dataset is not None:
         with naming(dataset):
             fields |= dataset.task_defaults(fields, vocabulary_of)
@@ -86,7 +87,8 @@ def export(
     Args:
         module: a class, or `package.module:Class`; or one made of it, whose weights the package
             then begins with. See `fedvoice.module_kind` for what it must have.
-        example_batch: `features` float32 [B, T, I], and `targets` [B, U] or `label` [B].
+        example_batch: `features` float32 [B, T, I] or `waveform` float32 [B, N], and `targets`
+            [B, U] or `label` [B].
         out: a new folder.
         vocabulary: the tokens 1, 2, ... in order; 0 is the blank.
         settings: arguments of its constructor, beside `input_size` and `vocabulary_size`.
@@ -104,14 +106,14 @@ def export(
 
     given = module if isinstance(module, nn.Module) else None
     factory = type(module) if isinstance(module, nn.Module) else module
-    rows, frames, size, labels = _sizes(example_batch)
+    rows, frames, features, labels = _sizes(example_batch)
     further = dict(task or {})
     own = {"name": MODEL_KINDS.name_of(factory).rpartition(":")[2].lower()}
     fields = {
         **own,
         **further,
         "model": {"kind": MODEL_KINDS.name_of(factory), **(settings or {})},
-        "features": {"mel_bins": size, "stack": 1, **further.get("features", {})},
+        "features": {**features, **further.get("features", {})},
         "vocabulary": {
             "tokens": list(vocabulary),
             "as_given": True,
@@ -142,20 +144,25 @@ def _names(weights_map: Path | str | Mapping[str, Any] | None) -> WeightsMap | N
     )
 
 
-def _sizes(batch: Mapping[str, Tensor]) -> tuple[int, int, int, int]:
-    """B, T, I and U of an example."""
-    features, targets = batch.get("features"), batch.get("targets")
-    if features is None or features.dim() != 3 or not ({"targets", "label"} & set(batch)):
+def _sizes(batch: Mapping[str, Tensor]) -> tuple[int, int, dict[str, Any], int]:
+    """B, T or N, the front end and U of an example."""
+    targets = batch.get("targets")
+    labels = 1 if targets is None else targets.shape[1]
+    features, waveform = batch.get("features"), batch.get("waveform")
+    labelled = bool({"targets", "label"} & set(batch))
+    if waveform is not None and waveform.dim() == 2 and features is None and labelled:
+        return (*waveform.shape, {"kind": "waveform"}, labels)
+    if features is None or waveform is not None or features.dim() != 3 or not labelled:
         shapes = ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in batch.items())
         raise FedvoiceError(
             ErrorCode.BAD_CONFIG,
             where="fedvoice.export, example_batch",
             got=shapes or "nothing",
-            wanted="features [B, T, I], and targets [B, U] or label [B]",
+            wanted="features [B, T, I] or waveform [B, N], and targets [B, U] or label [B]",
             next_step="Give a batch as large as a phone's largest.",
         )
     rows, frames, size = features.shape
-    return rows, frames, size, 1 if targets is None else targets.shape[1]
+    return rows, frames, {"mel_bins": size, "stack": 1}, labels
 
 
 def _saved(module: nn.Module, config: ExportConfig, folder: Path) -> Path:

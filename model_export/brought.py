@@ -8,6 +8,24 @@ from typing import Any
 from fedvoice.model_export.kinds import kind_named
 from fedvoice.model_export.kinds.module import ModuleKind
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.features import LOG_MEL_SIZES, FeatureKind
+
+
+def with_front_end(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """A task's tables with features of kind waveform, where its module takes recordings and its
+    `forward` takes `waveform`, and nothing is said of log-mel."""
+    model, features = fields.get("model"), fields.get("features", {})
+    name = model.get("kind") if isinstance(model, Mapping) else None
+    if not isinstance(name, str) or not isinstance(features, Mapping):
+        return dict(fields)  # what is wrong with it is told where all is read
+    try:
+        kind = kind_named(name)
+    except FedvoiceError:
+        return dict(fields)
+    takes = isinstance(kind, ModuleKind) and kind.takes_audio and kind.takes_waveform
+    if not takes or {"kind", *LOG_MEL_SIZES} & set(features):
+        return dict(fields)
+    return {**fields, "features": {"kind": FeatureKind.WAVEFORM.value, **features}}
 
 
 def with_module(

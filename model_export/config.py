@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from fedvoice.data.speech import SpeechCorpus
-from fedvoice.model_export.brought import with_module
+from fedvoice.model_export.brought import with_front_end, with_module
 from fedvoice.model_export.kinds import ModelConfig, kind_of
 from fedvoice.model_export.vocabulary import build_vocabulary, vocabulary_as_given
 from fedvoice.protocol.partial import PartialTraining
@@ -27,8 +27,8 @@ class BucketConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     frames: int = Field(ge=1)
-    """T, stacked frames; at least 2 for speech. Transducers round it up so that the joint can work
-    in equal chunks."""
+    """T, stacked frames, of waveforms samples; at least 2 for speech. Transducers round it up so
+    that the joint can work in equal chunks."""
     labels: int = Field(ge=1)
     batch: int = Field(default=8, ge=1)
 
@@ -113,12 +113,15 @@ class ExportConfig(BaseModel):
     @model_validator(mode="after")
     def _enough_frames(self) -> ExportConfig:
         kind = kind_of(self.model)
+        kind.check_features(self.features)
         for bucket in self.buckets:
             kind.check_bucket(bucket.frames, bucket.labels)
         return self
 
     @model_validator(mode="after")
     def _can_stream(self) -> ExportConfig:
+        if self.streaming is not None and self.features.is_waveform:
+            raise ValueError("streaming with features.kind = 'waveform': only log-mel streams")
         if self.streaming is not None and self.partial != PartialTraining():
             raise ValueError("streaming with partial: merge the model, and export it whole")
         if self.streaming is not None:
@@ -132,6 +135,13 @@ class ExportConfig(BaseModel):
                     f"streaming.frames makes chunks of {chunk_secs:.1f} s, longer than "
                     f"features.max_secs, {self.features.max_secs:.1f} s"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _masks_log_mel(self) -> ExportConfig:
+        masks = self.plan.spec_augment
+        if self.features.is_waveform and masks.time_masks + masks.frequency_masks:
+            raise ValueError("plan.spec_augment masks log-mel: leave it out with waveforms")
         return self
 
     @model_validator(mode="after")
@@ -176,6 +186,7 @@ def read_config(
         )
     if module:
         fields = with_module(fields, module, settings or {})
+    fields = with_front_end(fields)
     vocabulary = fields.get("vocabulary")
     named = vocabulary.get("manifest") if isinstance(vocabulary, dict) else None
     if path is not None and isinstance(vocabulary, dict) and isinstance(named, str):

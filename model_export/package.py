@@ -54,7 +54,7 @@ class ExportSummary:
         payload_bytes: one copy of the weights as float32, what a round sends each way.
         gradients: the worst gradient error of each bucket.
         features_error: largest difference of a log-mel value to torchaudio; None for a task
-            that takes no audio.
+            that takes no log-mel.
         seeds: what was taken of the weights given; None where none were.
         account: of a module that was traced: what was rewritten, fixed, and has no gradient.
     """
@@ -168,7 +168,7 @@ def check_program(
     demand_operators(program.operators)
     loaded = LoadedProgram(program.data)
     features_error = None
-    if kind_of(checked.config).takes_audio:
+    if kind_of(checked.config).takes_audio and not checked.features.is_waveform:
         progress("check features")
         features_error = check_features(loaded, checked.features)
     reports = []

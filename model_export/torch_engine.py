@@ -16,7 +16,7 @@ from fedvoice.model_export.flat_model import FlatModel
 from fedvoice.model_export.log_mel import reference_features
 from fedvoice.protocol.engine import Batch, Int64Array
 from fedvoice.protocol.parameters import FlatVector, Float32Array
-from fedvoice.protocol.task import Bucket, TaskManifest, check_takes_audio
+from fedvoice.protocol.task import Bucket, TaskManifest, check_log_mel
 
 
 class TorchEngine:
@@ -40,9 +40,9 @@ class TorchEngine:
         """Log-mel [frames, mel_bins] of a waveform [samples] in +-1; not yet normalised.
 
         Raises:
-            FedvoiceError: `bad-package` if the task's examples are not made from recordings.
+            FedvoiceError: `bad-package` if the task's examples are not made of log-mel.
         """
-        check_takes_audio(self._manifest)
+        check_log_mel(self._manifest)
         settings = self._manifest.features
         if settings.frames(len(waveform)) < 1:
             return np.zeros((0, settings.mel_bins), dtype=np.float32)

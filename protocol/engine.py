@@ -6,26 +6,30 @@ A host needs only this and arithmetic on flat vectors. All arrays are numpy, C-c
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, overload
 
 import numpy as np
 import numpy.typing as npt
 
+from fedvoice.protocol.features import Normalise
 from fedvoice.protocol.parameters import FlatVector, Float32Array
-from fedvoice.protocol.task import Bucket, TaskManifest
+from fedvoice.protocol.task import Bucket, FeatureSettings, TaskManifest
 
 Int64Array = npt.NDArray[np.int64]
 SMALLEST_DEVIATION = 1e-2
 """Features of no more deviation than that are not blown up."""
+WAVEFORM_EPSILON = 1e-7
+"""Added to a waveform's variance: that of transformers' `Wav2Vec2FeatureExtractor`."""
 
 
 @dataclass(frozen=True)
 class Batch:
     """Rows of one bucket, padded to its shapes.
 
-    features: float32 [B, T * stack, mel_bins], normalised, unstacked, zero beyond each length.
+    features: float32 [B, T * stack, mel_bins], normalised, unstacked, zero beyond each length; of
+        waveforms [B, T, 1], a frame is a sample.
     targets: int64 [B, U] token ids, 0 beyond each length.
     frame_counts: int64 [B] encoder (stacked) frames, 1 in padding rows.
     target_counts: int64 [B] tokens, 0 in padding rows.
@@ -81,7 +85,8 @@ class Engine(Protocol):
         """The task that this engine was loaded for."""
 
     def features(self, waveform: Float32Array) -> Float32Array:
-        """Log-mel [frames, mel_bins] of a waveform [samples] in +-1; not yet normalised."""
+        """Log-mel [frames, mel_bins] of a waveform [samples] in +-1; not yet normalised. Examples
+        are made by `inputs_of`."""
 
     def step(self, bucket: Bucket, weights: FlatVector, batch: Batch) -> tuple[float, FlatVector]:
         """Weighted loss and its flat gradient [P] at `weights` [P].
@@ -132,6 +137,36 @@ def make_batch(
         target_counts[row] = len(example.targets)
         weights[row] = weight
     return Batch(features, targets, frame_counts, target_counts, weights)
+
+
+def inputs_of(
+    waveform: Float32Array,
+    settings: FeatureSettings,
+    log_mel: Callable[[Float32Array], Float32Array],
+) -> Float32Array:
+    """What a model is given of a waveform float32 [samples] in +-1 at the task's rate: float32
+    [frames, mel_bins], of kind waveform [samples, 1].
+
+    Args:
+        log_mel: `Engine.features`, or the same by other means.
+
+    Raises:
+        FedvoiceError: what `log_mel` raises.
+    """
+    if settings.is_waveform:
+        return normalise_waveform(waveform, settings.normalise)[:, None]
+    return normalise_features(log_mel(waveform))
+
+
+def normalise_waveform(waveform: Float32Array, how: Normalise) -> Float32Array:
+    """Samples float32 [samples] as the model's front end wants them; sums are double precision, as
+    in every host."""
+    if how is Normalise.NONE:
+        return waveform
+    mean = waveform.mean(dtype=np.float64)
+    deviation = np.sqrt(waveform.var(dtype=np.float64) + WAVEFORM_EPSILON)
+    normalised: Float32Array = ((waveform - mean) / deviation).astype(np.float32)
+    return normalised
 
 
 def normalise_features(features: Float32Array) -> Float32Array:

@@ -18,12 +18,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from fedvoice.protocol.codec import digest_of
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.features import FeatureSettings as FeatureSettings
 from fedvoice.protocol.parameters import FlatVector, ParameterTable
 from fedvoice.protocol.partial import PartialTraining
 from fedvoice.protocol.plan import TrainingPlan
@@ -49,30 +56,6 @@ def _takes_audio(fields: dict[str, Any]) -> bool:
 
 def _scoring(fields: dict[str, Any]) -> Scoring:
     return Scoring.WORDS if _takes_audio(fields) else Scoring.LABELS
-
-
-class FeatureSettings(BaseModel):
-    """Log-mel front end; the program's `features` method computes it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    sample_rate: int = 16000
-    fft_size: int = 512
-    window_samples: int = 400
-    hop_samples: int = 160
-    mel_bins: int = 40
-    stack: int = Field(default=8, ge=1)
-    """Feature frames that make one encoder frame."""
-    log_floor: float = 1e-6
-    max_secs: float = 30.0
-
-    def frames(self, samples: int) -> int:
-        """Feature frames of `samples` samples (uncentred framing); at least 0."""
-        return max(0, (samples - self.fft_size) // self.hop_samples + 1)
-
-    def stacked_frames(self, frames: int) -> int:
-        """Encoder frames of `frames` feature frames, the last one padded."""
-        return -(-frames // self.stack)
 
 
 class Bucket(BaseModel):
@@ -160,8 +143,8 @@ class TaskManifest(BaseModel):
     model_kind: str
     """Name of a model kind, or `module:name`."""
     takes_audio: bool = Field(default_factory=_takes_audio)
-    """Whether examples are made from recordings: the program then has `features`. Written only
-    where it differs from the kind's default."""
+    """Whether examples are made from recordings; see `has_features`. Written only where it differs
+    from the kind's default."""
     scoring: Scoring = Field(default_factory=_scoring)
     """What errors are counted in; written when `takes_audio` is."""
     model: dict[str, int | float | bool | str]
@@ -205,6 +188,11 @@ class TaskManifest(BaseModel):
         if self.streaming is None:
             fields.pop("streaming", None)
         return fields
+
+    @property
+    def has_features(self) -> bool:
+        """Whether the program has the method `features`."""
+        return self.takes_audio and not self.features.is_waveform
 
     def bucket_for(self, frames: int, labels: int) -> Bucket | None:
         """The smallest bucket that holds `frames` encoder frames and `labels` tokens."""
@@ -319,6 +307,20 @@ def check_takes_audio(manifest: TaskManifest) -> None:
             got=f"a recording for a model of kind {manifest.model_kind}, which has no front end",
             wanted="a task that learns from recordings (rnnt or ctc)",
             next_step="Export a task of such a kind, or give examples instead of recordings.",
+        )
+
+
+def check_log_mel(manifest: TaskManifest) -> None:
+    """Raise `bad-package` for a task whose program has no method `features`."""
+    check_takes_audio(manifest)
+    if not manifest.has_features:
+        raise FedvoiceError(
+            ErrorCode.BAD_PACKAGE,
+            where=f"task {manifest.name}, features",
+            got="log-mel asked of a model that is given the waveform itself",
+            wanted="a task of log-mel",
+            next_step="Make examples by `protocol.engine.inputs_of`, or update what made this "
+            "call: it does not know waveforms yet.",
         )
 
 

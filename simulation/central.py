@@ -22,6 +22,7 @@ from fedvoice.device_runtime.spec_augment import draw_mask_words
 from fedvoice.protocol.cost import training_memory_bytes
 from fedvoice.protocol.engine import Int64Array
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.features import check_masks
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.parameters import FlatVector
 from fedvoice.protocol.plan import TrainingPlan
@@ -52,7 +53,12 @@ class CentralRun:
         return self.config.epochs
 
     def start(self, weights: FlatVector) -> FederationState:
-        """Before the first epoch, at `weights` float32 [P]."""
+        """Before the first epoch, at `weights` float32 [P].
+
+        Raises:
+            FedvoiceError: `bad-config` for a plan that masks waveforms.
+        """
+        check_masks(self.manifest.features, self.plan)
         return FederationState(AlgorithmState(weights, OptimizerState()))
 
     def step(self, state: FederationState) -> FederationState:

@@ -29,6 +29,7 @@ from fedvoice.algorithm.rounds import RoundState, Work
 from fedvoice.algorithm.schedule import following, rules_for
 from fedvoice.algorithm.settings import AlgorithmConfig
 from fedvoice.protocol.cost import Cfmq
+from fedvoice.protocol.features import check_masks
 from fedvoice.protocol.parameters import FlatVector
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.protocol.scoring import ErrorCounts
@@ -131,7 +132,12 @@ class Federation:
         return FederatedAlgorithm(self.config, self.manifest.parameters, self.plan)
 
     def start(self, weights: FlatVector) -> FederationState:
-        """Before round 1; evaluates the initial weights where the settings want it."""
+        """Before round 1; evaluates the initial weights where the settings want it.
+
+        Raises:
+            FedvoiceError: `bad-config` for a plan that masks waveforms.
+        """
+        check_masks(self.manifest.features, self.plan)
         state = FederationState(self.algorithm.init(weights))
         return evaluated(state, self.evaluate) if self.config.evaluate_first else state
 

@@ -9,6 +9,7 @@ from typing import Any
 from fedvoice.algorithm.settings import AlgorithmConfig
 from fedvoice.data.dataset import Dataset, clients_of, naming
 from fedvoice.data.partition_report import PartitionReport
+from fedvoice.model_export.brought import with_front_end
 from fedvoice.model_export.config import ExportConfig, parse_config, vocabulary_of
 from fedvoice.protocol.notes import Note
 from fedvoice.protocol.task import FeatureSettings, TaskManifest
@@ -26,6 +27,7 @@ def export_config(dataset: Dataset, task: Mapping[str, Any], name: str) -> Expor
     Raises:
         FedvoiceError: `bad-config`, `bad-plugin`, and what reading the corpus raises.
     """
+    task = with_front_end(task)
     with naming(dataset):
         defaults = dataset.task_defaults(task, vocabulary_of)
     fields = {"name": name, **task, **defaults}

@@ -20,12 +20,13 @@ from fedvoice.data.references import (
 )
 from fedvoice.device_runtime.course import UNUSABLE
 from fedvoice.model_export.log_mel import reference_features
-from fedvoice.protocol.engine import Example, Examples, normalise_features
+from fedvoice.protocol.engine import Example, Examples, inputs_of
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.parameters import Float32Array
 from fedvoice.protocol.task import FeatureSettings, TaskManifest
 from fedvoice.protocol.utterances import Utterance
 from fedvoice.simulation.clients import ClientData
+from fedvoice.simulation.fast.local import most_rows
 
 _log = logging.getLogger("fedvoice.simulation")
 
@@ -41,7 +42,7 @@ HELD_BYTES = 1 << 30
 
 
 class FeatureLibrary:
-    """Normalised log-mel features of sound files, with an LRU cache."""
+    """What a model is given of sound files, normalised log-mel or samples, with an LRU cache."""
 
     def __init__(self, settings: FeatureSettings, max_bytes: int = HELD_BYTES) -> None:
         self._settings, self._max_bytes = settings, max_bytes
@@ -109,10 +110,15 @@ class FeatureLibrary:
         return features
 
     def _compute(self, waveform: Float32Array) -> Float32Array:
+        return inputs_of(waveform, self._settings, self._log_mel)
+
+    def _log_mel(self, waveform: Float32Array) -> Float32Array:
         import torch
 
-        log_mel = reference_features(torch.from_numpy(waveform)[None], self._settings)[0]
-        return normalise_features(log_mel.numpy())
+        log_mel: Float32Array = reference_features(
+            torch.from_numpy(waveform)[None], self._settings
+        )[0].numpy()
+        return log_mel
 
 
 def _version_of(path: Path) -> Hashable:
@@ -131,16 +137,18 @@ class TestSet:
         self,
         collate: Callable[[Sequence[Reference]], ClientData],
         references: Sequence[Reference],
+        together: int = TESTED_TOGETHER,
     ) -> None:
         # By length: a part is padded to its longest.
         self._references = sorted(references, key=lambda u: u.duration_secs)
         self._collate = collate
         self._only: ClientData | None = None
+        self._together = together
 
     def __iter__(self) -> Iterator[ClientData]:
-        if len(self._references) > TESTED_TOGETHER:
-            for start in range(0, len(self._references), TESTED_TOGETHER):
-                yield self._collate(self._references[start : start + TESTED_TOGETHER])
+        if len(self._references) > self._together:
+            for start in range(0, len(self._references), self._together):
+                yield self._collate(self._references[start : start + self._together])
             return
         if self._only is None:
             self._only = self._collate(self._references)
@@ -208,7 +216,8 @@ class DatasetPopulation:
     def _test_set(self, references: References) -> Iterable[ClientData]:
         if isinstance(references, Examples):
             return [collate_arrays(references, self._manifest)]
-        return TestSet(lambda part: self._collate(part, testing=True), references)
+        together = most_rows(self._manifest, TESTED_TOGETHER)
+        return TestSet(lambda part: self._collate(part, testing=True), references, together)
 
     def _collate(self, references: Sequence[Reference], *, testing: bool = False) -> ClientData:
         settings = self._manifest.features
@@ -239,8 +248,10 @@ def example_of(
         if isinstance(reference, Utterance):
             # By the durations in the manifest, before anything is decoded.
             samples = round(reference.duration_secs * manifest.features.sample_rate)
-            stacked = manifest.features.stacked_frames(manifest.features.frames(samples))
-            if manifest.bucket_for(max(1, stacked - 1), len(targets)) is None:
+            settings = manifest.features
+            stacked = settings.stacked_frames(settings.frames(samples))
+            rounding = settings.sample_rate // 20 if settings.is_waveform else 1
+            if manifest.bucket_for(max(1, stacked - rounding), len(targets)) is None:
                 return None
         features = library.features_of(reference)
     except FedvoiceError as error:

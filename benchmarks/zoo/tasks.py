@@ -10,8 +10,6 @@ from fedvoice.protocol.task import FeatureSettings
 
 TOKENS = tuple(f"t{i}" for i in range(1, 32))
 """With the blank, 32."""
-BLOCK = 400
-"""Samples of a frame of a waveform, the least that wav2vec 2.0 makes a frame of."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +18,7 @@ class Entry:
 
     Attributes:
         kind: `module:class` in this package.
-        bins: values of a frame; of a waveform, its samples.
+        bins: values of a frame; 0: the model takes the waveform, whose frames are samples.
         frames, labels, batch: of the bucket that is timed, the largest of `config`'s.
         settings: of the class.
         needs: a library beside fedvoice's own.
@@ -49,10 +47,9 @@ class Entry:
                 BucketConfig(frames=frames * 3 // 4, labels=labels, batch=1),
                 BucketConfig(frames=frames // 2 + 1 - frames // 2 % 2, labels=fewer, batch=more),
             ]
-        features = FeatureSettings(mel_bins=self.bins, stack=1)
-        if self.bins == BLOCK:
-            block = dict.fromkeys(("mel_bins", "hop_samples", "fft_size", "window_samples"), BLOCK)
-            features = FeatureSettings(**block, stack=1)
+        features = FeatureSettings.model_validate(
+            {"mel_bins": self.bins, "stack": 1} if self.bins else {"kind": "waveform"}
+        )
         return ExportConfig.model_validate(
             {
                 "name": name,
@@ -65,7 +62,7 @@ class Entry:
 
 
 _DROPS = {"dropout": 0.1}
-_SAMPLES: dict[str, Any] = {"bins": BLOCK, "frames": 40, "batch": 2}
+_SAMPLES: dict[str, Any] = {"bins": 0, "frames": 16000, "batch": 2}
 ZOO: dict[str, Entry] = {
     "conformer": Entry("conformer:ConformerCtc", settings=_DROPS),
     "conformer-group-norm": Entry("conformer:ConformerCtc", settings={"group_norm": True}),

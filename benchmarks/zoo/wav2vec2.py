@@ -47,8 +47,8 @@ class TorchaudioWav2Vec2(nn.Module):
 
     def predict(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of every 320th sample, and their counts."""
-        found: tuple[Tensor, Tensor] = self.model(waveform, lengths)
-        return found
+        logits, counts = self.model(waveform, lengths)
+        return logits, counts.clamp(min=1)  # rows that fill up are one sample long
 
     def forward(
         self, waveform: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tensor
@@ -88,7 +88,7 @@ class TransformersWav2Vec2(nn.Module):
     def predict(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of every 320th sample, and their counts."""
         counts: Tensor = self.model._get_feat_extract_output_lengths(lengths)
-        return self.model(waveform).logits, counts
+        return self.model(waveform).logits, counts.clamp(min=1)
 
     def forward(
         self, waveform: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tensor

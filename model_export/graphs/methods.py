@@ -1,7 +1,7 @@
 """The methods of a task's program: `step_*`, `decode_*` for every bucket, `features`, and
 those that recognise chunk by chunk.
 
-`features` only where examples are made from recordings; streaming ones where they are asked for.
+`features` only where examples are log-mel of recordings; streaming ones where they are asked for.
 """
 
 from __future__ import annotations
@@ -117,8 +117,8 @@ def task_methods(
     streaming: StreamingGraphs | None = None,
 ) -> dict[str, MethodSource]:
     """All methods of a task, by name."""
-    takes_audio = kind_of(config).takes_audio
-    methods = {FEATURES_METHOD: features_source(settings)} if takes_audio else {}
+    has_features = kind_of(config).takes_audio and not settings.is_waveform
+    methods = {FEATURES_METHOD: features_source(settings)} if has_features else {}
     for bucket in buckets:
         both = step_and_decode(config, table, bucket, settings, model)
         methods[bucket.step_method], methods[bucket.decode_method] = both

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.parameters import ParameterTable
 from fedvoice.protocol.scoring import Scoring
-from fedvoice.protocol.task import Bucket
+from fedvoice.protocol.task import Bucket, FeatureSettings
 
 if TYPE_CHECKING:
     from torch import nn
@@ -71,6 +71,14 @@ class ModelKind(ABC, Generic[Config]):
             FedvoiceError: `bad-config` for a kind that cannot be exported.
         """
         not_exportable(config.kind)
+
+    def check_features(self, features: FeatureSettings) -> None:
+        """Raise ValueError for a front end that the kind cannot work with."""
+        if features.is_waveform:
+            raise ValueError(
+                "features.kind = 'waveform' is for modules that people bring: this kind takes "
+                "log-mel"
+            )
 
     def check_streams(self, config: Config) -> None:
         """Raise ValueError, saying what to do, for a model that cannot recognise chunk by chunk."""

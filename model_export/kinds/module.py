@@ -9,7 +9,8 @@
 In place of `loss`, `forward` may take the batch by name (`kinds.named`), and `predict` likewise.
 `decode(batch) -> list[list[int]]` in place of `predict` evaluates on the fast engine alone. The
 class may say `takes_audio = True`, `scoring = "words"` (CTC's defaults) and its front end,
-`features = {"mel_bins": 80, "stack": 1}`. It is named in settings as
+`features = {"mel_bins": 80, "stack": 1}`, or `{"normalise": "utterance"}` of one whose `forward`
+takes `waveform`. It is named in settings as
 `kind = "mypkg.spotter:Spotter"`, or registered under a name with
 `@MODEL_KINDS.register("spotter")`. `module_kind` takes the loss as a separate function.
 """
@@ -25,10 +26,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ConfigDict, model_validator
 
 from fedvoice.model_export.kinds.base import KindConfig, ModelKind
+from fedvoice.model_export.kinds.named import taken
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.parameters import ParameterTable
 from fedvoice.protocol.scoring import Scoring
-from fedvoice.protocol.task import Bucket
+from fedvoice.protocol.task import Bucket, FeatureSettings
 from fedvoice.protocol.vocabulary import TargetKind
 
 if TYPE_CHECKING:
@@ -133,6 +135,23 @@ class ModuleKind(ModelKind[Any]):
         kind = TargetKind.CHARACTER if predicts == Predicts.CTC else TargetKind.WORD
         features = dict(getattr(self._factory, "features", {}))
         return {"features": features, "vocabulary": {"kind": kind.value}}
+
+    @property
+    def takes_waveform(self) -> bool:
+        """Whether its class is trained on samples by name."""
+        if self._loss is not None or hasattr(self._factory, "loss"):
+            return False
+        forward = getattr(self._factory, "forward", None)
+        return forward is not None and "waveform" in taken(forward)
+
+    def check_features(self, features: FeatureSettings) -> None:
+        """See `ModelKind`: log-mel is no waveform."""
+        if self.takes_audio and self.takes_waveform and not features.is_waveform:
+            raise ValueError(
+                "forward takes `waveform`, and these features are log-mel: set kind = 'waveform' "
+                "in the table features and leave out the sizes of log-mel; a module that trains "
+                "from arrays alone says takes_audio = False"
+            )
 
     def build(self, config: KindConfig, input_size: int, vocabulary_size: int) -> TaskModel:
         """See `ModelKind`."""

@@ -25,7 +25,7 @@ INPUTS: dict[str, tuple[str, Callable[[TensorBatch], Tensor]]] = {
         lambda batch: batch.features,
     ),
     "waveform": (
-        "float32 [B, T * I] in +-1, of a task whose features are frames of samples",
+        "float32 [B, N]: samples, of a task whose features.kind is waveform",
         lambda batch: batch.features.flatten(1),
     ),
     "lengths": (
@@ -33,7 +33,7 @@ INPUTS: dict[str, tuple[str, Callable[[TensorBatch], Tensor]]] = {
         lambda batch: batch.frame_counts,
     ),
     "mask": (
-        "bool [B, T]: true inside a row's length",
+        "bool [B, T]: true inside a row's length; [B, N] of a waveform",
         lambda batch: _inside(batch),
     ),
     "targets": ("int64 [B, U]: token ids, 0 beyond a row's count", lambda batch: batch.targets),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ from fedvoice.model_export.lowering.runtime import LoadedProgram, demand_operato
 from fedvoice.model_export.models.module import ModuleModel
 from fedvoice.model_export.outgoing.speech import Heard
 from fedvoice.model_export.outgoing.trained import Trained
-from fedvoice.protocol.engine import normalise_features
+from fedvoice.protocol.engine import inputs_of
 from fedvoice.protocol.notes import Note
 from fedvoice.protocol.parameters import Float32Array
 from fedvoice.protocol.task import TaskManifest
@@ -85,7 +86,7 @@ def quantised_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def build_program(trained: Trained, *, int8: bool, report: Note = lambda _: None) -> Program:
-    """`features` where the task takes recordings, and `decode_<bucket>`: x float32
+    """`features` where the task takes log-mel of recordings, and `decode_<bucket>`: x float32
     [B, T * stack, mel_bins], x_lens int64 [B] -> tokens int64 [N, B], counts int64 [B]; B is 1, and
     2 for a brought module, whose traced graphs cannot be lowered for one row.
 
@@ -96,7 +97,7 @@ def build_program(trained: Trained, *, int8: bool, report: Note = lambda _: None
     config = from_settings(manifest.model_kind, manifest.model)
     parameters = [torch.from_numpy(v) for v in manifest.parameters.unpack(trained.weights).values()]
     methods: dict[str, MethodSource] = {}
-    if manifest.takes_audio:
+    if manifest.has_features:
         methods[FEATURES_METHOD] = features_source(manifest.features)
     for bucket in manifest.buckets:
         bucket = bucket.model_copy(update={"batch": _rows(trained), "draws": 0})
@@ -119,7 +120,8 @@ def measure(program: Program, trained: Trained, heard: list[Heard]) -> Measured:
         began = time.perf_counter()
         features = one.features.reshape(-1, settings.mel_bins)
         if one.waveform.size:
-            features = torch.from_numpy(normalise_features(_features(loaded, manifest, one)))
+            log_mel = partial(_features, loaded, manifest)
+            features = torch.from_numpy(inputs_of(one.waveform, settings, log_mel))
         bucket = manifest.bucket_for(int(one.lengths), 0)
         assert bucket is not None  # `read_speech` leaves out what fits none
         x = torch.zeros(rows, bucket.frames * settings.stack, settings.mel_bins)
@@ -141,12 +143,12 @@ def write_program(program: Program, path: Path) -> Path:
     return path
 
 
-def _features(loaded: LoadedProgram, manifest: TaskManifest, one: Heard) -> Float32Array:
+def _features(loaded: LoadedProgram, manifest: TaskManifest, heard: Float32Array) -> Float32Array:
     settings = manifest.features
-    frames = settings.frames(one.waveform.size)
+    frames = settings.frames(heard.size)
     if frames < LEAST_FRAMES:
-        return reference_features(torch.from_numpy(one.waveform)[None], settings)[0].numpy()
+        return reference_features(torch.from_numpy(heard)[None], settings)[0].numpy()
     used = frames * settings.hop_samples + settings.fft_size - settings.hop_samples
-    waveform = torch.from_numpy(one.waveform[:used].reshape(1, -1))
+    waveform = torch.from_numpy(heard[:used].reshape(1, -1))
     found: Float32Array = loaded.run(FEATURES_METHOD, (waveform,))[0].numpy()[0].copy()
     return found

@@ -13,7 +13,7 @@ from fedvoice.data.audio import read_waveform
 from fedvoice.data.fit import REASONS, bucket_reason
 from fedvoice.data.speech import SpeechCorpus
 from fedvoice.model_export.log_mel import reference_features
-from fedvoice.protocol.engine import normalise_features
+from fedvoice.protocol.engine import inputs_of
 from fedvoice.protocol.errors import FedvoiceError
 from fedvoice.protocol.parameters import Float32Array
 from fedvoice.protocol.scoring import count_word_errors
@@ -104,7 +104,12 @@ def _heard(utterance: Utterance, task: TaskManifest) -> Heard | Reason:
     frames = settings.stacked_frames(settings.frames(waveform.size))
     if reason := bucket_reason(frames, 0, task):
         return reason
-    log_mel = reference_features(torch.from_numpy(waveform)[None], settings)[0].numpy()
-    rows = torch.from_numpy(normalise_features(log_mel))
+    rows = torch.from_numpy(
+        inputs_of(
+            waveform,
+            settings,
+            lambda own: reference_features(torch.from_numpy(own)[None], settings)[0].numpy(),
+        )
+    )
     padded = torch.nn.functional.pad(rows, (0, 0, 0, frames * settings.stack - len(rows)))
     return Heard(waveform, padded.reshape(1, frames, -1), torch.tensor([frames]), text)

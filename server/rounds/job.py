@@ -9,6 +9,7 @@ from fedvoice.algorithm.events import Grant
 from fedvoice.algorithm.federated import FederatedAlgorithm
 from fedvoice.algorithm.rounds import RoundRules, Work
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.features import check_masks
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.protocol.task import TaskManifest
@@ -44,6 +45,7 @@ class Job:
             FedvoiceError: `bad-config` for a plan or links that do not fit; `bad-plugin`.
         """
         _ = self.algorithm.frozen, self.plan_for(1)
+        check_masks(self.manifest.features, self.plan)
         if not self.algorithm.chain.exact:
             raise FedvoiceError(
                 ErrorCode.BAD_CONFIG,

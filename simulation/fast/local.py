@@ -33,6 +33,8 @@ from fedvoice.simulation.trainers import LocalUpdate
 
 MOST_ROWS = 1024
 """A step with more rows is computed in parts, so that FedSGD on long speech fits in memory."""
+MOST_SAMPLES = 1 << 23
+"""Of the rows of waveforms that are computed at once."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def _train(
         optimizer.begin_step([c.noise_offsets[step] for c in at_work if c.noise_offsets], active)
         batches = [course.steps[step] for course in at_work]
         longest = max(len(members) for _, members in batches)
-        rows_a_call = max(1, MOST_ROWS // active)
+        rows_a_call = max(1, most_rows(manifest, MOST_ROWS) // active)
         sizes = torch.tensor([len(members) for _, members in batches], dtype=torch.float64)
         for start in range(0, longest, rows_a_call):
             parts = [
@@ -174,7 +176,7 @@ def stack_rows(manifest: TaskManifest, parts: Sequence[Rows], weights: Tensor) -
         weights: [A] of each client's rows in the loss.
     """
     batch = max(len(part.rows) for part in parts)
-    frames = max(part.frames for part in parts)
+    frames = _padded(manifest, parts)
     labels = max(part.labels for part in parts)
     clients, stack, bins = len(parts), manifest.features.stack, manifest.features.mel_bins
     # Not zeros at once: fresh pages from the system for every batch cost more than the copies.
@@ -192,6 +194,24 @@ def stack_rows(manifest: TaskManifest, parts: Sequence[Rows], weights: Tensor) -
         example_weights[i, :rows] = weights[i]
     lengths = torch.from_numpy(x_lens), torch.from_numpy(y_lens)
     return TensorBatch(features, torch.from_numpy(targets), *lengths, example_weights)
+
+
+def most_rows(manifest: TaskManifest, rows: int) -> int:
+    """`rows`, or fewer of long waveforms, which take more memory than log-mel."""
+    if not manifest.features.is_waveform:
+        return rows
+    longest = max(bucket.frames for bucket in manifest.buckets)
+    return max(1, min(rows, MOST_SAMPLES // longest))
+
+
+def _padded(manifest: TaskManifest, parts: Sequence[Rows]) -> int:
+    """Frames of a batch: those of the longest row. Waveforms are padded to a bucket, as on a phone:
+    a row may be shorter than a module's kernels, and some modules normalise over the padding."""
+    frames = max(part.frames for part in parts)
+    if not manifest.features.is_waveform:
+        return frames
+    bucket = manifest.bucket_for(frames, max(part.labels for part in parts))
+    return bucket.frames if bucket is not None else frames
 
 
 def _copy_features(part: Rows, out: Float32Array, stack: int) -> None:

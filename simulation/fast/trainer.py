@@ -13,7 +13,7 @@ from fedvoice.protocol.plan import SpecAugment, TrainingPlan
 from fedvoice.protocol.task import TaskManifest
 from fedvoice.simulation.clients import ClientData
 from fedvoice.simulation.fast.course import fitting
-from fedvoice.simulation.fast.local import stack_rows, take_rows, train_group
+from fedvoice.simulation.fast.local import most_rows, stack_rows, take_rows, train_group
 from fedvoice.simulation.fast.models import GroupModel, OneModel, best_group, group_model, has_many
 from fedvoice.simulation.trainers import LocalUpdate
 
@@ -65,8 +65,9 @@ class FastTrainer:
         used, _ = fitting(self._manifest, data, range(len(data)))
         used.sort(key=lambda row: int(data.frames[row]))  # little padding
         found: list[list[int]] = [[] for _ in range(len(data))]
-        for start in range(0, len(used), TRANSCRIBED_ROWS):
-            rows = np.array(used[start : start + TRANSCRIBED_ROWS], dtype=np.int64)
+        most = most_rows(self._manifest, TRANSCRIBED_ROWS)
+        for start in range(0, len(used), most):
+            rows = np.array(used[start : start + most], dtype=np.int64)
             taken = take_rows(self._manifest, data, rows, SpecAugment(), None)
             batch = stack_rows(self._manifest, [taken], torch.ones(1)).of(0)
             tokens = self._one.transcribe(batch.features, batch.frame_counts)

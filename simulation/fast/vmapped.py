@@ -119,8 +119,9 @@ class VmappedModel:
 
 def probe(manifest: TaskManifest) -> tuple[Tensor, TensorBatch]:
     """Weights float32 [2, P] and a batch [2, 2, ...] of the task's smallest bucket, always the
-    same: of each client a row of full length and one of half. Features lie in [0, 1), which also
-    embeddings of features take; no target follows itself, as CTC has it easiest."""
+    same: of each client a row of full length and one of half; the second has fewer targets, since
+    some losses take their shapes from the longest (PyTorch's CTC). Features lie in [0, 1), which
+    also embeddings of features take; no target follows itself, as CTC has it easiest."""
     random = torch.Generator().manual_seed(0)
     bucket = min(manifest.buckets, key=lambda own: (own.frames, own.labels))
     frames, labels = bucket.frames, bucket.labels
@@ -131,7 +132,7 @@ def probe(manifest: TaskManifest) -> tuple[Tensor, TensorBatch]:
     first = torch.randint(tokens, (2, 2, 1), generator=random)
     targets = (first + torch.arange(labels)) % tokens + 1
     frame_counts = torch.tensor([frames, max(1, frames // 2)]).repeat(2, 1)
-    target_counts = torch.tensor([labels, max(1, labels // 2)]).repeat(2, 1)
+    target_counts = torch.tensor([[labels, max(1, labels // 2)], [max(1, labels // 2), 1]])
     features *= (torch.arange(frames) < frame_counts[..., None])[..., None]
     targets *= torch.arange(labels) < target_counts[..., None]
     example_weights = torch.full((2, 2), 0.5)

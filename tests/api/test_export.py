@@ -46,6 +46,29 @@ def test_a_module_that_was_made_starts_with_its_weights(tmp_path: Path) -> None:
         assert np.array_equal(found[name], parameter.detach().numpy())
 
 
+class Wave(nn.Module):
+    predicts = "label"
+    takes_audio = True
+
+    def __init__(self, vocabulary_size: int) -> None:
+        super().__init__()
+        self.front, self.head = nn.Conv1d(1, 3, 40, 20), nn.Linear(3, vocabulary_size)
+
+    def predict(self, waveform: Tensor) -> Tensor:
+        found: Tensor = self.head(torch.relu(self.front(waveform[:, None])).mean(2))
+        return found
+
+    def forward(self, waveform: Tensor, label: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(self.predict(waveform), label, reduction="none")
+
+
+def test_a_module_of_waveforms_is_told_by_its_example(tmp_path: Path) -> None:
+    batch = {"waveform": torch.zeros(2, 400), "label": torch.ones(2)}
+    manifest = fedvoice.export(Wave, batch, tmp_path / "task", vocabulary=("yes", "no"))
+    assert manifest.features.is_waveform
+    assert [(b.batch, b.frames, b.labels) for b in manifest.buckets] == [(2, 400, 1)]
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [

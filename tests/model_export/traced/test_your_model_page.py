@@ -22,17 +22,26 @@ from tests.model_export.eager import EagerGraphs
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "your-model.md").read_text(encoding="utf-8")
 
 
-def test_the_example_is_a_model_that_trains(monkeypatch: pytest.MonkeyPatch) -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+@pytest.mark.parametrize(
+    ("name", "features", "frames"),
+    [
+        ("Recogniser", FeatureSettings(mel_bins=5, stack=2), 9),
+        ("OnSamples", FeatureSettings.model_validate({"kind": "waveform"}), 4000),
+    ],
+)
+def test_the_examples_are_models_that_train(
+    name: str, features: FeatureSettings, frames: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     module = ModuleType("mymodel")
-    exec(example, vars(module))
+    for example in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
+        exec(example, vars(module))
     monkeypatch.setitem(sys.modules, "mymodel", module)
     config = ExportConfig(
         name="mine",
-        model={"kind": "mymodel:Recogniser", "hidden": 6},
-        features=FeatureSettings(mel_bins=5, stack=2),
+        model={"kind": f"mymodel:{name}", "hidden": 6},
+        features=features,
         vocabulary=VocabularyConfig(tokens=("on", "off")),
-        buckets=(BucketConfig(frames=9, labels=2, batch=2),),
+        buckets=(BucketConfig(frames=frames, labels=2, batch=2),),
     )
     model = new_model(config, 3)
     (bucket,) = config.task_buckets()

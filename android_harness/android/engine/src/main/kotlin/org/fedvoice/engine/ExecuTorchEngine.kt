@@ -10,6 +10,7 @@ import org.fedvoice.core.recognition.Carried
 import org.fedvoice.core.recognition.StreamingEngine
 import org.fedvoice.core.recognition.demandStreaming
 import org.fedvoice.core.training.Batch
+import org.fedvoice.core.training.checkLogMel
 import org.pytorch.executorch.EValue
 import org.pytorch.executorch.Tensor
 import java.io.File
@@ -47,6 +48,7 @@ class ExecuTorchEngine(override val manifest: TaskManifest, program: File, threa
     }
 
     override fun features(waveform: FloatArray): FloatArray {
+        checkLogMel(manifest)
         val settings = manifest.features
         val frames = settings.frames(waveform.size)
         if (frames < 1 || waveform.size > settings.maxSamples) {

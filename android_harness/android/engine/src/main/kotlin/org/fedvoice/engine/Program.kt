@@ -47,7 +47,8 @@ internal class Program(private val file: File, manifest: TaskManifest, threads: 
     private fun checkContents(manifest: TaskManifest) {
         val methods = manifest.buckets.flatMap { listOf(it.stepMethod, it.decodeMethod) }
         val streaming = manifest.streaming?.methods.orEmpty()
-        checkHas("method", methods + streaming + FEATURES_METHOD, module.methods)
+        val features = if (manifest.features.isWaveform) emptyList() else listOf(FEATURES_METHOD)
+        checkHas("method", methods + streaming + features, module.methods)
         checkHas("operator", manifest.operators, ExecuTorchRuntime.getRegisteredOps())
         checkHas("delegate", manifest.delegates, ExecuTorchRuntime.getRegisteredBackends())
     }

@@ -13,7 +13,35 @@ import org.fedvoice.core.FedvoiceException
 import java.nio.ByteBuffer
 import java.nio.charset.CharacterCodingException
 
-/** Log-mel front end; the program's `features` method computes it. */
+/** What a model is given of a recording. */
+@Serializable
+enum class FeatureKind {
+    /** Normalised log-mel; the program's `features` method computes it. */
+    @SerialName("log-mel")
+    LOG_MEL,
+
+    /** Its samples: a frame is one sample, and a program has no `features`. */
+    @SerialName("waveform")
+    WAVEFORM,
+}
+
+/** How the samples of an utterance are normalised. */
+@Serializable
+enum class Normalise {
+    @SerialName("none")
+    NONE,
+
+    /** Zero mean and unit variance, as wav2vec 2.0 is given them. */
+    @SerialName("utterance")
+    UTTERANCE,
+}
+
+/**
+ * The front end; see `protocol/task.py`.
+ *
+ * @property kind of waveforms all sizes of the log-mel front end are 1
+ * @property normalise of waveforms alone: log-mel is always normalised
+ */
 @Serializable
 data class FeatureSettings(
     @SerialName("sample_rate") val sampleRate: Int = 16000,
@@ -24,18 +52,33 @@ data class FeatureSettings(
     val stack: Int = 8,
     @SerialName("log_floor") val logFloor: Double = 1e-6,
     @SerialName("max_secs") val maxSecs: Double = 30.0,
+    val kind: FeatureKind = FeatureKind.LOG_MEL,
+    val normalise: Normalise = Normalise.NONE,
 ) {
     init {
+        val sizes = listOf(fftSize, windowSamples, hopSamples, melBins, stack)
+        require(kind == FeatureKind.LOG_MEL || sizes.all { it == 1 }) {
+            "the sizes of log-mel are $sizes with kind waveform, of which a frame is one sample"
+        }
+        require(kind == FeatureKind.WAVEFORM || normalise == Normalise.NONE) {
+            "normalise is of kind waveform; log-mel is always normalised"
+        }
         require(stack >= 1) { "stack is $stack, wanted at least 1" }
         require(hopSamples >= 1 && fftSize >= 1 && melBins >= 1 && sampleRate >= 1) {
             "hop_samples, fft_size, mel_bins and sample_rate must be positive"
         }
     }
 
+    /** Whether a model is given samples, not log-mel. */
+    val isWaveform: Boolean get() = kind == FeatureKind.WAVEFORM
+
     /** Samples of the longest waveform that the task takes. */
     val maxSamples: Int get() = (maxSecs * sampleRate).toInt()
 
-    /** Feature frames of [samples] samples (uncentred framing); at least 0. */
+    /**
+     * Feature frames of [samples] samples (uncentred framing), of a waveform all of them; at
+     * least 0.
+     */
     fun frames(samples: Int): Int = maxOf(0, Math.floorDiv(samples - fftSize, hopSamples) + 1)
 
     /** Encoder frames of [frames] feature frames, the last one padded. */

@@ -51,7 +51,11 @@ class Course(
     val skipped: Int,
 )
 
-/** Draw examples, batches, masks and noise of one client's round. */
+/**
+ * Draw examples, batches, masks and noise of one client's round.
+ *
+ * @throws FedvoiceException `bad-config` for masks of waveforms
+ */
 fun drawCourse(
     manifest: TaskManifest,
     examples: Examples,
@@ -59,6 +63,7 @@ fun drawCourse(
     clientId: String,
     round: Int,
 ): Course {
+    checkMasks(manifest.features, plan)
     val drawn = drawExamples(examples.size, plan, clientId, round)
     val used = mutableListOf<Int>()
     val sizes = mutableListOf<Pair<Int, Int>>()

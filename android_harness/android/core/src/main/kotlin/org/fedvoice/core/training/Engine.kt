@@ -14,10 +14,11 @@ interface Engine : Closeable {
     val manifest: TaskManifest
 
     /**
-     * Log-mel [frames * mel_bins] of a waveform [samples] in +-1, not yet normalised.
+     * Log-mel [frames * mel_bins] of a waveform [samples] in +-1, not yet normalised. Examples are
+     * made by [inputsOf].
      *
      * @throws org.fedvoice.core.FedvoiceException `wrong-shape` if it is shorter than one frame or
-     *   longer than the task's `max_secs`
+     *   longer than the task's `max_secs`; `bad-package` of a task of waveforms
      */
     fun features(waveform: FloatArray): FloatArray
 
@@ -33,7 +34,7 @@ interface Engine : Closeable {
     /**
      * Greedy transcripts as token ids, one array a row.
      *
-     * @param features [B * T * stack * mel_bins]
+     * @param features [B * T * stack * mel_bins]; of waveforms a frame is a sample
      * @param frameCounts encoder frames of each row [B]
      */
     fun decode(
@@ -66,7 +67,7 @@ class Batch(
 /**
  * One utterance ready for training.
  *
- * @property features normalised [frames * mel_bins]
+ * @property features normalised [frames * mel_bins], of waveforms [samples]
  * @property targets token ids, never the blank; of a test utterance whose words the task lacks none
  * @property text the normalised transcript, the reference of word errors; empty: [targets] are it
  */

@@ -90,7 +90,7 @@ class LocalExamples<R : Recording>(
         val bins = engine.manifest.features.melBins
         val waveform = waveformOf(recording)
         checkWaveform(waveform, engine.manifest.features, recording.where)
-        val features = normaliseFeatures(engine.features(waveform), bins)
+        val features = engine.inputsOf(waveform)
         val example = Example(features, features.size / bins, targets, text)
         return example.also { cache.put(recording.id, it) }
     }

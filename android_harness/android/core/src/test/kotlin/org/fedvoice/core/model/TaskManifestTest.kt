@@ -26,6 +26,8 @@ class TaskManifestTest {
          "program_digest": "00", "weights_digest": "11"}
         """.trimIndent()
 
+    private val logMel = "\"stack\": 2, \"mel_bins\": 5"
+
     private fun parse(text: String) = TaskManifest.parse(text.toByteArray(), "task.json")
 
     @Test
@@ -43,6 +45,25 @@ class TaskManifestTest {
         assertNull(task.bucketFor(10, 1))
         assertEquals(listOf(0, 1, 6), listOf(511, 512, 1400).map(task.features::frames))
         assertEquals(3, task.features.stackedFrames(6))
+    }
+
+    @Test
+    fun `a frame of a waveform is one sample`() {
+        val sizes = "\"stack\": 1, \"mel_bins\": 1, \"fft_size\": 1, \"window_samples\": 1"
+        val front = "\"kind\": \"waveform\", \"normalise\": \"utterance\", \"hop_samples\": 1"
+        val settings = parse(good.replace(logMel, "$front, $sizes")).features
+        assertTrue(settings.isWaveform)
+        assertEquals(Normalise.UTTERANCE, settings.normalise)
+        assertEquals(listOf(0, 1, 512), listOf(0, 1, 512).map(settings::frames))
+        for (wrong in listOf("$front, $logMel", "$logMel, \"normalise\": \"utterance\"")) {
+            val error =
+                assertThrows(FedvoiceException::class.java) { parse(good.replace(logMel, wrong)) }
+            assertEquals(ErrorCode.BAD_PACKAGE, error.code)
+            assertTrue("waveform" in error.got) { error.got }
+        }
+        val unknown = good.replace(logMel, "\"kind\": \"chroma\", $logMel")
+        val error = assertThrows(FedvoiceException::class.java) { parse(unknown) }
+        assertTrue("chroma" in error.got) { error.got }
     }
 
     @Test

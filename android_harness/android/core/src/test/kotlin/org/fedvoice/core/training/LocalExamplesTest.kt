@@ -2,11 +2,13 @@ package org.fedvoice.core.training
 
 import org.fedvoice.core.ErrorCode
 import org.fedvoice.core.FedvoiceException
+import org.fedvoice.core.model.Normalise
 import org.fedvoice.core.model.TrainingPlan
 import org.junit.jupiter.api.Assertions.assertArrayEquals
 import org.junit.jupiter.api.Assertions.assertEquals
 import org.junit.jupiter.api.Assertions.assertNotNull
 import org.junit.jupiter.api.Assertions.assertNull
+import org.junit.jupiter.api.Assertions.assertSame
 import org.junit.jupiter.api.Assertions.assertThrows
 import org.junit.jupiter.api.Test
 
@@ -100,6 +102,17 @@ class LocalExamplesTest {
         assertEquals(80, cache.heldBytes)
         cache.put(4, Example(FloatArray(30), 15, intArrayOf(1)))
         assertEquals(0, cache.heldBytes)
+    }
+
+    @Test
+    fun `a waveform is given as it is, or without mean and with unit variance`() {
+        val waveform = FloatArray(100) { 0.5f + 0.25f * (it % 3) }
+        assertSame(waveform, normaliseWaveform(waveform, Normalise.NONE))
+        val normal = normaliseWaveform(waveform, Normalise.UTTERANCE)
+        assertEquals(0.0, normal.average(), 1e-6)
+        assertEquals(1.0, normal.map { it * it }.average(), 1e-4)
+        val constant = normaliseWaveform(FloatArray(8) { 0.5f }, Normalise.UTTERANCE)
+        assertArrayEquals(FloatArray(8), constant)
     }
 
     @Test
