@@ -75,7 +75,8 @@ class _WithWeights(nn.Module):
             values: Tensor = getattr(self, f"values_{i}")
             scale: Tensor = getattr(self, f"scale_{i}")
             # Not `values.to(float32)`: that is a portable kernel, eight times the delegate's time.
-            return dequantize(values, 1.0, 0, -LARGEST, LARGEST, torch.int8) * scale
+            whole: Tensor = dequantize(values, 1.0, 0, -LARGEST, LARGEST, torch.int8)
+            return whole * scale
         weight: Tensor = getattr(self, f"weight_{i}")
         return weight
 

@@ -31,7 +31,7 @@ def exportable_recurrence() -> Iterator[None]:
     functions: Any = torch._VF  # looks names up in torch's own, unless it has them itself
     functions._pack_padded_sequence, functions._pad_packed_sequence = _pack, _unpack
     for one, forward in before:
-        one.forward = _instead_of(forward)  # type: ignore[assignment,method-assign]
+        one.forward = _instead_of(forward)  # type: ignore[method-assign]
     try:
         yield
     finally:
@@ -136,7 +136,8 @@ def _one_way(
     length. An LSTM's last cell state is held in the padding by an input that is 1 there: it shuts
     the input gate and opens the forget gate.
     """
-    weights, lstm = list(module.all_weights[k]), isinstance(module, nn.LSTM)
+    weights: list[Tensor] = [*module.all_weights[k]]
+    lstm = isinstance(module, nn.LSTM)
     ends = x.new_full((x.shape[0],), x.shape[1], dtype=torch.int64) if lengths is None else lengths
     ends = ends[:, None]
     frames = torch.arange(x.shape[1])[None, :].expand(x.shape[0], -1)
