@@ -5,16 +5,21 @@
 Trains the arms of experiments/streaming-models.toml centrally, seed 0, from the words corpus; a
 finished trial is not trained again. runs/streaming-models then holds a folder for each arm as a
 run leaves it (`task`, the package with streaming methods, and `weights.safetensors`), which
-`fedvoice release --task` takes, and two manifests of speech that was not trained on:
-`heldout.jsonl`, of eight speakers who never train, and `own.jsonl`, test recordings of the others.
+`fedvoice release --task` takes; two manifests of speech that was not trained on: `heldout.jsonl`,
+of eight speakers who never train, and `own.jsonl`, test recordings of the others; and
+`bigrams.arpa`, a language model of the texts that were trained on.
 The last line of stdout is one JSON object; seconds are wall time of training alone.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import sys
+from collections import Counter
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -80,7 +85,7 @@ def lay_out(outcome: Outcome, trials_dir: Path) -> dict[str, Any]:
 
 
 def write_manifests(corpus: Path, holdout: int, folder: Path) -> None:
-    """heldout.jsonl and own.jsonl, with paths that hold anywhere."""
+    """heldout.jsonl and own.jsonl, with paths that hold anywhere, and bigrams.arpa."""
     rows = [json.loads(line) for line in corpus.read_text(encoding="utf-8").splitlines()]
     held_out = set(held_out_speakers(sorted({row["speaker"] for row in rows}), holdout))
     chosen = {
@@ -93,6 +98,27 @@ def write_manifests(corpus: Path, holdout: int, folder: Path) -> None:
             row["audio_filepath"] = str(corpus.resolve().parent / row["audio_filepath"])
         text = "".join(json.dumps(row) + "\n" for row in kept)
         (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
+    trained = [r["text"] for r in rows if r["speaker"] not in held_out and r["split"] == "train"]
+    (folder / "bigrams.arpa").write_text(bigrams(trained), encoding="utf-8")
+
+
+def bigrams(texts: Sequence[str]) -> str:
+    """An ARPA file of every pair of words, each counted once more than it was seen."""
+    lines = [["<s>", *text.split(), "</s>"] for text in texts]
+    counts = Counter(pair for line in lines for pair in pairwise(line))
+    before = sorted({word for word, _ in counts})
+    after = sorted({word for _, word in counts})
+    singles = Counter(word for line in lines for word in line[1:])
+    one = {word: math.log10(singles[word] / singles.total()) for word in after} | {"<s>": -99.0}
+    two = [
+        f"{math.log10((counts[a, b] + 1) / (seen + len(after))):.4f}\t{a} {b}"
+        for a in before
+        for seen in [sum(counts[a, word] for word in after)]
+        for b in after
+    ]
+    head = ["\\data\\", f"ngram 1={len(one)}", f"ngram 2={len(two)}", "", "\\1-grams:"]
+    body = [f"{value:.4f}\t{word}\t0" for word, value in one.items()]
+    return "\n".join([*head, *body, "", "\\2-grams:", *two, "", "\\end\\", ""])
 
 
 if __name__ == "__main__":
