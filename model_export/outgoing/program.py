@@ -35,7 +35,8 @@ dequantize = torch.ops.quantized_decomposed.dequantize_per_tensor.default
 
 
 class Measured(NamedTuple):
-    """tokens: a list an utterance. secs: of features and decoding. audio_secs: what was heard."""
+    """tokens: a list an utterance. secs: CPU time of features and decoding. audio_secs: of what was
+    heard."""
 
     tokens: list[list[int]]
     secs: float
@@ -121,7 +122,7 @@ def measure(program: Program, trained: Trained, heard: list[Heard]) -> Measured:
     loaded, settings = LoadedProgram(program.data), manifest.features
     tokens, secs, audio_secs = [], 0.0, 0.0
     for one in heard:
-        began = time.perf_counter()
+        began = time.process_time()
         features = one.features.reshape(-1, settings.mel_bins)
         if one.waveform.size:
             features = torch.from_numpy(normalise_features(_features(loaded, manifest, one)))
@@ -131,7 +132,7 @@ def measure(program: Program, trained: Trained, heard: list[Heard]) -> Measured:
         x[0, : len(features)] = features
         found, _ = loaded.run(bucket.decode_method, (x, one.lengths.repeat(rows)))
         tokens.append([int(token) for token in found[:, 0] if token])
-        secs += time.perf_counter() - began
+        secs += time.process_time() - began
         audio_secs += one.waveform.size / settings.sample_rate
     return Measured(tokens, secs, audio_secs)
 
