@@ -54,7 +54,7 @@ def main(
             f"{', '.join(unknown)}: wanted one of {', '.join(ZOO)}", param_hint="--only"
         )
     found = []
-    for name in [name for name in ZOO if not only or name in only]:
+    for name in only or list(ZOO):
         found.append(_in_own_process(name, limit_secs))
         print(f"{name}: {_summary(found[-1])}", file=sys.stderr, flush=True)
     if not as_json:

@@ -10,7 +10,7 @@ from fedvoice.model_export.models.ctc import CtcModel
 from fedvoice.model_export.models.lstm import SingleBiasLSTM
 from fedvoice.model_export.models.module import ModuleModel
 from fedvoice.model_export.models.rnnt import RnntModel
-from fedvoice.model_export.outgoing.recurrent import exportable_recurrence, ordered
+from fedvoice.model_export.outgoing.recurrent import ordered
 
 
 class Encoder(nn.Module):
@@ -65,8 +65,7 @@ class ModuleGraph(nn.Module):
         """See the class."""
         # Not `to_transcribe`: it reads the number of rows, which would then be the example's.
         batch = TensorBatch(features, lengths[:, None] * 0, lengths, lengths * 0, lengths * 0.0)
-        with exportable_recurrence():
-            logits, counts = self.model.predictions(self.model.module, batch)
+        logits, counts = self.model.predictions(self.model.module, batch)
         return logits, counts.clone()
 
 
