@@ -21,7 +21,7 @@ from tests.test_real_speech import MANIFEST, needs_speech
 
 pytestmark = pytest.mark.slow
 UTTERANCES = 48
-STEPS = {"rnnt": 80, "ctc": 300}
+STEPS = {"rnnt": 150, "ctc": 500}
 
 
 def words_of_some(path: Path) -> Path:
