@@ -10,6 +10,7 @@ from fedvoice.model_export.models.ctc import CtcModel
 from fedvoice.model_export.models.lstm import SingleBiasLSTM
 from fedvoice.model_export.models.module import ModuleModel
 from fedvoice.model_export.models.rnnt import RnntModel
+from fedvoice.model_export.outgoing.recurrent import ordered
 
 
 class Encoder(nn.Module):
@@ -35,7 +36,7 @@ class Encoder(nn.Module):
             assert isinstance(ways, nn.ModuleList)
             outputs = [ways[0](x)[0]]
             if len(ways) > 1:
-                outputs.append(_ordered(ways[1](_ordered(x, backward))[0], backward))
+                outputs.append(ordered(ways[1](ordered(x, backward))[0], backward))
             x = torch.cat(outputs, 2)
         return x
 
@@ -116,8 +117,3 @@ def _one_way(lstm: SingleBiasLSTM, suffix: str) -> nn.LSTM:
         for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
             getattr(made, f"{name}_l0").copy_(getattr(lstm, f"{name}{suffix}"))
     return made
-
-
-def _ordered(x: Tensor, places: Tensor) -> Tensor:
-    """Frames of each row of x [B, T, N] in the order of places int64 [B, T]."""
-    return torch.gather(x, 1, places[:, :, None].expand(-1, -1, x.shape[2]))

@@ -103,13 +103,28 @@ class Session:
         options = runtime.SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = 3  # errors
+        self._name = path.name
         self._session = runtime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
 
     def run(self, inputs: Arrays) -> list[npt.NDArray[Any]]:
-        """Outputs in order."""
-        found: list[npt.NDArray[Any]] = self._session.run(
-            None, {name: np.ascontiguousarray(array) for name, array in inputs.items()}
-        )
+        """Outputs in order.
+
+        Raises:
+            FedvoiceError: `release-check` for inputs that the file does not take after all.
+        """
+        given = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
+        try:
+            found: list[npt.NDArray[Any]] = self._session.run(None, given)
+        except Exception as error:  # of onnxruntime's own types
+            sizes = ", ".join(f"{name} {list(array.shape)}" for name, array in given.items())
+            raise FedvoiceError(
+                ErrorCode.RELEASE_CHECK,
+                where=f"release, {self._name}",
+                got=f"onnxruntime ends at {sizes}: {str(error).splitlines()[0][:300]}",
+                wanted="a file that takes any batch and length",
+                next_step="Let recurrent layers of `predict` take rows first (batch_first=True), "
+                "and no Python loop run over frames; or leave out this format.",
+            ) from error
         return found
 
 

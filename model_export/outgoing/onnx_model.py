@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from fedvoice.model_export.outgoing.graphs import (
     RnntJoiner,
 )
 from fedvoice.model_export.outgoing.onnx_file import OnnxSource, Session, write_onnx
+from fedvoice.model_export.outgoing.recurrent import exportable_recurrence
 from fedvoice.model_export.outgoing.trained import Trained
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 
@@ -37,10 +39,13 @@ def write_onnx_model(trained: Trained, folder: Path) -> list[Path]:
         FedvoiceError: `bad-config` for a model that cannot be exported so; `missing-extra`.
     """
     size = trained.manifest.features.stack * trained.manifest.features.mel_bins
-    return [
-        write_onnx(source, folder / f"{name}.onnx")
-        for name, source in onnx_sources(trained, size).items()
-    ]
+    brought = isinstance(trained.model, ModuleModel)
+    # Around the export, not inside `forward`: what only the compiler can trace stays traceable.
+    with exportable_recurrence() if brought else nullcontext():
+        return [
+            write_onnx(source, folder / f"{name}.onnx")
+            for name, source in onnx_sources(trained, size).items()
+        ]
 
 
 def onnx_sources(trained: Trained, size: int) -> dict[str, OnnxSource]:

@@ -74,6 +74,20 @@ def energy_weights(mel_bins: int) -> Float32Array:
         FFT_SIZE // 2 + 1, 0.0, SAMPLE_RATE / 2, mel_bins, SAMPLE_RATE
     )
     ours = ours.double().numpy().T
+    hertz, theirs, emphasis = their_bins()
+    left = (theirs * emphasis).sum(1) / theirs.sum(1)
+    edges = np.linspace(0.0, _mel(np.array(SAMPLE_RATE / 2)), BINS + 2)
+    centres = 700.0 * np.expm1(edges[1:-1] / 1127.0)
+    weights = np.array([np.interp(centres, hertz, triangle) for triangle in ours])
+    flat = (weights * theirs.sum(1)).sum(1)
+    scale = ours.sum(1) / np.where(flat > 0, flat, np.inf)
+    found: Float32Array = (weights * scale[:, None] / left).astype(np.float32)
+    return found
+
+
+def their_bins() -> tuple[npt.NDArray[np.float64], ...]:
+    """Frequencies [257] in Hz, sherpa-onnx's triangles [64, 257], and what preemphasis leaves of a
+    frequency's energy [257]."""
     hertz = np.arange(FFT_SIZE // 2 + 1) * SAMPLE_RATE / FFT_SIZE
     edges = np.linspace(0.0, _mel(np.array(SAMPLE_RATE / 2)), BINS + 2)
     mels = _mel(hertz)
@@ -82,13 +96,7 @@ def energy_weights(mel_bins: int) -> Float32Array:
     theirs = np.maximum(0.0, np.minimum(rising, falling))
     theirs[:, -1] = 0.0  # they leave out the highest frequency
     emphasis = np.abs(1 - PREEMPHASIS * np.exp(-2j * np.pi * hertz / SAMPLE_RATE)) ** 2
-    left = (theirs * emphasis).sum(1) / theirs.sum(1)
-    centres = 700.0 * np.expm1(edges[1:-1] / 1127.0)
-    weights = np.array([np.interp(centres, hertz, triangle) for triangle in ours])
-    flat = (weights * theirs.sum(1)).sum(1)
-    scale = ours.sum(1) / np.where(flat > 0, flat, np.inf)
-    found: Float32Array = (weights * scale[:, None] / left).astype(np.float32)
-    return found
+    return hertz, theirs, emphasis
 
 
 def check_front_end(settings: FeatureSettings) -> None:
