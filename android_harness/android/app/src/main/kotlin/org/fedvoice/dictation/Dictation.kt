@@ -7,7 +7,7 @@ import org.fedvoice.sdk.FedVoice
 import org.fedvoice.sdk.HeardText
 
 /**
- * Sound to text: while one speaks where the phone's task can do that, else when the sound has ended.
+ * Sound to text: while one speaks where the phone's task can do that, else at the sound's end.
  *
  * @param canListen whether it can
  * @param listen gives what was said so far of each utterance
