@@ -129,9 +129,9 @@ def read_arpa(path: Path, tokens: tuple[str, ...]) -> NGramModel:
                 break
             name, _, rest = line[1:].partition("-grams:")
             if line != "\\data\\":
-                if not name.isdigit() or rest or int(name) != section + 1:
+                if rest or name != str(section + 1):
                     raise _bad(path, number, line, f"\\{section + 1}-grams: or \\end\\")
-                section = order = int(name)
+                section = order = section + 1
                 if order > MAX_ORDER:
                     raise _bad(path, number, line, f"an order of at most {MAX_ORDER}")
             continue
@@ -296,7 +296,7 @@ def read_language_model(path: Path, tokens: tuple[str, ...]) -> LanguageModel:
 
     try:
         tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, TypeError) as error:  # TypeError: numpy has no bfloat16
         raise FedvoiceError(
             ErrorCode.BAD_CONFIG if path.is_file() else ErrorCode.NOT_FOUND,
             where=str(path),

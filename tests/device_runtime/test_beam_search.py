@@ -11,10 +11,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 from fedvoice.device_runtime.recognition.beam import BeamCtc, BeamTransducer
 from fedvoice.device_runtime.recognition.greedy import GreedyCtc, GreedyTransducer
-from fedvoice.device_runtime.recognition.language import LstmModel, NGramModel, read_arpa
+from fedvoice.device_runtime.recognition.language import (
+    LstmModel,
+    NGramModel,
+    read_arpa,
+    read_language_model,
+)
 from fedvoice.device_runtime.recognition.search import Hypothesis, Search, Settings, log_softmax
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.parameters import Float32Array
@@ -178,6 +184,7 @@ def test_an_arpa_files_probabilities_with_back_off(lm: NGramModel) -> None:
         (ARPA.replace("-0.2 go up", "-0.2 go up or down"), "line 15"),
         (ARPA.replace("-1.0 </s>", "nan </s>"), "line 7"),
         (ARPA.replace("\\2-grams:", "\\3-grams:"), "line 13"),
+        (ARPA.replace("\\2-grams:", "\\²-grams:"), "line 13"),
         (ARPA.replace("\\end\\", ""), "no .end."),
         (ARPA.replace("-2.0 <unk>\n", ""), "left"),
         ("{}", "no n-gram"),
@@ -244,6 +251,14 @@ def test_an_lstm_language_model_is_pytorchs(lm: NGramModel) -> None:
             LstmModel({**tensors, name: np.asarray(wrong)}, 4)
     with pytest.raises(FedvoiceError, match="no such tensor"):
         LstmModel({"output.weight": np.zeros((4, 5))}, 4)
+
+
+def test_a_language_model_in_numbers_that_numpy_lacks_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "lm.safetensors"
+    save_file({"output.bias": torch.zeros(4, dtype=torch.bfloat16)}, path)
+    with pytest.raises(FedvoiceError, match="bfloat16") as caught:
+        read_language_model(path, TOKENS)
+    assert caught.value.code is ErrorCode.BAD_CONFIG
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:

@@ -8,6 +8,9 @@ import threading
 from pathlib import Path
 
 from fedvoice.algorithm.rounds import RoundState
+from fedvoice.model_export.config import StreamingConfig
+from fedvoice.model_export.kinds.ctc import CtcConfig
+from fedvoice.model_export.kinds.encoder import EncoderConfig
 from fedvoice.model_export.package import export_task
 from fedvoice.server.app import AggregationServer
 from fedvoice.server.config import ServerConfig
@@ -16,7 +19,11 @@ from fedvoice.server.store.ledger import round_rows
 from tests.android.tasks import tiny_config
 
 folder = Path(sys.argv[1])
-task = export_task(tiny_config(), folder / "task").package
+streaming = {
+    "model": CtcConfig(encoder=EncoderConfig(layers=1, hidden_size=8)),
+    "streaming": StreamingConfig(frames=4, rows=1),
+}
+task = export_task(tiny_config().model_copy(update=streaming), folder / "task").package
 config = ServerConfig.model_validate(
     {
         "bind": "127.0.0.1:0",

@@ -11,6 +11,8 @@ import android.widget.Button
 import android.widget.EditText
 import android.widget.TextView
 import kotlinx.coroutines.Dispatchers
+import kotlinx.coroutines.Job
+import kotlinx.coroutines.flow.onEach
 import kotlinx.coroutines.withContext
 import org.fedvoice.core.session.Explanation
 import org.fedvoice.core.session.PersonsAction
@@ -27,11 +29,16 @@ class MainActivity : Screen() {
     @Volatile
     private var isRecording = false
     private var heard = ShortArray(0)
+    private var dictating: Job? = null
+
+    /** Tests put another one here. */
+    internal lateinit var dictation: Dictation
 
     override fun onCreate(savedState: Bundle?) {
         super.onCreate(savedState)
         setContentView(R.layout.main)
         connect()
+        dictation = Dictation.of(voice)
         record.setOnClickListener { if (isRecording) isRecording = false else startRecording() }
         keep.setOnClickListener { keepExample() }
         button(R.id.train_now).setOnClickListener { learnNow() }
@@ -94,27 +101,31 @@ class MainActivity : Screen() {
     }
 
     private fun startRecording() {
+        if (dictating?.isActive == true) return
         if (!microphone.isAllowed) {
             requestPermissions(arrayOf(Manifest.permission.RECORD_AUDIO), FOR_MICROPHONE)
             return
         }
         isRecording = true
         record.setText(R.string.stop)
-        act(notFound = R.string.no_model) {
-            try {
-                heard = withContext(Dispatchers.IO) { microphone.record { isRecording } }
-            } catch (error: IllegalStateException) {
-                Log.w(TAG, error.message.orEmpty())
-                return@act getString(R.string.microphone_silent)
-            } finally {
-                isRecording = false
-                record.setText(R.string.record)
+        keep.isEnabled = false
+        dictating =
+            act(notFound = R.string.no_model) {
+                val pieces = mutableListOf<ShortArray>()
+                val sound = microphone.sound { isRecording }.onEach { pieces += it }
+                try {
+                    dictation.texts(sound).collect(transcript::setText)
+                    null
+                } catch (error: NoSoundException) {
+                    Log.w(TAG, error.message.orEmpty())
+                    getString(R.string.microphone_silent)
+                } finally {
+                    isRecording = false
+                    record.setText(R.string.record)
+                    heard = joined(pieces)
+                    keep.isEnabled = heard.isNotEmpty()
+                }
             }
-            keep.isEnabled = heard.isNotEmpty()
-            transcript.setText("")
-            transcript.setText(voice.recognize(heard, Microphone.SAMPLE_RATE))
-            null
-        }
     }
 
     private fun keepExample() {

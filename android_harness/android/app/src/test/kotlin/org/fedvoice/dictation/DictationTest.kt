@@ -4,6 +4,15 @@ import android.Manifest
 import android.content.pm.PackageManager
 import android.widget.EditText
 import android.widget.Switch
+import kotlinx.coroutines.CompletableDeferred
+import kotlinx.coroutines.coroutineScope
+import kotlinx.coroutines.flow.Flow
+import kotlinx.coroutines.flow.flow
+import kotlinx.coroutines.flow.flowOf
+import kotlinx.coroutines.flow.toList
+import kotlinx.coroutines.launch
+import kotlinx.coroutines.runBlocking
+import org.fedvoice.sdk.HeardText
 import org.junit.After
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertFalse
@@ -66,6 +75,54 @@ class DictationTest : AppTest() {
         assertEquals(text(R.string.kept), screen.message)
         assertEquals("turn on the light", voice.examples().single().transcript)
     }
+
+    @Test
+    fun `text comes while a person speaks, and what is kept is the whole recording`() {
+        shadowOf(app).grantPermissions(Manifest.permission.RECORD_AUDIO)
+        val transcript = screen.findViewById<EditText>(R.id.transcript)
+        val isHeard = CompletableDeferred<Unit>()
+        screen.dictation =
+            Dictation({ true }, { sound -> heard(sound, isHeard) }, { error("not asked for") })
+        transcript.setText("of the last recording")
+
+        screen.button(R.id.record).performClick()
+        waitFor { screen.text(R.id.transcript) == "turn on the" }
+        assertEquals(text(R.string.stop), screen.text(R.id.record))
+        assertFalse(screen.button(R.id.keep).isEnabled)
+        screen.button(R.id.record).performClick()
+        isHeard.complete(Unit)
+        screen.settle()
+
+        assertEquals("turn on the light", screen.text(R.id.transcript))
+        screen.button(R.id.keep).performClick()
+        screen.settle()
+        val kept = voice.examples().single()
+        assertEquals("turn on the light", kept.transcript)
+        assertTrue(kept.durationSecs > 0)
+    }
+
+    /** An utterance, a partial one, and once [isOver] what it comes to at the end of the sound. */
+    private fun heard(sound: Flow<ShortArray>, isOver: CompletableDeferred<Unit>) =
+        flow {
+            var samples = 0
+            coroutineScope {
+                launch { sound.collect { samples += it.size } }
+                emit(HeardText("turn", 0.0, 0.2, isFinal = false))
+                emit(HeardText("turn on", 0.0, 1.0, isFinal = true))
+                emit(HeardText("the", 1.0, 1.2, isFinal = false))
+                isOver.await()
+            }
+            emit(HeardText("the light", 1.0, samples / 16e3, isFinal = true))
+        }
+
+    @Test
+    fun `a task that hears whole recordings only is asked at the end`() =
+        runBlocking {
+            val sound = flowOf(shortArrayOf(1, 2), shortArrayOf(3))
+            val dictation = Dictation({ false }, { error("it cannot") }, { it.joinToString() })
+
+            assertEquals(listOf("", "1, 2, 3"), dictation.texts(sound).toList())
+        }
 
     @Test
     fun `words are asked for when there are none`() {

@@ -15,8 +15,10 @@ import org.fedvoice.core.model.Codec
 import org.fedvoice.core.model.FeatureSettings
 import org.fedvoice.core.random.Purpose
 import org.fedvoice.core.random.Stream
+import org.fedvoice.core.recognition.SearchSettings
 import org.fedvoice.core.recognition.StreamingEngine
 import org.fedvoice.core.recognition.StreamingRecogniser
+import org.fedvoice.core.recognition.readLanguageModel
 import org.fedvoice.core.store.Audio
 import org.fedvoice.core.store.NewExample
 import org.fedvoice.core.store.Source
@@ -222,7 +224,10 @@ private fun JsonObjectBuilder.answerTraining(question: Training, file: (String) 
 }
 
 private fun JsonObjectBuilder.answerStreamed(question: Streamed, engine: StreamingEngine) {
-    val recogniser = StreamingRecogniser(engine, readFloats(question.weights), question.beam)
+    val tokens = engine.manifest.vocabulary.tokens
+    val lm = question.lm.ifEmpty { null }?.let { readLanguageModel(File(it), tokens) }
+    val search = SearchSettings(question.beam, question.lmWeight, question.insertionBonus)
+    val recogniser = StreamingRecogniser(engine, readFloats(question.weights), search, lm)
     val samples = readFloats(question.waveform).toList().chunked(question.piece)
     val heard = samples.flatMap { recogniser.accept(it.toFloatArray()) } + recogniser.finish()
     putJsonArray("results") {

@@ -115,7 +115,10 @@ class Training(
 @SerialName("recognition")
 class Recognition(override val id: String, val job: TrainingJob) : Question()
 
-/** What [waveform], [piece] samples at a time, is heard as chunk by chunk. */
+/**
+ * What [waveform], [piece] samples at a time, is heard as chunk by chunk; [lm] is the file of a
+ * language model, if any.
+ */
 @Serializable
 @SerialName("streaming")
 class Streamed(
@@ -125,6 +128,9 @@ class Streamed(
     val waveform: String,
     val piece: Int,
     val beam: Int,
+    val lm: String = "",
+    @SerialName("lm_weight") val lmWeight: Double = 0.3,
+    @SerialName("insertion_bonus") val insertionBonus: Double = 0.0,
 ) : Question()
 
 /** The wire bytes of a message made from fields, named as in fedvoice.proto. */

@@ -10,6 +10,8 @@ import android.net.NetworkCapabilities
 import android.os.BatteryManager
 import android.os.Looper
 import android.os.PowerManager
+import kotlinx.coroutines.flow.flowOf
+import kotlinx.coroutines.flow.toList
 import kotlinx.coroutines.runBlocking
 import org.fedvoice.core.ErrorCode
 import org.fedvoice.core.FedvoiceException
@@ -72,6 +74,8 @@ class WholePathTest {
     fun `a phone enrols, learns from what was kept, and recognises with what came back`() {
         val early = assertThrows(FedvoiceException::class.java) { recognise() }
         assertEquals(ErrorCode.NOT_FOUND, early.code)
+        val deaf = assertThrows(FedvoiceException::class.java) { listen() }
+        assertEquals(ErrorCode.NOT_FOUND, deaf.code)
         assertNull(voice.usage())
         runBlocking {
             voice.enrol(server.invitation)
@@ -101,6 +105,12 @@ class WholePathTest {
             val words = recognise(rate).split(" ")
             assertTrue("only the task's words", words.all { it in setOf("", "yes", "no") })
         }
+        assertTrue(runBlocking { voice.canListen() })
+        val heard = listen()
+        assertEquals(listOf(true), heard.map { it.isFinal }.filter { it })
+        assertEquals("to the end of the sound", 0.5, heard.last().endSecs, 0.05)
+        val said = heard.last().text.split(" ")
+        assertTrue("only the task's words", said.all { it in setOf("", "yes", "no") })
 
         // Off the charger nothing happens, and the server is not even called.
         conditions(charging = false)
@@ -141,6 +151,8 @@ class WholePathTest {
         app.getSystemService(JobScheduler::class.java).allPendingJobs.isNotEmpty()
 
     private fun recognise(rate: Int? = null) = runBlocking { voice.recognize(noise(0), rate) }
+
+    private fun listen() = runBlocking { voice.listen(flowOf(noise(0), noise(1))).toList() }
 
     private fun noise(seed: Int): ShortArray {
         val random = Random(seed)

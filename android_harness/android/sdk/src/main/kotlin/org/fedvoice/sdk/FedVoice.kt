@@ -8,6 +8,7 @@ import kotlinx.coroutines.CoroutineScope
 import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.SupervisorJob
 import kotlinx.coroutines.cancel
+import kotlinx.coroutines.flow.Flow
 import kotlinx.coroutines.launch
 import kotlinx.coroutines.sync.Mutex
 import kotlinx.coroutines.sync.withLock
@@ -214,11 +215,40 @@ class FedVoice private constructor(private val context: Context) {
      */
     suspend fun recognize(pcm: ShortArray, sampleRate: Int? = null): String {
         sampleRate?.let { checkRate(it, "recognize") }
-        val waveform = FloatArray(pcm.size) { pcm[it] / FULL_SCALE }
+        val waveform = waveformOf(pcm)
         return withContext(Dispatchers.Default) {
             phone.recognise(waveform, sampleRate, config.threads)
         }
     }
+
+    /** Whether the model that the phone was last given can [listen]; false before the first. */
+    suspend fun canListen(): Boolean =
+        withContext(Dispatchers.IO) { phone.task()?.streaming != null }
+
+    /**
+     * What is said, while it is said: the text so far at each change, and each utterance when it
+     * has ended, by the model that the phone was last given.
+     *
+     * Each collection hears [sound] anew, and ends with it; cancelled, it ends at once. Nothing is
+     * done on the collector's thread. Sound waits in a buffer while the program is loaded (64
+     * pieces; `sound.buffer(...)` sets another). Texts do not depend on the pieces.
+     *
+     * @param sound 16 bit samples, one channel, in pieces of any size, a tenth of a second for one
+     * @param sampleRate of it in Hz, 8,000 to 192,000; null: the task's
+     * @return a flow that throws FedvoiceException: `not-found` before the first model has come,
+     *   `bad-package` for a task that recognises whole recordings only (see [canListen]),
+     *   `wrong-sample-rate`; `not-found`, `bad-config`, `wrong-shape` for a language model that
+     *   cannot be read or is of other tokens; and what [sound] throws
+     */
+    fun listen(
+        sound: Flow<ShortArray>,
+        sampleRate: Int? = null,
+        settings: ListenSettings = ListenSettings(),
+    ): Flow<HeardText> =
+        listening(sound, sampleRate, settings) {
+            sampleRate?.let { checkRate(it, "listen") }
+            phone.streamingModel(config.threads)
+        }
 
     /**
      * Gets a certificate from the server that [invitation] names; needed once. Given again, the

@@ -11,6 +11,7 @@ import org.fedvoice.core.model.TaskManifest
 import org.fedvoice.core.random.Purpose
 import org.fedvoice.core.random.Stream
 import org.fedvoice.core.recognition.Recogniser
+import org.fedvoice.core.recognition.demandStreaming
 import org.fedvoice.core.session.BlobCache
 import org.fedvoice.core.session.BooksFile
 import org.fedvoice.core.session.CallPolicy
@@ -29,13 +30,13 @@ import org.fedvoice.core.session.SessionSettings
 import org.fedvoice.core.session.Traffic
 import org.fedvoice.core.session.adoptTask
 import org.fedvoice.core.store.ExampleStore
-import org.fedvoice.core.training.Engine
 import org.fedvoice.core.training.ProcMemory
 import org.fedvoice.engine.ExecuTorchEngine
 import org.fedvoice.transport.GrpcLink
 import org.fedvoice.transport.renewIfDue
 import org.fedvoice.transport.renewalDue
 import org.fedvoice.transport.secureChannel
+import org.fedvoice.wire.Assignment
 import java.io.Closeable
 import java.io.File
 import org.fedvoice.transport.enrol as enrolIdentity
@@ -133,15 +134,27 @@ internal class InstalledPhone(private val context: Context, private val files: P
         val known = recogniser?.takeIf { it.first == model.weights.digest }
         if (known != null) return known.second
         close()
+        val (engine, weights) = loaded(model, threads)
+        return Recogniser(engine, weights).also { recogniser = model.weights.digest to it }
+    }
+
+    // A program has state of its own: that of recognition may be in use.
+    @Synchronized
+    override fun streamingModel(threads: Int): StreamingModel {
+        val model = models.get() ?: throw noModel()
+        blobs.manifest(model.manifest.digest)?.demandStreaming()
+        val (engine, weights) = loaded(model, threads)
+        return StreamingModel(engine, weights)
+    }
+
+    private fun loaded(model: Assignment, threads: Int): Pair<ExecuTorchEngine, FloatArray> {
         val manifest = blobs.read(model.manifest.digest) ?: throw noModel()
         val program = blobs.read(model.program.digest) ?: throw noModel()
         val payload = blobs.read(model.weights.digest) ?: throw noModel()
         val task = blobs.install(model.manifest.digest, manifest, program)
         val size = task.manifest.parameters.totalSize
         val weights = Codec.decode(payload, model.weights.encoding, size, "the phone's model")
-        val fresh = Recogniser(engine(task, threads), weights)
-        recogniser = model.weights.digest to fresh
-        return fresh
+        return engine(task, threads) to weights
     }
 
     // Not synchronised: whoever adds an example does not wait for a recognition to end.
@@ -166,7 +179,7 @@ internal class InstalledPhone(private val context: Context, private val files: P
         recogniser = null
     }
 
-    private fun engine(task: InstalledTask, threads: Int): Engine =
+    private fun engine(task: InstalledTask, threads: Int) =
         ExecuTorchEngine(task.manifest, task.program, threads)
 
     private fun conditions(overridden: Boolean): ConditionSource {

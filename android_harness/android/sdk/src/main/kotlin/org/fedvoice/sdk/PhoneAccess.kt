@@ -55,6 +55,14 @@ internal interface PhoneAccess {
     fun recognise(waveform: FloatArray, sampleRate: Int?, threads: Int): String
 
     /**
+     * What to hear one stream of sound with; whoever asked closes its engine.
+     *
+     * @throws org.fedvoice.core.FedvoiceException `not-found` before the first model has come,
+     *   `bad-package` for a task that recognises whole recordings only
+     */
+    fun streamingModel(threads: Int): StreamingModel
+
+    /**
      * The task that the phone was last given; null before the first has come, and while its blob
      * is not on the phone.
      *

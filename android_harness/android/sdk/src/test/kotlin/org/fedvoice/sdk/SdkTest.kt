@@ -169,6 +169,12 @@ internal class FakePhone : PhoneAccess {
     override fun recognise(waveform: FloatArray, sampleRate: Int?, threads: Int): String =
         "${waveform.size} samples" + (sampleRate?.let { " at $it Hz" } ?: "")
 
+    /** What it listens with; null: a phone without a model. */
+    var engine: LoudnessEngine? = null
+
+    override fun streamingModel(threads: Int): StreamingModel =
+        StreamingModel(engine ?: throw failure(ErrorCode.NOT_FOUND), FloatArray(0))
+
     override fun task(): TaskManifest? = given
 
     override fun installTask(folder: File) {

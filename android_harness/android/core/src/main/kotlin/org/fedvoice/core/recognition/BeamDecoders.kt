@@ -3,15 +3,19 @@ package org.fedvoice.core.recognition
 /**
  * Time-synchronous beam search of a transducer: in each frame paths take tokens, at most [symbols],
  * and then the blank. Those of the same tokens are merged. The counterpart of
- * `device_runtime/recognition/beam.py`, without a language model.
+ * `device_runtime/recognition/beam.py`.
  */
 class BeamTransducer(
     private val model: Transducer,
     private val symbols: Int,
-    private val beam: Int,
+    settings: SearchSettings,
+    lm: LanguageModel? = null,
 ) : Decoder {
-    private var paths = listOf(Path(Hypothesis.EMPTY, model.start()))
+    private val fusion = Fusion(settings)
+    private var paths = listOf(Path(Hypothesis.EMPTY, model.start(), lm))
     override val best: Hypothesis get() = paths.first().best
+    override val ended: Hypothesis
+        get() = paths.map { fusion.ended(it.best, it.lm) }.maxBy { it.score }
     override var frames = 0
         private set
 
@@ -24,7 +28,7 @@ class BeamTransducer(
             val longer = expanded(active, output, found, emitted < symbols)
             val ended = found.values.toList()
             val scores = ended.map { it.best.score } + longer.map { it.score }
-            val kept = largest(scores.toDoubleArray(), beam)
+            val kept = largest(scores.toDoubleArray(), fusion.beam)
             done = kept.filter { it < ended.size }.map { ended[it] }.associateBy { it.best.tokens }
             active = extended(kept.filter { it >= ended.size }.map { longer[it - ended.size] })
         }
@@ -45,10 +49,21 @@ class BeamTransducer(
             val blank = path.best.copy(score = path.best.score + logP[BLANK])
             val other = done[blank.tokens]
             done[blank.tokens] =
-                Path(if (other == null) blank else sumOf(other.best, blank), path.predicted)
-            val scores = DoubleArray(logP.size) { path.best.score + logP[it] }
+                Path(
+                    if (other ==
+                        null
+                    ) {
+                        blank
+                    } else {
+                        sumOf(other.best, blank)
+                    },
+                    path.predicted,
+                    path.lm,
+                )
+            if (!mayEmit) return@flatMap emptyList()
+            val scores = fusion.scores(path.best.score, logP, path.lm)
             scores[BLANK] = Double.NEGATIVE_INFINITY
-            val places = if (mayEmit) largest(scores, beam) else emptyList()
+            val places = largest(scores, fusion.beam)
             places.filter { it != BLANK }.map { Longer(scores[it], path, it) }
         }
     }
@@ -57,29 +72,26 @@ class BeamTransducer(
         if (chosen.isEmpty()) return emptyList()
         val after = model.predict(chosen.map { it.token }, chosen.map { it.path.predicted })
         return chosen.zip(after).map { (longer, predicted) ->
-            Path(longer.path.best.plus(longer.token, frames, longer.score), predicted)
+            val (score, path, token) = longer
+            Path(path.best.plus(token, frames, score), predicted, path.lm?.after(token))
         }
     }
 
-    private class Path(val best: Hypothesis, val predicted: Predicted)
+    private class Path(val best: Hypothesis, val predicted: Predicted, val lm: LanguageModel?)
 
-    private class Longer(val score: Double, val path: Path, val token: Int)
+    private data class Longer(val score: Double, val path: Path, val token: Int)
 }
 
 /**
  * Prefix beam search of CTC: a prefix that ends with the blank and one that does not are two
  * hypotheses of the beam.
  */
-class BeamCtc(private val beam: Int) : Decoder {
-    private var prefixes = listOf(Prefix(Hypothesis.EMPTY, true))
-    override val best: Hypothesis
-        get() =
-            prefixes
-                .map { it.best }
-                .groupBy { it.tokens }
-                .values
-                .map { it.reduce(::sumOf) }
-                .maxBy { it.score }
+class BeamCtc(settings: SearchSettings, lm: LanguageModel? = null) : Decoder {
+    private val fusion = Fusion(settings)
+    private var prefixes = listOf(Prefix(Hypothesis.EMPTY, true, lm))
+    override val best: Hypothesis get() = likeliest(prefixes.map { it.best })
+    override val ended: Hypothesis
+        get() = likeliest(prefixes.map { fusion.ended(it.best, it.lm) })
     override var frames = 0
         private set
 
@@ -87,27 +99,38 @@ class BeamCtc(private val beam: Int) : Decoder {
         val logP = logSoftmax(output)
         val found = LinkedHashMap<Pair<List<Int>, Boolean>, Prefix>()
 
-        fun add(best: Hypothesis, blank: Boolean) {
-            val other = found[best.tokens to blank]
-            val sum = if (other == null) best else sumOf(other.best, best)
-            found[best.tokens to blank] = Prefix(sum, blank)
+        fun add(prefix: Prefix) {
+            val key = prefix.best.tokens to prefix.blank
+            val other = found[key]
+            found[key] = other?.copy(best = sumOf(other.best, prefix.best)) ?: prefix
         }
         for (prefix in prefixes) {
-            val best = prefix.best
-            val repeated = if (prefix.blank) BLANK else best.tokens.last()
-            val scores = DoubleArray(logP.size) { best.score + logP[it] }
-            add(best.copy(score = scores[BLANK]), blank = true)
-            if (repeated != BLANK) add(best.copy(score = scores[repeated]), blank = false)
+            val (best, endsBlank, lm) = prefix
+            val repeated = if (endsBlank) BLANK else best.tokens.last()
+            add(Prefix(best.copy(score = best.score + logP[BLANK]), true, lm))
+            if (repeated != BLANK) {
+                add(Prefix(best.copy(score = best.score + logP[repeated]), false, lm))
+            }
+            val scores = fusion.scores(best.score, logP, lm)
             val again = setOf(BLANK, repeated)
             for (place in again) scores[place] = Double.NEGATIVE_INFINITY
-            for (token in largest(scores, beam) - again) {
-                add(best.plus(token, frames, scores[token]), blank = false)
+            for (token in largest(scores, fusion.beam) - again) {
+                add(Prefix(best.plus(token, frames, scores[token]), false, lm?.after(token)))
             }
         }
         val ranked = found.values.toList()
-        prefixes = largest(ranked.map { it.best.score }.toDoubleArray(), beam).map { ranked[it] }
+        val scores = ranked.map { it.best.score }.toDoubleArray()
+        prefixes = largest(scores, fusion.beam).map { ranked[it] }
         frames++
     }
 
-    private class Prefix(val best: Hypothesis, val blank: Boolean)
+    /** The best of hypotheses, those of the same tokens added up. */
+    private fun likeliest(all: List<Hypothesis>): Hypothesis =
+        all
+            .groupBy { it.tokens }
+            .values
+            .map { it.reduce(::sumOf) }
+            .maxBy { it.score }
+
+    private data class Prefix(val best: Hypothesis, val blank: Boolean, val lm: LanguageModel?)
 }

@@ -23,6 +23,9 @@ interface Decoder {
     /** The best so far. */
     val best: Hypothesis
 
+    /** The best as a whole utterance, for a language model. */
+    val ended: Hypothesis get() = best
+
     /** Frames decoded. */
     val frames: Int
 

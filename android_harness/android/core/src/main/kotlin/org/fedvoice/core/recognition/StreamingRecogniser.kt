@@ -49,13 +49,14 @@ class EndpointRule(val needsSpeech: Boolean, val silenceSecs: Double, val uttera
  * one thread. The counterpart of `device_runtime/recognition/recogniser.py`.
  *
  * @param weights the model [P]
- * @param beam hypotheses kept from frame to frame; 1: greedy
+ * @param lm the language model before a sentence; null: none
  * @throws FedvoiceException `bad-package` for a task without streaming methods
  */
 class StreamingRecogniser(
     private val engine: StreamingEngine,
     private val weights: FloatArray,
-    private val beam: Int = 1,
+    private val search: SearchSettings = SearchSettings(),
+    private val lm: LanguageModel? = null,
     private val rules: List<EndpointRule> = EndpointRule.DEFAULTS,
     warmupSecs: Double = 1.0,
     memorySecs: Double = 5.0,
@@ -73,6 +74,9 @@ class StreamingRecogniser(
     private var state = FloatArray(sizes.encoderState)
     private var begin = 0
     private var decoder: Decoder? = null
+
+    /** Samples a second that [accept] takes. */
+    val sampleRate: Int get() = settings.sampleRate
 
     /** Hear the next [samples] in +-1: what changed the text so far, and ends of utterances. */
     fun accept(samples: FloatArray): List<StreamedText> =
@@ -126,18 +130,19 @@ class StreamingRecogniser(
     }
 
     private fun newDecoder(): Decoder {
-        if (sizes.predictorState == 0) return if (beam == 1) GreedyCtc() else BeamCtc(beam)
+        val isGreedy = search.beam == 1 && lm == null && search.insertionBonus == 0.0
+        if (sizes.predictorState == 0) return if (isGreedy) GreedyCtc() else BeamCtc(search, lm)
         val model = EngineTransducer(engine, weights, sizes)
         val symbols = sizes.maxSymbolsPerFrame
-        return if (beam == 1) {
+        return if (isGreedy) {
             GreedyTransducer(model, symbols)
         } else {
-            BeamTransducer(model, symbols, beam)
+            BeamTransducer(model, symbols, search, lm)
         }
     }
 
     private fun result(ended: Boolean): StreamedText {
-        val best = decoder?.best ?: Hypothesis.EMPTY
+        val best = decoder?.let { if (ended) it.ended else it.best } ?: Hypothesis.EMPTY
         return StreamedText(
             text = manifest.vocabulary.decode(best.tokens.toIntArray()),
             tokens = best.tokens,

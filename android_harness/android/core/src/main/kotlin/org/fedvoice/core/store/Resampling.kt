@@ -12,7 +12,10 @@ val USUAL_RATES: IntRange = 8_000..192_000
 
 /** How many samples [samples] at [rate] are at [wanted]: the same time, rounded. */
 fun samplesAt(samples: Int, rate: Int, wanted: Int): Int =
-    ((2L * samples * wanted + rate) / (2L * rate)).toInt()
+    samplesAt(samples.toLong(), rate, wanted).toInt()
+
+private fun samplesAt(samples: Long, rate: Int, wanted: Int): Long =
+    (2 * samples * wanted + rate) / (2L * rate)
 
 /**
  * A waveform [samples] of [rate] Hz at [wanted] Hz.
@@ -25,18 +28,53 @@ fun samplesAt(samples: Int, rate: Int, wanted: Int): Int =
  */
 fun resampled(waveform: FloatArray, rate: Int, wanted: Int): FloatArray {
     if (rate == wanted) return waveform
-    val divisor = gcd(rate, wanted)
-    val phases = Phases(rate / divisor, wanted / divisor)
-    return FloatArray(samplesAt(waveform.size, rate, wanted)) { i ->
-        // Output i lies at i * step / count samples of the input.
-        val at = i.toLong() * phases.step
-        val taps = phases.taps((at % phases.count).toInt())
-        val begin = (at / phases.count).toInt() - taps.size / 2 + 1
+    val resampler = Resampler(rate, wanted)
+    return resampler.accept(waveform) + resampler.finish()
+}
+
+/** [resampled] of sound that comes in pieces: what comes out does not depend on the pieces. */
+class Resampler(private val rate: Int, private val wanted: Int) {
+    private val divisor = gcd(rate, wanted)
+    private val phases = Phases(rate / divisor, wanted / divisor)
+    private var held = FloatArray(0)
+    private var heldFrom = 0L
+    private var made = 0L
+
+    /** What is certain after the next [samples]; a filter's half width of them waits. */
+    fun accept(samples: FloatArray): FloatArray {
+        if (rate == wanted) return samples
+        held = if (held.isEmpty()) samples else held + samples
+        // Output i reads up to floor(i * step / count) + half of the input.
+        val certain = maxOf(0, heldFrom + held.size - phases.half)
+        return madeUntil((certain * phases.count + phases.step - 1) / phases.step)
+    }
+
+    /** The rest: silence follows the last sample. */
+    fun finish(): FloatArray =
+        madeUntil(
+            if (rate == wanted) 0 else samplesAt(heldFrom + held.size, rate, wanted),
+        )
+
+    private fun madeUntil(end: Long): FloatArray {
+        val found = FloatArray((end - made).toInt()) { output(made + it) }
+        made = end
+        val from = begin(made).coerceIn(heldFrom, heldFrom + held.size)
+        held = held.copyOfRange((from - heldFrom).toInt(), held.size)
+        heldFrom = from
+        return found
+    }
+
+    /** The first sample that output [i] reads: it lies at i * step / count of the input. */
+    private fun begin(i: Long) = i * phases.step / phases.count - phases.half + 1
+
+    private fun output(i: Long): Float {
+        val taps = phases.taps((i * phases.step % phases.count).toInt())
+        val begin = (begin(i) - heldFrom).toInt()
         var sum = 0.0
-        for (k in max(0, -begin) until min(taps.size, waveform.size - begin)) {
-            sum += taps[k] * waveform[begin + k].toDouble()
+        for (k in max(0, -begin) until min(taps.size, held.size - begin)) {
+            sum += taps[k] * held[begin + k].toDouble()
         }
-        sum.toFloat()
+        return sum.toFloat()
     }
 }
 
@@ -44,7 +82,7 @@ fun resampled(waveform: FloatArray, rate: Int, wanted: Int): FloatArray {
 private class Phases(val step: Int, val count: Int) {
     /** Of the lower rate, in parts of the input's. */
     private val scale = min(1.0, count.toDouble() / step)
-    private val half = ceil(HALF_WIDTH / scale).toInt()
+    val half: Int = ceil(HALF_WIDTH / scale).toInt()
     private val keeps = count.toLong() * half * 2 <= MOST_KEPT
     private val kept = arrayOfNulls<FloatArray>(if (keeps) count else 0)
 

@@ -42,6 +42,22 @@ class ResamplingTest {
     }
 
     @Test
+    fun `pieces come out as the whole does, bit for bit`() {
+        for (vector in vectors + Vector(16000, 16000, emptyList())) {
+            val whole = tones(vector.rate, vector.wanted)
+            for (size in listOf(1, 7, 333, whole.size)) {
+                val resampler = Resampler(vector.rate, vector.wanted)
+                val pieces = whole.toList().chunked(size).map { it.toFloatArray() }
+                val found = pieces.flatMap { resampler.accept(it).toList() }
+                assertArrayEquals(
+                    resampled(whole, vector.rate, vector.wanted),
+                    found.toFloatArray() + resampler.finish(),
+                )
+            }
+        }
+    }
+
+    @Test
     fun `a recording at the task's rate is not touched`() {
         val waveform = floatArrayOf(0.5f, -0.25f)
         assertSame(waveform, resampled(waveform, 16000, 16000))
