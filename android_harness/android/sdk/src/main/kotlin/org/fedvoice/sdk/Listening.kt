@@ -74,12 +74,10 @@ data class ListenSettings(
             )
         }
     }
-
-    private companion object {
-        const val LEAST_PAUSE = 0.1
-        val LONGEST = 1.0..600.0
-    }
 }
+
+private const val LEAST_PAUSE = 0.1
+private val LONGEST = 1.0..600.0
 
 /** A program of its own for one stream of sound, and the model's weights [P]. */
 internal class StreamingModel(val engine: StreamingEngine, val weights: FloatArray)
