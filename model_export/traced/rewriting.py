@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -132,6 +132,8 @@ class Rewriting(TorchFunctionMode):
         self._wanted = None if wanted is None else iter(wanted)
         self.uniform: MutableMapping[Tensor, None] = _by_tensor()
         """Uniform draws, as they are."""
+        self._kept: Mapping[str, Tensor] = {}
+        self._versions: list[int] = []
         self._written = _by_tensor()
         self._unreadable = _by_tensor()
         self.stands_for: MutableMapping[Tensor, tuple[Tensor, ...]] = _by_tensor()
@@ -146,6 +148,17 @@ class Rewriting(TorchFunctionMode):
     def values(self) -> list[object]:
         """Of all numbers that were read."""
         return [number.value for number in self.notes.numbers]
+
+    def keep(self, buffers: Mapping[str, Tensor]) -> None:
+        """Refuses what writes into one of these, by the user's line."""
+        self._kept, self._versions = buffers, [buffer._version for buffer in buffers.values()]
+
+    def _refuse_writes(self) -> None:
+        for (name, buffer), version in zip(self._kept.items(), self._versions, strict=True):
+            if buffer._version != version or buffer in self._written:
+                row = constructs()["kept_state"]
+                wanted = "buffers that stay as they are: what a phone writes reaches no server"
+                self.refuse(f"a write into the buffer {name}", wanted, row.alternative)
 
     def draw(self, kind: DrawKind, shape: Sequence[int], p: float = 0.0) -> Tensor:
         """A tensor that the host draws; in the first run a stand-in."""
@@ -225,7 +238,12 @@ class Rewriting(TorchFunctionMode):
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """See `TorchFunctionMode`; the mode is off inside."""
-        kwargs = kwargs or {}
+        result = self._called(func, args, kwargs or {})
+        if self._kept:
+            self._refuse_writes()
+        return result
+
+    def _called(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         if (self._written or self._unreadable) and not self._may_read(func, args):
             args, kwargs = tree_map_only(Tensor, self.latest, (args, kwargs))
         rewrite = TABLE.get(str(func) if isinstance(func, OpOverloadPacket) else func)

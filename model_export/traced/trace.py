@@ -126,6 +126,7 @@ def _trace(
     calling = _Calling(module, use)
     values = list(trained.values())
     with torch.no_grad(), Rewriting() as first:
+        first.keep(dict(module.named_buffers()))
         calling.with_tensors(whole(dict(trained)), inputs)
     drawn = tuple(first.notes.drawn)
     if first.notes.numbers and any(draw.kind == "uniform" for draw in drawn):

@@ -13,12 +13,12 @@ from torchaudio.functional import rnnt_loss
 
 from fedvoice.model_export.config import BucketConfig, ExportConfig, VocabularyConfig
 from fedvoice.model_export.fresh import new_model, parameter_table
-from fedvoice.model_export.gradient_check import Checked, check_step
+from fedvoice.model_export.gradient_check import GRADIENT_TOLERANCE, Checked, check_step
 from fedvoice.model_export.lowering.runtime import demand_operators
 from fedvoice.model_export.package import export_task
 from fedvoice.model_export.traced.precision import SingleWhereItMust
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
-from fedvoice.protocol.task import FeatureSettings
+from fedvoice.protocol.task import Bucket, FeatureSettings
 from tests.model_export.eager import EagerGraphs
 
 
@@ -40,6 +40,44 @@ class Attending(nn.Module):
         return functional.cross_entropy(self.predict(features), label, reduction="none")
 
 
+class Scaled(nn.Module):
+    """A scale before a normalisation, which leaves of its gradient what epsilon does."""
+
+    predicts = "label"
+
+    def __init__(self, input_size: int, vocabulary_size: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.full((1,), 30.0))
+        self.head = nn.Linear(input_size, vocabulary_size)
+
+    def predict(self, features: Tensor) -> Tensor:
+        unit = functional.layer_norm(features * self.scale, features.shape[-1:])
+        return self.head(unit.mean(1))  # type: ignore[no-any-return]
+
+    def forward(self, features: Tensor, label: Tensor) -> Tensor:
+        return functional.cross_entropy(self.predict(features), label, reduction="none")
+
+
+class Counting(Scaled):
+    """Keeps count of its calls, which no phone could tell a server."""
+
+    def __init__(self, input_size: int, vocabulary_size: int) -> None:
+        super().__init__(input_size, vocabulary_size)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def predict(self, features: Tensor) -> Tensor:
+        self.calls.add_(1)
+        return super().predict(features)
+
+
+class Spectral(Scaled):
+    """Power iteration writes into buffers, inside of torch."""
+
+    def __init__(self, input_size: int, vocabulary_size: int) -> None:
+        super().__init__(input_size, vocabulary_size)
+        self.head = nn.utils.parametrizations.spectral_norm(self.head)
+
+
 class Astray:
     """Graphs, but for one gradient that is a little off."""
 
@@ -53,23 +91,50 @@ class Astray:
         return [loss, flat]
 
 
-def test_a_gradient_of_nothing_is_measured_by_the_largest() -> None:
+def checked_of(kind: type[nn.Module]) -> tuple[Checked, Bucket]:
     config = ExportConfig(
-        name="attending",
-        model={"kind": f"{__name__}:Attending"},
+        name="checked",
+        model={"kind": f"{__name__}:{kind.__name__}"},
         features=FeatureSettings(mel_bins=5, stack=1),
         vocabulary=VocabularyConfig(tokens=("a", "b"), as_given=True),
         buckets=(BucketConfig(frames=6, labels=1, batch=2),),
     )
     model = new_model(config, 3)
-    table = parameter_table(model)
-    checked, (bucket,) = Checked(config.model, model, table, config.features), config.task_buckets()
+    (bucket,) = config.task_buckets()
+    return Checked(config.model, model, parameter_table(model), config.features), bucket
+
+
+def test_a_gradient_of_nothing_is_measured_by_the_largest() -> None:
+    checked, bucket = checked_of(Attending)
     graphs = EagerGraphs(checked, bucket)
     assert check_step(graphs, checked, bucket).error < 1e-5
-    key_bias = next(spec for spec in table.parameters if spec.name == "key.bias")
+    key_bias = next(spec for spec in checked.table.parameters if spec.name == "key.bias")
     with pytest.raises(FedvoiceError, match=r"key\.bias") as error:
         check_step(Astray(graphs, key_bias.place, 1e-3), checked, bucket)
     assert error.value.code is ErrorCode.GRADIENT_CHECK
+
+
+def test_a_gradient_of_which_little_is_left_is_measured_by_pytorchs_own_rounding() -> None:
+    checked, bucket = checked_of(Scaled)
+    graphs = EagerGraphs(checked, bucket)
+    assert check_step(graphs, checked, bucket).error > GRADIENT_TOLERANCE
+    scale = next(spec for spec in checked.table.parameters if spec.name == "scale")
+    with pytest.raises(FedvoiceError, match="scale"):
+        check_step(Astray(graphs, scale.place, 1e-3), checked, bucket)
+
+
+@pytest.mark.parametrize(
+    ("kind", "buffer", "line"),
+    [(Counting, "calls", "self.calls.add_"), (Spectral, "head", "return self.head(unit.mean(1))")],
+)
+def test_a_write_into_a_buffer_is_refused_by_line(
+    kind: type[nn.Module], buffer: str, line: str
+) -> None:
+    checked, bucket = checked_of(kind)
+    with pytest.raises(FedvoiceError, match=f"buffer {buffer}") as error:
+        EagerGraphs(checked, bucket)
+    path, _, number = error.value.where.rpartition(":")
+    assert line in Path(path).read_text().splitlines()[int(number) - 1]
 
 
 def test_a_function_without_double_precision_is_computed_in_single() -> None:
