@@ -7,34 +7,22 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils import rnn
+
+from benchmarks.zoo.classifiers import KeywordSpotter
+from benchmarks.zoo.recurrent import RecurrentCtc
 
 
-class Spotter(nn.Module):
-    """A keyword spotter: a depthwise separable convolution, batch norm, dropout, a mean."""
+class Spotter(KeywordSpotter):
+    """The zoo's keyword spotter, of recordings: depthwise convolutions, batch norm, dropout."""
 
-    predicts = "label"
     takes_audio = True
 
-    def __init__(self, input_size: int, vocabulary_size: int) -> None:
-        super().__init__()
-        self.encoder = nn.Sequential(
-            nn.Conv1d(input_size, input_size, 3, padding=1, groups=input_size),
-            nn.Conv1d(input_size, 8, 1),
-            nn.BatchNorm1d(8),
-            nn.ReLU(),
-            nn.Dropout(0.3),
-        )
-        self.output = nn.Linear(8, vocabulary_size)
 
-    def predict(self, features: Tensor, mask: Tensor) -> Tensor:
-        inside = mask.unsqueeze(1).to(features.dtype)
-        hidden = self.encoder(features.transpose(1, 2)) * inside
-        found: Tensor = self.output(hidden.sum(2) / inside.sum(2))
-        return found
+class Listener(RecurrentCtc):
+    """The zoo's packed bidirectional LSTM with dropout between its layers, of recordings."""
 
-    def forward(self, features: Tensor, mask: Tensor, label: Tensor) -> Tensor:
-        return functional.cross_entropy(self.predict(features, mask), label, reduction="none")
+    takes_audio = True
+    scoring = "words"
 
 
 class Ear(nn.Module):
@@ -64,34 +52,3 @@ class Ear(nn.Module):
         logits, counts = self.predict(waveform, lengths)
         log_probs = torch.log_softmax(logits, -1).transpose(0, 1)
         return functional.ctc_loss(log_probs, targets, counts, target_lengths, reduction="none")
-
-
-class Listener(nn.Module):
-    """Packed bidirectional recurrent layers with dropout between, CTC on their outputs."""
-
-    predicts = "ctc"
-    takes_audio = True
-    scoring = "words"
-
-    def __init__(self, input_size: int, vocabulary_size: int, hidden_size: int) -> None:
-        super().__init__()
-        self.encoder = nn.LSTM(
-            input_size, hidden_size, 2, dropout=0.2, bidirectional=True, batch_first=True
-        )
-        self.output = nn.Linear(2 * hidden_size, vocabulary_size)
-
-    def predict(self, features: Tensor, lengths: Tensor) -> Tensor:
-        packed = rnn.pack_padded_sequence(features, lengths, batch_first=True, enforce_sorted=False)
-        hidden, _ = rnn.pad_packed_sequence(
-            self.encoder(packed)[0], batch_first=True, total_length=features.shape[1]
-        )
-        found: Tensor = self.output(hidden)
-        return found
-
-    def forward(
-        self, features: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tensor
-    ) -> Tensor:
-        log_probs = torch.log_softmax(self.predict(features, lengths), -1).transpose(0, 1)
-        return functional.ctc_loss(
-            log_probs, targets, lengths, target_lengths, reduction="none", zero_infinity=True
-        )

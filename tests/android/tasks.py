@@ -20,9 +20,11 @@ MODELS: dict[str, ModelConfig] = {
         joint_size=7,
     ),
     "ctc": CtcConfig(encoder=EncoderConfig(layers=2, hidden_size=8)),
-    # Modules as people bring them.
-    "spotter": from_settings("tests.android.brought:Spotter", {}),
-    "listener": from_settings("tests.android.brought:Listener", {"hidden_size": 6}),
+    # Two of the zoo's modules, as people bring them.
+    "spotter": from_settings("tests.android.brought:Spotter", {"channels": 4, "dropout": 0.3}),
+    "listener": from_settings(
+        "tests.android.brought:Listener", {"hidden": 6, "bidirectional": True, "dropout": 0.2}
+    ),
 }
 VOCABULARIES = {
     "rnnt": VocabularyConfig(tokens=("up", "down", "left", "right", "go")),

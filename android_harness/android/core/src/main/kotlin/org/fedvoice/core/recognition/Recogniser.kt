@@ -5,7 +5,7 @@ import org.fedvoice.core.FedvoiceException
 import org.fedvoice.core.store.resampled
 import org.fedvoice.core.training.Engine
 import org.fedvoice.core.training.checkRate
-import org.fedvoice.core.training.normaliseFeatures
+import org.fedvoice.core.training.inputsOf
 import java.io.Closeable
 
 /**
@@ -31,7 +31,7 @@ class Recogniser(private val engine: Engine, private val weights: FloatArray) : 
         val settings = manifest.features
         checkRate(rate, settings, "recognition")
         val waveform = resampled(recorded, rate, sampleRate)
-        val features = normaliseFeatures(engine.features(waveform), settings.melBins)
+        val features = engine.inputsOf(waveform)
         val frames = features.size / settings.melBins
         val stacked = settings.stackedFrames(frames)
         val bucket = manifest.bucketFor(stacked, labels = 0) ?: throw tooLong(waveform.size)
