@@ -15,6 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from fedvoice.data.audio import read_facts, segment_bounds
+from fedvoice.protocol.databases import LOCKED_SECS, check_database_path
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.text import fold_white_space
 
@@ -127,6 +128,9 @@ class ExampleStore:
     Args:
         path: the database; made with its folder if it is not there.
         clock: Unix time in seconds.
+
+    Raises:
+        FedvoiceError: `bad-config` for a path that SQLite cannot open.
     """
 
     def __init__(
@@ -138,6 +142,7 @@ class ExampleStore:
         self._path = path
         self._limits = limits or StoreLimits()
         self._clock = clock
+        check_database_path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         with self._connection() as connection:
             connection.executescript(_SCHEMA)
@@ -324,7 +329,7 @@ class ExampleStore:
             FedvoiceError: `no-space` when the disk is full; `bad-manifest` for a damaged file.
         """
         try:
-            connection = sqlite3.connect(self._path, timeout=30)
+            connection = sqlite3.connect(self._path, timeout=LOCKED_SECS)
             try:
                 connection.execute("PRAGMA foreign_keys = ON")
                 connection.execute("PRAGMA secure_delete = ON")

@@ -185,6 +185,12 @@ def report(
         Path | None,
         typer.Option(help="One report of several experiments, with all their arms, goes here."),
     ] = None,
+    trials_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where the trials of experiments are; default: where they were, or beside them."
+        ),
+    ] = None,
 ) -> None:
     """Write report.html again from the results in each run's folder.
 
@@ -198,11 +204,11 @@ def report(
     from fedvoice.server.tracking import is_store, read_run
 
     if out is not None:
-        typer.echo(str(combine(runs, out)))
+        typer.echo(str(combine(runs, out, trials_dir)))
         return
     for run in runs:
         if is_experiment(run):
-            again = render_again(run)
+            again = render_again(run, trials_dir)
         elif is_store(run):
             again = write_report(run, read_run(run), SERVER)
         else:

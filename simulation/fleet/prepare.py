@@ -21,6 +21,7 @@ from fedvoice.android_harness.emulation.jvm import find_phone
 from fedvoice.data.dataset import Corpus, Dataset, clients_of
 from fedvoice.data.speakers import PhoneData
 from fedvoice.protocol.codec import digest_of
+from fedvoice.protocol.databases import check_database_path
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.files import write_file
 from fedvoice.protocol.notes import Note
@@ -29,6 +30,7 @@ from fedvoice.protocol.task import TaskPackage, load_package
 from fedvoice.protocol.text import DEFAULT_RULE
 from fedvoice.simulation.fleet.config import SimulationConfig
 from fedvoice.simulation.fleet.kinds import Kind, assign_kinds
+from fedvoice.simulation.fleet.phones import STORE_FILE
 from fedvoice.simulation.fleet.server import server_config
 from fedvoice.simulation.processes import Child, undisturbed
 from fedvoice.simulation.usage import USAGE_DIR, CorpusUsage, check_usable, kept_usage
@@ -42,6 +44,8 @@ SERVER_DIR = "server"
 PHONES_DIR = "phones"
 USAGE_FILE = "usage.json"
 _POLL_SECS = 0.1
+_LONG_NAME = 64
+"""Characters of a client's name for which a run's folder has room."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,10 @@ def claim_directory(config: SimulationConfig, directory: Path, *, overwrite: boo
     """Take `directory` for this run; True if it already holds an earlier part of the same run.
 
     Raises:
-        FedvoiceError: `exists` if it holds something else.
+        FedvoiceError: `exists` if it holds something else; `bad-config` if its path is too long
+            for the phones' databases.
     """
+    check_database_path(directory / PHONES_DIR / ("n" * _LONG_NAME) / STORE_FILE)
     marker = directory / MARKER_FILE
     wanted = config.model_dump_json(indent=1)
     if overwrite and marker.is_file():
