@@ -15,6 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from fedvoice.data.audio import read_facts, segment_bounds
+from fedvoice.device_runtime.content import content_of
 from fedvoice.protocol.databases import LOCKED_SECS, check_database_path
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.text import fold_white_space
@@ -31,7 +32,8 @@ CREATE TABLE IF NOT EXISTS examples (
     source TEXT NOT NULL,
     split TEXT NOT NULL,
     added_secs REAL NOT NULL,
-    offset_secs REAL
+    offset_secs REAL,
+    content TEXT
 );
 CREATE TABLE IF NOT EXISTS uses (
     example_id INTEGER NOT NULL REFERENCES examples (id) ON DELETE CASCADE,
@@ -40,10 +42,11 @@ CREATE TABLE IF NOT EXISTS uses (
 ) WITHOUT ROWID;
 """
 _COLUMNS = (
-    "id, audio_path, sample_rate, samples, transcript, source, split, added_secs, offset_secs"
+    "id, audio_path, sample_rate, samples, transcript, source, split, added_secs, offset_secs, "
+    "content"
 )
-_ADD_OFFSET = "ALTER TABLE examples ADD COLUMN offset_secs REAL"
-"""For stores of 0.1.0."""
+_LATER_COLUMNS = {"offset_secs": "REAL", "content": "TEXT"}
+"""Those that stores of 0.1.0 may lack."""
 
 
 class Source(StrEnum):
@@ -110,6 +113,8 @@ class StoredExample:
     """Unix time."""
     offset_secs: float | None = None
     """Where a segment of `samples` begins; None: the whole file."""
+    content: str | None = None
+    """sha256 of the sound file, hex; None: not known, of a store of 0.1.0."""
 
     @property
     def segment_secs(self) -> float | None:
@@ -147,9 +152,11 @@ class ExampleStore:
         with self._connection() as connection:
             connection.executescript(_SCHEMA)
             columns = connection.execute("SELECT name FROM pragma_table_info('examples')")
-            if ("offset_secs",) not in columns.fetchall():
+            for name in _LATER_COLUMNS.keys() - {row[0] for row in columns}:
                 with suppress(sqlite3.OperationalError):  # another process has just added it
-                    connection.execute(_ADD_OFFSET)
+                    connection.execute(
+                        f"ALTER TABLE examples ADD COLUMN {name} {_LATER_COLUMNS[name]}"
+                    )
 
     def add(self, example: NewExample) -> int:
         """Store one example and return its id; see `add_all`."""
@@ -170,8 +177,8 @@ class ExampleStore:
                 self._make_room(connection, held_bytes=row[2])
                 cursor = connection.execute(
                     "INSERT INTO examples (audio_path, audio, held_bytes, sample_rate, samples,"
-                    " transcript, source, split, added_secs, offset_secs)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    " transcript, source, split, added_secs, offset_secs, content)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     row,
                 )
                 ids.append(int(cursor.lastrowid or 0))
@@ -195,9 +202,24 @@ class ExampleStore:
                 split=Split(row[6]),
                 added_secs=row[7],
                 offset_secs=row[8],
+                content=row[9],
             )
             for row in rows
         ]
+
+    def gone(self, split: Split) -> list[StoredExample]:
+        """Those of `examples` whose file is not there."""
+        return [
+            row for row in self.examples(split) if row.audio_path and not row.audio_path.exists()
+        ]
+
+    def change(self, example_id: int, **columns: str) -> None:
+        """Set columns of one example: audio_path, transcript, split, content."""
+        names = ", ".join(f"{name} = ?" for name in columns)
+        with self._connection() as connection:
+            connection.execute(
+                f"UPDATE examples SET {names} WHERE id = ?", (*columns.values(), example_id)
+            )
 
     def count(self, split: Split) -> int:
         """How many unexpired examples a split has."""
@@ -265,7 +287,7 @@ class ExampleStore:
 
     def _row(
         self, example: NewExample
-    ) -> tuple[object, bytes | None, int, int, int, str, str, str, float, float | None]:
+    ) -> tuple[object, bytes | None, int, int, int, str, str, str, float, float | None, str]:
         held = example.audio if isinstance(example.audio, bytes) else None
         path = None if isinstance(example.audio, bytes) else str(example.audio.absolute())
         where = path or "new example"
@@ -296,6 +318,7 @@ class ExampleStore:
             example.split.value,
             self._clock(),
             example.offset_secs,
+            content_of(example.audio),
         )
 
     def _make_room(self, connection: sqlite3.Connection, held_bytes: int) -> None:

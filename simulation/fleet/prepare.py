@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedvoice.android_harness.emulation.jvm import find_phone
-from fedvoice.data.dataset import Corpus, Dataset, clients_of
+from fedvoice.data.dataset import Corpus, Dataset, clients_of, identity_of
 from fedvoice.data.speakers import PhoneData
 from fedvoice.protocol.codec import digest_of
 from fedvoice.protocol.databases import check_database_path
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from fedvoice.model_export.config import ExportConfig
 
 MARKER_FILE = "simulation.json"
+SPEECH_FILE = "speech.sha256"
+"""By which a run knows its speech when that has moved."""
 TASK_DIR = "task"
 SERVER_DIR = "server"
 PHONES_DIR = "phones"
@@ -72,7 +74,7 @@ def claim_directory(config: SimulationConfig, directory: Path, *, overwrite: boo
     if overwrite and marker.is_file():
         shutil.rmtree(directory)
     if directory.is_dir() and any(directory.iterdir()):
-        if marker.is_file() and _same_run(marker.read_text(encoding="utf-8"), config):
+        if marker.is_file() and _same_run(marker.read_text(encoding="utf-8"), config, directory):
             return True
         raise FedvoiceError(
             ErrorCode.EXISTS,
@@ -84,15 +86,28 @@ def claim_directory(config: SimulationConfig, directory: Path, *, overwrite: boo
         )
     directory.mkdir(parents=True, exist_ok=True)
     marker.write_text(wanted, encoding="utf-8")
+    (directory / SPEECH_FILE).write_text(_speech_digest(config.data), encoding="ascii")
     return False
 
 
-def _same_run(text: str, config: SimulationConfig) -> bool:
-    """Whether a marker is of this configuration; earlier versions had fewer settings."""
+def _same_run(text: str, config: SimulationConfig, directory: Path) -> bool:
+    """Whether a marker is of this configuration; earlier versions had fewer settings. Of its speech
+    the content counts, not the path."""
     try:
-        return SimulationConfig.model_validate_json(text) == config
+        before = SimulationConfig.model_validate_json(text)
     except ValueError:
         return False
+    if before == config:
+        return True
+    if before.model_copy(update={"data": config.data}) != config:
+        return False
+    kept = directory / SPEECH_FILE
+    was = kept.read_text(encoding="ascii") if kept.is_file() else _speech_digest(before.data)
+    return was == _speech_digest(config.data)
+
+
+def _speech_digest(data: Dataset) -> str:
+    return digest_of(json.dumps(identity_of(data), sort_keys=True).encode())
 
 
 def prepare(
