@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from fedvoice.protocol.errors import make_folder
+from fedvoice.protocol.locks import claimed
 from fedvoice.protocol.usage import demand_usable
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ MOST_LINES = 12
 
 
 def export(
+    context: typer.Context,
     out: Annotated[Path, typer.Option(help="Folder for the task package.")],
     config: Annotated[
         Path | None, typer.Option(help="TOML file: model, features, vocabulary, buckets, plan.")
@@ -93,7 +94,7 @@ def export(
         usage = usage_of_texts(task.vocabulary.manifest, unexported_manifest(task))
         console.print(usage.describe(), highlight=False, soft_wrap=True)
         demand_usable(usage, str(task.vocabulary.manifest), allow_skipped=allow_skipped)
-    make_folder(out)
+    context.with_resource(claimed(out))
     with console.status("export") as status:
 
         def show(part: str) -> None:

@@ -31,11 +31,11 @@ from fedvoice.laboratory.tuning.points import ERROR, Points, distributions
 from fedvoice.laboratory.tuning.pruning import MedianRule, median_rule
 from fedvoice.protocol.databases import LOCKED_SECS, check_database_path
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
-from fedvoice.protocol.files import hold_lock
+from fedvoice.protocol.locks import hold_lock
 
 STUDY_FILE = "study.db"
 LOCK_FILE = "study.lock"
-"""Empty, and never removed."""
+"""Never removed."""
 _OF = "search"
 """The study's attribute that identifies its search."""
 _FAILURES_AT_MOST = 10

@@ -24,6 +24,7 @@ from fedvoice.protocol.codec import digest_of
 from fedvoice.protocol.databases import check_database_path
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.files import write_file
+from fedvoice.protocol.locks import FOLDER_LOCK
 from fedvoice.protocol.notes import Note
 from fedvoice.protocol.partial import PartialTraining
 from fedvoice.protocol.task import TaskPackage, load_package
@@ -72,8 +73,9 @@ def claim_directory(config: SimulationConfig, directory: Path, *, overwrite: boo
     marker = directory / MARKER_FILE
     wanted = config.model_dump_json(indent=1)
     if overwrite and marker.is_file():
-        shutil.rmtree(directory)
-    if directory.is_dir() and any(directory.iterdir()):
+        for path in _content(directory):
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    if _content(directory):
         if marker.is_file() and _same_run(marker.read_text(encoding="utf-8"), config, directory):
             return True
         raise FedvoiceError(
@@ -88,6 +90,14 @@ def claim_directory(config: SimulationConfig, directory: Path, *, overwrite: boo
     marker.write_text(wanted, encoding="utf-8")
     (directory / SPEECH_FILE).write_text(_speech_digest(config.data), encoding="ascii")
     return False
+
+
+def _content(directory: Path) -> list[Path]:
+    """What lies there, the marker last, so that a removal that was killed is done again."""
+    if not directory.is_dir():
+        return []
+    found = [path for path in directory.iterdir() if path.name != FOLDER_LOCK]
+    return sorted(found, key=lambda path: path.name == MARKER_FILE)
 
 
 def _same_run(text: str, config: SimulationConfig, directory: Path) -> bool:
