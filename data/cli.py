@@ -39,7 +39,6 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 @data.command("synthetic")
 def synthetic_command(
-    context: typer.Context,
     out: Annotated[Path, typer.Option(help="Folder for the audio and manifest.jsonl.")],
     voices: Annotated[int, typer.Option(help="Synthetic speakers.", min=1)] = 50,
     seed: int = 0,
@@ -48,9 +47,7 @@ def synthetic_command(
     from rich.progress import Progress
 
     from fedvoice.data.synthetic import SyntheticCorpusConfig, build_synthetic_corpus
-    from fedvoice.protocol.locks import claimed
 
-    context.with_resource(claimed(out))
     with Progress() as progress:
         bar = progress.add_task("voices", total=voices)
         manifest = build_synthetic_corpus(

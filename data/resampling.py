@@ -15,9 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from fedvoice.data.audio import read_facts, read_sound, resampled
-from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError, make_folder
 from fedvoice.protocol.files import replace_file
-from fedvoice.protocol.locks import claimed
 from fedvoice.protocol.usage import Reason, Usage
 from fedvoice.protocol.utterance import Utterance
 
@@ -44,6 +43,7 @@ def resampled_copies(
     from rich.console import Console
     from rich.progress import track
 
+    make_folder(folder)
     listed = list(utterances)
     targets = [folder / _name_of(u, number) for number, u in enumerate(listed)]
 
@@ -55,7 +55,7 @@ def resampled_copies(
                 raise
             return error
 
-    with claimed(folder), ThreadPoolExecutor(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
         done = track(
             threads.map(copied, listed, targets),
             description=f"resample to {rate} Hz",

@@ -21,7 +21,6 @@ from fedvoice.protocol.invitation import is_address
 from fedvoice.protocol.waiting import wait_for_stop
 
 if TYPE_CHECKING:
-    from fedvoice.device_runtime.adding import Added
     from fedvoice.device_runtime.identity import Identity
     from fedvoice.device_runtime.outcomes import Outcome
     from fedvoice.device_runtime.retries import CallPolicy
@@ -104,24 +103,16 @@ def device(
     server = own.server if own else server
     store = ExampleStore(state / "examples.sqlite")
     if data is not None:
-        _log.info("%s: %s", data, add_manifest(store, data, speaker))
-    gone = {split: store.gone(split) for split in Split}
-    there = {split: store.count(split) - len(gone[split]) for split in Split}
+        added = add_manifest(store, data, speaker)
+        _log.info("%d examples added from %s", added, data)
     _log.info(
         "%s: %d examples to train on, %d to test on; server %s",
         name,
-        there[Split.TRAIN],
-        there[Split.TEST],
+        store.count(Split.TRAIN),
+        store.count(Split.TEST),
         server,
     )
-    if lost := [row for split in Split for row in gone[split]]:
-        _log.warning(
-            "%d more lack their sound files, as %s: they are left out; if the files have moved, "
-            "give --data with their new place",
-            len(lost),
-            lost[0].where,
-        )
-    if sum(there.values()) == 0:
+    if store.count(Split.TRAIN) + store.count(Split.TEST) == 0:
         _log.warning("this phone has no examples and will get no work: give --data MANIFEST")
     stopping = threading.Event()
     phone = Phone(
@@ -212,8 +203,8 @@ def describe(outcome: Outcome) -> str:
     return "; ".join(parts)
 
 
-def add_manifest(store: ExampleStore, data: Path, speaker: str = "") -> Added:
-    """Add the utterances of a manifest that the store does not hold yet, by whatever path.
+def add_manifest(store: ExampleStore, data: Path, speaker: str = "") -> int:
+    """Add the utterances of a manifest that the store does not refer to yet; how many.
 
     Args:
         speaker: whose utterances; empty: everybody's.
@@ -223,11 +214,11 @@ def add_manifest(store: ExampleStore, data: Path, speaker: str = "") -> Added:
             `bad-manifest` if it has no utterance of the speaker.
     """
     from fedvoice.data.check import check_durations
-    from fedvoice.device_runtime.adding import add_speech
     from fedvoice.device_runtime.store import NewExample, Split
     from fedvoice.protocol.utterances import read_manifest
 
     path = data / MANIFEST_NAME if data.is_dir() else data
+    known = {(row.audio_path, row.offset_secs) for split in Split for row in store.examples(split)}
     utterances = read_manifest(path)
     own = [u for u in utterances if not speaker or u.speaker == speaker]
     if not own:
@@ -238,20 +229,19 @@ def add_manifest(store: ExampleStore, data: Path, speaker: str = "") -> Added:
             wanted=f"one of {', '.join(sorted({u.speaker for u in utterances})[:20])}",
             next_step="Name a speaker of the manifest.",
         )
-    check_durations(own)
-    return add_speech(
-        store,
-        [
-            NewExample(
-                audio=u.audio_path,
-                transcript=u.text,
-                split=Split.TEST if u.split == "test" else Split.TRAIN,
-                offset_secs=u.offset_secs,
-                duration_secs=u.segment_secs,
-            )
-            for u in own
-        ],
+    new = [u for u in own if (u.audio_path.absolute(), u.offset_secs) not in known]
+    check_durations(new)
+    store.add_all(
+        NewExample(
+            audio=u.audio_path,
+            transcript=u.text,
+            split=Split.TEST if u.split == "test" else Split.TRAIN,
+            offset_secs=u.offset_secs,
+            duration_secs=u.segment_secs,
+        )
+        for u in new
     )
+    return len(new)
 
 
 def _identity(state: Path, invitation: str, client_id: str, policy: CallPolicy) -> Identity:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError, is_full
-from fedvoice.protocol.locks import hold_lock
+from fedvoice.protocol.files import hold_lock
 
 
 @contextmanager

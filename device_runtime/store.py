@@ -15,8 +15,6 @@ from enum import StrEnum
 from pathlib import Path
 
 from fedvoice.data.audio import read_facts, segment_bounds
-from fedvoice.device_runtime.content import content_of
-from fedvoice.protocol.databases import LOCKED_SECS, check_database_path
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.text import fold_white_space
 
@@ -32,8 +30,7 @@ CREATE TABLE IF NOT EXISTS examples (
     source TEXT NOT NULL,
     split TEXT NOT NULL,
     added_secs REAL NOT NULL,
-    offset_secs REAL,
-    content TEXT
+    offset_secs REAL
 );
 CREATE TABLE IF NOT EXISTS uses (
     example_id INTEGER NOT NULL REFERENCES examples (id) ON DELETE CASCADE,
@@ -42,11 +39,10 @@ CREATE TABLE IF NOT EXISTS uses (
 ) WITHOUT ROWID;
 """
 _COLUMNS = (
-    "id, audio_path, sample_rate, samples, transcript, source, split, added_secs, offset_secs, "
-    "content"
+    "id, audio_path, sample_rate, samples, transcript, source, split, added_secs, offset_secs"
 )
-_LATER_COLUMNS = {"offset_secs": "REAL", "content": "TEXT"}
-"""Those that stores of 0.1.0 may lack."""
+_ADD_OFFSET = "ALTER TABLE examples ADD COLUMN offset_secs REAL"
+"""For stores of 0.1.0."""
 
 
 class Source(StrEnum):
@@ -113,8 +109,6 @@ class StoredExample:
     """Unix time."""
     offset_secs: float | None = None
     """Where a segment of `samples` begins; None: the whole file."""
-    content: str | None = None
-    """sha256 of the sound file, hex; None: not known, of a store of 0.1.0."""
 
     @property
     def segment_secs(self) -> float | None:
@@ -133,9 +127,6 @@ class ExampleStore:
     Args:
         path: the database; made with its folder if it is not there.
         clock: Unix time in seconds.
-
-    Raises:
-        FedvoiceError: `bad-config` for a path that SQLite cannot open.
     """
 
     def __init__(
@@ -147,16 +138,13 @@ class ExampleStore:
         self._path = path
         self._limits = limits or StoreLimits()
         self._clock = clock
-        check_database_path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         with self._connection() as connection:
             connection.executescript(_SCHEMA)
             columns = connection.execute("SELECT name FROM pragma_table_info('examples')")
-            for name in _LATER_COLUMNS.keys() - {row[0] for row in columns}:
+            if ("offset_secs",) not in columns.fetchall():
                 with suppress(sqlite3.OperationalError):  # another process has just added it
-                    connection.execute(
-                        f"ALTER TABLE examples ADD COLUMN {name} {_LATER_COLUMNS[name]}"
-                    )
+                    connection.execute(_ADD_OFFSET)
 
     def add(self, example: NewExample) -> int:
         """Store one example and return its id; see `add_all`."""
@@ -177,8 +165,8 @@ class ExampleStore:
                 self._make_room(connection, held_bytes=row[2])
                 cursor = connection.execute(
                     "INSERT INTO examples (audio_path, audio, held_bytes, sample_rate, samples,"
-                    " transcript, source, split, added_secs, offset_secs, content)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    " transcript, source, split, added_secs, offset_secs)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     row,
                 )
                 ids.append(int(cursor.lastrowid or 0))
@@ -202,24 +190,9 @@ class ExampleStore:
                 split=Split(row[6]),
                 added_secs=row[7],
                 offset_secs=row[8],
-                content=row[9],
             )
             for row in rows
         ]
-
-    def gone(self, split: Split) -> list[StoredExample]:
-        """Those of `examples` whose file is not there."""
-        return [
-            row for row in self.examples(split) if row.audio_path and not row.audio_path.exists()
-        ]
-
-    def change(self, example_id: int, **columns: str) -> None:
-        """Set columns of one example: audio_path, transcript, split, content."""
-        names = ", ".join(f"{name} = ?" for name in columns)
-        with self._connection() as connection:
-            connection.execute(
-                f"UPDATE examples SET {names} WHERE id = ?", (*columns.values(), example_id)
-            )
 
     def count(self, split: Split) -> int:
         """How many unexpired examples a split has."""
@@ -287,7 +260,7 @@ class ExampleStore:
 
     def _row(
         self, example: NewExample
-    ) -> tuple[object, bytes | None, int, int, int, str, str, str, float, float | None, str]:
+    ) -> tuple[object, bytes | None, int, int, int, str, str, str, float, float | None]:
         held = example.audio if isinstance(example.audio, bytes) else None
         path = None if isinstance(example.audio, bytes) else str(example.audio.absolute())
         where = path or "new example"
@@ -318,7 +291,6 @@ class ExampleStore:
             example.split.value,
             self._clock(),
             example.offset_secs,
-            content_of(example.audio),
         )
 
     def _make_room(self, connection: sqlite3.Connection, held_bytes: int) -> None:
@@ -352,7 +324,7 @@ class ExampleStore:
             FedvoiceError: `no-space` when the disk is full; `bad-manifest` for a damaged file.
         """
         try:
-            connection = sqlite3.connect(self._path, timeout=LOCKED_SECS)
+            connection = sqlite3.connect(self._path, timeout=30)
             try:
                 connection.execute("PRAGMA foreign_keys = ON")
                 connection.execute("PRAGMA secure_delete = ON")

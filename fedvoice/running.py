@@ -24,8 +24,7 @@ from fedvoice.model_export.config import ExportConfig
 from fedvoice.model_export.kinds import MODEL_KINDS
 from fedvoice.protocol.engine import Example
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError, make_folder
-from fedvoice.protocol.files import write_file
-from fedvoice.protocol.locks import hold_lock
+from fedvoice.protocol.files import hold_lock, write_file
 from fedvoice.protocol.parameters import FlatVector
 from fedvoice.protocol.plan import TrainingPlan
 from fedvoice.protocol.task import (

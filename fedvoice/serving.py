@@ -102,8 +102,8 @@ def open_phone(
     Args:
         state: the phone's own folder; its examples, checkpoint and unsent update live there.
         server: HOST:PORT.
-        train, test: (wav file, what is said), kept in its store; what it has already, by
-            whatever path, is not added again.
+        train, test: (wav file, what is said), kept in its store; a phone that has some
+            already keeps those.
         client_id: ASCII; default: drawn at the first start and kept.
         engine: makes the engine of a package; None: ExecuTorch.
         client_rules: names `module:name` or classes that a server's plan may name, beside the
@@ -114,7 +114,6 @@ def open_phone(
             folder's; `exists` while another phone runs in `state`; what adding examples raises.
     """
     from fedvoice.algorithm.doors import CLIENT_RULES
-    from fedvoice.device_runtime.adding import add_speech
     from fedvoice.device_runtime.blobs import BlobCache
     from fedvoice.device_runtime.calls import connect
     from fedvoice.device_runtime.conditions import always
@@ -138,14 +137,12 @@ def open_phone(
     with hold_phone(folder):
         client_id = _kept_name(folder / "client_id", client_id)
         store = ExampleStore(folder / "examples.sqlite")
-        add_speech(
-            store,
-            [
+        if store.count(Split.TRAIN) + store.count(Split.TEST) == 0:
+            store.add_all(
                 NewExample(audio=Path(audio).absolute(), transcript=text, split=split)
                 for split, examples in ((Split.TRAIN, train), (Split.TEST, test))
                 for audio, text in examples
-            ],
-        )
+            )
         with connect(server) as channel:
             yield OpenPhone(
                 client_id,

@@ -34,7 +34,6 @@ def about() -> None:
 
 @experiment.command()
 def run(
-    context: typer.Context,
     config: Annotated[
         Path, typer.Argument(help="The experiment, e.g. experiments/noniid-gap.toml")
     ],
@@ -115,7 +114,7 @@ def run(
     from fedvoice.laboratory.experiment.report import table_lines, write_experiment
     from fedvoice.laboratory.experiment.runner import run_trials
     from fedvoice.laboratory.experiment.view import ExperimentView, show_plan, show_summary
-    from fedvoice.protocol.locks import claimed
+    from fedvoice.protocol.errors import make_folder
     from fedvoice.protocol.settings import parse_settings
     from fedvoice.reporting.advice import never_learned, rates_of_run
     from fedvoice.reporting.callbacks import make_callbacks
@@ -147,7 +146,7 @@ def run(
         if errors:
             raise typer.Exit(2)
         return
-    context.with_resource(claimed(out))  # an unwritable folder fails before the long part
+    make_folder(out)  # an unwritable folder fails before the long part
     try:
         with ExperimentView(console, len({c.digest for c in wanted}), loaded.metric) as view:
             gathered = run_trials(
@@ -175,7 +174,6 @@ def run(
 
 
 def report(
-    context: typer.Context,
     runs: Annotated[
         list[Path],
         typer.Argument(
@@ -187,12 +185,6 @@ def report(
         Path | None,
         typer.Option(help="One report of several experiments, with all their arms, goes here."),
     ] = None,
-    trials_dir: Annotated[
-        Path | None,
-        typer.Option(
-            help="Where the trials of experiments are; default: where they were, or beside them."
-        ),
-    ] = None,
 ) -> None:
     """Write report.html again from the results in each run's folder.
 
@@ -201,20 +193,16 @@ def report(
     Example: fedvoice report runs/noniid-gap runs/fvn --out runs/both
     """
     from fedvoice.laboratory.experiment.again import combine, is_experiment, render_again
-    from fedvoice.protocol.locks import claimed
     from fedvoice.reporting.report import SERVER, write_report
     from fedvoice.reporting.results import read_results
     from fedvoice.server.tracking import is_store, read_run
 
-    for folder in runs if out is None else [out]:
-        if out is not None or folder.is_dir():
-            context.with_resource(claimed(folder))
     if out is not None:
-        typer.echo(str(combine(runs, out, trials_dir)))
+        typer.echo(str(combine(runs, out)))
         return
     for run in runs:
         if is_experiment(run):
-            again = render_again(run, trials_dir)
+            again = render_again(run)
         elif is_store(run):
             again = write_report(run, read_run(run), SERVER)
         else:
@@ -224,7 +212,6 @@ def report(
 
 @experiment.command()
 def averaging(
-    context: typer.Context,
     folder: Annotated[Path, typer.Option(help="Folder of MNIST's four idx files.")],
     out: Annotated[Path, typer.Option(help="Folder of the figure and its numbers.")] = Path(
         "runs/averaging"
@@ -244,9 +231,9 @@ def averaging(
     Example: fedvoice experiment averaging --folder mnist
     """
     from fedvoice.laboratory.averaging import FIGURE_FILE, AveragingConfig, run_averaging
-    from fedvoice.protocol.locks import claimed
+    from fedvoice.protocol.errors import make_folder
 
-    context.with_resource(claimed(out))
+    make_folder(out)
     found = run_averaging(folder, out, AveragingConfig(seed=seed, loss_images=images))
     typer.echo(f"{'loss':<28} {'one model':>10} {'the other':>10} {'average':>10}")
     for place, name in enumerate(("shared initial weights", "different initial weights")):

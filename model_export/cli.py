@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from fedvoice.protocol.locks import claimed
+from fedvoice.protocol.errors import make_folder
 from fedvoice.protocol.usage import demand_usable
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ MOST_LINES = 12
 
 
 def export(
-    context: typer.Context,
     out: Annotated[Path, typer.Option(help="Folder for the task package.")],
     config: Annotated[
         Path | None, typer.Option(help="TOML file: model, features, vocabulary, buckets, plan.")
@@ -94,7 +93,7 @@ def export(
         usage = usage_of_texts(task.vocabulary.manifest, unexported_manifest(task))
         console.print(usage.describe(), highlight=False, soft_wrap=True)
         demand_usable(usage, str(task.vocabulary.manifest), allow_skipped=allow_skipped)
-    context.with_resource(claimed(out))
+    make_folder(out)
     with console.status("export") as status:
 
         def show(part: str) -> None:

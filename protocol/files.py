@@ -1,15 +1,19 @@
-"""Atomic file replacement, and JSON lines."""
+"""Atomic file replacement, JSON lines, and file locks between processes."""
 
 from __future__ import annotations
 
 import codecs
+import errno
+import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+
+_NO_LOCKS_HERE = (errno.ENOLCK, errno.ENOTSUP)
 
 
 def replace_file(
@@ -60,6 +64,41 @@ def sync_folder(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def take_lock(file: IO[Any]) -> bool:
+    """Lock an open file against other processes; False if another one holds the lock.
+
+    The kernel releases the lock when the file is closed or this process ends in any way; child
+    processes do not inherit it. On a disk without locks, such as some network disks, every caller
+    gets it.
+    """
+    try:
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS_HERE:
+            raise
+    return True
+
+
+def hold_lock(path: Path, *, got: str, wanted: str, next_step: str) -> IO[bytes]:
+    """Lock a file, made if it is not there, until it is closed or this process ends.
+
+    Args:
+        got, wanted, next_step: the error, for a person; it names the file's folder.
+
+    Raises:
+        FedvoiceError: `exists` if another one holds it.
+    """
+    file = path.open("ab")
+    if not take_lock(file):
+        file.close()
+        raise FedvoiceError(
+            ErrorCode.EXISTS, where=str(path.parent), got=got, wanted=wanted, next_step=next_step
+        )
+    return file
 
 
 def read_json_lines(text: str, where: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -17,8 +17,8 @@ import grpc
 
 from fedvoice.protocol.codec import digest_of
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.files import hold_lock
 from fedvoice.protocol.generated import fedvoice_pb2 as pb
-from fedvoice.protocol.locks import hold_lock
 from fedvoice.protocol.task import MANIFEST_FILE, TaskPackage, check_digest
 from fedvoice.server.config import ServerConfig
 from fedvoice.server.intake.framing import SERVER_OPTIONS

@@ -25,7 +25,6 @@ AllowSkipped = Annotated[
 
 
 def simulate(
-    context: typer.Context,
     config: Annotated[Path, typer.Option(help="The run's TOML file, e.g. experiments/demo.toml.")],
     out: Annotated[Path, typer.Option(help="Folder of the run; an interrupted run is resumed.")],
     manifest: Annotated[
@@ -76,7 +75,6 @@ def simulate(
     from rich.console import Console
 
     from fedvoice.data.dataset import report_of_phones
-    from fedvoice.protocol.locks import claimed
     from fedvoice.reporting.advice import never_learned, rates_of_run
     from fedvoice.reporting.callbacks import Callbacks, RunInfo, make_callbacks
     from fedvoice.reporting.following import Following
@@ -107,7 +105,6 @@ def simulate(
             "seed": seed,
         },
     )
-    context.with_resource(claimed(out))
     if resumed := claim_directory(settings, out, overwrite=overwrite):
         console.print(f"resuming the run in {out}")
     try:

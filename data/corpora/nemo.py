@@ -25,9 +25,8 @@ from fedvoice.data.corpora.reading import (
     usable,
     with_split,
 )
-from fedvoice.protocol.errors import ErrorCode, FedvoiceError
+from fedvoice.protocol.errors import ErrorCode, FedvoiceError, make_folder
 from fedvoice.protocol.files import json_lines, write_file
-from fedvoice.protocol.locks import claimed
 from fedvoice.protocol.usage import Reason, Usage
 from fedvoice.protocol.utterances import Utterance, iterate_manifest
 
@@ -154,8 +153,9 @@ def _extract(
     for archive in archives:
         shard = _shard_of(archive)
         into = folder.absolute() / archive.stem
+        make_folder(into)
         try:
-            with claimed(into), tarfile.open(archive) as opened:
+            with tarfile.open(archive) as opened:
                 for member in opened:
                     # A name of the archive's is never a path here.
                     name = Path(member.name).name

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from fedvoice.laboratory.experiment.config import ExperimentConfig
 from fedvoice.laboratory.experiment.kept import read_outcome
 from fedvoice.laboratory.experiment.progress import trial_dir
 from fedvoice.laboratory.experiment.report import EXPERIMENT_FILE, table_lines, write_tables
 from fedvoice.laboratory.experiment.runner import Gathered
-from fedvoice.laboratory.experiment.trials import Trial
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
-
-_TABLES = ("trials.csv", "cells.csv")
-"""One line a finished trial; the second is its name in 0.1.0."""
 
 
 def is_experiment(folder: Path) -> bool:
@@ -26,20 +20,17 @@ def is_experiment(folder: Path) -> bool:
     return (folder / EXPERIMENT_FILE).is_file()
 
 
-def render_again(folder: Path, trials_dir: Path | None = None) -> Path:
+def render_again(folder: Path) -> Path:
     """Write an experiment's tables and report once more; the report's path.
 
-    Args:
-        trials_dir: where its trials are; None: where they were, or beside it.
-
     Raises:
-        FedvoiceError: `not-found`, `bad-config`; the tables stay as they are.
+        FedvoiceError: `not-found`, `bad-config`.
     """
-    config, gathered = read_experiment(folder, trials_dir)
+    config, gathered = read_experiment(folder)
     return write_tables(folder, [config], gathered, table_lines(config, gathered))
 
 
-def combine(folders: Sequence[Path], out: Path, trials_dir: Path | None = None) -> Path:
+def combine(folders: Sequence[Path], out: Path) -> Path:
     """One report of several experiments, whose arms are called EXPERIMENT/ARM; its path.
 
     Figures show the first experiment's metric.
@@ -47,7 +38,7 @@ def combine(folders: Sequence[Path], out: Path, trials_dir: Path | None = None) 
     Raises:
         FedvoiceError: `not-found`, `bad-config`.
     """
-    found = [read_experiment(folder, trials_dir) for folder in folders]
+    found = [read_experiment(folder) for folder in folders]
     lines, outcomes = [], []
     for config, gathered in found:
         name = config.name
@@ -59,20 +50,17 @@ def combine(folders: Sequence[Path], out: Path, trials_dir: Path | None = None) 
     return write_tables(out, [config for config, _ in found], Gathered(outcomes, []), lines)
 
 
-def read_experiment(
-    folder: Path, trials_dir: Path | None = None
-) -> tuple[ExperimentConfig, Gathered]:
+def read_experiment(folder: Path) -> tuple[ExperimentConfig, Gathered]:
     """Read an experiment's folder and its trials; unfinished trials are left out.
 
     Raises:
-        FedvoiceError: `not-found`, also if a trial that its tables count is not there;
-            `bad-config`.
+        FedvoiceError: `not-found`, `bad-config`.
     """
     path = folder / EXPERIMENT_FILE
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
         config = ExperimentConfig.model_validate(fields["config"])
-        places = [trials_dir] if trials_dir else list(_places(folder, fields))
+        trials_dir = Path(fields.get("trials_dir") or fields["cells_dir"])  # its name in 0.1.0
         trials = config.trials(str(path))
         digests = fields.get("digests") or [""] * len(trials)  # absent in earlier versions
         trials = [replace(trial, kept_as=kept) for trial, kept in zip(trials, digests, strict=True)]
@@ -92,42 +80,5 @@ def read_experiment(
             wanted="an experiment of this version of fedvoice",
             next_step="Run the experiment again: finished trials are kept.",
         ) from error
-    found = [_gathered(trials, place) for place in places]
-    best = max(found, key=lambda gathered: len(gathered.outcomes))
-    known = _finished_before(folder, fields)
-    if len(best.outcomes) < known:
-        raise FedvoiceError(
-            ErrorCode.NOT_FOUND,
-            where=str(folder),
-            got=f"{len(best.outcomes)} finished trials in {', '.join(map(str, places))}",
-            wanted=f"the {known} that its tables have",
-            next_step="Name their folder: --trials-dir TRIALS. The tables and the report have "
-            "been left as they were.",
-        )
-    return config, best
-
-
-def _gathered(trials: Sequence[Trial], trials_dir: Path) -> Gathered:
     outcomes = [read_outcome(trial, trial_dir(trials_dir, trial)) for trial in trials]
-    return Gathered([o for o in outcomes if o is not None], [], trials_dir)
-
-
-def _places(folder: Path, fields: Mapping[str, Any]) -> Iterable[Path]:
-    """Where its trials may be, likeliest first: folders are moved and copied, alone or with their
-    neighbours."""
-    if "trials_beside" in fields:
-        yield folder / fields["trials_beside"]
-    was = Path(fields.get("trials_dir") or fields["cells_dir"])  # its name in 0.1.0
-    yield folder.parent / was.name
-    yield was
-
-
-def _finished_before(folder: Path, fields: Mapping[str, Any]) -> int:
-    """How many finished trials its tables have."""
-    if "finished" in fields:
-        return int(fields["finished"])
-    for name in _TABLES:  # of an earlier version
-        if (folder / name).is_file():
-            with (folder / name).open(encoding="utf-8", newline="") as table:
-                return max(0, sum(1 for row in csv.reader(table) if row) - 1)
-    return 0
+    return config, Gathered([o for o in outcomes if o is not None], [], trials_dir)

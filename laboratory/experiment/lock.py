@@ -7,25 +7,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fedvoice.protocol.locks import holder_of, try_lock
+from fedvoice.protocol.files import take_lock
 
 LOCK_FILE = "trial.lock"
-"""Never removed."""
+"""Empty, and never removed: waiting processes hold it open."""
 _POLL_SECS = 0.2
 
 
 @contextmanager
-def held(directory: Path, wait: Callable[[str], None]) -> Iterator[None]:
+def held(directory: Path, wait: Callable[[], None]) -> Iterator[None]:
     """Lock a trial's existing folder. The kernel releases the lock when this process dies; child
     processes do not inherit it.
 
     Args:
-        wait: called repeatedly while another process, which it is told, holds the lock; an
-            exception ends the wait.
+        wait: called repeatedly while another process holds the lock; an exception ends the wait.
     """
-    path = directory / LOCK_FILE
-    while (file := try_lock(path)) is None:
-        wait(holder_of(path))
-        time.sleep(_POLL_SECS)
-    with file:
+    with (directory / LOCK_FILE).open("ab") as file:
+        while not take_lock(file):
+            wait()
+            time.sleep(_POLL_SECS)
         yield

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -85,10 +84,7 @@ def write_experiment(
     out.mkdir(parents=True, exist_ok=True)
     fields = {
         "config": config.model_dump(mode="json"),
-        # Folders are moved and copied together, or alone.
-        "trials_beside": os.path.relpath(trials_dir.absolute(), out.absolute()),
         "trials_dir": str(trials_dir.absolute()),
-        "finished": len(gathered.outcomes),
         # So that later reports need neither the corpora nor the same PyTorch.
         "digests": [trial.digest for trial in config.trials(str(out))],
     }

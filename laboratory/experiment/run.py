@@ -98,8 +98,7 @@ class TrialRun:
             return finished
         self.directory.mkdir(parents=True, exist_ok=True)
         with held(
-            self.directory,
-            lambda holder: self._told.noted(f"waits: another command runs this trial ({holder})"),
+            self.directory, lambda: self._told.noted("waits: another command is running this trial")
         ):
             finished = read_outcome(
                 self.trial, self.directory

@@ -7,7 +7,6 @@ proposed. One process at a time searches in a folder (`held`).
 
 from __future__ import annotations
 
-import sqlite3
 import warnings
 from collections.abc import Callable
 from contextlib import closing
@@ -29,13 +28,12 @@ from fedvoice.laboratory.tuning.attempts import DEATHS_AT_MOST, Attempt, worker_
 from fedvoice.laboratory.tuning.config import Dimension, TuningConfig
 from fedvoice.laboratory.tuning.points import ERROR, Points, distributions
 from fedvoice.laboratory.tuning.pruning import MedianRule, median_rule
-from fedvoice.protocol.databases import LOCKED_SECS, check_database_path
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
-from fedvoice.protocol.locks import hold_lock
+from fedvoice.protocol.files import hold_lock
 
 STUDY_FILE = "study.db"
 LOCK_FILE = "study.lock"
-"""Never removed."""
+"""Empty, and never removed."""
 _OF = "search"
 """The study's attribute that identifies its search."""
 _FAILURES_AT_MOST = 10
@@ -65,10 +63,8 @@ def held(out: Path) -> IO[bytes]:
     """Keep a search's folder to this process until the file is closed, or the process ends.
 
     Raises:
-        FedvoiceError: `exists` if another search is at work in it; `bad-config` for a path that
-            SQLite cannot open.
+        FedvoiceError: `exists` if another search is at work in it.
     """
-    check_database_path(out / STUDY_FILE)
     out.mkdir(parents=True, exist_ok=True)
     return hold_lock(
         out / LOCK_FILE,
@@ -76,16 +72,6 @@ def held(out: Path) -> IO[bytes]:
         wanted="one search a folder at a time",
         next_step="Wait for its end: the same command then goes on from there. Or choose another "
         "--out.",
-    )
-
-
-def _storage(path: Path) -> optuna.storages.RDBStorage:
-    """A study's file at any path: Optuna's own URLs give `?`, `#` and braces a meaning."""
-    return optuna.storages.RDBStorage(
-        f"sqlite:///{STUDY_FILE}",
-        engine_kwargs={
-            "creator": lambda: sqlite3.connect(path, timeout=LOCKED_SECS, check_same_thread=False)
-        },
     )
 
 
@@ -116,7 +102,7 @@ class Search:
         self._distributions = distributions(search.space)
         self.study = optuna.create_study(
             study_name=config.name,
-            storage=_storage(out / STUDY_FILE),
+            storage=f"sqlite:///{(out / STUDY_FILE).absolute()}",
             load_if_exists=True,
             directions=["minimize", "minimize"],
         )

@@ -9,15 +9,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from fedvoice.protocol.locks import claimed
-
 if TYPE_CHECKING:
     from fedvoice.model_export.outgoing.release import Line
     from fedvoice.model_export.outgoing.speech import Heard
 
 
 def release(
-    context: typer.Context,
     task: Annotated[Path, typer.Option(help="Task package, or the folder of a run.")],
     out: Annotated[Path, typer.Option(help="Folder for the released files.")],
     weights: Annotated[
@@ -64,7 +61,6 @@ def release(
     wanted = [Format(name) for name in named] or list(able)
     for left_out in [one for one in Format if one not in able and not named]:
         console.print(f"{left_out}: not for models of kind {trained.manifest.model_kind}")
-    context.with_resource(claimed(out))
     heard: list[Heard] = []
     usage = None
     if manifest is not None:

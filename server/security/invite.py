@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -120,13 +120,11 @@ def revoke_client(store: Path, client_id: str) -> int:
 
 
 @contextmanager
-def _opened(
-    store: Path, opening: Callable[[Path], Store] | None = None
-) -> Iterator[tuple[Store, Credentials]]:
+def _opened(store: Path) -> Iterator[tuple[Store, Credentials]]:
     from fedvoice.server.security.credentials import Credentials
     from fedvoice.server.store.database import open_existing
 
-    database = (opening or open_existing)(store)
+    database = open_existing(store)
     try:
         yield database, Credentials(database)
     finally:
@@ -174,9 +172,7 @@ def _bad_address(option: str, got: str, wanted: str, next_step: str) -> Fedvoice
 
 
 def _show(store: Path) -> None:
-    from fedvoice.server.store.database import open_read_only
-
-    with _opened(store, open_read_only) as (_, credentials):
+    with _opened(store) as (_, credentials):
         for client in credentials.clients():
             day = time.strftime("%Y-%m-%d", time.gmtime(client.expires_secs))
             typer.echo(f"{client.client_id}  {'revoked' if client.revoked else f'until {day}'}")

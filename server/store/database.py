@@ -14,7 +14,6 @@ transaction (`store.writer`); these methods return a future, which is done when 
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
@@ -27,6 +26,8 @@ from sqlalchemy import (
     Connection,
     Engine,
     Table,
+    create_engine,
+    event,
     func,
     insert,
     inspect,
@@ -34,20 +35,15 @@ from sqlalchemy import (
     text,
     update,
 )
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import ConnectionPoolEntry
 
-from fedvoice.protocol.databases import check_database_path
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.files import replace_file
 from fedvoice.server.store import tables as t
+from fedvoice.server.store.files import store_full
 from fedvoice.server.store.rows import add_traffic, select_where, upsert_rows
-from fedvoice.server.store.sqlite import (
-    not_writable,
-    plain_engine,
-    reading_engine,
-    told_by_sqlite,
-    wal_engine,
-)
 from fedvoice.server.store.writer import Rows, Step, Writer
 
 DATABASE_FILE = "server.sqlite"
@@ -56,34 +52,23 @@ _CLOSING_SECS = 20.0
 
 def open_store(directory: Path, *, durable: bool = True) -> Store:
     """Open or create the embedded store: SQLite in WAL mode. durable: see
-    `ServerConfig.durability`.
-
-    Raises:
-        FedvoiceError: `bad-config` for a path that SQLite cannot open; `not-writable` if another
-            program holds the database.
-    """
-    path = directory / DATABASE_FILE
-    check_database_path(path)
+    `ServerConfig.durability`."""
     directory.mkdir(parents=True, exist_ok=True)
-    with told_by_sqlite(path):
-        return _open(path, durable=durable)
-
-
-def _open(path: Path, *, durable: bool) -> Store:
+    path = directory / DATABASE_FILE
     if not path.exists():
         # Renamed into place: a reader that finds the file finds its tables.
         replace_file(path, _create_tables)
-    synced = wal_engine(path, "FULL")
+    synced = _sqlite(path, "FULL")
     t.METADATA.create_all(synced)  # tables that an older version did not have
     _add_columns(synced)
     _add_totals(synced)
-    unsynced = wal_engine(path, "NORMAL")
-    return Store(synced if durable else unsynced, unsynced, path.parent)
+    unsynced = _sqlite(path, "NORMAL")
+    return Store(synced if durable else unsynced, unsynced, directory)
 
 
 def _create_tables(path: Path) -> None:
     path.unlink(missing_ok=True)  # what a killed process left
-    empty = plain_engine(path)
+    empty = create_engine(f"sqlite:///{path}")
     t.METADATA.create_all(empty)
     empty.dispose()
 
@@ -125,14 +110,29 @@ def _columns(connection: Connection, table: Table) -> set[str]:
     return {column["name"] for column in inspect(connection).get_columns(table.name)}
 
 
+def _sqlite(path: Path, synchronous: str) -> Engine:
+    engine = create_engine(f"sqlite:///{path}")
+
+    @event.listens_for(engine, "connect")
+    def _set_up(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute(f"PRAGMA synchronous={synchronous}")
+        cursor.execute("PRAGMA busy_timeout=10000")
+        # Of each thread's connection: with 2 MB, as by default, a server grows for days.
+        cursor.execute("PRAGMA cache_size=-256")
+        cursor.close()
+
+    return engine
+
+
 def open_read_only(directory: Path) -> Store:
-    """The store of a server that may be running, for reading; never blocks it, and needs no right
-    to write.
+    """The store of a server that may be running, for reading; never blocks it.
 
     Raises:
         FedvoiceError: `not-found`.
     """
-    engine = reading_engine(_existing(directory))
+    engine = create_engine(f"sqlite:///file:{_existing(directory)}?mode=ro&uri=true")
     return Store(engine, engine, directory)
 
 
@@ -140,11 +140,9 @@ def open_existing(directory: Path) -> Store:
     """The store of a server that may be running, for reading and for invitations.
 
     Raises:
-        FedvoiceError: `not-found`; `not-writable`.
+        FedvoiceError: `not-found`.
     """
-    for path in (directory, _existing(directory)):
-        if not os.access(path, os.W_OK):
-            raise not_writable(directory, f"no right to write to {path}")
+    _existing(directory)
     return open_store(directory)
 
 
@@ -355,9 +353,10 @@ class Store:
     def transaction(self, *, synced: bool = False) -> Iterator[Connection]:
         """Write all or nothing; `synced`: on the disk when it ends."""
         engine = self._synced if synced else self._engine
-        with (
-            told_by_sqlite(self.directory / DATABASE_FILE),
-            self._writing,
-            engine.begin() as connection,
-        ):
-            yield connection
+        try:
+            with self._writing, engine.begin() as connection:
+                yield connection
+        except OperationalError as error:
+            if "full" in str(error.orig):
+                raise store_full(str(self._engine.url), str(error.orig)) from error
+            raise

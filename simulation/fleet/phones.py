@@ -12,7 +12,6 @@ from pathlib import Path
 from fedvoice.android_harness.emulation.recordings import for_android
 from fedvoice.data.audio import read_facts
 from fedvoice.data.speakers import PhoneData
-from fedvoice.device_runtime.adding import add_speech
 from fedvoice.device_runtime.conditions import (
     Conditions,
     ConditionSource,
@@ -53,7 +52,7 @@ def set_up_phones(
 ) -> list[EmulatedPhone]:
     """Give each phone its folder and speech (by reference to the audio files).
 
-    Phones that have their speech from an interrupted run keep it, and find it where it is now.
+    Phones that have their speech from an interrupted run keep it.
 
     Raises:
         FedvoiceError: `bad-config` if the numbers of the kinds do not add up.
@@ -66,12 +65,9 @@ def set_up_phones(
         phone = EmulatedPhone(own.client_id, directory / own.client_id, script, kind)
         phone.state_dir.mkdir(parents=True, exist_ok=True)
         store = phone.store
-        held = store.examples(Split.TRAIN) + store.examples(Split.TEST)
-        if not held or any(row.audio_path and not row.audio_path.exists() for row in held):
-            # The folder of the run, or of the speech, may have moved since.
-            add_speech(
-                store,
-                _readable(kind, own.train, Split.TRAIN) + _readable(kind, own.test, Split.TEST),
+        if store.count(Split.TRAIN) + store.count(Split.TEST) == 0:
+            store.add_all(
+                _readable(kind, own.train, Split.TRAIN) + _readable(kind, own.test, Split.TEST)
             )
         phones.append(phone)
     return phones

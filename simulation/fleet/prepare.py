@@ -18,20 +18,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedvoice.android_harness.emulation.jvm import find_phone
-from fedvoice.data.dataset import Corpus, Dataset, clients_of, identity_of
+from fedvoice.data.dataset import Corpus, Dataset, clients_of
 from fedvoice.data.speakers import PhoneData
 from fedvoice.protocol.codec import digest_of
-from fedvoice.protocol.databases import check_database_path
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
 from fedvoice.protocol.files import write_file
-from fedvoice.protocol.locks import FOLDER_LOCK
 from fedvoice.protocol.notes import Note
 from fedvoice.protocol.partial import PartialTraining
 from fedvoice.protocol.task import TaskPackage, load_package
 from fedvoice.protocol.text import DEFAULT_RULE
 from fedvoice.simulation.fleet.config import SimulationConfig
 from fedvoice.simulation.fleet.kinds import Kind, assign_kinds
-from fedvoice.simulation.fleet.phones import STORE_FILE
 from fedvoice.simulation.fleet.server import server_config
 from fedvoice.simulation.processes import Child, undisturbed
 from fedvoice.simulation.usage import USAGE_DIR, CorpusUsage, check_usable, kept_usage
@@ -40,15 +37,11 @@ if TYPE_CHECKING:
     from fedvoice.model_export.config import ExportConfig
 
 MARKER_FILE = "simulation.json"
-SPEECH_FILE = "speech.sha256"
-"""By which a run knows its speech when that has moved."""
 TASK_DIR = "task"
 SERVER_DIR = "server"
 PHONES_DIR = "phones"
 USAGE_FILE = "usage.json"
 _POLL_SECS = 0.1
-_LONG_NAME = 64
-"""Characters of a client's name for which a run's folder has room."""
 
 
 @dataclass(frozen=True)
@@ -66,17 +59,14 @@ def claim_directory(config: SimulationConfig, directory: Path, *, overwrite: boo
     """Take `directory` for this run; True if it already holds an earlier part of the same run.
 
     Raises:
-        FedvoiceError: `exists` if it holds something else; `bad-config` if its path is too long
-            for the phones' databases.
+        FedvoiceError: `exists` if it holds something else.
     """
-    check_database_path(directory / PHONES_DIR / ("n" * _LONG_NAME) / STORE_FILE)
     marker = directory / MARKER_FILE
     wanted = config.model_dump_json(indent=1)
     if overwrite and marker.is_file():
-        for path in _content(directory):
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-    if _content(directory):
-        if marker.is_file() and _same_run(marker.read_text(encoding="utf-8"), config, directory):
+        shutil.rmtree(directory)
+    if directory.is_dir() and any(directory.iterdir()):
+        if marker.is_file() and _same_run(marker.read_text(encoding="utf-8"), config):
             return True
         raise FedvoiceError(
             ErrorCode.EXISTS,
@@ -88,36 +78,15 @@ def claim_directory(config: SimulationConfig, directory: Path, *, overwrite: boo
         )
     directory.mkdir(parents=True, exist_ok=True)
     marker.write_text(wanted, encoding="utf-8")
-    (directory / SPEECH_FILE).write_text(_speech_digest(config.data), encoding="ascii")
     return False
 
 
-def _content(directory: Path) -> list[Path]:
-    """What lies there, the marker last, so that a removal that was killed is done again."""
-    if not directory.is_dir():
-        return []
-    found = [path for path in directory.iterdir() if path.name != FOLDER_LOCK]
-    return sorted(found, key=lambda path: path.name == MARKER_FILE)
-
-
-def _same_run(text: str, config: SimulationConfig, directory: Path) -> bool:
-    """Whether a marker is of this configuration; earlier versions had fewer settings. Of its speech
-    the content counts, not the path."""
+def _same_run(text: str, config: SimulationConfig) -> bool:
+    """Whether a marker is of this configuration; earlier versions had fewer settings."""
     try:
-        before = SimulationConfig.model_validate_json(text)
+        return SimulationConfig.model_validate_json(text) == config
     except ValueError:
         return False
-    if before == config:
-        return True
-    if before.model_copy(update={"data": config.data}) != config:
-        return False
-    kept = directory / SPEECH_FILE
-    was = kept.read_text(encoding="ascii") if kept.is_file() else _speech_digest(before.data)
-    return was == _speech_digest(config.data)
-
-
-def _speech_digest(data: Dataset) -> str:
-    return digest_of(json.dumps(identity_of(data), sort_keys=True).encode())
 
 
 def prepare(

@@ -296,8 +296,8 @@ def test_segments_are_stored_by_reference_and_trained_on_as_they_are(tmp_path: P
     parts = [Utterance(path, "yes", 0.25, "a", offset_secs=offset) for offset in (0.125, 0.5)]
     write_manifest(tmp_path / "manifest.jsonl", parts)
     store = ExampleStore(tmp_path / "store")
-    assert add_manifest(store, tmp_path).new == 2
-    assert add_manifest(store, tmp_path).new == 0
+    assert add_manifest(store, tmp_path) == 2
+    assert add_manifest(store, tmp_path) == 0
     rows = store.examples(Split.TRAIN)
     assert [(r.samples, r.offset_secs, r.segment_secs) for r in rows] == [
         (4000, 0.125, 0.25),

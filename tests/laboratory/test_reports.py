@@ -7,12 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fedvoice.laboratory.experiment.again import (
-    combine,
-    is_experiment,
-    read_experiment,
-    render_again,
-)
+from fedvoice.laboratory.experiment.again import combine, is_experiment, render_again
 from fedvoice.laboratory.experiment.config import ExperimentConfig
 from fedvoice.laboratory.experiment.kept import write_outcome
 from fedvoice.laboratory.experiment.outcome import Outcome
@@ -102,51 +97,3 @@ def test_what_is_no_experiment_is_not_reported(tmp_path: Path) -> None:
         with pytest.raises(FedvoiceError) as caught:
             render_again(tmp_path)
         assert caught.value.code is ErrorCode.BAD_CONFIG
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
-
-
-@pytest.mark.parametrize("together", [True, False])
-def test_a_report_of_a_moved_experiment_has_all_of_it(tmp_path: Path, together: bool) -> None:
-    """Moved with its trials, or alone."""
-    an_experiment(tmp_path / "runs", "one", 40, 20)
-    before = files_of(tmp_path / "runs" / "one")
-    if together:
-        (tmp_path / "runs").rename(tmp_path / "elsewhere")
-    else:
-        (tmp_path / "elsewhere").mkdir()
-        (tmp_path / "runs" / "one").rename(tmp_path / "elsewhere" / "one")
-    render_again(tmp_path / "elsewhere" / "one")
-    after = files_of(tmp_path / "elsewhere" / "one")
-    assert (after["trials.csv"], after["summary.csv"]) == (
-        before["trials.csv"],
-        before["summary.csv"],
-    )
-
-
-@pytest.mark.parametrize("version", ["now", "0.1.0"])
-def test_tables_are_never_replaced_by_emptier_ones(tmp_path: Path, version: str) -> None:
-    """Of trials that are gone, or elsewhere: that is said, with the way to name their folder."""
-    an_experiment(tmp_path, "one", 40, 20)
-    out = tmp_path / "one"
-    if version == "0.1.0":
-        fields = json.loads((out / EXPERIMENT_FILE).read_text())
-        old = {"config": fields["config"], "cells_dir": fields["trials_dir"]}
-        (out / EXPERIMENT_FILE).write_text(json.dumps(old))
-        (out / "trials.csv").rename(out / "cells.csv")
-        again = read_experiment(out)[1]
-        assert len(again.outcomes) == 1, "0.1.0 kept no digests: they are those of the settings"
-    before = files_of(out)
-    (tmp_path / "trials").rename(tmp_path / "away")
-    for report in (render_again, lambda folder: combine([folder], tmp_path / "both")):
-        with pytest.raises(FedvoiceError) as caught:
-            report(out)
-        assert caught.value.code is ErrorCode.NOT_FOUND
-        assert "0 finished trials" in caught.value.got
-        assert "--trials-dir" in caught.value.next_step
-    assert files_of(out) == before
-    assert not (tmp_path / "both").exists()
-    render_again(out, tmp_path / "away")
-    assert files_of(out)["summary.csv"] == before["summary.csv"]

@@ -1,12 +1,14 @@
 """Files that are whole or not there, JSON lines, and locks that die with their process."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from fedvoice.protocol.errors import ErrorCode, FedvoiceError
-from fedvoice.protocol.files import read_json_lines, replace_file, write_file
+from fedvoice.protocol.files import read_json_lines, replace_file, take_lock, write_file
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -27,6 +29,22 @@ def test_what_a_killed_process_left_aside_is_overwritten(tmp_path: Path) -> None
     (tmp_path / ".kept.part").write_text("left by a killed process")
     write_file(tmp_path / "kept", b"new")
     assert [p.name for p in tmp_path.iterdir()] == ["kept"]
+
+
+def test_a_lock_is_another_process_s_until_it_dies(tmp_path: Path) -> None:
+    hold = (
+        "import sys, time; from fedvoice.protocol.files import take_lock\n"
+        "file = open(sys.argv[1], 'w'); assert take_lock(file); print('held', flush=True)\n"
+        "time.sleep(60)"
+    )
+    command = [sys.executable, "-c", hold, str(tmp_path / "lock")]
+    with (tmp_path / "lock").open("w") as file:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "held\n"
+            assert not take_lock(file)
+            holder.kill()
+        assert take_lock(file)
 
 
 def test_json_lines_know_their_places() -> None:

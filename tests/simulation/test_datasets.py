@@ -112,23 +112,6 @@ def test_a_run_of_a_version_with_fewer_settings_is_resumed(tmp_path: Path) -> No
         claim_directory(other, tmp_path, overwrite=False)
 
 
-def test_a_run_whose_speech_has_moved_is_resumed_and_other_speech_is_another_run(
-    tmp_path: Path,
-) -> None:
-    def config(manifest: Path) -> SimulationConfig:
-        fields = {"data": {"manifest": str(manifest)}, "task": {}}
-        return SimulationConfig.model_validate({"name": "run", **fields})
-
-    here, there, other = (tmp_path / name for name in ("here", "there", "other"))
-    here.write_text("{}")
-    other.write_text("{ }")
-    assert not claim_directory(config(here), tmp_path / "out", overwrite=False)
-    here.rename(there)
-    assert claim_directory(config(there), tmp_path / "out", overwrite=False)
-    with pytest.raises(FedvoiceError, match="another configuration"):
-        claim_directory(config(other), tmp_path / "out", overwrite=False)
-
-
 def test_phones_hold_sounds() -> None:
     with pytest.raises(ValidationError, match="phones store sound files"):
         SimulationConfig(name="run", data=patterns(), task={})

@@ -177,14 +177,3 @@ def test_a_phone_is_given_what_can_be_read(tmp_path):
     phones = set_up_phones(data.clients().phones, FleetConfig(), tmp_path / "phones", seed=0)
     (phone,) = phones
     assert phone.store.count(Split.TRAIN) == 3
-
-
-def test_a_phone_finds_its_speech_where_it_has_moved_to(tmp_path):
-    (tmp_path / "here").mkdir()
-    data = corpus(tmp_path / "here", {}, good=3)
-    set_up_phones(data.clients().phones, FleetConfig(), tmp_path / "phones", seed=0)
-    (tmp_path / "here").rename(tmp_path / "there")
-    moved = SpeechCorpus(manifest=tmp_path / "there" / data.manifest.name)
-    phones = set_up_phones(moved.clients().phones, FleetConfig(), tmp_path / "phones", seed=0)
-    (phone,) = phones
-    assert (phone.store.count(Split.TRAIN), phone.store.gone(Split.TRAIN)) == (3, [])
